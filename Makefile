@@ -1,0 +1,36 @@
+# make demo   train a variational autoencoder on bundled digits and draw what it learned
+# make test   the whole suite
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: demo install test lint format bench clean
+
+demo: $(STAMP)
+	$(BIN)/isthmus fit vae digits -o runs/digits --random-state 0 --force
+
+install: $(STAMP)
+
+# One stamp file: the environment is made again only when what it is made from changes.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/training.py
+
+clean:
+	rm -rf .venv build runs src/*.egg-info

@@ -1,0 +1,61 @@
+"""The matrix products of a training step and nothing else: what the machine allows.
+
+The gradient with respect to the data is left out: no training computes it.
+"""
+
+import time
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from workloads import Workload, begin, parser, report
+
+
+class Layer:
+    """The three products of a linear layer, each into memory of its own."""
+
+    def __init__(self, batch: int, inputs: int, outputs: int) -> None:
+        self.x = torch.randn(batch, inputs)
+        self.weight = torch.randn(outputs, inputs)
+        self.y = torch.empty(batch, outputs)
+        self.grad_y = torch.randn(batch, outputs)
+        self.grad_x = torch.empty_like(self.x)
+        self.grad_weight = torch.empty_like(self.weight)
+
+    def forward(self) -> Tensor:
+        return torch.mm(self.x, self.weight.t(), out=self.y)
+
+    def backward_weight(self) -> Tensor:
+        return torch.mm(self.grad_y.t(), self.x, out=self.grad_weight)
+
+    def backward_input(self) -> Tensor:
+        return torch.mm(self.grad_y, self.weight, out=self.grad_x)
+
+
+def make_layers(workload: Workload) -> list[Layer]:
+    encoder = (workload.features, *workload.hidden, 2 * workload.latent_dim)
+    decoder = (workload.latent_dim, *reversed(workload.hidden), workload.features)
+    sizes = [*pairwise(encoder), *pairwise(decoder)]
+    return [Layer(workload.batch_size, inputs, outputs) for inputs, outputs in sizes]
+
+
+def step(layers: list[Layer]) -> None:
+    for layer in layers:
+        layer.forward()
+    for layer in reversed(layers[1:]):
+        layer.backward_weight()
+        layer.backward_input()
+    layers[0].backward_weight()
+
+
+if __name__ == "__main__":
+    workload, x, epochs = begin(parser().parse_args())
+    layers = make_layers(workload)
+    steps = -(-len(x) // workload.batch_size)
+    epoch_seconds = []
+    for _ in range(epochs):
+        start = time.perf_counter()
+        for _ in range(steps):
+            step(layers)
+        epoch_seconds.append(time.perf_counter() - start)
+    report(epoch_seconds, steps * workload.batch_size)

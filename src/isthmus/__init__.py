@@ -1,0 +1,49 @@
+"""isthmus: autoencoders of every kind, trained, checked, explained and used.
+
+Names are imported when they are first used, so that `import isthmus` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "LatentModel": "isthmus.latent_model",
+    "Batch": "isthmus.batch",
+    "Schema": "isthmus.schema",
+    "InputError": "isthmus.errors",
+    "TrainingError": "isthmus.errors",
+    "fit": "isthmus.train.simple",
+    "load": "isthmus.estimators.store",
+    "read": "isthmus.data",
+    "check": "isthmus.check",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _PLACES:
+        value = getattr(importlib.import_module(_PLACES[name]), name)
+    elif name.startswith("_"):
+        raise AttributeError(f"module 'isthmus' has no attribute {name!r}")
+    else:
+        from isthmus.registry import models
+
+        if name not in models():
+            import difflib
+
+            near = difflib.get_close_matches(name, [*models(), *_PLACES], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise AttributeError(f"module 'isthmus' has no attribute {name!r}{hint}")
+        value = getattr(importlib.import_module(models()[name].module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    from isthmus.registry import models
+
+    return sorted([*globals(), *_PLACES, *models()])

@@ -1,0 +1,176 @@
+"""Probabilities: bits, grey levels (x on the grid 0, 1/(k-1), ..., 1) and counts."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from isthmus.distributions.continuous import softplus
+from isthmus.distributions.factorised import Factorised
+
+
+class Bernoulli(Factorised):
+    """Bits, by their logits."""
+
+    def __init__(self, logits: Tensor, event_dim: int = 1):
+        super().__init__(logits.shape, event_dim)
+        self.logits = logits
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.sigmoid()
+
+    def element_log_prob(self, x: Tensor) -> Tensor:
+        return x * self.logits - softplus(self.logits)
+
+    def sample(self, sample_shape=()) -> Tensor:
+        shape = self.shape_of(sample_shape)
+        return (torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device) < self.mean).to(self.logits.dtype)
+
+
+class Levels(Factorised):
+    """Grey levels 0..k-1, handed over as x = level / (k - 1)."""
+
+    def __init__(self, shape: torch.Size, event_dim: int, levels: int):
+        super().__init__(shape, event_dim)
+        self.levels = levels
+
+    def level(self, x: Tensor) -> Tensor:
+        return (x * (self.levels - 1)).round()
+
+
+class Categorical(Levels):
+    """One probability a level, by logits (*batch, *event, k)."""
+
+    def __init__(self, logits: Tensor, event_dim: int = 1):
+        super().__init__(logits.shape[:-1], event_dim, logits.shape[-1])
+        self.logits = logits
+
+    def element_log_prob(self, x: Tensor) -> Tensor:
+        log_p = self.logits.log_softmax(-1)
+        index = self.level(x).long().clamp(0, self.levels - 1).expand(log_p.shape[:-1])
+        return log_p.gather(-1, index[..., None])[..., 0]
+
+    @property
+    def mean(self) -> Tensor:
+        grid = torch.linspace(0, 1, self.levels, dtype=self.logits.dtype, device=self.logits.device)
+        return self.logits.softmax(-1) @ grid
+
+    def sample(self, sample_shape=()) -> Tensor:
+        uniform = torch.rand((*self.shape_of(sample_shape), self.levels), device=self.logits.device)
+        gumbel = -(-uniform.clamp(1e-12, 1 - 1e-7).log()).log()
+        return (self.logits + gumbel).argmax(-1).to(self.logits.dtype) / (self.levels - 1)
+
+
+class DiscretizedLogistic(Levels):
+    """A logistic of location `loc` and scale exp(`log_scale`) rounded to the nearest level, open at both ends.
+
+    Salimans et al., 2017, with the difference of two sigmoids as
+    sigmoid(a) * sigmoid(-b) * (1 - exp(b - a)), which loses no digit however far out.
+    """
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, levels: int, event_dim: int = 1):
+        super().__init__(loc.shape, event_dim, levels)
+        self.loc, self.log_scale = loc, log_scale
+
+    def element_log_prob(self, x: Tensor) -> Tensor:
+        precision = (-self.log_scale).exp()
+        width = precision / (self.levels - 1)  # of one level
+        level = self.level(x)
+        above = (level / (self.levels - 1) - self.loc) * precision + 0.5 * width
+        below = above - width
+        inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-width))
+        first, last = level <= 0, level >= self.levels - 1
+        return torch.where(first, F.logsigmoid(above), torch.where(last, F.logsigmoid(-below), inside))
+
+    @property
+    def mean(self) -> Tensor:
+        # E[x] = sum over j >= 1 of P(level >= j), one level at a time: no (*event, k) array
+        precision, k = (-self.log_scale).exp(), self.levels
+        total = torch.zeros_like(self.loc)
+        for j in range(1, k):
+            total += torch.sigmoid((self.loc - (j - 0.5) / (k - 1)) * precision)
+        return total / (k - 1)
+
+    def sample(self, sample_shape=()) -> Tensor:
+        u = torch.rand(self.shape_of(sample_shape), dtype=self.loc.dtype, device=self.loc.device).clamp(1e-7, 1 - 1e-7)
+        return self.level(self.loc + self.log_scale.exp() * torch.logit(u)).clamp(0, self.levels - 1) / (
+            self.levels - 1
+        )
+
+
+class BetaBinomial(Levels):
+    """A binomial of k-1 trials whose chance is Beta(a, b), by log a and log b (Townsend et al., 2019)."""
+
+    def __init__(self, log_a: Tensor, log_b: Tensor, levels: int, event_dim: int = 1):
+        super().__init__(log_a.shape, event_dim, levels)
+        self.a, self.b = log_a.exp(), log_b.exp()
+
+    def element_log_prob(self, x: Tensor) -> Tensor:
+        # In double precision: each term is far larger than their difference.
+        a, b, n = self.a.double(), self.b.double(), self.levels - 1
+        k = self.level(x).double()
+        choose = torch.lgamma(torch.full_like(k, n + 1)) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+        return (choose + log_beta(k + a, n - k + b) - log_beta(a, b)).to(x.dtype)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.a / (self.a + self.b)
+
+    def sample(self, sample_shape=()) -> Tensor:
+        shape = self.shape_of(sample_shape)
+        with torch.no_grad():
+            first = torch._standard_gamma(self.a.expand(shape))
+            chance = first / (first + torch._standard_gamma(self.b.expand(shape))).clamp(min=1e-30)
+            n = torch.full_like(chance, self.levels - 1)
+            return torch.binomial(n, chance.clamp(0, 1)) / (self.levels - 1)
+
+
+class Poisson(Factorised):
+    """Counts, by log-rates."""
+
+    def __init__(self, log_rate: Tensor, event_dim: int = 1):
+        super().__init__(log_rate.shape, event_dim)
+        self.log_rate = log_rate
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_rate.exp()
+
+    def element_log_prob(self, x: Tensor) -> Tensor:
+        return x * self.log_rate - self.log_rate.exp() - torch.lgamma(x + 1)
+
+    def sample(self, sample_shape=()) -> Tensor:
+        with torch.no_grad():
+            return torch.poisson(self.mean.expand(self.shape_of(sample_shape)))
+
+
+class NegativeBinomial(Factorised):
+    """Counts of mean exp(`log_mean`) and variance mean + mean^2 / exp(`log_size`)."""
+
+    def __init__(self, log_mean: Tensor, log_size: Tensor, event_dim: int = 1):
+        super().__init__(log_mean.shape, event_dim)
+        self.log_mean, self.log_size = log_mean, log_size
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_mean.exp()
+
+    def element_log_prob(self, x: Tensor) -> Tensor:
+        size = self.log_size.double().exp()
+        # In double precision: lgamma(x + r) - lgamma(r) cancels where r is large.
+        ways = (torch.lgamma(x.double() + size) - torch.lgamma(size)).to(x.dtype) - torch.lgamma(x + 1)
+        odds = self.log_mean - self.log_size
+        return ways - self.log_size.exp() * softplus(odds) - x * softplus(-odds)
+
+    def sample(self, sample_shape=()) -> Tensor:
+        shape = self.shape_of(sample_shape)
+        with torch.no_grad():
+            rate = torch._standard_gamma(self.log_size.exp().expand(shape)) * (self.log_mean - self.log_size).exp()
+            return torch.poisson(rate)
+
+
+def log_beta(a: Tensor, b: Tensor) -> Tensor:
+    """log of the beta function."""
+    return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)

@@ -1,0 +1,1 @@
+"""The public models, one file a group."""

@@ -1,0 +1,392 @@
+"""What every public model shares: fields, fitting, use."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from isthmus import families, priors
+from isthmus.conditional import Conditional
+from isthmus.errors import InputError, unknown
+from isthmus.estimators.inputs import Inputs, as_condition, collect
+from isthmus.estimators.job import Job, prepare
+from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, build
+from isthmus.evaluate import evidence
+from isthmus.latent_model import LatentModel
+from isthmus.nets import conv
+from isthmus.nets.layers import Before, Foreign, Log1p
+from isthmus.nets.mlp import MLP
+from isthmus.objective import Objective, Term
+from isthmus.schema import Schema
+from isthmus.train.loader import Rows
+from isthmus.train.machine import pick_dtype, running, seeded
+
+ENCODED_AT_ONCE = 2048
+"""Rows through a network in one call, in use."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `compose` gives: a model, its loss, and a closed form where one is known."""
+
+    model: LatentModel
+    objective: Objective | Term
+    solve: typing.Callable[[Tensor], None] | None = None
+    """Sets the best weights given all rows (n, *X), instead of training."""
+
+
+def _has_density(estimator: Estimator) -> bool:
+    if not estimator.density:
+        raise AttributeError(
+            f"{type(estimator).__name__} has no density, only a squared error: use score(X), or a VAE for log p(x)"
+        )
+    return True
+
+
+@typing.dataclass_transform(kw_only_default=True, eq_default=False)
+@dataclass(kw_only=True, eq=False, repr=False)
+class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """The fields and methods that every model has; a model adds fields and `compose`."""
+
+    latent_dim: int = 16
+    """Numbers in a code."""
+    hidden: tuple[int, ...] = (512, 512)
+    """Widths of the encoder's hidden layers, mirrored in the decoder; none leave a linear model."""
+    network: str = "auto"
+    """mlp, conv, or auto: conv for images of at least 16 pixels a side."""
+    channels: tuple[int, ...] = (32, 64)
+    """Channels of a convolutional network, one for each halving of the image."""
+    activation: str = "silu"
+    """Between layers: silu, relu, gelu, elu, tanh or sigmoid."""
+    likelihood: str | nn.Module = "auto"
+    """p(x given z), a name or a part; auto reads it off the data."""
+    prior: str | nn.Module = "normal"
+    """p(z): normal, mixture(k), or conditional (on the condition)."""
+    corruption: str | nn.Module | None = None
+    """Damage to undo in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s)."""
+    scaling: str = "auto"
+    """standard (each column), global (columns centred, one scale), none, or auto."""
+    levels: int | None = None
+    """Grey levels of integer data, where they are not the 256 of bytes."""
+    binarize: bool = False
+    """Draw every pixel of a byte image afresh as Bernoulli(x / 255) whenever it is used in training."""
+    epochs: int | str = "auto"
+    """Passes over the rows; auto makes about 10,000 updates in 20 to 2,000 epochs."""
+    batch_size: int = 128
+    """Rows an update (all rows if there are fewer)."""
+    learning_rate: float = 1e-3
+    """Highest step of Adam; it rises shortly and falls to zero along a cosine."""
+    clip: float = 10.0
+    """How many times its running mean the gradient's norm may be."""
+    validation_fraction: float = 0.1
+    """Share of the rows kept aside to choose the best weights; 0 keeps none."""
+    patience: float = 0.25
+    """Share of the run without a better validation loss after which training stops."""
+    warmup: float = 0.1
+    """Share of the run over which the weight of the KL term rises to its full height."""
+    threads: int | str = "auto"
+    """Processor threads; auto takes one for tiny networks."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    precision: str = "auto"
+    """single, double, or auto: single."""
+    compile: bool | str = "auto"
+    """Compile the training step; auto does where the run is long and the network small."""
+    encoder: nn.Module | None = None
+    """A network of your own in place of the encoder."""
+    decoder: nn.Module | None = None
+    """A network of your own in place of the decoder."""
+    random_state: int | None = None
+    """Seed of everything drawn; none draws a seed and notes it in seed_."""
+    verbose: bool = False
+    """Show a progress bar."""
+
+    density: typing.ClassVar[bool] = True
+    """Whether codes have a density, so that log p(x) can be estimated."""
+
+    def __init_subclass__(cls, **arguments: Any):
+        super().__init_subclass__(**arguments)
+        dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # codes have the network's precision
+        return tags
+
+    # ------------------------------------------------------------------ parts
+
+    def compose(self, schema: Schema) -> Recipe:
+        """The recipe of the model for data of this schema."""
+        raise NotImplementedError
+
+    def latent_model(self, schema: Schema, posterior_family: families.Family) -> LatentModel:
+        """Encoder, decoder, prior and corruption as the fields say, around a posterior family."""
+        family = self.family(schema)
+        given_dim = len(schema.event_shape)
+        encoder = self.encoder_net(schema, posterior_family.n * self.latent_dim)
+        return LatentModel(
+            Conditional(encoder, posterior_family, given_dim),
+            Conditional(self.decoder_net(schema, family.n), family),
+            self.prior_module(schema) if posterior_family.has_density else priors.Flat(),
+            self.corruption_module(schema),
+            schema.log_volume,
+        )
+
+    def network_kind(self, schema: Schema) -> str:
+        """mlp or conv."""
+        if self.network == "auto":
+            return "conv" if schema.image and conv.suits(schema.event_shape) and self.hidden else "mlp"
+        if self.network not in ("mlp", "conv"):
+            raise unknown("network", str(self.network), ("auto", "mlp", "conv"))
+        if self.network == "conv" and not schema.image:
+            raise InputError(
+                f"network='conv' needs images (n, h, w) or (n, h, w, c); rows of shape {schema.event_shape} came"
+            )
+        return self.network
+
+    def encoder_net(self, schema: Schema, out: int) -> nn.Module:
+        """x to `out` numbers."""
+        extra: dict[str, Any] = {"condition": schema.condition_width, "act": self.activation}
+        net: nn.Module
+        if self.encoder is not None:
+            net = Foreign(copy.deepcopy(self.encoder), len(schema.event_shape))
+        elif self.network_kind(schema) == "conv":
+            net = conv.ConvEncoder(schema.event_shape, tuple(self.channels), out, **extra)
+        else:
+            net = MLP(schema.event_shape, tuple(self.hidden), out, **extra)
+        return Before(Log1p(), net) if schema.kind == "counts" else net
+
+    def decoder_net(self, schema: Schema, n: int) -> nn.Module:
+        """z to n numbers an element of x."""
+        extra: dict[str, Any] = {"condition": schema.condition_width, "act": self.activation}
+        if self.decoder is not None:
+            return Foreign(copy.deepcopy(self.decoder), 1)
+        if self.network_kind(schema) == "conv":
+            return conv.ConvDecoder(self.latent_dim, tuple(self.channels), n, schema.event_shape, **extra)
+        return MLP((self.latent_dim,), tuple(self.hidden)[::-1], n * schema.size, **extra)
+
+    def family(self, schema: Schema) -> families.Family:
+        """The likelihood's family."""
+        if not isinstance(self.likelihood, str):
+            return copy.deepcopy(self.likelihood)  # type: ignore[return-value]
+        table = {name: entry.make for name, entry in LIKELIHOODS.items()}
+        return build(table, schema.likelihood, "likelihood", schema)
+
+    def prior_module(self, schema: Schema) -> nn.Module:
+        """The prior over codes."""
+        if not isinstance(self.prior, str):
+            return copy.deepcopy(self.prior)
+
+        def conditional() -> nn.Module:
+            if not schema.condition_width:
+                raise InputError("prior='conditional' needs a condition; pass condition= to fit")
+            net = MLP((schema.condition_width,), tuple(self.hidden)[:1], 2 * self.latent_dim, act=self.activation)
+            return priors.ConditionalPrior(Conditional(net, families.DiagonalNormal((self.latent_dim,))))
+
+        table: dict[str, typing.Callable[..., nn.Module]] = {
+            "normal": lambda: priors.StandardNormal(self.latent_dim),
+            "mixture": lambda k=10: priors.Mixture(self.latent_dim, k),
+            "conditional": conditional,
+        }
+        return build(table, self.prior, "prior")
+
+    def corruption_module(self, schema: Schema) -> nn.Module | None:
+        """What damages x in training."""
+        if self.corruption is None or not isinstance(self.corruption, str):
+            return copy.deepcopy(self.corruption)
+        return None if self.corruption == "none" else build(CORRUPTIONS, self.corruption, "corruption", schema)
+
+    # ---------------------------------------------------------------- fitting
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        condition: Any = None,
+        lengths: Any = None,
+        validation: Any = None,
+        target: Any = None,
+    ) -> Self:
+        """Train on X of shape (n, *X).
+
+        `y` is not read. `condition` is (n,) labels or (n, k) numbers; with `lengths` (n,) X is padded sequences;
+        `validation` are rows to choose the best weights by, or a dict with X, condition, lengths, target; `target` are
+        clean rows to be found behind damaged ones. Raises InputError for what cannot be used, TrainingError where a
+        number stops being finite (the last good weights are kept).
+        """
+        job = prepare(self, X, condition, lengths, validation, target)
+        show = None
+        if self.verbose:
+            from isthmus.train.progress import Bar
+
+            with Bar() as show:
+                self.adopt(job, job.train(show=show))
+        else:
+            self.adopt(job, job.train(show=show))
+        return self
+
+    def adopt(self, job: Job, history: list[dict[str, Any]]) -> None:
+        """Take over what a job has trained."""
+        self.schema_: Schema = job.schema
+        self.model_: LatentModel = job.recipe.model
+        self.history_: list[dict[str, Any]] = history
+        self.seed_: int = job.plan.seed
+        self.settings_: dict[str, Any] = job.settings
+        self._n_features_out = self.latent_dim
+
+    # -------------------------------------------------------------------- use
+
+    def rows(self, X: Any, condition: Any = None, lengths: Any = None, *, bits: str = "mean") -> Rows:
+        """Rows checked against the schema and laid on the device."""
+        check_is_fitted(self, "model_")
+        inputs = collect(self, X, condition, lengths)
+        return self._lay(inputs, bits)
+
+    def _lay(self, inputs: Inputs, bits: str) -> Rows:
+        schema = self.schema_
+        if (inputs.lengths is None) == schema.sequence:
+            raise InputError(
+                "this model was trained on padded sequences; pass lengths="
+                if schema.sequence
+                else "lengths were given, but this model was trained without"
+            )
+        return Rows(
+            inputs.x,
+            schema,
+            device=self._device,
+            dtype=pick_dtype(self.precision),
+            c=self._condition(inputs.condition, len(inputs)),
+            lengths=inputs.lengths,
+            bits=bits,
+        )
+
+    def _condition(self, condition: Any, n: int) -> np.ndarray | None:
+        known = self.schema_.condition
+        if known is None:
+            if condition is not None:
+                raise InputError("a condition was given, but this model was trained without; fit it with condition=")
+            return None
+        if condition is None:
+            raise InputError("this model was trained with a condition; pass condition=")
+        return known.encode(condition, n)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model_.parameters()).device
+
+    def _used(self) -> typing.ContextManager[None]:
+        return running(self.settings_["threads"])
+
+    def _batches(self, n: int) -> Iterator[Tensor]:
+        yield from torch.arange(n, device=self._device).split(ENCODED_AT_ONCE)
+
+    def transform(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
+        """Codes (n, latent_dim): posterior means, always the same."""
+        rows = self.rows(X, condition, lengths)
+        with torch.no_grad(), self._used():
+            codes = [self._code(rows.batch(index)) for index in self._batches(len(rows))]
+        return torch.cat(codes).cpu().numpy()
+
+    def _code(self, batch: Any) -> Tensor:
+        return self.model_.posterior(batch.x, batch.c, batch.mask).mean
+
+    def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
+        """E[x given z] of codes (n, latent_dim), in the data's own units and shape."""
+        check_is_fitted(self, "model_")
+        return self._decode(self._as_codes(Z), condition, drawn=False)
+
+    def _as_codes(self, Z: Any) -> Tensor:
+        try:
+            codes = torch.as_tensor(np.asarray(Z), dtype=pick_dtype(self.precision), device=self._device)
+        except (TypeError, ValueError):
+            raise InputError("codes must be numbers") from None
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
+            raise InputError(f"codes of shape {tuple(codes.shape)} came; (n, {self.latent_dim}) is wanted")
+        if not bool(codes.isfinite().all()):
+            raise InputError("the codes contain NaN or infinity")
+        return codes
+
+    def _decode(self, codes: Tensor, condition: Any, *, drawn: bool) -> np.ndarray:
+        n = len(codes)
+        encoded = self._condition(as_condition(condition, n), n)
+        c = None if encoded is None else torch.as_tensor(encoded, dtype=codes.dtype, device=codes.device)
+        pieces = []
+        with torch.no_grad(), self._used():
+            for index in self._batches(n):
+                px = self.model_.likelihood(codes[index], None if c is None else c[index])
+                pieces.append(self.schema_.to_data(px.sample() if drawn else px.mean, drawn=drawn))
+        return np.concatenate(pieces) if pieces else np.zeros((0, *self.schema_.event_shape), np.float32)
+
+    def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
+        """E[x given the code of x] (n, *X): what the model makes of each row; a denoising one cleans it."""
+        codes = self.transform.__wrapped__(self, X, condition=condition, lengths=lengths)
+        return self._decode(torch.as_tensor(codes, device=self._device), condition, drawn=False)
+
+    @available_if(_has_density)
+    def sample(
+        self, n: int = 1, *, condition: Any = None, random_state: int | None = None, mean: bool = False
+    ) -> np.ndarray:
+        """n draws of x (n, *X) from the prior and the decoder; `mean=True` gives E[x given z] of drawn codes."""
+        check_is_fitted(self, "model_")
+        if not isinstance(n, int | np.integer) or n < 0:
+            raise InputError(f"n={n!r} samples were asked for; a whole number of at least 0 is wanted")
+        encoded = self._condition(as_condition(condition, n), n)
+        seed = int(np.random.SeedSequence().generate_state(1)[0]) if random_state is None else int(random_state)
+        with torch.no_grad(), seeded(seed, self._device):
+            c = None
+            if encoded is not None:
+                c = torch.as_tensor(encoded, dtype=pick_dtype(self.precision), device=self._device)
+            prior = self.model_.prior(c, None, self.model_.posterior)
+            codes = prior.sample((n,)) if not prior.batch_shape else prior.sample()
+            return self._decode(codes, condition, drawn=not mean)
+
+    # --------------------------------------------------------------- evidence
+
+    @available_if(_has_density)
+    def score_samples(self, X: Any, *, draws: int = 1000, condition: Any = None, lengths: Any = None) -> np.ndarray:
+        """(n,) importance-weighted log p(x), nats, in the data's own units; a lower bound that tightens with draws."""
+        rows = self.rows(X, condition, lengths, bits="fixed")
+        with self._used():
+            return evidence.log_evidence(self.model_, rows, draws)
+
+    @available_if(_has_density)
+    def elbo(self, X: Any, *, draws: int = 100, condition: Any = None, lengths: Any = None) -> np.ndarray:
+        """(n,) evidence lower bound, nats, at beta 1 whatever the weight in training."""
+        rows = self.rows(X, condition, lengths, bits="fixed")
+        with self._used():
+            return evidence.elbo(self.model_, rows, draws)
+
+    def score(self, X: Any, y: Any = None, *, condition: Any = None, lengths: Any = None) -> float:
+        """Mean log p(x), nats; of a model without a density, minus the squared error an example."""
+        if self.density:
+            return float(self.score_samples(X, condition=condition, lengths=lengths).mean())
+        return -float(self.squared_error(X, condition=condition, lengths=lengths).mean())
+
+    def squared_error(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
+        """(n,) squared distance of each row from its reconstruction, summed over features, in the data's units."""
+        inputs = collect(self, X, condition, lengths)
+        again = self.reconstruct(inputs.x, condition=inputs.condition, lengths=inputs.lengths)
+        gap = inputs.x.astype(np.float64) - again
+        if inputs.lengths is not None:
+            gap[np.arange(gap.shape[1]) >= inputs.lengths[:, None]] = 0.0
+        return np.square(gap).reshape(len(gap), -1).sum(-1)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model to a folder: weights in safetensors, everything else in JSON."""
+        check_is_fitted(self, "model_")
+        from isthmus.estimators.store import save
+
+        save(self, Path(folder))

@@ -1,0 +1,220 @@
+"""From a user's data and fields to a training run, and the run itself."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import numbers
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from isthmus.errors import InputError
+from isthmus.estimators.inputs import Inputs, as_array, collect, describe
+from isthmus.objective import as_objective
+from isthmus.schema import Schema
+from isthmus.train.fit import Keep, Plan, Show, fit
+from isthmus.train.loader import Rows
+from isthmus.train.machine import pick_compile, pick_device, pick_dtype, pick_threads, running, seeded
+
+if TYPE_CHECKING:
+    from isthmus.estimators.base import Estimator, Recipe
+
+UPDATES = 10_000
+"""Updates that `epochs="auto"` makes, about."""
+
+
+@dataclass
+class Job:
+    """Everything that a run needs, decided; `train` does it."""
+
+    recipe: Recipe
+    schema: Schema
+    plan: Plan
+    train_rows: Inputs
+    valid_rows: Inputs | None
+    valid_index: np.ndarray | None
+    device: torch.device
+    dtype: torch.dtype
+    fingerprint: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was chosen for the machine; resuming and use keep to it."""
+        return {"threads": self.plan.threads, "compile": self.plan.compile, "device": str(self.device)}
+
+    def lay(self, inputs: Inputs) -> Rows:
+        """Rows on the device."""
+        condition = self.schema.condition
+        return Rows(
+            inputs.x,
+            self.schema,
+            device=self.device,
+            dtype=self.dtype,
+            c=None if condition is None else condition.encode(inputs.condition, len(inputs)),
+            lengths=inputs.lengths,
+            target=inputs.target,
+        )
+
+    def train(self, keep: Keep | None = None, show: Show | None = None) -> list[dict[str, Any]]:
+        """Run it and return the history; with `keep` it lies on the disk and goes on from its checkpoint."""
+        rows = self.lay(self.train_rows)
+        if self.recipe.solve is not None:
+            with torch.no_grad(), running(self.plan.threads):
+                everything = rows.batch(torch.arange(len(rows), device=self.device))
+                self.recipe.solve(everything.x)
+            self.recipe.model.eval()
+            return []
+        validation = None if self.valid_rows is None else self.lay(self.valid_rows)
+        return fit(
+            self.recipe.model, rows, self.recipe.objective, self.plan, validation=validation, keep=keep, show=show
+        )
+
+
+def prepare(
+    estimator: Estimator,
+    X: Any,
+    condition: Any = None,
+    lengths: Any = None,
+    validation: Any = None,
+    target: Any = None,
+    *,
+    settings: dict[str, Any] | None = None,
+    seed: int | None = None,
+) -> Job:
+    """Check everything and decide everything; `settings` and `seed` are those of a run to be resumed."""
+    check_fields(estimator)
+    device, dtype = pick_device(estimator.device), pick_dtype(estimator.precision)
+    inputs = collect(estimator, X, condition, lengths, target, reset=True)
+    if seed is None:
+        seed = estimator.random_state
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        elif not isinstance(seed, numbers.Integral):
+            seed = int(seed.randint(2**31))  # scikit-learn also hands over a RandomState
+    train, valid = split(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, int(seed))
+    schema = describe(estimator, inputs, train)
+    train_rows = inputs.take(train) if len(valid) else inputs
+    valid_rows = inputs.take(valid) if len(valid) else None
+    if validation is not None:
+        valid_rows = validation_rows(estimator, validation, schema)
+    with seeded(int(seed), torch.device("cpu")):
+        recipe = estimator.compose(schema)
+        recipe.model.to(dtype=dtype)
+    recipe.model.to(device)
+    plan = plan_of(estimator, recipe, len(train_rows), int(seed), device, settings or {})
+    return Job(
+        recipe,
+        schema,
+        plan,
+        train_rows,
+        valid_rows,
+        valid if len(valid) else None,
+        device,
+        dtype,
+        fingerprint(inputs, valid_rows if validation is not None else None),
+    )
+
+
+def plan_of(
+    estimator: Estimator, recipe: Recipe, n: int, seed: int, device: torch.device, settings: dict[str, Any]
+) -> Plan:
+    """How to train n rows: fixed rules on sizes, or what a resumed run had."""
+    size = min(estimator.batch_size, n)
+    per_epoch = max(1, n // size)
+    epochs = estimator.epochs
+    if epochs == "auto":
+        epochs = min(2000, max(20, math.ceil(UPDATES / per_epoch)))
+    assert isinstance(epochs, int)
+    draws = as_objective(recipe.objective).draws
+    parameters = sum(p.numel() for p in recipe.model.parameters())
+    rises = any(term.name == "kl" for term in as_objective(recipe.objective).terms)
+    return Plan(
+        epochs=epochs,
+        batch_size=estimator.batch_size,
+        learning_rate=estimator.learning_rate,
+        clip=estimator.clip,
+        patience=estimator.patience,
+        warmup=estimator.warmup if rises else 0.0,
+        seed=seed,
+        threads=settings.get("threads") or pick_threads(estimator.threads, parameters, size * draws),
+        compile=settings.get("compile", pick_compile(estimator.compile, parameters, epochs * per_epoch, device)),
+    )
+
+
+def check_fields(estimator: Estimator) -> None:
+    """Raise InputError for fields that no model can be made of."""
+    whole = {"latent_dim": estimator.latent_dim, "batch_size": estimator.batch_size}
+    if estimator.epochs != "auto":
+        whole["epochs"] = estimator.epochs  # type: ignore[assignment]
+    if estimator.levels is not None:
+        whole["levels"] = estimator.levels
+    for name, value in whole.items():
+        least = 2 if name == "levels" else 1
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+            also = " or 'auto'" if name == "epochs" else ""
+            raise InputError(f"{name}={value!r} came; a whole number of at least {least}{also} is wanted")
+    for name in ("hidden", "channels"):
+        widths = getattr(estimator, name)
+        if isinstance(widths, int) or any(not isinstance(w, numbers.Integral) or w < 1 for w in widths):
+            raise InputError(f"{name}={widths!r} came; a tuple of positive whole numbers is wanted, e.g. (512, 512)")
+    for name in ("validation_fraction", "patience", "warmup"):
+        value = getattr(estimator, name)
+        if not isinstance(value, numbers.Real) or not 0 <= value <= 1 or (name == "validation_fraction" and value == 1):
+            raise InputError(f"{name}={value!r} came; a share from 0 to 1 is wanted")
+    if not isinstance(estimator.learning_rate, numbers.Real) or not 0 < estimator.learning_rate < math.inf:
+        raise InputError(f"learning_rate={estimator.learning_rate!r} came; a positive number is wanted")
+
+
+def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to validate on, each in ascending order."""
+    count = min(round(n * fraction), n - 2)
+    if count < 1:
+        return np.arange(n), np.arange(0)
+    order = np.random.default_rng(seed).permutation(n)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def validation_rows(estimator: Estimator, validation: Any, schema: Schema) -> Inputs:
+    """Rows to validate on: an array, or a dict with X, condition, lengths and target."""
+    parts = dict(validation) if isinstance(validation, dict) else {"X": validation}
+    unknown = set(parts) - {"X", "condition", "lengths", "target"}
+    if unknown or "X" not in parts:
+        raise InputError(f"validation has keys {sorted(parts)}; X, condition, lengths and target are known")
+    x = as_array(estimator, parts["X"], reset=False)
+    if x.shape[1:] != schema.event_shape:
+        raise InputError(f"validation rows have shape {x.shape[1:]}; {schema.event_shape} is wanted, as in training")
+    if (schema.condition is None) != (parts.get("condition") is None):
+        raise InputError("training and validation must both have a condition, or neither")
+    bare = copy.copy(estimator)
+    bare.schema_ = schema
+    return collect(bare, x, parts.get("condition"), parts.get("lengths"), parts.get("target"))
+
+
+def fingerprint(*groups: Inputs | None) -> str:
+    """A hash of all that was handed over, by which a resumed run knows its data."""
+    digest = hashlib.blake2b(digest_size=16)
+    for group in groups:
+        if group is None:
+            continue
+        for array in (group.x, group.condition, group.lengths, group.target):
+            if array is not None:
+                values = np.ascontiguousarray(array)
+                values = values.astype("U") if values.dtype == object else values
+                digest.update(f"{values.dtype}{values.shape}".encode())
+                digest.update(values.tobytes() if values.dtype.kind == "U" else values.data)
+    return digest.hexdigest()
+
+
+def warn_unconditional(estimator: Estimator, schema: Schema) -> None:
+    """A conditional model without a condition works, but is not what was asked for."""
+    if schema.condition is None:
+        warnings.warn(
+            f"{type(estimator).__name__} was given no condition and is unconditional; pass condition= to fit",
+            UserWarning,
+            stacklevel=5,
+        )

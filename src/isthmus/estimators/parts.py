@@ -1,0 +1,149 @@
+"""Strings written as calls, resolved to parts in this one place: `prior="mixture(10)"`, `likelihood="normal(0.1)"`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from isthmus import corruption, families
+from isthmus.distributions import continuous
+from isthmus.errors import InputError, unknown
+from isthmus.nets import sparse
+from isthmus.objective import Term
+from isthmus.schema import Schema
+from isthmus.terms import penalties
+
+Call = tuple[str, tuple[Any, ...]]
+
+
+def parse(spec: str, what: str) -> Call:
+    """A call in text to its name and literal arguments; nothing is evaluated.
+
+    >>> parse("mask(0.3)", "corruption")
+    ('mask', (0.3,))
+    >>> parse("bernoulli", "likelihood")
+    ('bernoulli', ())
+    """
+    try:
+        node = ast.parse(spec.strip(), mode="eval").body
+        if isinstance(node, ast.Name):
+            return node.id, ()
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+            return node.func.id, tuple(ast.literal_eval(argument) for argument in node.args)
+    except (SyntaxError, ValueError):
+        pass
+    raise InputError(f"the {what} {spec!r} cannot be read; write a name, or a name with numbers: mask(0.3)")
+
+
+def build(table: dict[str, Callable[..., Any]], spec: str, what: str, *before: Any) -> Any:
+    """Call the maker that `spec` names with `before` and then the arguments of `spec`."""
+    name, arguments = parse(spec, what)
+    if name not in table:
+        raise unknown(what, name, table)
+    try:
+        inspect.signature(table[name]).bind(*before, *arguments)
+    except TypeError:
+        takes = [p.name for p in list(inspect.signature(table[name]).parameters.values())[len(before) :]]
+        raise InputError(f"{what} {spec!r}: {name} takes ({', '.join(takes)})") from None
+    try:
+        return table[name](*before, *arguments)
+    except TypeError:
+        raise InputError(f"{what} {spec!r}: numbers are wanted as arguments") from None
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A family for x: what data it takes, and how it is made from the schema."""
+
+    make: Callable[..., families.Family]
+    kinds: tuple[str, ...]
+    discrete: bool
+    wants: str
+
+
+def _located(distribution: Any, scale: str) -> Callable[..., families.Family]:
+    return lambda schema, s=scale: families.Located(distribution, schema.event_shape, s)
+
+
+def _plain(family: Any) -> Callable[..., families.Family]:
+    return lambda schema: family(schema.event_shape)
+
+
+def _levels(family: Any) -> Callable[..., families.Family]:
+    return lambda schema, k=None: family(schema.event_shape, schema.levels)
+
+
+ANY = ("binary", "levels", "counts", "unit", "real")
+INTEGERS = ("binary", "levels", "counts")
+LIKELIHOODS: dict[str, Likelihood] = {
+    "bernoulli": Likelihood(_plain(families.Bernoulli), ("binary", "unit"), True, "0 and 1, or numbers between"),
+    "continuous_bernoulli": Likelihood(
+        _plain(families.ContinuousBernoulli), ("binary", "unit"), False, "numbers from 0 to 1"
+    ),
+    "normal": Likelihood(_located(continuous.Normal, "shared"), ANY, False, "numbers"),
+    "diagonal_normal": Likelihood(
+        lambda schema: families.Located(continuous.Normal, schema.event_shape, "feature"), ANY, False, "numbers"
+    ),
+    "laplace": Likelihood(_located(continuous.Laplace, "shared"), ANY, False, "numbers"),
+    "student_t": Likelihood(_plain(families.StudentT), ANY, False, "numbers"),
+    "categorical": Likelihood(_levels(families.Categorical), INTEGERS, True, "whole levels 0..k-1"),
+    "discretized_logistic": Likelihood(_levels(families.DiscretizedLogistic), INTEGERS, True, "whole levels 0..k-1"),
+    "beta_binomial": Likelihood(_levels(families.BetaBinomial), INTEGERS, True, "whole levels 0..k-1"),
+    "poisson": Likelihood(_plain(families.Poisson), INTEGERS, True, "counts 0, 1, 2, ..."),
+    "negative_binomial": Likelihood(_plain(families.NegativeBinomial), INTEGERS, True, "counts 0, 1, 2, ..."),
+}
+LEVELLED = ("categorical", "discretized_logistic", "beta_binomial")
+COUNTED = ("poisson", "negative_binomial")
+FAMILIES: dict[str, type[families.Family]] = {
+    "bernoulli": families.Bernoulli,
+    "continuous_bernoulli": families.ContinuousBernoulli,
+    "normal": families.Located,
+    "categorical": families.Categorical,
+    "discretized_logistic": families.DiscretizedLogistic,
+    "beta_binomial": families.BetaBinomial,
+    "poisson": families.Poisson,
+    "negative_binomial": families.NegativeBinomial,
+}
+"""What a part handed in as an object is made like."""
+AUTO = {
+    "binary": "bernoulli",
+    "levels": "discretized_logistic",
+    "counts": "negative_binomial",
+    "unit": "normal",
+    "real": "normal",
+}
+
+CORRUPTIONS: dict[str, Callable[..., nn.Module]] = {
+    "mask": lambda schema, p=0.3: corruption.Mask(p),
+    "gaussian": lambda schema, s=0.3: corruption.Gaussian(s),
+    "salt_and_pepper": lambda schema, p=0.3: corruption.SaltAndPepper(p, schema.low, schema.high),
+    "blur": lambda schema, s=1.0: _blur(schema, s),
+}
+
+
+def _blur(schema: Schema, s: float) -> nn.Module:
+    if not schema.image:
+        raise InputError(f"blur needs images (n, h, w) or (n, h, w, c); rows of shape {schema.event_shape} came")
+    return corruption.Blur(s)
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """How a bottleneck is made sparse: what is done to the code, and what is added to the loss."""
+
+    rule: nn.Module | None
+    penalty: Term | None
+
+
+SPARSITIES: dict[str, Callable[..., Sparsity]] = {
+    "l1": lambda units, w=0.1: Sparsity(nn.ReLU(), w * penalties.l1),
+    "kl": lambda units, rho=0.05, w=1.0: Sparsity(nn.Sigmoid(), w * penalties.kl_sparsity(rho)),
+    "top_k": lambda units, k: Sparsity(sparse.TopK(k, units), None),
+    "batch_top_k": lambda units, k: Sparsity(sparse.BatchTopK(k, units), None),
+    "jump_relu": lambda units, w=0.1: Sparsity(sparse.JumpReLU(units), w * penalties.l0),
+}

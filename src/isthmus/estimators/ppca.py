@@ -1,0 +1,66 @@
+"""Probabilistic PCA, exact: the baseline."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from isthmus import families
+from isthmus.errors import InputError
+from isthmus.estimators.base import Estimator, Recipe
+from isthmus.nets.mlp import MLP
+from isthmus.schema import Schema
+from isthmus.terms.bounds import kl, nll
+
+
+class ProbabilisticPCA(Estimator):
+    """Probabilistic PCA by its closed form (Tipping & Bishop, 1999): the linear VAE at its optimum."""
+
+    hidden: tuple[int, ...] = ()
+    """None: the model is linear."""
+    likelihood: str | nn.Module = "normal"
+    """Normal, with one shared scale."""
+    scaling: str = "global"
+    """standard (each column) changes the model; global and none do not."""
+    precision: str = "double"
+    """single, double, or auto: single."""
+    validation_fraction: float = 0.0
+    """The solution is exact: no rows need to be kept aside."""
+
+    def compose(self, schema: Schema) -> Recipe:
+        if self.hidden or self.likelihood != "normal" or schema.condition or schema.sequence or self.prior != "normal":
+            raise InputError(
+                "ProbabilisticPCA is linear and normal: hidden=(), likelihood='normal', prior='normal' and no condition"
+            )
+        posterior = families.DiagonalNormal((self.latent_dim,))
+        model = self.latent_model(schema, posterior)
+
+        def solve(x: Tensor) -> None:
+            flat = x.flatten(1).double().cpu().numpy()
+            rank = min(self.latent_dim, *flat.shape)
+            pca = PCA(rank, svd_solver="full").fit(flat)
+            variance = max(float(pca.noise_variance_), families.SCALE_FLOOR**2 * 1.01)
+            kept = torch.zeros(self.latent_dim, dtype=torch.float64)  # eigenvalues above the noise
+            kept[:rank] = torch.from_numpy((pca.explained_variance_ - variance).clip(min=0))
+            axes = torch.zeros(self.latent_dim, flat.shape[1], dtype=torch.float64)
+            axes[:rank] = torch.from_numpy(pca.components_)
+            weight = axes * kept.sqrt()[:, None]  # (D, X): x = z @ weight + mean
+            mean = torch.from_numpy(pca.mean_)
+            total = kept + variance  # of M = W'W + variance, diagonal in these axes
+            encode = weight / total[:, None]
+            encoder, decoder = model.posterior.net, model.likelihood.net
+            assert isinstance(encoder, MLP)
+            assert isinstance(decoder, MLP)
+            first, last = encoder.layers[0], decoder.layers[0]
+            assert isinstance(first, nn.Linear)
+            assert isinstance(last, nn.Linear)
+            first.weight.copy_(torch.cat([encode, torch.zeros_like(encode)]))
+            first.bias.copy_(torch.cat([-encode @ mean, 0.5 * (math.log(variance) - total.log())]))
+            last.weight.copy_(weight.T)
+            last.bias.copy_(mean)
+            model.likelihood.family.log_scale.set(math.sqrt(variance))
+
+        return Recipe(model, nll + kl, solve)

@@ -1,0 +1,211 @@
+"""Families: a network's raw output (*batch, n, *event) to a distribution over the event."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.distributions import continuous, discrete
+from isthmus.distributions.latent import Delta
+from isthmus.errors import InputError
+
+SCALE_FLOOR = 1e-3
+"""No learned scale goes below this, in the units that networks read: densities stay bounded."""
+GAIN = 10.0
+"""A learned scale moves ten times as fast as a weight: Adam moves each parameter by at most the learning rate a step,
+and a log-scale has to travel several units in a run."""
+
+
+class Family(nn.Module):
+    """Raw outputs to a distribution; `n` raw numbers an element of the event."""
+
+    n = 1
+    has_density = True
+
+    def __init__(self, event_shape: tuple[int, ...]):
+        super().__init__()
+        self.event_shape = tuple(event_shape)
+        self.event_dim = len(self.event_shape)
+
+    def split(self, raw: Tensor) -> tuple[Tensor, ...]:
+        """(*batch, n, *event) to n of (*batch, *event)."""
+        return raw.unbind(-1 - self.event_dim)
+
+
+class LearnedScale(nn.Module):
+    """A log-scale of its own, one for all or one a feature, with a smooth floor."""
+
+    def __init__(self, shape: tuple[int, ...] = ()):
+        super().__init__()
+        self.raw = nn.Parameter(torch.zeros(shape))
+
+    def forward(self) -> Tensor:
+        floor = math.log(SCALE_FLOOR)
+        return floor + nn.functional.softplus(GAIN * self.raw - floor, threshold=40)
+
+    @torch.no_grad()
+    def set(self, scale: float) -> None:
+        """Give it a value: used where the best scale is known in closed form."""
+        excess = math.log(scale) - math.log(SCALE_FLOOR)
+        if excess <= 0:
+            raise InputError(f"a scale of {scale:g} is below the floor of {SCALE_FLOOR:g}")
+        self.raw.fill_((math.log(SCALE_FLOOR) + excess + math.log(-math.expm1(-excess))) / GAIN)
+
+
+class FixedScale(nn.Module):
+    """A log-scale that is given."""
+
+    log_scale: Tensor
+
+    def __init__(self, scale: float):
+        super().__init__()
+        if not scale > 0:
+            raise InputError(f"a scale of {scale} came; a positive number is wanted")
+        self.register_buffer("log_scale", torch.tensor(math.log(scale)))
+
+    def forward(self) -> Tensor:
+        return self.log_scale
+
+
+class Located(Family):
+    """A location for each element and one scale: learned and shared, learned a feature, or fixed.
+
+    `distribution` is `Normal` or `Laplace`; `scale` is "shared", "feature" or a number in the units that networks read.
+    """
+
+    def __init__(self, distribution, event_shape, scale: str | float = "shared"):
+        super().__init__(event_shape)
+        self.distribution = distribution
+        self.log_scale = scale_module(scale, self.event_shape)
+
+    def forward(self, raw: Tensor):
+        return self.distribution(self.split(raw)[0], self.log_scale(), self.event_dim)
+
+
+def scale_module(scale: str | float, event_shape: tuple[int, ...]) -> nn.Module:
+    """The module behind "shared", "feature" or a fixed number."""
+    if isinstance(scale, str):
+        return LearnedScale(event_shape if scale == "feature" else ())
+    return FixedScale(scale)
+
+
+class StudentT(Family):
+    """Heavy tails: location by the network, one shared learned scale and degrees of freedom (at least 1)."""
+
+    def __init__(self, event_shape):
+        super().__init__(event_shape)
+        self.log_scale = LearnedScale()
+        self.raw_df = nn.Parameter(torch.tensor(4.0 / GAIN))
+
+    def forward(self, raw: Tensor):
+        df = 1 + nn.functional.softplus(GAIN * self.raw_df)
+        return continuous.StudentT(self.split(raw)[0], self.log_scale(), df, self.event_dim)
+
+
+class DiagonalNormal(Family):
+    """A mean and a log-scale for each element by the network: the usual posterior."""
+
+    n = 2
+
+    def forward(self, raw: Tensor):
+        loc, log_scale = self.split(raw)
+        return continuous.Normal(loc, log_scale.clamp(-10, 10), self.event_dim)
+
+
+class Point(Family):
+    """A point: the code of a plain autoencoder; `rule` makes it sparse."""
+
+    has_density = False
+
+    def __init__(self, event_shape, rule: nn.Module | None = None):
+        super().__init__(event_shape)
+        self.rule = rule
+
+    def forward(self, raw: Tensor):
+        (value,) = self.split(raw)
+        return Delta(value if self.rule is None else self.rule(value), self.event_dim, raw=value)
+
+
+class Bernoulli(Family):
+    """Bits."""
+
+    def forward(self, raw: Tensor):
+        return discrete.Bernoulli(self.split(raw)[0], self.event_dim)
+
+
+class ContinuousBernoulli(Family):
+    """Numbers on [0, 1]."""
+
+    def forward(self, raw: Tensor):
+        return continuous.ContinuousBernoulli(self.split(raw)[0], self.event_dim)
+
+
+class LevelFamily(Family):
+    """Grey levels 0..k-1."""
+
+    def __init__(self, event_shape, levels: int):
+        super().__init__(event_shape)
+        if levels < 2:
+            raise InputError(f"{levels} levels came; at least 2 are wanted")
+        self.levels = levels
+
+
+class Categorical(LevelFamily):
+    """A free probability for each level."""
+
+    def __init__(self, event_shape, levels: int):
+        super().__init__(event_shape, levels)
+        self.n = levels
+
+    def forward(self, raw: Tensor):
+        return discrete.Categorical(raw.movedim(-1 - self.event_dim, -1), self.event_dim)
+
+
+class DiscretizedLogistic(LevelFamily):
+    """A rounded logistic; an untrained network puts its location mid-grey."""
+
+    n = 2
+
+    def forward(self, raw: Tensor):
+        loc, log_scale = self.split(raw)
+        # Two levels wide at the least sharp start; never finer than a hundredth of a level.
+        floor = math.log(0.01 / (self.levels - 1))
+        return discrete.DiscretizedLogistic(loc + 0.5, (log_scale - 1.5).clamp(floor, 5), self.levels, self.event_dim)
+
+
+class BetaBinomial(LevelFamily):
+    """An overdispersed binomial, by a logit and a log-concentration."""
+
+    n = 2
+
+    def forward(self, raw: Tensor):
+        logit, log_c = self.split(raw)
+        log_c = (log_c + 1).clamp(-7, 12)
+        sigmoid = nn.functional.logsigmoid
+        return discrete.BetaBinomial(
+            (log_c + sigmoid(logit)).clamp(min=-12),
+            (log_c + sigmoid(-logit)).clamp(min=-12),
+            self.levels,
+            self.event_dim,
+        )
+
+
+class Poisson(Family):
+    """Counts whose variance is their mean."""
+
+    def forward(self, raw: Tensor):
+        return discrete.Poisson(self.split(raw)[0].clamp(max=20), self.event_dim)
+
+
+class NegativeBinomial(Family):
+    """Overdispersed counts: mean by the network, one learned dispersion a feature."""
+
+    def __init__(self, event_shape):
+        super().__init__(event_shape)
+        self.raw_size = nn.Parameter(torch.zeros(self.event_shape))
+
+    def forward(self, raw: Tensor):
+        log_size = (GAIN * self.raw_size).clamp(-8, 12)
+        return discrete.NegativeBinomial(self.split(raw)[0].clamp(max=20), log_size, self.event_dim)

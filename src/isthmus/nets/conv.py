@@ -1,0 +1,99 @@
+"""Residual convolutional networks for images of any height, width and channels."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from isthmus.nets.layers import activation, join
+
+
+class Residual(nn.Module):
+    """x plus what two convolutions make of it."""
+
+    def __init__(self, channels: int, act: str):
+        super().__init__()
+        self.body = nn.Sequential(
+            activation(act),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            activation(act),
+            nn.Conv2d(channels, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+def sizes_of(height: int, width: int, stages: int) -> list[tuple[int, int]]:
+    """Height and width before and after each halving, rounded up: odd sizes too."""
+    sizes = [(height, width)]
+    for _ in range(stages):
+        height, width = (height + 1) // 2, (width + 1) // 2
+        sizes.append((height, width))
+    return sizes
+
+
+class ConvEncoder(nn.Module):
+    """Images (*batch, h, w[, c]) to (*batch, out): each stage halves the image, then mends it by a residual block."""
+
+    def __init__(
+        self, shape: tuple[int, ...], channels: tuple[int, ...], out: int, *, condition: int = 0, act: str = "silu"
+    ):
+        super().__init__()
+        self.shape = shape
+        depth = shape[2] if len(shape) == 3 else 1
+        stages: list[nn.Module] = []
+        for wide in channels:
+            stages += [nn.Conv2d(depth, wide, 3, stride=2, padding=1), Residual(wide, act)]
+            depth = wide
+        self.stages = nn.Sequential(*stages, activation(act))
+        h, w = sizes_of(shape[0], shape[1], len(channels))[-1]
+        self.out = nn.Linear(depth * h * w + condition, out)
+
+    def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        batch = x.shape[: x.ndim - len(self.shape)]
+        image = x.reshape(-1, *self.shape)
+        image = image.movedim(-1, 1) if len(self.shape) == 3 else image[:, None]  # (N, C, h, w)
+        return self.out(join(self.stages(image).flatten(1).unflatten(0, batch), c))
+
+
+class ConvDecoder(nn.Module):
+    """Codes (*batch, D) to (*batch, n, h, w[, c]), the mirror of `ConvEncoder`."""
+
+    def __init__(
+        self,
+        dim: int,
+        channels: tuple[int, ...],
+        n: int,
+        shape: tuple[int, ...],
+        *,
+        condition: int = 0,
+        act: str = "silu",
+    ):
+        super().__init__()
+        self.n, self.shape = n, shape
+        depth = shape[2] if len(shape) == 3 else 1
+        sizes = sizes_of(shape[0], shape[1], len(channels))
+        self.start = (channels[-1], *sizes[-1])
+        self.inp = nn.Linear(dim + condition, math.prod(self.start))
+        narrower = (*channels[-2::-1], n * depth)  # channels after each doubling
+        stages: list[nn.Module] = []
+        for wide, narrow, small, large in zip(channels[::-1], narrower, sizes[:0:-1], sizes[-2::-1]):
+            extra = tuple(b - (2 * a - 1) for a, b in zip(small, large))  # an even side needs one more
+            up = nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=extra)
+            stages += [Residual(wide, act), activation(act), up]
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        batch = z.shape[:-1]
+        start = self.inp(join(z, c)).reshape(-1, *self.start)
+        image: Tensor = self.stages(start)  # (N, n * C, h, w)
+        image = image.unflatten(1, (self.n, -1))
+        image = image.movedim(2, -1) if len(self.shape) == 3 else image[:, :, 0]
+        return image.unflatten(0, batch)
+
+
+def suits(shape: tuple[int, ...]) -> bool:
+    """Whether convolutions are worth it: an image of at least 16 pixels a side and at most 4 channels."""
+    return len(shape) in (2, 3) and min(shape[:2]) >= 16 and (len(shape) == 2 or shape[2] <= 4)

@@ -1,0 +1,64 @@
+"""What networks share."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.errors import InputError, unknown
+
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU}
+
+
+def activation(name: str) -> nn.Module:
+    """An activation by name."""
+    if name not in ACTIVATIONS:
+        raise unknown("activation", str(name), ACTIVATIONS)
+    return ACTIVATIONS[name]()
+
+
+def join(x: Tensor, c: Tensor | None) -> Tensor:
+    """x (*batch, D) and a condition (B, C), repeated over leading draws, side by side."""
+    return x if c is None else torch.cat([x, c.expand(*x.shape[:-1], c.shape[-1])], -1)
+
+
+class Log1p(nn.Module):
+    """Counts span decades: networks read log(1 + x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log1p(x.clamp(min=0))
+
+
+class Before(nn.Module):
+    """A network, and what its input goes through first."""
+
+    def __init__(self, before: nn.Module, net: nn.Module):
+        super().__init__()
+        self.before, self.net = before, net
+
+    def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        return self.net(self.before(x), c, mask)
+
+
+class Foreign(nn.Module):
+    """A user's own module, which may take (x), (x, c) or (x, c, mask) over one leading dimension."""
+
+    def __init__(self, module: nn.Module, given_dim: int):
+        super().__init__()
+        if not isinstance(module, nn.Module):
+            raise InputError(f"a {type(module).__name__} came as a network; a torch.nn.Module is wanted")
+        self.module, self.given_dim = module, given_dim
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        takes = [p for p in inspect.signature(module.forward).parameters.values() if p.kind in kinds]
+        self.takes = min(max(len(takes), 1), 3)
+
+    def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        batch = x.shape[: x.ndim - self.given_dim]
+        flat = x.flatten(0, len(batch) - 1) if len(batch) > 1 else x
+        if c is not None and self.takes == 1:
+            raise InputError("the network takes no condition, but one was given; let its forward take (x, c)")
+        extra = [None if t is None else t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1]) for t in (c, mask)]
+        raw = self.module(flat, *extra[: self.takes - 1])
+        return raw.unflatten(0, batch) if len(batch) > 1 else raw

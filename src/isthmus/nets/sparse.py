@@ -1,0 +1,67 @@
+"""What makes a bottleneck sparse."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isthmus.errors import InputError
+
+
+def fewest(k: int, units: int) -> int:
+    """A count of active units, or an error that says what is wanted."""
+    if not 1 <= k <= units:
+        raise InputError(f"{k} active units of {units} came; a number from 1 to {units} is wanted")
+    return int(k)
+
+
+class TopK(nn.Module):
+    """The k largest units of each example stay, the others are 0 (Makhzani & Frey, 2013)."""
+
+    def __init__(self, k: int, units: int):
+        super().__init__()
+        self.k = fewest(k, units)
+
+    def forward(self, h: Tensor) -> Tensor:
+        top = h.topk(self.k, -1, sorted=False)
+        return torch.zeros_like(h).scatter(-1, top.indices, F.relu(top.values))
+
+
+class BatchTopK(nn.Module):
+    """The k B largest of a batch stay; in use, what exceeds the threshold learned meanwhile (Bussmann et al., 2024)."""
+
+    threshold: Tensor
+
+    def __init__(self, k: int, units: int):
+        super().__init__()
+        self.k = fewest(k, units)
+        self.register_buffer("threshold", torch.full((), -1.0))  # negative: none seen yet
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = F.relu(h)
+        if not self.training:
+            return torch.where(h > self.threshold, h, 0.0)
+        keep = self.k * h[..., 0].numel()
+        least = h.detach().flatten().topk(keep, sorted=False).values.min()
+        with torch.no_grad():
+            self.threshold.copy_(torch.where(self.threshold < 0, least, self.threshold.lerp(least, 0.01)))
+        return torch.where((h >= least) & (h > 0), h, 0.0)
+
+
+class JumpReLU(nn.Module):
+    """Units above a learned threshold pass, the others are 0 (Rajamanoharan et al., 2024)."""
+
+    def __init__(self, units: int, width: float = 0.1):
+        super().__init__()
+        self.log_threshold = nn.Parameter(torch.full((units,), -3.0))
+        self.width = width
+
+    def active(self, h: Tensor) -> Tensor:
+        """1 where a unit is active, with a gradient to the threshold through a ramp around it."""
+        theta = self.log_threshold.exp()
+        ramp = ((h.detach() - theta) / self.width + 0.5).clamp(0, 1)
+        return (h > theta).to(h.dtype) + ramp - ramp.detach()
+
+    def forward(self, h: Tensor) -> Tensor:
+        return F.relu(h) * self.active(h)

@@ -1,0 +1,229 @@
+"""What the data are: shape, kind, scaling; raw data to tensors and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isthmus.errors import InputError, unknown
+
+KINDS = ("binary", "levels", "counts", "unit", "real")
+"""0 and 1; grey levels 0..k-1; counts; floats on [0, 1]; other floats."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a conditional model is told beside x: one of several classes, or numbers.
+
+    Classes become one-hot rows, numbers are standardised by the training part.
+    """
+
+    classes: tuple[Any, ...] = ()
+    shift: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    @property
+    def width(self) -> int:
+        return len(self.classes) or len(self.shift)
+
+    @classmethod
+    def read(cls, condition: np.ndarray) -> Condition:
+        """Learn classes (integers, booleans, words) or location and scale (floats) from (n,) or (n, k)."""
+        values = np.asarray(condition)
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim == 1 and values.dtype.kind in "iubOUS":
+            return cls(classes=tuple(sorted({plain(v) for v in values}, key=lambda v: (str(type(v)), v))))
+        try:
+            numbers = values.astype(np.float64).reshape(len(values), -1)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"the condition has {values.ndim} dimensions of {values.dtype}; give labels (n,) or numbers (n, k)"
+            ) from None
+        finite(numbers, "the condition")
+        scale = numbers.std(0)
+        one_hot = bool(np.isin(numbers, (0.0, 1.0)).all() and (numbers.sum(1) == 1).all())
+        shift = np.zeros_like(scale) if one_hot else numbers.mean(0)
+        scale = np.where((scale > 0) & (not one_hot), scale, 1.0)
+        return cls(shift=tuple(shift.tolist()), scale=tuple(scale.tolist()))
+
+    def encode(self, condition: Any, n: int) -> np.ndarray:
+        """Raw conditions of n rows (or one for all) to numbers, (n, C).
+
+        Raises InputError for a class that was not there in training, or a wrong count or width.
+        """
+        values = np.asarray(condition)
+        if self.classes:
+            if values.ndim == 2 and values.shape[1] == 1:
+                values = values[:, 0]
+            if values.ndim > 1:
+                raise InputError(f"the condition has shape {values.shape}; one label a row is wanted")
+            values = np.broadcast_to(values, (n,)) if values.ndim == 0 or values.shape == (1,) else values
+            rows = {label: i for i, label in enumerate(self.classes)}
+            labels = [plain(v) for v in values]
+            missing = next((v for v in labels if v not in rows), None)
+            if missing is not None or None in labels:
+                raise InputError(
+                    f"the condition {missing!r} was not there in training; known: {', '.join(map(repr, self.classes))}"
+                )
+            encoded = np.zeros((len(labels), len(rows)))
+            encoded[np.arange(len(labels)), [rows[v] for v in labels]] = 1.0
+        else:
+            try:
+                values = values.astype(np.float64)
+            except (TypeError, ValueError):
+                raise InputError(f"the condition is {values.dtype}; numbers are wanted, as in training") from None
+            if values.ndim <= 1:
+                one_row = values.ndim == 0 or (self.width > 1 and values.shape == (self.width,))
+                values = values.reshape((1, -1) if one_row else (-1, 1))
+            if values.ndim != 2 or values.shape[1] != self.width:
+                raise InputError(f"the condition has shape {values.shape}; (rows, {self.width}) is wanted")
+            finite(values, "the condition")
+            encoded = (values - np.array(self.shift)) / np.array(self.scale)
+        if len(encoded) == 1:
+            encoded = np.repeat(encoded, n, 0)
+        if len(encoded) != n:
+            raise InputError(f"the condition has {len(encoded)} rows and the data {n}; one condition a row is wanted")
+        return encoded
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the data are, learned at `fit` and saved with the model.
+
+    Inside, x is `(raw - shift) / scale`: levels 0..k-1 lie on [0, 1], counts stay counts, floats are scaled as asked.
+    """
+
+    event_shape: tuple[int, ...]
+    kind: str
+    dtype: str
+    likelihood: str = ""
+    """The name chosen, with its arguments; "" for a part of the user's own."""
+    levels: int = 0
+    names: tuple[str, ...] = ()
+    sequence: bool = False
+    binarize: bool = False
+    condition: Condition | None = None
+    low: float = 0.0
+    """The smallest value in training, in the units that networks read."""
+    high: float = 1.0
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    scale: np.ndarray = field(default_factory=lambda: np.ones(()))
+    discrete: bool = True
+    """Whether the likelihood gives probabilities (then scaling does not touch it) or densities."""
+
+    @property
+    def size(self) -> int:
+        """Numbers in one example."""
+        return math.prod(self.event_shape)
+
+    @property
+    def image(self) -> bool:
+        """Whether an example has height and width."""
+        return len(self.event_shape) in (2, 3) and not self.sequence
+
+    @property
+    def condition_width(self) -> int:
+        return self.condition.width if self.condition else 0
+
+    @property
+    def log_volume(self) -> float:
+        """What scaling takes from a log-density, nats: log p(raw) = log p(x) - log_volume."""
+        if self.discrete:
+            return 0.0
+        return float(np.log(np.broadcast_to(self.scale, self.event_shape)).sum())
+
+    def to_tensor(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
+        """Raw rows (n, *X), as stored, to the units that networks read."""
+        if self.scale.ndim == 0 and self.shift.ndim == 0:
+            shift, scale = float(self.shift), float(self.scale)
+            if raw.dtype.is_floating_point and shift == 0 and scale == 1:
+                return raw.to(dtype)
+            if not raw.dtype.is_floating_point and shift == 0:
+                return raw.to(dtype).mul_(1 / scale)
+        # In double precision: a large mean must not eat the digits of a small spread.
+        shift_, scale_ = (torch.from_numpy(np.asarray(a)).to(raw.device) for a in (self.shift, self.scale))
+        return ((raw.double() - shift_) / scale_).to(dtype)
+
+    def to_data(self, x: Tensor, *, drawn: bool = False) -> np.ndarray:
+        """Network units (n, *X) to the data's own; drawn discrete values get the data's integer type."""
+        values = x.detach().cpu().double().numpy() * self.scale + self.shift
+        if drawn and self.discrete and self.kind in ("binary", "levels", "counts"):
+            return np.rint(values).astype(self.dtype)
+        return values.astype(self.dtype if np.dtype(self.dtype).kind == "f" else np.float32)
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        config = asdict(self)
+        config["shift"], config["scale"] = self.shift.tolist(), self.scale.tolist()
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Schema:
+        """The inverse of `to_config`."""
+        config = dict(config)
+        if config.get("condition"):
+            config["condition"] = Condition(**{k: tuple(v) for k, v in config["condition"].items()})
+        for name in ("event_shape", "names"):
+            config[name] = tuple(config[name])
+        for name in ("shift", "scale"):
+            config[name] = np.asarray(config[name], dtype=np.float64)
+        return cls(**config)
+
+
+def plain(value: Any) -> Any:
+    """A label as JSON can hold it: NumPy scalars become Python's; None and NaN become None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def finite(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> None:
+    """Raise InputError naming the first columns that hold NaN or infinity, and how many."""
+    if values.dtype.kind != "f" or np.isfinite(values.sum(dtype=np.float64)):
+        return
+    flat = ~np.isfinite(values.reshape(len(values), -1))
+    counts = flat.sum(0)
+    if not counts.any():  # finite values whose sum overflows
+        return
+    columns = np.flatnonzero(counts)
+    shown = ", ".join(f"{names[j] if names else j} ({counts[j]})" for j in columns[:5])
+    more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
+    raise InputError(
+        f"{what} contains NaN or infinity in column {shown}{more}; drop those rows or fill them in "
+        "(sklearn.impute.SimpleImputer)"
+    )
+
+
+def kind_of(values: np.ndarray, levels: int | None = None) -> str:
+    """One of KINDS, read from the dtype and the values."""
+    if values.dtype == bool:
+        return "binary"
+    if values.size and not values.flat[0] > 1 and bool(((values == 0) | (values == 1)).all()):
+        return "binary"
+    if levels is not None:
+        return "levels"
+    if values.dtype == np.uint8:
+        return "levels"
+    if values.dtype.kind in "iu":
+        return "counts" if values.min(initial=0) >= 0 else "real"
+    return "unit" if values.min(initial=0) >= 0 and values.max(initial=1) <= 1 else "real"
+
+
+def scaling_of(values: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
+    """Shift and scale of (n, *X) by name; a constant column has scale 1."""
+    if how == "none":
+        return np.zeros(()), np.ones(())
+    wide = values.astype(np.float64)
+    shift = wide.mean(0)
+    if how == "global":
+        spread = float(np.sqrt(((wide - shift) ** 2).mean()))
+        return shift, np.asarray(spread if spread > 1e-12 * (1 + np.abs(shift).max()) else 1.0)
+    if how == "standard":
+        scale = wide.std(0)
+        return shift, np.where(scale > 1e-12 * (1 + np.abs(shift)), scale, 1.0)
+    raise unknown("scaling", how, ("auto", "standard", "global", "none"))

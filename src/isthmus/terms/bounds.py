@@ -1,0 +1,43 @@
+"""Bounds on the log-likelihood and their parts, nats."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from isthmus.batch import Batch
+from isthmus.errors import InputError
+from isthmus.latent_model import LatentModel, Pass
+from isthmus.objective import Term
+
+
+def _nll(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
+    return -run.average(run.log_px)
+
+
+def _kl(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
+    return run.kl.sum(-1)
+
+
+nll = Term(_nll, "nll")
+"""-E[log p(x given z)], the distortion."""
+
+kl = Term(_kl, "kl")
+"""KL(q(z given x) || p(z)), the rate."""
+
+
+def iwae(k: int) -> Term:
+    """The importance-weighted bound of k draws, negated (Burda et al., 2016)."""
+    if k < 1:
+        raise InputError(f"iwae({k}) came; at least 1 draw is wanted")
+
+    def bound(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
+        return -(run.log_weight + run.log_px + run.log_pz - run.log_qz).logsumexp(0)
+
+    return Term(bound, "iwae", draws=k)
+
+
+def log_mean_exp(values: Tensor, dim: int = 0) -> Tensor:
+    """log of the mean of exponentials along `dim`."""
+    return values.logsumexp(dim) - math.log(values.shape[dim])

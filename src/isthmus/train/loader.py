@@ -1,0 +1,112 @@
+"""Rows that already lie on the device, handed out by index; bytes stay bytes until a batch is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isthmus.batch import Batch
+from isthmus.errors import InputError
+from isthmus.schema import Schema
+from isthmus.train.machine import free_memory, seeded
+
+BITS_SEED = 28_28
+
+
+class Rows:
+    """All rows of a data set as stored, and `batch(index)` of them in the units that networks read.
+
+    For a model of binarised pixels `bits` says which: "fresh" ones each time (training), "fixed" ones by one noise for
+    all rows (scoring), or their "mean" (encoding).
+    """
+
+    def __init__(
+        self,
+        raw: np.ndarray | Tensor,
+        schema: Schema,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        c: np.ndarray | None = None,
+        lengths: np.ndarray | None = None,
+        target: np.ndarray | None = None,
+        bits: str = "fresh",
+    ):
+        self.schema, self.dtype, self.device = schema, dtype, device
+        self.bits = bits if schema.binarize else ""
+        self.shared: Tensor | None = None
+        if self.bits == "fixed":
+            with seeded(BITS_SEED, device):
+                self.shared = torch.rand(schema.event_shape, dtype=dtype, device=device)
+        self.x = self._resident(raw)
+        self.target = None if target is None else self._resident(target)
+        self.c = None if c is None else torch.as_tensor(c, dtype=dtype, device=device)
+        self.mask: Tensor | None = None
+        if lengths is not None:
+            steps = torch.arange(self.x.shape[1], device=device)
+            self.mask = steps < torch.as_tensor(lengths, device=device)[:, None]  # (N, T)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def _resident(self, raw: Any) -> Tensor:
+        stored = torch.from_numpy(writeable(raw)) if isinstance(raw, np.ndarray) else raw
+        bytes_each = stored.element_size() if stored.element_size() == 1 else torch.finfo(self.dtype).bits // 8
+        need, free = stored.numel() * bytes_each, free_memory(self.device)
+        if free is not None and need > 0.9 * free:
+            raise InputError(
+                f"the data need {need / 2**30:.1f} GiB on {self.device} and {free / 2**30:.1f} GiB are free; "
+                "train on fewer rows, or store grey values as uint8"
+            )
+        if stored.element_size() == 1:
+            return stored.to(self.device)
+        return self.schema.to_tensor(stored.to(self.device), self.dtype)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The rows of `index` (B,)."""
+        mask = None if self.mask is None else self.mask.index_select(0, index)
+        return Batch(
+            self._units(self.x.index_select(0, index), mask),
+            None if self.c is None else self.c.index_select(0, index),
+            mask,
+            None,
+            None if self.target is None else self._units(self.target.index_select(0, index), mask),
+        )
+
+    def _units(self, rows: Tensor, mask: Tensor | None) -> Tensor:
+        if self.bits == "fresh":
+            return binarised(rows, self.dtype)
+        if rows.element_size() == 1:
+            rows = self.schema.to_tensor(rows, self.dtype)
+        if self.shared is not None:
+            rows = (self.shared < rows).to(self.dtype)
+        if mask is not None:  # whatever lies in the padding is not read
+            rows = torch.where(mask.reshape(*mask.shape, *[1] * (rows.ndim - 2)), rows, 0.0)
+        return rows
+
+
+def writeable(array: np.ndarray) -> np.ndarray:
+    """The array in native byte order, C order and without negative strides, copied only where torch needs it."""
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        return array.astype(np.float64 if array.dtype.itemsize > 2 else np.int32)
+    return array if array.flags.writeable else array.copy()
+
+
+def binarised(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Each element drawn Bernoulli(x / 255) (bytes) or Bernoulli(x) (floats on [0, 1], booleans).
+
+    Bytes are compared with 16 random bits each: five times faster than floats, and within 1e-5 of the exact chance.
+    """
+    if rows.dtype == torch.bool:
+        return rows.to(dtype)
+    if rows.dtype != torch.uint8:
+        return (torch.rand(rows.shape, dtype=rows.dtype, device=rows.device) < rows).to(dtype)
+    words = torch.empty((rows.numel() + 3) // 4, dtype=torch.int64, device=rows.device)
+    words.random_(-(2**63), None)
+    bits = words.view(torch.int16)[: rows.numel()].view(rows.shape)  # uniform on -32768..32767
+    threshold = rows.to(torch.int32) * 257 + (rows > 127) - 32768  # x * 65536 / 255, rounded: 0 never, 255 always
+    return (bits < threshold).to(dtype)

@@ -1,0 +1,105 @@
+"""How the processor is used: threads, denormals, compilation; fixed rules on sizes, never a clock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from isthmus.errors import InputError
+
+ONE_THREAD_BELOW = 60e6
+"""Floating-point operations a step under which a second thread costs more than it brings."""
+COMPILE_STEPS = 150_000
+"""Updates after which compiling a small net's step has repaid itself."""
+COMPILE_PARAMETERS = 200_000
+"""Larger nets are bound by matrix products, which compilation leaves alone."""
+
+
+def pick_threads(asked: int | str, parameters: int, rows: int) -> int:
+    """Threads for a net of so many parameters and rows a step: one for tiny nets, else what torch has."""
+    if asked != "auto":
+        if not isinstance(asked, int) or asked < 1:
+            raise InputError(f"threads={asked!r} came; a whole number of at least 1, or 'auto', is wanted")
+        return asked
+    return 1 if 6.0 * parameters * rows < ONE_THREAD_BELOW else torch.get_num_threads()
+
+
+def pick_compile(asked: bool | str, parameters: int, steps: int, device: torch.device) -> bool:
+    """Whether to compile the step: on the CPU only long runs of small nets repay it."""
+    if asked != "auto":
+        return bool(asked)
+    return device.type == "cpu" and steps >= COMPILE_STEPS and parameters <= COMPILE_PARAMETERS
+
+
+def pick_device(asked: str) -> torch.device:
+    """A device by name; `auto` is a GPU where there is one. Raises InputError for one that is not there."""
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise InputError(f"device={asked!r} came; 'auto', 'cpu', 'cuda' or 'cuda:1' is wanted") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={asked!r} was asked for, but no GPU is available here; use device='cpu' or 'auto'")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device={asked!r} was asked for, but there are {torch.cuda.device_count()} GPUs")
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device={asked!r} came; 'auto', 'cpu' or 'cuda' is wanted")
+    return device
+
+
+def pick_dtype(asked: str) -> torch.dtype:
+    """`auto` and `single` are float32, `double` is float64."""
+    if asked not in ("auto", "single", "double"):
+        raise InputError(f"precision={asked!r} came; 'auto', 'single' or 'double' is wanted")
+    return torch.float64 if asked == "double" else torch.float32
+
+
+def flushes() -> bool:
+    """Whether this thread turns denormal numbers into zero: torch can set it, but not tell."""
+    tiny = torch.full((), 1.2e-38)
+    return (tiny * 0.5).item() == 0.0
+
+
+@contextlib.contextmanager
+def running(threads: int) -> Iterator[None]:
+    """So many threads, and denormals flushed on this one; both as before afterwards."""
+    before, flushed = torch.get_num_threads(), flushes()
+    torch.set_flush_denormal(True)
+    if threads != before:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)
+        if threads != before:
+            torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's generators start from `seed`; the caller's are as before afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be had on the device, where the system tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None

@@ -1,0 +1,101 @@
+"""Adam on one flat buffer, by torch's fused kernel, with clipping and a stop at the first number that is not finite."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.errors import InputError
+
+FORGET_BELOW_FIRST, FORGET_BELOW_SECOND = 1e-30, 1e-36
+"""Moments under these move no weight (epsilon is 1e-8) and decay into denormals, which halve the speed."""
+FORGET_EVERY = 100
+"""Steps in which a first moment shrinks by 0.9^100 = 3e-5 at most: none gets from the bound to a denormal between."""
+
+
+class FlatAdam:
+    """Kingma & Ba, 2015, over all parameters of a module laid end to end while it is trained.
+
+    A gradient whose norm is more than `clip` times its running mean is scaled down to that. From the first gradient
+    that is not finite on, no update is applied and `broken` is 1: the last good weights stay.
+    """
+
+    def __init__(self, module: nn.Module, clip: float = 10.0):
+        if not clip > 0:
+            raise InputError(f"clip={clip} came; a positive number is wanted (float('inf') for none)")
+        self.names, self.parameters = zip(*[(n, p) for n, p in module.named_parameters() if p.requires_grad])
+        kinds = {(p.dtype, p.device) for p in self.parameters}
+        if len(kinds) > 1:
+            raise InputError(f"parameters of several types came: {kinds}; give the whole model one with .to(...)")
+        self.flat = torch.cat([p.detach().reshape(-1) for p in self.parameters])
+        self.grad = torch.zeros_like(self.flat)
+        self.first, self.second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        for parameter, value, grad in zip(self.parameters, self.views(self.flat), self.views(self.grad)):
+            parameter.data, parameter.grad = value, grad
+        scalar = {"dtype": torch.float32, "device": self.flat.device}
+        self.steps = torch.zeros((), **scalar)  # updates applied
+        self.broken = torch.zeros((), **scalar)
+        self.usual = torch.zeros((), dtype=self.flat.dtype, device=self.flat.device)  # running mean of the norm
+        self.clip = clip
+
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """The parts of a flat buffer in the shapes of the parameters."""
+        pieces = flat.split([p.numel() for p in self.parameters])
+        return [piece.view(p.shape) for piece, p in zip(pieces, self.parameters)]
+
+    def zero_grad(self) -> None:
+        self.grad.zero_()
+
+    @torch.no_grad()
+    def step(self, rate: Tensor) -> None:
+        """Apply the gradient that lies in the buffer."""
+        norm = torch.dot(self.grad, self.grad).sqrt_()
+        self.broken.copy_(torch.maximum(self.broken, (norm * 0).ne(0)))  # infinity and NaN times 0 are NaN
+        usual = torch.where(self.usual == 0, norm, self.usual)
+        limit = self.clip * usual
+        shrink = (norm / limit.clamp(min=1e-30)).clamp_(min=1.0)
+        self.usual.copy_(usual.lerp(torch.minimum(norm, limit), 0.01))
+        self.steps.add_(1.0 - self.broken)
+        torch._fused_adam_(
+            [self.flat],
+            [self.grad],
+            [self.first],
+            [self.second],
+            [],
+            [self.steps],
+            lr=rate,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=0.0,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+            grad_scale=shrink.float(),
+            found_inf=self.broken,
+        )
+
+    @torch.no_grad()
+    def forget_tiny(self) -> None:
+        """Zero moments that are about to become denormal numbers."""
+        self.first.masked_fill_(self.first.abs() < FORGET_BELOW_FIRST, 0.0)
+        self.second.masked_fill_(self.second < FORGET_BELOW_SECOND, 0.0)
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and moments by parameter name."""
+        buffers = {"weight": self.flat, "first": self.first, "second": self.second}
+        named = {f"{kind}/{n}": v for kind, flat in buffers.items() for n, v in zip(self.names, self.views(flat))}
+        return {**named, "adam.steps": self.steps, "adam.usual": self.usual}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        for kind, flat in {"weight": self.flat, "first": self.first, "second": self.second}.items():
+            for name, view in zip(self.names, self.views(flat)):
+                view.copy_(state[f"{kind}/{name}"])
+        self.steps.copy_(state["adam.steps"])
+        self.usual.copy_(state["adam.usual"])
+
+    def release(self) -> None:
+        """Give every parameter memory of its own again."""
+        for parameter in self.parameters:
+            parameter.data, parameter.grad = parameter.data.clone(), None
