@@ -100,7 +100,11 @@ class LatentModel(nn.Module):
 
         def log_px() -> Tensor:
             value = px.log_prob(batch.wanted)
-            return value - self.log_volume if self.log_volume else value
+            if not self.log_volume:
+                return value
+            if batch.mask is None:
+                return value - self.log_volume
+            return value - self.log_volume * batch.mask.to(value.dtype).mean(-1)  # every step takes the same
 
         run = Pass(
             z,

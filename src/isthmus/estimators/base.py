@@ -113,6 +113,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     verbose: bool = False
     """Show a progress bar."""
 
+    conditional: typing.ClassVar[bool] = False
+    """Whether labels that come with data are the condition."""
     density: typing.ClassVar[bool] = True
     """Whether codes have a density, so that log p(x) can be estimated."""
 
@@ -166,7 +168,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             net = conv.ConvEncoder(schema.event_shape, tuple(self.channels), out, **extra)
         else:
             net = MLP(schema.event_shape, tuple(self.hidden), out, **extra)
-        return Before(Log1p(), net) if schema.kind == "counts" else net
+        return Before(Log1p(), net) if schema.kind == "counts" and schema.discrete else net
 
     def decoder_net(self, schema: Schema, n: int) -> nn.Module:
         """z to n numbers an element of x."""
@@ -266,7 +268,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return Rows(
             inputs.x,
             schema,
-            device=self._device,
+            device=self.device_,
             dtype=pick_dtype(self.precision),
             c=self._condition(inputs.condition, len(inputs)),
             lengths=inputs.lengths,
@@ -284,14 +286,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return known.encode(condition, n)
 
     @property
-    def _device(self) -> torch.device:
+    def device_(self) -> torch.device:
         return next(self.model_.parameters()).device
 
     def _used(self) -> typing.ContextManager[None]:
         return running(self.settings_["threads"])
 
     def _batches(self, n: int) -> Iterator[Tensor]:
-        yield from torch.arange(n, device=self._device).split(ENCODED_AT_ONCE)
+        yield from torch.arange(n, device=self.device_).split(ENCODED_AT_ONCE)
 
     def transform(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """Codes (n, latent_dim): posterior means, always the same."""
@@ -310,7 +312,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _as_codes(self, Z: Any) -> Tensor:
         try:
-            codes = torch.as_tensor(np.asarray(Z), dtype=pick_dtype(self.precision), device=self._device)
+            codes = torch.as_tensor(np.asarray(Z), dtype=pick_dtype(self.precision), device=self.device_)
         except (TypeError, ValueError):
             raise InputError("codes must be numbers") from None
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
@@ -333,7 +335,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """E[x given the code of x] (n, *X): what the model makes of each row; a denoising one cleans it."""
         codes = self.transform.__wrapped__(self, X, condition=condition, lengths=lengths)
-        return self._decode(torch.as_tensor(codes, device=self._device), condition, drawn=False)
+        return self._decode(torch.as_tensor(codes, device=self.device_), condition, drawn=False)
 
     @available_if(_has_density)
     def sample(
@@ -345,10 +347,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             raise InputError(f"n={n!r} samples were asked for; a whole number of at least 0 is wanted")
         encoded = self._condition(as_condition(condition, n), n)
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if random_state is None else int(random_state)
-        with torch.no_grad(), seeded(seed, self._device):
+        with torch.no_grad(), seeded(seed, self.device_):
             c = None
             if encoded is not None:
-                c = torch.as_tensor(encoded, dtype=pick_dtype(self.precision), device=self._device)
+                c = torch.as_tensor(encoded, dtype=pick_dtype(self.precision), device=self.device_)
             prior = self.model_.prior(c, None, self.model_.posterior)
             codes = prior.sample((n,)) if not prior.batch_shape else prior.sample()
             return self._decode(codes, condition, drawn=not mean)

@@ -72,7 +72,6 @@ def as_array(estimator: Estimator, X: Any, *, reset: bool) -> np.ndarray:
         raise InputError(f"X has dtype {array.dtype}; numbers are wanted")
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
-    finite(array, "X", tuple(getattr(estimator, "feature_names_in_", ())))
     return array
 
 
@@ -91,7 +90,16 @@ def collect(
     x = as_array(estimator, X, reset=reset)
     if not reset and x.shape[1:] != estimator.schema_.event_shape:
         raise InputError(f"rows of shape {x.shape[1:]} came; {estimator.schema_.event_shape} is wanted, as in training")
-    return Inputs(x, as_condition(condition, len(x)), as_lengths(lengths, x), as_target(target, x))
+    steps = as_lengths(lengths, x)
+    if steps is not None:  # padding may hold anything: it is never looked at
+        x = np.where(real_steps(x, steps)[..., None], x, np.zeros((), x.dtype))
+    finite(x, "X", tuple(getattr(estimator, "feature_names_in_", ())))
+    return Inputs(x, as_condition(condition, len(x)), steps, as_target(target, x))
+
+
+def real_steps(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(n, t) True where a step is not padding."""
+    return np.arange(x.shape[1]) < lengths[:, None]
 
 
 def as_condition(condition: Any, n: int) -> np.ndarray | None:
@@ -172,9 +180,12 @@ def describe(estimator: Estimator, inputs: Inputs, train: np.ndarray) -> Schema:
     if name in COUNTED:
         return dataclasses.replace(schema, kind="counts", high=float(wanted.max()))
     how = scaling_name(estimator.scaling, schema, name)
-    shift, scale = scaling_of(wanted[train], how)
+    taught = wanted[train]  # (n, *X); of sequences (steps, d): each step of each row teaches the same columns
+    if inputs.lengths is not None:
+        taught = taught[real_steps(taught, inputs.lengths[train])]
+    shift, scale = scaling_of(taught, how)
     schema = dataclasses.replace(schema, shift=shift, scale=scale)
-    low, high = (float(f((f(wanted[train], axis=0) - shift) / scale)) for f in (np.min, np.max))
+    low, high = (float(f((f(taught, axis=0) - shift) / scale)) for f in (np.min, np.max))
     return dataclasses.replace(schema, low=low, high=high)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from isthmus.errors import InputError
-from isthmus.estimators.inputs import Inputs, as_array, collect, describe
+from isthmus.estimators.inputs import Inputs, collect, describe
 from isthmus.objective import as_objective
 from isthmus.schema import Schema
 from isthmus.train.fit import Keep, Plan, Show, fit
@@ -185,14 +185,14 @@ def validation_rows(estimator: Estimator, validation: Any, schema: Schema) -> In
     unknown = set(parts) - {"X", "condition", "lengths", "target"}
     if unknown or "X" not in parts:
         raise InputError(f"validation has keys {sorted(parts)}; X, condition, lengths and target are known")
-    x = as_array(estimator, parts["X"], reset=False)
-    if x.shape[1:] != schema.event_shape:
-        raise InputError(f"validation rows have shape {x.shape[1:]}; {schema.event_shape} is wanted, as in training")
     if (schema.condition is None) != (parts.get("condition") is None):
         raise InputError("training and validation must both have a condition, or neither")
     bare = copy.copy(estimator)
     bare.schema_ = schema
-    return collect(bare, x, parts.get("condition"), parts.get("lengths"), parts.get("target"))
+    try:
+        return collect(bare, parts["X"], parts.get("condition"), parts.get("lengths"), parts.get("target"))
+    except InputError as error:
+        raise InputError(f"in the validation rows: {error}") from None
 
 
 def fingerprint(*groups: Inputs | None) -> str:

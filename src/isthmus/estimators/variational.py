@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 from isthmus import families
 from isthmus.estimators.base import Estimator, Recipe
 from isthmus.estimators.job import warn_unconditional
@@ -30,6 +32,8 @@ class BetaVAE(VAE):
 
 class ConditionalVAE(VAE):
     """VAE of x given a condition: labels or numbers (Sohn et al., 2015)."""
+
+    conditional: typing.ClassVar[bool] = True
 
     def compose(self, schema: Schema) -> Recipe:
         warn_unconditional(self, schema)

@@ -1,0 +1,84 @@
+"""What the commands that use a trained model share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.cli.main import Parser, command_parser, tell
+from isthmus.data import Part, read
+from isthmus.errors import InputError
+
+
+def rows_parser(name: str) -> Parser:
+    """RUN DATA -o FILE."""
+    made = command_parser(name)
+    made.add_argument("run", metavar="RUN", help="the folder of a trained model")
+    made.add_argument("data", metavar="DATA", help="a built-in name (`isthmus data`) or a path")
+    made.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv or .parquet")
+    made.add_argument("--condition", metavar="COLUMN", help="the column of a table that holds the condition")
+    made.add_argument("--part", default="all", choices=("all", "train", "valid", "test"), help="which rows of DATA")
+    return made
+
+
+def rows_of(arguments: argparse.Namespace, model: Any) -> tuple[Part, dict[str, Any]]:
+    """The rows asked for, and the condition and lengths that this model wants with them."""
+    dataset = read(arguments.data, condition=arguments.condition)
+    named = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
+    parts = [part for name, part in named.items() if part is not None and arguments.part in ("all", name)]
+    if not parts:
+        raise InputError(f"{arguments.data} has no {arguments.part} rows")
+    part = parts[0] if len(parts) == 1 else joined(parts)
+    more: dict[str, Any] = {} if part.lengths is None else {"lengths": part.lengths}
+    if model.schema_.condition is not None:
+        if part.y is None:
+            raise InputError(f"{arguments.data} has no labels, which this model wants; name a column with --condition")
+        more["condition"] = part.y
+    return part, more
+
+
+def joined(parts: list[Part]) -> Part:
+    """Several parts end to end."""
+    import pandas as pd
+
+    tables = isinstance(parts[0].x, pd.DataFrame)
+    x = pd.concat([p.x for p in parts]) if tables else np.concatenate([np.asarray(p.x) for p in parts])
+    y, lengths = (
+        None if any(v is None for v in column) else np.concatenate([np.asarray(v) for v in column])
+        for column in zip(*[(p.y, p.lengths) for p in parts])
+    )
+    return Part(x, y, lengths)
+
+
+def write(
+    arguments: argparse.Namespace, what: str, arrays: dict[str, np.ndarray], names: list[str], model: Any
+) -> None:
+    """Write the file that was asked for, and say so."""
+    from isthmus.outputs import write_arrays
+
+    path = Path(arguments.output)
+    write_arrays(path, arrays, names, model.schema_)
+    first = next(iter(arrays.values()))
+    shape = " x ".join(map(str, first.shape))
+    tell(arguments, {"file": str(path), "rows": len(first), "shape": list(first.shape)}, f"{what}: {shape} to {path}")
+
+
+def condition_of(text: str | None, model: Any) -> Any:
+    """A condition typed as text to one of the model's labels, or to numbers."""
+    if text is None:
+        return None
+    known = model.schema_.condition
+    if known is None:
+        raise InputError("this model was trained without a condition; leave out --condition")
+    if known.classes:
+        by_text = {str(label): label for label in known.classes}
+        if text not in by_text:
+            raise InputError(f"no condition {text!r}; known: {', '.join(by_text)}")
+        return by_text[text]
+    try:
+        return np.asarray([[float(piece) for piece in text.split(",")]])
+    except ValueError:
+        raise InputError(f"the condition {text!r} is not numbers with commas, which this model wants") from None

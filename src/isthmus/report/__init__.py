@@ -1,0 +1,1 @@
+"""What a trained run looks like: its pictures and its summary."""

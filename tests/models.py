@@ -1,0 +1,56 @@
+"""Every registered model, small, and data of every kind: a new model joins the laws by being registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import isthmus
+from isthmus.registry import models
+
+NAMES = list(models())
+TRAINED = [name for name in NAMES if name != "ProbabilisticPCA"]  # solved exactly: no loop to test
+DENSE = [name for name in NAMES if getattr(isthmus, name).density]
+
+
+def small(name: str, **fields: Any):
+    """A model that trains in a moment on one thread."""
+    if name == "ProbabilisticPCA":
+        defaults: dict[str, Any] = {"latent_dim": 3, "random_state": 0}
+    else:
+        defaults = {"hidden": (16,), "epochs": 4, "batch_size": 16, "threads": 1, "random_state": 0}
+        if models()[name].fields["latent_dim"].default == 16:
+            defaults["latent_dim"] = 3
+    return getattr(isthmus, name)(**(defaults | fields))
+
+
+def table(n: int = 90, d: int = 5, seed: int = 0) -> np.ndarray:
+    """Correlated floats of different scales."""
+    random = np.random.default_rng(seed)
+    return random.normal(size=(n, d)) @ random.normal(size=(d, d)) * np.logspace(-1, 2, d) + 7
+
+
+def images(n: int = 90, shape: tuple[int, ...] = (6, 5), seed: int = 0) -> np.ndarray:
+    """Grey bytes with structure: bars whose place and brightness vary."""
+    random = np.random.default_rng(seed)
+    x = random.integers(0, 20, (n, *shape))
+    for image, row, light in zip(x, random.integers(0, shape[0], n), random.integers(60, 230, n)):
+        image[row] += light
+    return x.astype(np.uint8)
+
+
+def bits(n: int = 90, d: int = 8, seed: int = 0) -> np.ndarray:
+    """Zeros and ones, of two kinds of rows."""
+    random = np.random.default_rng(seed)
+    rate = np.where(random.random((n, 1)) < 0.5, 0.15, 0.8)
+    return (random.random((n, d)) < rate).astype(np.uint8)
+
+
+def counts(n: int = 90, d: int = 5, seed: int = 0) -> np.ndarray:
+    """Counts of different means."""
+    random = np.random.default_rng(seed)
+    return random.poisson(random.gamma(2, 3, (n, 1)) * np.linspace(0.2, 3, d)).astype(np.int64)
+
+
+DATA = {"table": table, "images": images, "bits": bits, "counts": counts}

@@ -1,0 +1,216 @@
+"""Laws that every registered model is held to."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from models import DATA, DENSE, NAMES, TRAINED, images, small, table
+from sklearn.base import clone
+
+import isthmus
+from isthmus.estimators.job import prepare
+from isthmus.objective import as_objective
+from isthmus.train.fit import Keep
+from isthmus.train.step import Step
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
+
+
+@pytest.mark.parametrize("kind", DATA)
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_reach_every_parameter_and_the_loss_falls(name, kind):
+    x = DATA[kind]()
+    job = prepare(small(name, epochs=40), x)
+    model, rows = job.recipe.model, job.lay(job.train_rows)
+    step = Step(model, as_objective(job.recipe.objective))
+    loss, _ = step(rows.batch(torch.arange(len(rows))), torch.tensor(0.5))
+    loss.backward()
+    unreached = [n for n, p in step.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    # One draw of a small net: a gradient of exactly zero means a part that nothing reaches.
+    assert not unreached
+    history = job.train()
+    assert all(np.isfinite(list(record.values())).all() for record in history)
+    # From where the KL has its full weight on, the loss must have fallen.
+    assert history[-1]["nll"] < history[0]["nll"]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_same_seed_same_result_and_the_callers_generator_is_untouched(name):
+    x = table()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one, two = small(name).fit(x), small(name).fit(x)
+    assert torch.equal(before, torch.get_rng_state())
+    for a, b in zip(one.model_.state_dict().values(), two.model_.state_dict().values()):
+        assert torch.equal(a, b)
+    other = small(name, random_state=1).fit(x)
+    assert not np.array_equal(one.transform(x), other.transform(x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_and_loaded_in_a_fresh_process_gives_the_same_numbers(name, tmp_path):
+    x = table()
+    model = small(name).fit(x)
+    model.save(tmp_path / "run")
+    np.save(tmp_path / "x.npy", x)
+    script = (
+        "import sys, numpy as np, isthmus\n"
+        "m = isthmus.load(sys.argv[1] + '/run'); x = np.load(sys.argv[1] + '/x.npy')\n"
+        "np.savez(sys.argv[1] + '/out.npz', z=m.transform(x), r=m.reconstruct(x), s=m.score(x))"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    with np.load(tmp_path / "out.npz") as out:
+        assert np.array_equal(out["z"], model.transform(x))
+        assert np.array_equal(out["r"], model.reconstruct(x))
+        assert out["s"] == model.score(x)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("after", [1, 7, 13])
+def test_resumed_run_equals_uninterrupted_run(name, after, tmp_path):
+    x = table()
+    whole = prepare(small(name), x)
+    history = whole.train(Keep(tmp_path / "whole", every=0.0))
+    steps = 0
+
+    class Dying(Keep):
+        def save(self, loop):
+            nonlocal steps
+            super().save(loop)
+            steps += 1
+            if steps == after:
+                raise Killed
+
+    broken = prepare(small(name), x)
+    with pytest.raises(Killed):
+        broken.train(Dying(tmp_path / "broken", every=0.0))
+    again = prepare(small(name), x)
+    resumed = again.train(Keep(tmp_path / "broken", every=1e9))
+    for a, b in zip(whole.recipe.model.state_dict().values(), again.recipe.model.state_dict().values()):
+        assert torch.equal(a, b)
+
+    def timeless(records):
+        return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+
+    assert timeless(history) == timeless(resumed)
+    lines = (tmp_path / "broken" / "history.jsonl").read_text().splitlines()
+    assert timeless(map(json.loads, lines)) == timeless(history)
+
+
+@pytest.mark.parametrize("kind", ["table", "images"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_step_traces_as_one_graph_and_equals_the_eager_one(name, kind):
+    job = prepare(small(name), DATA[kind]())
+    step = Step(job.recipe.model, as_objective(job.recipe.objective))
+    batch, progress = job.lay(job.train_rows).batch(torch.arange(16)), torch.tensor(0.05)
+    torch._dynamo.reset()
+    results = []
+    for call in (step, torch.compile(copy.deepcopy(step), fullgraph=True, backend="aot_eager")):
+        torch.manual_seed(0)
+        loss, values = call(batch, progress)
+        results.append(torch.stack([loss, *values]))
+    # The same operations in the same order: equal to rounding.
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_padding_changes_no_number(name):
+    random = np.random.default_rng(0)
+    lengths = random.integers(2, 7, 60)
+    x = random.normal(size=(60, 6, 3))
+    garbage = x.copy()
+    garbage[np.arange(6) >= lengths[:, None]] = np.nan
+    clean = x.copy()
+    clean[np.arange(6) >= lengths[:, None]] = 0.0
+    models = [small(name).fit(data, lengths=lengths) for data in (clean, garbage)]
+    for a, b in zip(*(m.model_.state_dict().values() for m in models)):
+        assert torch.equal(a, b)
+    assert np.array_equal(models[0].transform(clean, lengths=lengths), models[0].transform(garbage, lengths=lengths))
+    assert models[0].score(clean, lengths=lengths) == models[0].score(garbage, lengths=lengths)
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_bounds_are_ordered_and_do_not_depend_on_company(name):
+    x = table()
+    model = small(name, epochs=30).fit(x)
+    bound, few, many = model.elbo(x, draws=200), model.score_samples(x, draws=5), model.score_samples(x, draws=2000)
+    # Each is an expectation that holds on average over rows; the slack is the Monte Carlo error of 90 rows.
+    assert bound.mean() <= few.mean() + 0.05
+    assert few.mean() <= many.mean() + 0.05
+    shuffled = np.random.default_rng(0).permutation(len(x))[:40]
+    np.testing.assert_allclose(
+        model.score_samples(x[shuffled], draws=50), model.score_samples(x, draws=50)[shuffled], rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_and_kinds_come_back(name):
+    for x in (table(), images(), images(shape=(5, 4, 3))):
+        model = small(name, epochs=1).fit(x)
+        codes = model.transform(x)
+        assert codes.shape == (len(x), model.latent_dim)
+        assert model.inverse_transform(codes).shape == x.shape
+        np.testing.assert_array_equal(model.reconstruct(x), model.inverse_transform(codes))
+        if model.density:
+            drawn = model.sample(7, random_state=3)
+            assert drawn.shape == (7, *x.shape[1:])
+            if model.schema_.discrete:
+                assert drawn.dtype == x.dtype
+            np.testing.assert_array_equal(drawn, model.sample(7, random_state=3))
+        else:
+            assert not hasattr(model, "score_samples")
+            assert not hasattr(model, "elbo")
+            with pytest.raises(AttributeError) as caught:
+                model.elbo  # noqa: B018
+            assert "no density" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_clone_pickle_and_deepcopy(name):
+    x = table()
+    model = small(name)
+    assert clone(model).get_params() == model.get_params()
+    model.fit(x)
+    codes = model.transform(x)
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(twin.transform(x), codes)
+    parameters = list(model.model_.parameters())
+    # Flat buffers live inside fit only: afterwards every parameter has memory of its own.
+    assert len({p.untyped_storage().data_ptr() for p in parameters}) == len(parameters)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_has_a_line_of_help(name):
+    for field in isthmus.registry.models()[name].fields.values():
+        assert field.doc.endswith("."), field.name
+        assert "\n" not in field.doc
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_callers_threads_and_denormals_are_untouched(name):
+    threads = torch.get_num_threads()
+    tiny = torch.tensor([1.2e-38])
+    before = (tiny * 0.5).item()
+    small(name, threads=1, epochs=1).fit(table())
+    assert torch.get_num_threads() == threads
+    assert (tiny * 0.5).item() == before
+
+
+def test_a_conditional_model_without_a_condition_says_so():
+    with pytest.warns(UserWarning, match="given no condition"):
+        small("ConditionalVAE", epochs=1).fit(table())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small("ConditionalVAE", epochs=1).fit(table(), condition=np.arange(90) % 3)
