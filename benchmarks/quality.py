@@ -126,7 +126,7 @@ def linear_vae(seed: int) -> Iterator[Row]:
             random_state=seed,
         ).fit(x)
         bound, evidence, best = model.elbo(x).mean(), model.score(x), exact.score(x)
-        variance = float(model.model_.likelihood.family.log_scale().exp()) ** 2 * float(model.schema_.scale) ** 2
+        variance = float(model.model_.likelihood.family.log_scale().detach().exp()) ** 2 * float(model.schema_.scale) ** 2
         ratio = variance / exact.noise_variance_
         yield Row(
             f"linear VAE, {name}, latent {k}: ELBO / log p(x) / learned variance",

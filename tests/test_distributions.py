@@ -165,9 +165,7 @@ def test_continuous_bernoulli_against_fifty_digits():
 
 REFERENCES = {
     "Bernoulli": lambda d, x: stats.bernoulli(1 / (1 + np.exp(-d.logits.numpy()))).logpmf(x),
-    "ContinuousBernoulli": lambda d, x: (
-        x * d.logits.numpy() - np.log(np.expm1(d.logits.numpy()) / d.logits.numpy())
-    ),
+    "ContinuousBernoulli": lambda d, x: x * d.logits.numpy() - np.log(np.expm1(d.logits.numpy()) / d.logits.numpy()),
     "Normal": lambda d, x: stats.norm(d.loc, d.scale).logpdf(x),
     "Laplace": lambda d, x: stats.laplace(d.loc, d.scale).logpdf(x),
     "StudentT": lambda d, x: stats.t(d.df, d.loc, d.scale).logpdf(x),
@@ -188,7 +186,7 @@ REFERENCES = {
 
 def discretised(d, x):
     """A logistic's mass between the borders of a level, from the side on which it loses fewer digits."""
-    k, logistic = d.levels - 1, stats.logistic(d.loc, d.scale)
+    k, logistic = d.levels - 1, stats.logistic(d.loc, d.log_scale.exp())
     low = np.where(x <= 0, -np.inf, x - 0.5 / k)
     high = np.where(x >= 1, np.inf, x + 0.5 / k)
     right = low > d.loc.numpy()
@@ -302,7 +300,7 @@ def test_mean_of_samples_is_the_mean(case):
     family = case.family((1,), F32)
     n = 20_000
     with torch.no_grad():
-        dist = family(table(family, (-3.0, 0.0, 2.0)).to(F32))
+        dist = family(table(family, (-3.0, 0.0, 2.0), rows=9).to(F32))
         draws = dist.sample((n,)).double()
     error = draws.std(0) / math.sqrt(n)
     # Five standard errors; 1e-6 for means so near an end that no draw leaves it.
@@ -314,7 +312,7 @@ def test_mean_of_samples_is_the_mean(case):
 def test_samples_follow_log_prob(case, dtype):
     family = case.family((1,), shift=0.05)
     n = 10_000
-    for raw in parts(table(family, (-30.0, -3.0, 0.0, 3.0) + (() if case.support == "counts" else (30.0,)), 25)):
+    for raw in parts(table(family, (-30.0, -3.0, 0.0, 3.0) + (() if case.support == "counts" else (30.0,)), 25)[:25]):
         x, mass = masses(case, family, raw)
         with torch.no_grad():
             draws = family.to(dtype)(raw.to(dtype)).sample((n,))[..., 0].double()
@@ -400,24 +398,26 @@ def test_moving_and_stretching_moves_and_stretches(name):
         noise = dist.noise(torch.Size((2, 4, 3)))
         torch.testing.assert_close(dist.push(noise), dist.loc + dist.scale * noise)
         # Far from zero only the distance counts: subtracted before it is divided.
-        far = type(dist)(dist.loc + 2.0**30, dist.log_scale, *([dist.df] if hasattr(dist, "df") else []))
-        near = type(dist)((dist.loc + 2.0**30) - 2.0**30, dist.log_scale, *([dist.df] if hasattr(dist, "df") else []))
-        x = near.loc + 1.0
-        torch.testing.assert_close(far.log_prob(x + 2.0**30), near.log_prob(x), rtol=1e-12, atol=1e-12)
+        loc, x = torch.randint(-9, 9, (2, 4, 3)).double() / 8  # exact whatever is added
+        rest = (dist.log_scale, *([dist.df] if hasattr(dist, "df") else []))
+        near, far = (type(dist)(loc + away, *rest).log_prob(x + away) for away in (0.0, 2.0**30))
+        assert torch.equal(near, far)
 
 
-def test_a_learned_scale_can_be_set_and_has_a_floor():
-    scale = families.LearnedScale().double()
-    for value in (0.01, 0.5, 1.0, 30.0):
-        scale.set(value)
-        assert scale().exp().item() == pytest.approx(value, rel=1e-9)  # inverse of a softplus, in double precision
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_a_learned_scale_has_a_floor_and_starts_at_one(shape):
+    scale = families.LearnedScale(shape).double()
+    # 1e-3: the floor is smooth, and lifts a scale of one by its own height
+    assert torch.allclose(scale().exp(), torch.ones(shape, dtype=F64), atol=2e-3)
     with torch.no_grad():
         scale.raw.fill_(-1e4)
-    assert scale().exp().item() == pytest.approx(families.SCALE_FLOOR)
-    with pytest.raises(InputError, match="floor"):
-        scale.set(families.SCALE_FLOOR / 2)
+    assert torch.allclose(scale().exp(), torch.full(shape, families.SCALE_FLOOR, dtype=F64))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan])
+def test_a_fixed_scale_is_positive(scale):
     with pytest.raises(InputError, match="positive"):
-        families.FixedScale(0.0)
+        families.FixedScale(scale)
 
 
 # ------------------------------------------------------------------------------------------------------ masks
@@ -520,7 +520,8 @@ def test_mixture_samples_follow_it(batch):
     weight, loc, scale = ours.log_weight.exp(), ours.components.loc[..., 0], ours.components.scale[..., 0]
     for j in np.ndindex(*batch):
         marginal = stats.kstest(
-            z[(slice(None), *j, 0)], lambda v, j=j: (weight.numpy() * stats.norm(loc[j], scale[j]).cdf(v[:, None])).sum(-1)
+            z[(slice(None), *j, 0)],
+            lambda v, j=j: (weight.numpy() * stats.norm(loc[j], scale[j]).cdf(v[:, None])).sum(-1),
         )
         assert marginal.pvalue > 1e-4
     # The coordinates of one draw come of one component: the covariance is the mixture's.

@@ -89,15 +89,15 @@ def reading(what: str) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"cannot read {what}: {one_line(reason(error))}") from None
     except UnicodeDecodeError:
-        raise InputError(f"cannot read {what}: it is not text in UTF-8; save it so, or as .parquet") from None
+        raise InputError(f"cannot read {what}: its text is not UTF-8; save it so") from None
     # Parsers have errors of many kinds (zlib, struct, tokenize, pyarrow): a damaged file may raise any of them.
     except Exception as error:
         raise InputError(f"cannot read {what}: it is truncated or of another kind ({one_line(str(error))})") from None
 
 
 def one_line(text: str) -> str:
-    """A message without line breaks, not longer than a line or two."""
-    text = " ".join(text.split())
+    """A message without line breaks or anything else that a terminal cannot show, not longer than a line or two."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return text if len(text) <= 160 else text[:157] + "..."
 
 
@@ -211,18 +211,17 @@ def need(size: int, what: str) -> None:
 
 def from_npy(path: Path, source: str) -> Dataset:
     """An array (n, *X) of numbers."""
-    size = path.stat().st_size
     with path.open("rb") as file:
-        wanted = announced(file, source)
-        if file.tell() + wanted > size:
-            raise InputError(f"cannot read {source}: it is truncated ({size:,} of {file.tell() + wanted:,} bytes)")
-        need(wanted, source)
+        need(announced(file, source, path.stat().st_size), source)
         file.seek(0)
         return Dataset(source, Part(rows_of(array_in(file), source)))
 
 
-def announced(file: IO[bytes], what: str) -> int:
-    """Bytes of the array that a .npy header announces; InputError for Python objects, which are never loaded."""
+def announced(file: IO[bytes], what: str, size: int) -> int:
+    """Bytes of the array that the header of a .npy file of `size` bytes announces.
+
+    Raises InputError where that is more than there is, and for Python objects, which are never loaded.
+    """
     from numpy.lib import format as npy
 
     version = npy.read_magic(file)
@@ -232,7 +231,10 @@ def announced(file: IO[bytes], what: str) -> int:
             f"{what} holds Python objects (pickle), which are never loaded; save numbers (X.astype(float)) "
             "or words (y.astype(str))"
         )
-    return math.prod(shape) * dtype.itemsize
+    wanted = math.prod(shape) * dtype.itemsize
+    if file.tell() + wanted > size:
+        raise InputError(f"cannot read {what}: it is truncated ({size:,} of {file.tell() + wanted:,} bytes are there)")
+    return wanted
 
 
 def array_in(file: IO[bytes]) -> np.ndarray:
@@ -262,11 +264,12 @@ def from_npz(path: Path, source: str) -> Dataset:
     with zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         keys = keys_of(list(members), source)
-        need(sum(archive.getinfo(members[key]).file_size for key in keys.values()), source)
+        sizes = {key: archive.getinfo(members[key]).file_size for key in keys.values()}
+        need(sum(sizes.values()), source)
         found: dict[str, dict[str, np.ndarray]] = {}
         for (part, role), key in keys.items():
             with archive.open(members[key]) as file:
-                announced(file, f"{key} of {source}")
+                announced(file, f"{key} of {source}", sizes[key])
             with archive.open(members[key]) as file:
                 found.setdefault(part, {})[role] = array_in(file)
     # One padded length for all parts: a model wants every row in the shape that it was trained on.
@@ -359,7 +362,6 @@ def from_csv(path: Path, source: str) -> Dataset:
             index_col=False,
             skipinitialspace=True,
             low_memory=False,
-            float_precision="round_trip",
         )
     if names and names[0] == "" and list(frame.iloc[:, 0]) == list(range(len(frame))):
         frame = frame.iloc[:, 1:]  # the index that pandas writes
@@ -372,7 +374,7 @@ def is_row(names: list[str]) -> bool:
         numbers = [float(name) for name in names]
     except ValueError:
         return False
-    counted = len(names) > 1 or numbers == [0.0]
+    counted = (len(names) > 1 or numbers == [0.0]) and numbers[0] % 1 == 0
     return not (counted and all(b - a == 1 for a, b in itertools.pairwise(numbers)))
 
 
@@ -418,7 +420,9 @@ def labels(column: pd.Series, name: str) -> np.ndarray:
     """A column as labels (n,): numbers stay numbers, anything else becomes words."""
     lost = int(column.isna().sum())
     if lost:
-        raise InputError(f"column {name!r} is the condition and is empty in {lost} rows; fill it in or drop those rows")
+        raise InputError(
+            f"column {name!r} is the condition and is empty in {lost} of {len(column)} rows; fill it in or drop them"
+        )
     if getattr(column.dtype, "kind", "O") in "biuf":
         return own_type(column)
     return column.astype(str).to_numpy(dtype=str)
@@ -541,10 +545,11 @@ def pixels(path: Path) -> np.ndarray:
     import numpy as np
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    try:
-        with reading(str(path)), path.open("rb") as file, Image.open(file) as image:
-            if image.mode not in MODES:
-                raise InputError(f"{path} has mode {image.mode}; grey or colour of 8 bits is wanted")
-            return np.asarray(ImageOps.exif_transpose(image).convert(MODES[image.mode]))
-    except UnidentifiedImageError:
-        raise InputError(f"cannot read {path}: it is not an image") from None
+    with reading(str(path)), path.open("rb") as file:
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError:
+            raise InputError(f"cannot read {path}: it is not an image") from None
+        if image.mode not in MODES:
+            raise InputError(f"{path} has mode {image.mode}; grey or colour of 8 bits is wanted")
+        return np.asarray(ImageOps.exif_transpose(image).convert(MODES[image.mode]))

@@ -45,14 +45,6 @@ class LearnedScale(nn.Module):
         floor = math.log(SCALE_FLOOR)
         return floor + nn.functional.softplus(GAIN * self.raw - floor, threshold=40)
 
-    @torch.no_grad()
-    def set(self, scale: float) -> None:
-        """Give it a value: used where the best scale is known in closed form."""
-        excess = math.log(scale) - math.log(SCALE_FLOOR)
-        if excess <= 0:
-            raise InputError(f"a scale of {scale:g} is below the floor of {SCALE_FLOOR:g}")
-        self.raw.fill_((math.log(SCALE_FLOOR) + excess + math.log(-math.expm1(-excess))) / GAIN)
-
 
 class FixedScale(nn.Module):
     """A log-scale that is given."""
@@ -111,7 +103,7 @@ class DiagonalNormal(Family):
 
     def forward(self, raw: Tensor):
         loc, log_scale = self.split(raw)
-        return continuous.Normal(loc, log_scale.clamp(-10, 10), self.event_dim)
+        return continuous.Normal(loc, log_scale.clamp(-15, 10), self.event_dim)
 
 
 class Point(Family):

@@ -69,6 +69,11 @@ class LatentModel(nn.Module):
     is in the data's own units.
     """
 
+    posterior: Any
+    likelihood: Any
+    prior: Any
+    corruption: Any
+
     def __init__(
         self,
         posterior: nn.Module,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,8 @@ class Term(nn.Module):
 
 class Objective(nn.Module):
     """A sum of terms; two terms of one name are an error."""
+
+    terms: Any
 
     def __init__(self, terms: list[Term]):
         super().__init__()

@@ -44,13 +44,15 @@ def joined(parts: list[Part]) -> Part:
     """Several parts end to end."""
     import pandas as pd
 
-    tables = isinstance(parts[0].x, pd.DataFrame)
-    x = pd.concat([p.x for p in parts]) if tables else np.concatenate([np.asarray(p.x) for p in parts])
-    y, lengths = (
-        None if any(v is None for v in column) else np.concatenate([np.asarray(v) for v in column])
-        for column in zip(*[(p.y, p.lengths) for p in parts])
-    )
-    return Part(x, y, lengths)
+    arrays: list[Any] = [part.x for part in parts]
+    x = pd.concat(arrays) if isinstance(arrays[0], pd.DataFrame) else np.concatenate(arrays)
+    return Part(x, together([p.y for p in parts]), together([p.lengths for p in parts]))
+
+
+def together(arrays: list[np.ndarray | None]) -> np.ndarray | None:
+    """Arrays end to end, or None where one is missing."""
+    known = [array for array in arrays if array is not None]
+    return np.concatenate(known) if len(known) == len(arrays) else None
 
 
 def write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ class Light(D.Distribution):
     def expand(self, batch_shape, _instance=None):
         raise NotImplementedError("these distributions broadcast; they are not expanded")
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
             return self.rsample(sample_shape)
 
@@ -68,5 +69,5 @@ class Masked(Light):
         x = torch.where(self.mask, x, 0.0)
         return self.base.total(torch.where(self.mask, self.base.element_log_prob(x), 0.0))
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         return torch.where(self.mask, self.base.sample(sample_shape), 0.0)

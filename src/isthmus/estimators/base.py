@@ -297,13 +297,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def transform(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """Codes (n, latent_dim): posterior means, always the same."""
+        return self._codes(X, condition, lengths).cpu().numpy()
+
+    def _codes(self, X: Any, condition: Any, lengths: Any) -> Tensor:
         rows = self.rows(X, condition, lengths)
         with torch.no_grad(), self._used():
-            codes = [self._code(rows.batch(index)) for index in self._batches(len(rows))]
-        return torch.cat(codes).cpu().numpy()
-
-    def _code(self, batch: Any) -> Tensor:
-        return self.model_.posterior(batch.x, batch.c, batch.mask).mean
+            batches = (rows.batch(index) for index in self._batches(len(rows)))
+            return torch.cat([self.model_.posterior(b.x, b.c, b.mask).mean for b in batches])
 
     def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """E[x given z] of codes (n, latent_dim), in the data's own units and shape."""
@@ -334,8 +334,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """E[x given the code of x] (n, *X): what the model makes of each row; a denoising one cleans it."""
-        codes = self.transform.__wrapped__(self, X, condition=condition, lengths=lengths)
-        return self._decode(torch.as_tensor(codes, device=self.device_), condition, drawn=False)
+        return self._decode(self._codes(X, condition, lengths), condition, drawn=False)
 
     @available_if(_has_density)
     def sample(

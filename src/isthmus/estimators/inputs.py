@@ -166,8 +166,8 @@ def describe(estimator: Estimator, inputs: Inputs, train: np.ndarray) -> Schema:
     if estimator.binarize:
         if kind not in ("levels", "unit", "binary") or (kind == "levels" and wanted.dtype != np.uint8):
             raise InputError(f"binarize was asked for {kind} data; bytes, or floats from 0 to 1, are wanted")
-        scale = 255.0 if wanted.dtype == np.uint8 and kind == "levels" else 1.0
-        return dataclasses.replace(schema, scale=np.asarray(scale))
+        white = 255.0 if wanted.dtype == np.uint8 and kind == "levels" else 1.0
+        return dataclasses.replace(schema, scale=np.asarray(white))
     check_support(name, kind, wanted)
     if name in LEVELLED:
         levels = int(arguments[0]) if arguments else estimator.levels or (256 if wanted.dtype == np.uint8 else 0)

@@ -94,8 +94,8 @@ def prepare(
         seed = estimator.random_state
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
-        elif not isinstance(seed, numbers.Integral):
-            seed = int(seed.randint(2**31))  # scikit-learn also hands over a RandomState
+        elif isinstance(seed, np.random.RandomState):  # scikit-learn hands these over too
+            seed = int(seed.randint(2**31))
     train, valid = split(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, int(seed))
     schema = describe(estimator, inputs, train)
     train_rows = inputs.take(train) if len(valid) else inputs
@@ -164,7 +164,7 @@ def check_fields(estimator: Estimator) -> None:
             raise InputError(f"{name}={widths!r} came; a tuple of positive whole numbers is wanted, e.g. (512, 512)")
     for name in ("validation_fraction", "patience", "warmup"):
         value = getattr(estimator, name)
-        if not isinstance(value, numbers.Real) or not 0 <= value <= 1 or (name == "validation_fraction" and value == 1):
+        if not isinstance(value, int | float) or not 0 <= value <= 1 or (name == "validation_fraction" and value == 1):
             raise InputError(f"{name}={value!r} came; a share from 0 to 1 is wanted")
     if not isinstance(estimator.learning_rate, numbers.Real) or not 0 < estimator.learning_rate < math.inf:
         raise InputError(f"learning_rate={estimator.learning_rate!r} came; a positive number is wanted")

@@ -37,12 +37,15 @@ class ProbabilisticPCA(Estimator):
             )
         posterior = families.DiagonalNormal((self.latent_dim,))
         model = self.latent_model(schema, posterior)
+        scale = families.FixedScale(1.0)  # known, not learned: it needs no floor
+        model.likelihood.family.log_scale = scale
 
         def solve(x: Tensor) -> None:
             flat = x.flatten(1).double().cpu().numpy()
             rank = min(self.latent_dim, *flat.shape)
             pca = PCA(rank, svd_solver="full").fit(flat)
-            variance = max(float(pca.noise_variance_), families.SCALE_FLOOR**2 * 1.01)
+            # Without a discarded direction nothing is left as noise, and the density would have no bound.
+            variance = max(float(pca.noise_variance_), 1e-12 * float(pca.explained_variance_.sum()))
             kept = torch.zeros(self.latent_dim, dtype=torch.float64)  # eigenvalues above the noise
             kept[:rank] = torch.from_numpy((pca.explained_variance_ - variance).clip(min=0))
             axes = torch.zeros(self.latent_dim, flat.shape[1], dtype=torch.float64)
@@ -61,6 +64,6 @@ class ProbabilisticPCA(Estimator):
             first.bias.copy_(torch.cat([-encode @ mean, 0.5 * (math.log(variance) - total.log())]))
             last.weight.copy_(weight.T)
             last.bias.copy_(mean)
-            model.likelihood.family.log_scale.set(math.sqrt(variance))
+            scale.log_scale.fill_(0.5 * math.log(variance))
 
         return Recipe(model, nll + kl, solve)

@@ -80,7 +80,7 @@ class ConvDecoder(nn.Module):
         narrower = (*channels[-2::-1], n * depth)  # channels after each doubling
         stages: list[nn.Module] = []
         for wide, narrow, small, large in zip(channels[::-1], narrower, sizes[:0:-1], sizes[-2::-1]):
-            extra = tuple(b - (2 * a - 1) for a, b in zip(small, large))  # an even side needs one more
+            extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)  # an even side needs one more
             up = nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=extra)
             stages += [Residual(wide, act), activation(act), up]
         self.stages = nn.Sequential(*stages)

@@ -31,7 +31,7 @@ def against_original(views: dict[str, np.ndarray], schema: Schema, rows: str) ->
     original, *others = (values.reshape(len(values), -1) for values in views.values())
     names = column_names(schema)
     made = " and ".join(list(views)[1:])
-    title = f"{made} over original, {rows}; on the line they are equal{of_columns(schema)}"
+    title = f"{made} over original, equal on the line: {rows}{of_columns(schema)}"
     figure, axes = panels(len(names), title, (2.3, 2.2), names)
     colours = [BLUE] if len(others) == 1 else [MUTED, BLUE]
     for j, axis in enumerate(axes):
@@ -59,15 +59,18 @@ def marginals(data: np.ndarray, drawn: np.ndarray, schema: Schema, rows: str) ->
     return figure
 
 
-def series(views: dict[str, np.ndarray], title: str) -> Figure:
+def series(views: dict[str, np.ndarray], title: str, names: tuple[str, ...] = ()) -> Figure:
     """Sequences of up to three features (n, T, d) as lines, a panel a row; what was first is pale."""
     n = len(next(iter(views.values())))
-    figure, axes = panels(n, title, (2.4, 1.5))
+    figure, axes = panels(n, title, (2.4, 1.5), [label_of(name) for name in names])
+    ends = [end(values) for values in views.values() for end in (np.nanmin, np.nanmax)]
+    room = 0.05 * (max(ends) - min(ends)) or 0.5
     looks: dict[str, dict[str, Any]] = {
         "original": {"color": MUTED, "linewidth": 2.2, "alpha": 0.5},
         "damaged": {"color": ORANGE, "linestyle": "none", "marker": ".", "markersize": 2.5},
     }
     for i, axis in enumerate(axes):
+        axis.set_ylim(min(ends) - room, max(ends) + room)
         for name, values in views.items():
             lines = axis.plot(values[i].reshape(len(values[i]), -1), **looks.get(name, {"color": BLUE, "linewidth": 1}))
             lines[0].set_label(name)
@@ -82,7 +85,7 @@ def sheet_of(images: np.ndarray, columns: int, title: str, names: tuple[str, ...
     zoom = max(1, CELL // large) if large <= CELL else CELL / large
     sheet = mosaic(images, columns, max(1, round(6 / zoom)))
     high, wide = (math.ceil(side * zoom) for side in sheet.shape[:2])
-    left = 24 + (15 * min(24, max(map(len, names))) + 12 if names else 0)
+    left = 24 + (12 * max(len(label_of(name)) for name in names) + 20 if names else 0)
     width = max(left + wide + 24, 760)
     lines = textwrap.wrap(title, (width - 48) // 10)
     top = 24 + 26 * len(lines)
@@ -94,8 +97,7 @@ def sheet_of(images: np.ndarray, columns: int, title: str, names: tuple[str, ...
     axis.set_axis_off()
     step = sheet.shape[0] / max(1, math.ceil(len(images) / columns))
     for i, name in enumerate(names):
-        label = textwrap.shorten(name, 24, placeholder="...")
-        axis.text(-14 / zoom, (i + 0.5) * step - 0.5, label, ha="right", va="center", fontsize=8, color=INK)
+        axis.text(-14 / zoom, (i + 0.5) * step - 0.5, label_of(name), ha="right", va="center", fontsize=8, color=INK)
     return figure
 
 
@@ -150,25 +152,35 @@ def grid_of(n: int) -> tuple[int, int]:
 
 def colour_of(i: int, name: str) -> Any:
     """The palette's i-th colour; what is only the rest stays grey."""
-    return PALE if name == "others" else PALETTE[i]
+    return PALE if name in ("others", "unlabelled") else PALETTE[i]
+
+
+def label_of(name: str, most: int = 24) -> str:
+    """A user's own word as matplotlib should show it: not too long, and neither a formula ($) nor hidden (_).
+
+    >>> label_of("a" * 30, 8), label_of("_price")
+    ('aaaaaa...', ' _price')
+    """
+    short = (name if len(name) <= most else name[: most - 2] + "...").replace("$", r"\$")
+    return f" {short}" if short.startswith("_") else short
 
 
 def column_names(schema: Schema) -> list[str]:
     """Names of the columns that are shown."""
     names = schema.names or tuple(f"column {j}" for j in range(schema.size))
-    return [name if len(name) <= 30 else name[:28] + "..." for name in names[:FEATURES]]
+    return [label_of(name, 30) for name in names[:FEATURES]]
 
 
 def of_columns(schema: Schema) -> str:
     """What is left out, in words."""
-    return f" (the first {FEATURES} of {schema.size} columns)" if schema.size > FEATURES else ""
+    return f", the first {FEATURES} of {schema.size} columns" if schema.size > FEATURES else ""
 
 
-def bin_edges(values: np.ndarray, n: int) -> np.ndarray:
+def bin_edges(values: np.ndarray, n: int) -> list[float]:
     """Edges of a histogram of n rows: around whole numbers where there are few, else evenly over all but outliers."""
     low, high = np.quantile(values, [0.005, 0.995])
     if high - low <= 30 and (values == np.round(values)).all():
-        return np.arange(math.floor(low), math.ceil(high) + 2) - 0.5
+        return [edge - 0.5 for edge in range(math.floor(low), math.ceil(high) + 2)]
     if high <= low:
         low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, 1 + min(30, max(6, int(1.5 * math.sqrt(n)))))
+    return np.linspace(low, high, 1 + min(30, max(6, int(1.5 * math.sqrt(n))))).tolist()

@@ -15,7 +15,7 @@ from isthmus.estimators.runs import Run
 from isthmus.evaluate.evidence import mean_and_error
 from isthmus.report.plots import draw
 
-SCORED = 1000
+ROWS_SCORED = 1000
 """Rows scored at the end of a run, at most: enough for a figure to a tenth of its spread."""
 DRAWS = 1000
 NOISES = 8
@@ -31,15 +31,15 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Held:
+class Scored:
     """Rows that the model was not fitted to, as far as there are any."""
 
     part: Part
     which: str
 
 
-def held_out(run: Run) -> Held:
-    """Test rows, else validation rows, else training rows, at most `SCORED` of them."""
+def held_out(run: Run) -> Scored:
+    """Test rows, else validation rows, else training rows, at most `ROWS_SCORED` of them."""
     if run.dataset.test is not None:
         part, which = run.dataset.test, "test rows"
     elif run.dataset.valid is not None:
@@ -48,10 +48,10 @@ def held_out(run: Run) -> Held:
         part, which = take(run.dataset.train, run.job.valid_index), "validation rows (they also chose the weights)"
     else:
         part, which = run.dataset.train, "training rows (none were kept aside)"
-    if len(part.x) > SCORED:
-        index = np.sort(np.random.default_rng(run.job.plan.seed).permutation(len(part.x))[:SCORED])
-        return Held(take(part, index), f"{SCORED:,} of {len(part.x):,} {which}")
-    return Held(part, f"{len(part.x):,} {which}")
+    if len(part.x) > ROWS_SCORED:
+        index = np.sort(np.random.default_rng(run.job.plan.seed).permutation(len(part.x))[:ROWS_SCORED])
+        return Scored(take(part, index), f"{ROWS_SCORED:,} of {len(part.x):,} {which}")
+    return Scored(part, f"{len(part.x):,} {which}")
 
 
 def take(part: Part, index: np.ndarray) -> Part:
@@ -100,7 +100,7 @@ def began(run: Run, facts: dict[str, Any]) -> str:
     return f"{what}; {facts['epochs']:,} epochs in {facts['seconds']:.1f} s (seed {facts['seed']})."
 
 
-def evidence_lines(run: Run, held: Held, values: np.ndarray, facts: dict[str, Any]) -> list[str]:
+def evidence_lines(run: Run, held: Scored, values: np.ndarray, facts: dict[str, Any]) -> list[str]:
     """log p(x), beside probabilistic PCA's."""
     schema = run.estimator.schema_
     mean, error = mean_and_error(values)
@@ -137,13 +137,13 @@ def evidence_lines(run: Run, held: Held, values: np.ndarray, facts: dict[str, An
     ]
 
 
-def linear_evidence(run: Run, held: Held) -> tuple[int, np.ndarray]:
+def linear_evidence(run: Run, held: Scored) -> tuple[int, np.ndarray]:
     """Probabilistic PCA's latent size and its (n,) log-density of the held-out rows, dequantised where discrete."""
     model = run.estimator
     random = np.random.default_rng(model.seed_)
     train = np.asarray(run.job.train_rows.x)
-    if len(train) > 10 * SCORED:
-        train = train[random.permutation(len(train))[: 10 * SCORED]]
+    if len(train) > 10 * ROWS_SCORED:
+        train = train[random.permutation(len(train))[: 10 * ROWS_SCORED]]
     units = [as_scored(model, part) for part in (train, held.part.x)]
     k = min(model.latent_dim, units[0].shape[1] - 1, len(units[0]) - 1)
     if not model.schema_.discrete:
@@ -168,7 +168,7 @@ def as_scored(model: Estimator, x: Any) -> np.ndarray:
     return values.reshape(len(values), -1).astype(np.float64)
 
 
-def error_lines(run: Run, held: Held, errors: np.ndarray, facts: dict[str, Any]) -> list[str]:
+def error_lines(run: Run, held: Scored, errors: np.ndarray, facts: dict[str, Any]) -> list[str]:
     """Squared error, beside PCA's."""
     model = run.estimator
     mean, error = mean_and_error(errors)
@@ -178,13 +178,13 @@ def error_lines(run: Run, held: Held, errors: np.ndarray, facts: dict[str, Any])
         return lines
     train, test = (np.asarray(x).reshape(len(x), -1).astype(np.float64) for x in (run.job.train_rows.x, held.part.x))
     k = min(model.latent_dim, *train.shape)
-    pca = PCA(k, random_state=model.seed_ % 2**31).fit(train[: 10 * SCORED])
+    pca = PCA(k, random_state=model.seed_ % 2**31).fit(train[: 10 * ROWS_SCORED])
     against = float(np.square(pca.inverse_transform(pca.transform(test)) - test).sum(1).mean())
     facts["pca"] = {"squared_error": against, "latent_dim": k}
     return [*lines, f"PCA with {k} dimensions on the same rows: {against:.4g}."]
 
 
-def units_line(model: Estimator, held: Held, more: dict[str, Any], facts: dict[str, Any]) -> str:
+def units_line(model: Estimator, held: Scored, more: dict[str, Any], facts: dict[str, Any]) -> str:
     """How many latent dimensions are in use: those whose posterior mean varies (Burda et al., 2016)."""
     codes = model.transform(held.part.x, **more)
     spread = np.asarray(codes).var(0)

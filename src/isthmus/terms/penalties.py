@@ -14,7 +14,7 @@ from isthmus.objective import Term
 def _contraction(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
     # One random direction v over inputs gives E|J v|^2 = |J|_F^2 (Hutchinson): one forward-mode pass for any depth.
     direction = torch.randn_like(batch.x)
-    _, moved = torch.func.jvp(lambda x: model.posterior(x, batch.c, batch.mask).mean, (batch.x,), (direction,))
+    moved = torch.func.jvp(lambda x: model.posterior(x, batch.c, batch.mask).mean, (batch.x,), (direction,))[1]
     return moved.square().sum(-1)
 
 

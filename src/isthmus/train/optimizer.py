@@ -32,9 +32,8 @@ class FlatAdam:
         self.first, self.second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         for parameter, value, grad in zip(self.parameters, self.views(self.flat), self.views(self.grad)):
             parameter.data, parameter.grad = value, grad
-        scalar = {"dtype": torch.float32, "device": self.flat.device}
-        self.steps = torch.zeros((), **scalar)  # updates applied
-        self.broken = torch.zeros((), **scalar)
+        self.steps = torch.zeros((), dtype=torch.float32, device=self.flat.device)  # updates applied
+        self.broken = torch.zeros((), dtype=torch.float32, device=self.flat.device)
         self.usual = torch.zeros((), dtype=self.flat.dtype, device=self.flat.device)  # running mean of the norm
         self.clip = clip
 

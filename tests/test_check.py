@@ -1,0 +1,236 @@
+"""`check`: every kind of fault is found where it is, nowhere else, and nothing is raised over it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from isthmus.check import check
+from isthmus.data import Dataset, Part, read
+from isthmus.errors import InputError
+
+RANDOM = np.random.default_rng(0)
+
+
+def table(n=400, d=5):
+    return np.random.default_rng(1).normal(size=(n, d))
+
+
+def spoilt(x, *cells, value=np.nan):
+    """A copy with `value` in some cells."""
+    x = np.array(x)
+    for cell in cells:
+        x[cell] = value
+    return x
+
+
+def bytes_(n=300, *shape):
+    return np.random.default_rng(2).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def codes(report, severity=None):
+    return {finding.code for finding in report.findings if severity in (None, finding.severity)}
+
+
+def found(report, code):
+    return next(finding for finding in report.findings if finding.code == code)
+
+
+@pytest.mark.parametrize(
+    ("x", "kind", "likelihood", "network", "scaling", "why"),
+    [
+        (table(), "real", "normal", "mlp", "standard", "numbers from"),
+        (table().astype(np.float32), "real", "normal", "mlp", "standard", "numbers from"),
+        (RANDOM.random((300, 4)), "unit", "normal", "mlp", "standard", "continuous_bernoulli"),
+        (RANDOM.random((300, 40)) < 0.5, "binary", "bernoulli", "mlp", "none", "0 or 1"),
+        (RANDOM.poisson(9.0, (300, 9)), "counts", "negative_binomial", "mlp", "none", "read as counts"),
+        (RANDOM.integers(-9, 9, (300, 9)), "real", "normal", "mlp", "standard", "from -9 to 8"),
+        (bytes_(300, 8, 8), "levels", "discretized_logistic", "mlp", "none", "bytes"),
+        (bytes_(300, 20, 17), "levels", "discretized_logistic", "conv", "none", "bytes"),
+        (bytes_(300, 20, 17, 3), "levels", "discretized_logistic", "conv", "none", "bytes"),
+        (table(300, 400).reshape(300, 20, 20), "real", "normal", "conv", "global", "numbers from"),
+        (torch.from_numpy(table()), "real", "normal", "mlp", "standard", "numbers from"),
+        (pd.DataFrame(table(), columns=list("abcde")), "real", "normal", "mlp", "standard", "numbers from"),
+    ],
+)
+def test_sound_data_and_what_is_chosen_for_them(x, kind, likelihood, network, scaling, why):
+    report = check(x)
+    assert report.findings == []
+    assert (report.kind, report.likelihood, report.network, report.scaling) == (kind, likelihood, network, scaling)
+    assert why in report.likelihood_why
+    assert report.usable
+    assert (report.rows, report.shape) == (len(x), tuple(x.shape[1:]))
+    assert "nothing wrong" in str(report)
+
+
+def test_digits_are_seventeen_levels():
+    report = check(read("digits"))
+    assert (report.kind, report.likelihood, report.network) == ("levels", "discretized_logistic", "mlp")
+    assert "17" in report.likelihood_why
+    assert codes(report) == {"constant-columns"}
+    assert found(report, "constant-columns").severity == "info"
+    assert found(report, "constant-columns").evidence == {"columns": 3, "of": 64}
+
+
+SEQUENCES = spoilt(table(300, 14).reshape(300, 7, 2), (slice(None), slice(5, None)))
+"""Sequences of five steps, with NaN as padding."""
+
+FAULTS = [
+    ("not-finite", "error", spoilt(table(), (3, 1), (4, 1), (4, 2)), {}, {"values": 3, "columns": 2, "rows": 2}),
+    ("not-finite", "error", spoilt(table(), (3, 1), value=np.inf), {}, {"per_column": {"1": 1}}),
+    ("not-finite", "error", spoilt(table(300, 20).reshape(300, 5, 4), (0, 0, 0)), {}, {"values": 1, "columns": 1}),
+    ("not-finite", "error", np.full((60, 2), np.nan), {}, {"values": 120}),
+    ("constant-columns", "warning", spoilt(table(), np.s_[:, 2], value=3.0), {}, {"columns": 1, "of": 5}),
+    ("constant-columns", "info", spoilt(bytes_(300, 8, 8), np.s_[:, 0], value=7), {}, {"columns": 8, "of": 64}),
+    ("constant-data", "error", np.ones((60, 3)), {}, {"rows": 60}),
+    ("few-rows", "warning", table(30, 4), {}, {"rows": 30, "wanted": 50}),
+    ("few-rows", "warning", table(60, 90), {}, {"rows": 60, "wanted": 90}),
+    ("few-rows", "warning", bytes_(100, 8, 8), {}, {"rows": 100, "wanted": 200}),
+    ("duplicated-rows", "warning", np.concatenate([table(), table()[:20]]), {}, {"rows": 20, "of": 420}),
+    ("duplicated-rows", "info", np.concatenate([table(), table()[:2]]), {}, {"rows": 2}),
+    ("different-scales", "info", table() * [1, 1, 1, 1, 1e4], {}, {}),
+    ("different-scales", "warning", table() * [1, 1, 1, 1, 1e4], {"scaling": "none"}, {}),
+    ("different-scales", "warning", table() * [1, 1, 1, 1, 1e4], {"scaling": "global"}, {}),
+    ("channels-first", "warning", bytes_(300, 3, 20, 20), {}, {"channels": 3}),
+    ("channels-first", "warning", bytes_(300, 1, 20, 20), {}, {"channels": 1}),
+    ("whole-floats", "info", abs(table() * 99) // 1, {}, {"smallest": 0}),
+    ("not-a-density", "warning", RANDOM.random((400, 6)), {"likelihood": "bernoulli"}, {}),
+    ("outside-support", "error", table() * 9, {"likelihood": "bernoulli"}, {"columns": 5}),
+    ("outside-support", "error", RANDOM.integers(-1, 99, (400, 6)), {"likelihood": "poisson"}, {"smallest": -1}),
+    ("outside-support", "error", bytes_(300, 8, 8), {"levels": 17}, {"columns": 64}),
+    ("outside-support", "error", bytes_(300, 8, 8), {"likelihood": "bernoulli"}, {}),
+    ("outside-support", "error", RANDOM.random((400, 6)), {"levels": 17}, {"values": 2400}),
+    ("outside-support", "error", RANDOM.poisson(9.0, (400, 6)).astype(float), {"likelihood": "poisson"}, {}),
+    ("not-finite", "error", spoilt(SEQUENCES, (9, 4, 1)), {"lengths": np.full(300, 5)}, {"values": 1, "columns": 1}),
+    ("constant-columns", "warning", spoilt(SEQUENCES, np.s_[..., 1], value=4.0), {"lengths": np.full(300, 5)}, {}),
+]
+
+
+@pytest.mark.parametrize(("code", "severity", "x", "options", "evidence"), FAULTS)
+def test_a_fault_is_found_alone_and_measured(code, severity, x, options, evidence):
+    report = check(x, **options)
+    finding = found(report, code)
+    assert finding.severity == severity
+    assert finding.evidence.items() >= evidence.items()
+    assert report.usable == (severity != "error")
+    allowed = {"constant-data"} if np.isnan(np.asarray(x, float)).all() else set()
+    assert codes(report) - allowed == {code}
+    for text in (finding.message, finding.remedy):
+        assert text
+        assert len(text.splitlines()) == 1
+    assert finding.message in str(report)
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False)) == report.to_dict()
+
+
+def test_columns_are_named():
+    frame = pd.DataFrame(table(), columns=["ash", "hue", "proline", "acid", "colour"])
+    frame.loc[:4, "hue"] = np.nan
+    frame["ash"] = 3.0
+    frame["word"] = "red"
+    frame["proline"] *= 1e4
+    report = check(frame)
+    assert "hue (5)" in found(report, "not-finite").message
+    assert found(report, "not-finite").evidence["per_column"] == {"hue": 5}
+    assert "ash" in found(report, "constant-columns").message
+    assert "proline" in found(report, "different-scales").message
+    assert "'word'" in found(report, "words").message
+    assert "'red'" in found(report, "words").message
+    assert [finding.severity for finding in report.findings] == ["error", "error", "warning", "info"]
+    assert report.likelihood == "normal"
+
+
+def test_the_remedy_of_channels_first_is_a_line_that_mends():
+    x = bytes_(300, 3, 20, 20)
+    mended = eval(found(check(x), "channels-first").remedy.removeprefix("pass "), {"X": x})
+    assert mended.shape == (300, 20, 20, 3)
+    assert check(mended).network == "conv"
+    assert codes(check(mended)) == set()
+
+
+@pytest.mark.parametrize(
+    ("x", "code"),
+    [
+        (np.zeros((0, 3)), "empty"),
+        (np.zeros((3, 0)), "empty"),
+        (np.ones((1, 3)), "one-row"),
+        (np.arange(9.0), "wrong-shape"),
+        (np.float64(3), "not-numbers"),
+        (np.zeros((2, 2, 2, 2, 2)), "wrong-shape"),
+        ([[1, 2], [3]], "not-numbers"),
+        ("digits", "not-numbers"),
+        (None, "not-numbers"),
+        ({"x": 1}, "not-numbers"),
+        (np.zeros((9, 2), complex), "not-numbers"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "not-numbers"),
+        (pd.DataFrame(index=range(9)), "not-numbers"),
+        (pd.DataFrame({"a": ["x", "y"]}), "words"),
+        (np.array([["1", "a"], ["2", "b"]]), "words"),
+        (np.array([[1, None], [2, "b"]], dtype=object), "words"),
+        (pd.DataFrame(np.ones((60, 2)), columns=["a", "a"]), "constant-data"),
+    ],
+)
+def test_data_of_which_nothing_can_be_made_are_reported_not_raised(x, code):
+    report = check(x)
+    assert code in codes(report, "error")
+    assert not report.usable
+    json.dumps(report.to_dict(), allow_nan=False)
+    assert code in str(report)
+
+
+def test_a_sparse_matrix_is_told_how_to_become_dense():
+    from scipy.sparse import csr_matrix
+
+    assert "toarray" in found(check(csr_matrix(table())), "not-numbers").remedy
+
+
+@pytest.mark.parametrize("lengths", [np.full(299, 5), np.full(300, 0), np.full(300, 8), np.full(300, 5.0)])
+def test_lengths_that_do_not_fit(lengths):
+    assert codes(check(SEQUENCES, lengths=lengths)) == {"wrong-shape"}
+
+
+def test_numbers_that_overflow_do_not_raise():
+    assert check(table() * 1e307 * 1.7).likelihood == "normal"
+
+
+def test_held_out_rows_are_looked_at_too():
+    train = RANDOM.poisson(9.0, (400, 6))
+    parts = Dataset("d", Part(train), Part(spoilt(train.astype(float), (1, 2))), Part(-1 - train))
+    report = check(parts)
+    assert codes(report) == {"not-finite", "outside-support"}
+    assert "x_valid" in found(report, "not-finite").message
+    assert "x_test" in found(report, "outside-support").message
+    narrow = check(Dataset("d", Part(train), test=Part(train[:, :2])))
+    assert "(2,)" in found(narrow, "wrong-shape").message
+
+
+@pytest.mark.parametrize("options", [{"likelihood": "bernouli"}, {"likelihood": "normal("}, {"scaling": "some"}])
+def test_a_choice_that_there_is_not_is_an_error(options):
+    with pytest.raises(InputError):
+        check(table(), **options)
+
+
+REFUSED = [
+    fault for fault in FAULTS if fault[1] == "error" and not (fault[2].dtype.kind == "f" and "levels" in fault[3])
+]
+
+
+@pytest.mark.parametrize("fault", REFUSED, ids=lambda fault: fault[0])
+def test_what_is_an_error_here_is_refused_by_fit(fault):
+    import isthmus
+
+    _, _, x, options, _ = fault
+    fields = {name: value for name, value in options.items() if name != "lengths"}
+    model = isthmus.VAE(hidden=(4,), epochs=1, threads=1, **fields)
+    with pytest.raises(InputError):
+        model.fit(x, lengths=options.get("lengths"))
+
+
+def test_whole_floats_are_refused_for_their_type_and_not_for_a_column():
+    finding = found(check(RANDOM.poisson(9.0, (400, 6)).astype(float), likelihood="poisson"), "outside-support")
+    assert "float64 values" in finding.message
+    assert "column" not in finding.message
+    assert "astype('uint8')" in finding.remedy

@@ -1,0 +1,495 @@
+"""Reading: what comes in arrives as it was, and what cannot be used is refused in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from isthmus import data
+from isthmus.data import read
+from isthmus.errors import InputError
+
+RANDOM = np.random.default_rng(0)
+FLOATS = RANDOM.normal(size=(7, 3))
+GREY = RANDOM.integers(0, 256, (4, 5, 6), dtype=np.uint8)
+COLOUR = RANDOM.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+TABLE = pd.DataFrame({"a": [1, 2, 3], "b": [0.1, 0.25, 1 / 3], "who": ["x", "y", "x"]})
+
+
+def refused(source, *words, **options):
+    """The message of the error, after it was seen to be one line that holds `words`."""
+    with pytest.raises(InputError) as caught:
+        read(str(source), **options)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    for word in words:
+        assert word in message
+    return message
+
+
+def images(folder, arrays, names=None):
+    """A folder of images of these arrays."""
+    for i, array in enumerate(arrays):
+        path = folder / (names[i] if names else f"{i}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(path)
+    return folder
+
+
+# -------------------------------------------------------------------- built-in
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "classes", "levels"),
+    [
+        ("digits", (1797, 8, 8), "uint8", 10, 17),
+        ("wine", (178, 13), "float64", 3, None),
+        ("iris", (150, 4), "float64", 3, None),
+        ("breast_cancer", (569, 30), "float64", 2, None),
+    ],
+)
+def test_sets_that_ship_with_scikit_learn(name, shape, dtype, classes, levels):
+    dataset = read(name)
+    x, y, lengths = dataset.train
+    assert x.shape == shape
+    assert np.asarray(x).dtype == dtype
+    assert y.shape == (shape[0],)
+    assert len(np.unique(y)) == classes
+    assert (lengths, dataset.levels, dataset.valid, dataset.test) == (None, levels, None, None)
+    if x.ndim == 2:
+        assert len(set(x.columns)) == shape[1]
+    else:
+        assert x.max() == levels - 1
+
+
+def test_mnist_is_split_as_it_was_published(monkeypatch):
+    x = np.repeat((np.arange(70_000) % 251).astype(np.uint8)[:, None], 784, 1)
+    y = (np.arange(70_000) % 10).astype(str)
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", lambda *a, **k: (x, y))
+    dataset = read("mnist")
+    assert dataset.train.x.shape == (60_000, 28, 28)
+    assert dataset.test.x.shape == (10_000, 28, 28)
+    assert dataset.train.x.dtype == np.uint8
+    assert dataset.test.y.tolist() == [i % 10 for i in range(60_000, 70_000)]
+    assert (dataset.test.x[:, 0, 0] == np.arange(60_000, 70_000) % 251).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "fetch"),
+    [
+        ("mnist", "fetch_openml"),
+        ("fashion_mnist", "fetch_openml"),
+        ("olivetti_faces", "fetch_olivetti_faces"),
+    ],
+)
+def test_a_download_that_fails_says_what_to_do(name, fetch, monkeypatch):
+    def offline(*arguments, **options):
+        raise urllib.error.URLError(OSError("name resolution failed"))
+
+    monkeypatch.setattr(f"sklearn.datasets.{fetch}", offline)
+    refused(name, f"cannot download {name}", "name resolution failed", f"{name}.npz", "x_train")
+
+
+def test_listing_the_sets_imports_nothing_heavy():
+    code = (
+        "import sys, isthmus.data; assert len(isthmus.data.BUILT_IN) == 7;"
+        "sys.exit(any(m in sys.modules for m in ('numpy', 'pandas', 'sklearn', 'PIL', 'torch')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---------------------------------------------------------------------- arrays
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        FLOATS,
+        FLOATS.astype(">f4"),
+        np.asfortranarray(FLOATS),
+        GREY,
+        COLOUR,
+        FLOATS > 0,
+        RANDOM.integers(-5, 5, (3, 2)),
+    ],
+)
+def test_npy_keeps_values_shape_and_type(tmp_path, x):
+    np.save(tmp_path / "x.npy", x)
+    part = read(tmp_path / "x.npy").train
+    np.testing.assert_array_equal(part.x, x)
+    assert part.x.dtype == x.dtype.newbyteorder("=")
+    assert part.x.dtype.isnative
+    assert part.y is None
+
+
+@pytest.mark.parametrize("key", ["x", "X", "x_train", "X_train"])
+def test_npz_of_one_part(tmp_path, key):
+    np.savez_compressed(tmp_path / "x.npz", **{key: GREY, "note": np.array("left alone")})
+    dataset = read(tmp_path / "x.npz")
+    np.testing.assert_array_equal(dataset.train.x, GREY)
+    assert dataset.valid is None
+    assert dataset.test is None
+
+
+def test_npz_of_three_parts_with_labels(tmp_path):
+    arrays = {f"x_{part}": FLOATS + i for i, part in enumerate(("train", "valid", "test"))}
+    np.savez(tmp_path / "x.npz", **arrays, y_train=np.arange(7), y_test=np.array(list("abcdefg"), dtype="S1"))
+    dataset = read(tmp_path / "x.npz")
+    for i, part in enumerate((dataset.train, dataset.valid, dataset.test)):
+        np.testing.assert_array_equal(part.x, FLOATS + i)
+    assert dataset.train.y.tolist() == list(range(7))
+    assert dataset.valid.y is None
+    assert dataset.test.y.tolist() == list("abcdefg")
+
+
+@pytest.mark.parametrize("steps", [np.arange(1.0, 13.0).reshape(6, 2), np.arange(1, 7)])
+def test_sequences_end_to_end_are_padded_alike_in_all_parts(tmp_path, steps):
+    np.savez(
+        tmp_path / "x.npz",
+        x_train=steps,
+        lengths_train=np.array([1, 3, 2]),
+        x_test=steps[:4],
+        lengths_test=np.array([4]),
+    )
+    dataset = read(tmp_path / "x.npz")
+    wide = steps.reshape(6, -1)
+    assert dataset.train.x.shape == (3, 4, wide.shape[1])
+    assert dataset.train.x.dtype == steps.dtype
+    for row, length, start in zip(dataset.train.x, dataset.train.lengths, (0, 1, 4)):
+        np.testing.assert_array_equal(row[:length], wide[start : start + length])
+        assert (row[length:] == 0).all()
+    np.testing.assert_array_equal(dataset.test.x[0], wide[:4])
+    assert dataset.test.lengths.tolist() == [4]
+
+
+def test_sequences_that_are_padded_already_stay_so(tmp_path):
+    np.savez(tmp_path / "x.npz", x=FLOATS.reshape(1, 7, 3), lengths=np.array([5]))
+    part = read(tmp_path / "x.npz").train
+    np.testing.assert_array_equal(part.x[0], FLOATS)
+    assert part.lengths.tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": FLOATS, "labels": np.arange(7)}, ("images, labels", "x_train")),
+        ({"y": np.arange(7)}, ("keys y;", "x is wanted")),
+        ({"x_test": FLOATS}, ("keys x_test;",)),
+        ({"x": FLOATS, "x_val": FLOATS}, ("'x_val'", "did you mean 'x_valid'")),
+        ({"x": FLOATS, "y_test": np.arange(7)}, ("x_valid and x_test",)),
+        ({"x": FLOATS, "X": FLOATS}, ("both 'x' and 'X'",)),
+        ({"x": FLOATS, "x_train": FLOATS}, ("both 'x' and 'x_train'",)),
+        ({"x": FLOATS, "y": np.arange(6)}, ("(6,)", "7 rows")),
+        ({"x": FLOATS, "x_test": FLOATS[:, :2]}, ("(2,)", "(3,)", "test")),
+        ({"x": FLOATS, "lengths": np.array([3, 3])}, ("sum to 6", "(7, 3)")),
+        ({"x": FLOATS, "lengths": np.array([7, 0])}, ("at least 1",)),
+        ({"x": FLOATS, "lengths": np.array([3.0, 4.0])}, ("whole numbers",)),
+        ({"x": FLOATS.astype(object)}, ("pickle", "never loaded")),
+        ({"x": FLOATS, "y": np.array(list("abcdefg"), dtype=object)}, ("y of", "pickle", "astype(str)")),
+        ({"x": np.array(["a", "b"])}, ("<U1", "numbers are wanted")),
+        ({"x": FLOATS + 1j}, ("complex128",)),
+        ({"x": FLOATS[0]}, ("(3,)", "rows are wanted")),
+        ({"x": FLOATS[:0]}, ("no rows in x",)),
+        ({"x": FLOATS, "x_test": FLOATS[:0]}, ("no rows in x_test",)),
+        ({}, ("(none)",)),
+    ],
+)
+def test_npz_that_cannot_be_used(tmp_path, arrays, words):
+    np.savez(tmp_path / "x.npz", **arrays)
+    refused(tmp_path / "x.npz", *words)
+
+
+@pytest.mark.parametrize("x", [FLOATS.astype(object), FLOATS[:0], FLOATS[0], np.array(["a"]), FLOATS + 1j])
+def test_npy_that_cannot_be_used(tmp_path, x):
+    np.save(tmp_path / "x.npy", x)
+    refused(tmp_path / "x.npy", "x.npy")
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "opened"),)
+
+    np.save(tmp_path / "x.npy", np.array([[Trap()]], dtype=object))
+    np.savez(tmp_path / "x.npz", x=np.array([[Trap()]], dtype=object))
+    refused(tmp_path / "x.npy", "pickle")
+    refused(tmp_path / "x.npz", "pickle")
+    assert not (tmp_path / "opened").exists()
+
+
+# ---------------------------------------------------------------------- tables
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_keep_names_types_and_values(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    numbers = TABLE.drop(columns="who")
+    numbers.to_csv(path, index=False) if suffix == ".csv" else numbers.to_parquet(path)
+    pd.testing.assert_frame_equal(read(path).train.x, numbers)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize(("column", "left", "labels"), [("who", ["a", "b"], ["x", "y", "x"]), ("a", ["b"], [1, 2, 3])])
+def test_a_condition_is_a_column_taken_out(tmp_path, suffix, column, left, labels):
+    path = tmp_path / f"t{suffix}"
+    table = TABLE if column == "who" else TABLE.drop(columns="who")
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+    part = read(path, condition=column).train
+    assert list(part.x.columns) == left
+    assert part.y.tolist() == labels
+    assert part.y.dtype.kind in "Ui"
+
+
+def test_a_condition_of_a_built_in_table_takes_the_place_of_its_labels():
+    part = read("wine", condition="alcohol").train
+    assert part.x.shape == (178, 12)
+    assert part.y.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "first"),
+    [
+        ("a,b\n1,2\n3,4\n", ["a", "b"], [1, 2]),
+        ("a;b\n1;2\n", ["a", "b"], [1, 2]),
+        ("a\tb\n1\t2\n", ["a", "b"], [1, 2]),
+        ("\ufeffa,b\r\n1,2\r\n", ["a", "b"], [1, 2]),
+        (" a , b\n1, 2\n", ["a", "b"], [1, 2]),
+        ("1.5,2.5\n3,4\n", ["0", "1"], [1.5, 2.5]),  # no names
+        ("7,7\n3,4\n", ["0", "1"], [7, 7]),
+        ("7\n3\n", ["0"], [7]),
+        ("0,1,2\n3,4,5\n", ["0", "1", "2"], [3, 4, 5]),  # names that pandas gave
+        (",a,b\n0,1,2\n1,3,4\n", ["a", "b"], [1, 2]),  # the index that pandas wrote
+        (",a\n5,1\n6,2\n", ["Unnamed: 0", "a"], [5, 1]),
+        ("a,b\nTrue,1\nFalse,2\n", ["a", "b"], [1, 1]),
+        ('"a,1",b\n1,2\n', ["a,1", "b"], [1, 2]),
+    ],
+)
+def test_csv_as_it_is_found(tmp_path, text, names, first):
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    x = read(path).train.x
+    assert list(x.columns) == names
+    assert x.iloc[0].tolist() == first
+    assert x.to_numpy().dtype.kind in "iuf"
+
+
+def test_gaps_become_nan(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,\n2,3\n")
+    assert np.isnan(read(tmp_path / "t.csv").train.x["b"][0])
+    pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": [True, False]}).to_parquet(tmp_path / "t.parquet")
+    x = read(tmp_path / "t.parquet").train.x
+    assert np.isnan(x["a"][1])
+    assert x.to_numpy().dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (TABLE, ("column 'who'", "3 of 3 rows", "'x' first", "drop", "get_dummies", "--condition who")),
+        (pd.DataFrame({"a": ["1", "2", "?"]}), ("column 'a'", "1 of 3 rows", "'?' first", "fill those in")),
+        (pd.DataFrame({"when": pd.to_datetime(["2020-01-01"])}), ("column 'when'", "2020")),
+        (pd.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}), ("column 'a'", "2 more columns")),
+        (pd.DataFrame({"a": [[1, 2]]}), ("column 'a'",)),
+        (pd.DataFrame({"a": pd.Series(["u", "v"], dtype="category")}), ("column 'a'", "'u'")),
+    ],
+)
+def test_words_are_refused_by_column_and_value(tmp_path, frame, words):
+    frame.to_parquet(tmp_path / "t.parquet")
+    refused(tmp_path / "t.parquet", *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n", ("no rows",)),
+        ("a,b\n1,2\n1,2,3\n", ("line 3",)),
+        ("a,b\n1,2,3\n1,2,3\n", ("t.csv",)),
+        ('a,b\n1,"2\n', ("t.csv",)),
+        ("a\n\xe9\n".encode("latin-1"), ("UTF-8",)),
+        ("\n\n", ("t.csv",)),
+    ],
+)
+def test_csv_that_cannot_be_used(tmp_path, text, words):
+    (tmp_path / "t.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    refused(tmp_path / "t.csv", *words)
+
+
+def test_a_condition_that_is_not_there(tmp_path):
+    TABLE.to_parquet(tmp_path / "t.parquet")
+    refused(tmp_path / "t.parquet", "no column named 'whom'", "did you mean 'who'?", condition="whom")
+    np.save(tmp_path / "x.npy", FLOATS)
+    refused(tmp_path / "x.npy", "'who'", "no columns", condition="who")
+    refused("digits", "no columns", "labels (y)", condition="target")
+    TABLE[["who"]].to_parquet(tmp_path / "w.parquet")
+    refused(tmp_path / "w.parquet", "no columns of numbers", condition="who")
+    pd.DataFrame({"a": [1, 2], "who": ["x", None]}).to_parquet(tmp_path / "g.parquet")
+    refused(tmp_path / "g.parquet", "'who'", "empty in 1 of 2 rows", condition="who")
+
+
+# ---------------------------------------------------------------------- images
+
+
+@pytest.mark.parametrize("arrays", [GREY, COLOUR, GREY > 127])
+def test_a_folder_of_images_in_the_order_of_names(tmp_path, arrays):
+    images(tmp_path, arrays[::-1], ["d.png", "c.png", "b.png", "a.png"])
+    (tmp_path / "notes.txt").write_text("left alone")
+    (tmp_path / ".hidden.png").write_text("left alone")
+    part = read(tmp_path).train
+    np.testing.assert_array_equal(part.x, arrays)
+    assert part.x.dtype == np.uint8
+    assert part.y is None
+
+
+def test_transparency_and_palettes_are_dropped(tmp_path):
+    opaque = np.concatenate([COLOUR[0], np.full((5, 6, 1), 255, np.uint8)], -1)
+    images(tmp_path, [opaque, COLOUR[1]])
+    Image.fromarray(np.stack([GREY[0]] * 3, -1)).convert("P").save(tmp_path / "2.gif")
+    x = read(tmp_path).train.x
+    assert x.shape == (3, 5, 6, 3)
+    np.testing.assert_array_equal(x[:2], COLOUR[:2])
+
+
+def test_subfolders_are_labels(tmp_path):
+    part = read(images(tmp_path, GREY, ["cat/1.png", "cat/2.png", "dog/deep/1.png", "dog/2.png"])).train
+    assert part.y.tolist() == ["cat", "cat", "dog", "dog"]
+    np.testing.assert_array_equal(part.x[:2], GREY[:2])
+
+
+def test_subfolders_named_like_parts_are_parts(tmp_path):
+    dataset = read(images(tmp_path, GREY, ["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/2.png"]))
+    np.testing.assert_array_equal(dataset.train.x, GREY[:2])
+    np.testing.assert_array_equal(dataset.test.x, GREY[2:])
+    assert dataset.test.y.tolist() == ["a", "b"]
+    assert dataset.valid is None
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        (GREY[0, :4], ("6 x 4 grey", "6 x 5 grey")),
+        (COLOUR[0], ("6 x 5 colour",)),
+        (GREY[0] > 9, ("one-bit",)),
+        (GREY[0].astype(np.int32), ("mode I",)),
+    ],
+)
+def test_an_image_unlike_the_others_is_named(tmp_path, odd, words):
+    refused(images(tmp_path, [GREY[0], odd], ["0.png", "odd.tif"]), "odd.tif", *words)
+
+
+def test_folders_that_cannot_be_used(tmp_path):
+    refused(tmp_path, "no images in")
+    images(tmp_path, GREY[:2], ["1.png", "cat/2.png"])
+    refused(tmp_path, "labels")
+    (tmp_path / "0.png").write_bytes(b"not an image")
+    (tmp_path / "cat/2.png").unlink()
+    refused(tmp_path, "0.png", "not an image")
+
+
+# ----------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("digit", ("no data set named 'digit'", "did you mean 'digits'?")),
+        ("Wine", ("did you mean 'wine'?",)),
+        ("zzzzz", ("there are:", "olivetti_faces")),
+        ("nowhere/x.npy", ("no file at nowhere/x.npy", "no folder 'nowhere'")),
+        ("x.npy", ("no file at x.npy",)),
+    ],
+)
+def test_what_is_not_there_has_a_nearest_name(tmp_path, monkeypatch, source, words):
+    monkeypatch.chdir(tmp_path)
+    refused(source, *words)
+
+
+def test_the_nearest_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("train.npy", FLOATS)
+    refused("tran.npy", "did you mean 'train.npy'?")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("x.pt", (".npy, .npz, .csv, .parquet", "folder of images")),
+        ("x.png", ("folder of images", "give their folder")),
+        ("x", (".npy",)),
+    ],
+)
+def test_other_formats_are_refused(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"something")
+    refused(tmp_path / name, *words)
+
+
+DAMAGED = [(suffix, damage) for suffix in data.FILES for damage in ("empty", "foreign", "half", "cut")]
+
+
+# Half a .csv is a table too.
+@pytest.mark.parametrize(("suffix", "damage"), [d for d in DAMAGED if d not in ((".csv", "half"), (".csv", "cut"))])
+def test_damaged_files_are_refused_in_one_line(tmp_path, suffix, damage):
+    path = tmp_path / f"x{suffix}"
+    rows = pd.DataFrame(RANDOM.normal(size=(500, 3)), columns=list("abc"))
+    if suffix == ".npy":
+        np.save(path, rows)
+    elif suffix == ".npz":
+        np.savez(path, x=rows)
+    elif suffix == ".csv":
+        rows.to_csv(path, index=False)
+    else:
+        rows.to_parquet(path)
+    whole = path.read_bytes()
+    made = {"empty": b"", "foreign": b"\x80\x04\x95" * 99, "half": whole[: len(whole) // 2], "cut": whole[:-3]}
+    path.write_bytes(made[damage])
+    refused(path, "cannot read", "x" + suffix)
+
+
+def test_a_header_that_announces_more_than_there_is(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((1, 3)))
+    forged = (tmp_path / "x.npy").read_bytes().replace(b"(1, 3), }" + b" " * 9, b"(9999999999, 3), }")
+    assert b"9999999999" in forged
+    (tmp_path / "x.npy").write_bytes(forged)
+    refused(tmp_path / "x.npy", "truncated")
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", forged)
+    refused(tmp_path / "x.npz", "truncated")
+
+
+@pytest.mark.parametrize("suffix", data.FILES)
+def test_a_file_larger_than_memory_is_refused_unread(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"x{suffix}"
+    rows = pd.DataFrame(np.zeros((400, 3)), columns=list("abc"))
+    save = {".npy": lambda: np.save(path, rows), ".npz": lambda: np.savez(path, x=rows)}
+    save |= {".csv": lambda: rows.to_csv(path, index=False), ".parquet": lambda: rows.to_parquet(path)}
+    save[suffix]()
+    monkeypatch.setattr(data, "free_memory", lambda: 4_000)
+    refused(path, "GB", "fewer rows")
+    monkeypatch.setattr(data, "free_memory", lambda: None)
+    assert len(read(path).train.x) == 400
+
+
+def test_free_memory_is_read_where_the_system_tells():
+    free = data.free_memory()
+    assert free is None or 1e6 < free < 1e15
+
+
+@pytest.mark.parametrize("suffix", data.FILES)
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(b"something")
+
+    def forbidden(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    # The superuser may read anything, so that taking the right away would prove nothing.
+    monkeypatch.setattr("pathlib.Path.open", forbidden)
+    monkeypatch.setattr("zipfile.ZipFile.__init__", forbidden)
+    refused(path, "cannot read", "permission denied")

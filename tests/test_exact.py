@@ -1,0 +1,142 @@
+"""Cases whose answer is known: the linear Gaussian model, a one-dimensional code, a support that can be summed."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from models import bits, small, table
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+import isthmus
+
+
+@pytest.mark.parametrize("scaling", ["global", "none"])
+@pytest.mark.parametrize("k", [1, 3, 5, 8])
+def test_probabilistic_pca_is_scikit_learns(k, scaling):
+    x = table(200, 6)
+    model = isthmus.ProbabilisticPCA(latent_dim=k, scaling=scaling, random_state=0).fit(x)
+    if k < 6:
+        exact = PCA(k, svd_solver="full").fit(x)
+        # The posterior is exact, so that one draw already gives log p(x) to rounding.
+        np.testing.assert_allclose(model.score_samples(x, draws=1), exact.score_samples(x), rtol=1e-9)
+        np.testing.assert_allclose(model.elbo(x, draws=1).mean(), exact.score(x), atol=3.0)
+    assert np.isfinite(model.score(x))
+
+
+def test_the_elbo_of_an_exact_posterior_is_log_p():
+    x = table(200, 6)
+    model = isthmus.ProbabilisticPCA(latent_dim=2, random_state=0).fit(x)
+    # E[log p(x given z)] is estimated: with 4,000 draws shared by all rows its error is under 0.05 nats here.
+    assert model.elbo(x, draws=4000).mean() == pytest.approx(model.score_samples(x, draws=1).mean(), abs=0.2)
+
+
+@pytest.mark.parametrize("k", [2, 10])
+def test_linear_autoencoder_is_pca(k):
+    x = load_digits().data
+    model = isthmus.Autoencoder(
+        latent_dim=k,
+        hidden=(),
+        scaling="global",
+        validation_fraction=0,
+        epochs=150,
+        batch_size=256,
+        learning_rate=5e-3,
+        random_state=0,
+    ).fit(x)
+    pca = PCA(k, svd_solver="full").fit(x)
+    best = np.square(pca.inverse_transform(pca.transform(x)) - x).sum(1).mean()
+    assert best * (1 - 1e-6) <= -model.score(x) < best * 1.01
+    # The same subspace: principal angles between the decoder's columns and the principal axes.
+    columns = np.linalg.qr(model.model_.likelihood.net.layers[0].weight.detach().numpy())[0]
+    assert np.linalg.svd(columns.T @ pca.components_.T)[1].min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "k"),
+    [
+        ("iris", load_iris().data, 2),
+        ("wine", StandardScaler().fit_transform(load_wine().data), 2),
+    ],
+)
+def test_linear_vae_is_probabilistic_pca(name, x, k):
+    exact = PCA(k, svd_solver="full").fit(x)
+    model = isthmus.VAE(
+        latent_dim=k,
+        hidden=(),
+        likelihood="normal",
+        scaling="global",
+        validation_fraction=0,
+        learning_rate=1e-2,
+        batch_size=len(x),
+        epochs=4000,
+        random_state=0,
+    ).fit(x)
+    # Tolerances are those that the literature asks of a converged run (Lucas et al., 2019).
+    assert model.elbo(x, draws=500).mean() == pytest.approx(exact.score(x), abs=0.5)
+    assert model.score(x) == pytest.approx(exact.score(x), abs=0.5)
+    variance = (float(model.model_.likelihood.family.log_scale().detach().exp()) * float(model.schema_.scale)) ** 2
+    assert variance == pytest.approx(exact.noise_variance_, rel=0.02)
+
+
+def by_quadrature(model, x: np.ndarray) -> np.ndarray:
+    """(n,) log p(x) of a model with a one-dimensional code, by the trapezoid rule over its prior."""
+    rows = model.rows(x, bits="fixed")
+    batch = rows.batch(torch.arange(len(rows)))
+    z = torch.linspace(-9, 9, 4001, dtype=rows.dtype)[:, None, None].expand(-1, len(rows), 1)
+    with torch.no_grad():
+        log_joint = model.model_.likelihood(z).log_prob(batch.x) - model.model_.log_volume
+        log_joint = log_joint + model.model_.prior().log_prob(z)
+    return (log_joint.logsumexp(0) + np.log(18 / 4000)).numpy()
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "diagonal_normal", "laplace", "student_t"])
+def test_log_p_of_a_one_dimensional_code_by_quadrature(likelihood):
+    x = table(60, 3)
+    model = small("VAE", latent_dim=1, likelihood=likelihood, precision="double", epochs=30).fit(x)
+    # 20,000 importance-weighted draws from a trained posterior: the error of the mean is a few thousandths.
+    assert model.score_samples(x, draws=20_000).mean() == pytest.approx(by_quadrature(model, x).mean(), abs=0.02)
+
+
+def test_densities_are_in_the_datas_units_whatever_the_scaling():
+    x = StandardScaler().fit_transform(table(80, 3)) * [0.5, 1, 2]
+    for scaling in ("standard", "global", "none"):
+        model = small("VAE", latent_dim=1, scaling=scaling, precision="double", epochs=60, learning_rate=1e-2).fit(x)
+        scores = model.score_samples(x, draws=5000)
+        np.testing.assert_allclose(scores.mean(), by_quadrature(model, x).mean(), atol=0.05)
+        # A change of units by c takes log c a feature from a density.
+        again = small("VAE", latent_dim=1, scaling=scaling, precision="double", epochs=60, learning_rate=1e-2)
+        if scaling != "none":
+            scaled = again.fit(x * 1000).score_samples(x * 1000, draws=5000)
+            np.testing.assert_allclose(scores - scaled, 3 * np.log(1000), atol=1e-6)
+
+
+def test_probabilities_of_all_outcomes_sum_to_one():
+    model = small("VAE", latent_dim=1, epochs=30, precision="double").fit(bits(90, 4).astype(bool))
+    outcomes = np.array(list(itertools.product([0, 1], repeat=4)), dtype=np.uint8)
+    assert np.exp(by_quadrature(model, outcomes)).sum() == pytest.approx(1.0, abs=1e-6)
+    # Importance weighting is unbiased for p(x); the draws' noise is shared, its error about 1e-3 here.
+    assert np.exp(model.score_samples(outcomes, draws=20_000)).sum() == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_training_loss_is_the_negative_elbo():
+    x = table(80, 3)
+    model = small("VAE", latent_dim=1, warmup=0, validation_fraction=0, epochs=3, batch_size=80, precision="double")
+    model.set_params(learning_rate=1e-12).fit(x)  # weights as good as fixed: every epoch estimates the same bound
+    losses = np.array([record["loss"] for record in model.history_])
+    exact = -model.elbo(x, draws=5000).mean()
+    assert np.abs(losses - exact).max() < 1.0
+    record = model.history_[0]
+    assert record["loss"] == pytest.approx(record["nll"] + record["kl"])
+
+
+def test_beta_does_not_reach_the_evidence():
+    x = table(80, 3)
+    model = small("BetaVAE", latent_dim=1, beta=1.0).fit(x)
+    bound = model.elbo(x)
+    model.beta = 50.0
+    np.testing.assert_array_equal(model.elbo(x), bound)

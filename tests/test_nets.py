@@ -1,0 +1,481 @@
+"""Laws of every network, of what makes codes sparse, and of what damages x."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from isthmus import corruption, families
+from isthmus.conditional import Conditional
+from isthmus.errors import InputError
+from isthmus.estimators.parts import CORRUPTIONS
+from isthmus.nets.conv import ConvDecoder, ConvEncoder, suits
+from isthmus.nets.layers import ACTIVATIONS, Before, Foreign, Log1p
+from isthmus.nets.mlp import MLP
+from isthmus.nets.sparse import BatchTopK, JumpReLU, TopK
+from isthmus.schema import Schema
+
+F64 = torch.float64
+WIDTH = 3
+"""Numbers in a condition."""
+SHAPES = [(5,), (1, 9), (5, 7), (28, 28), (17, 19, 2), (16, 16, 3)]
+
+ENCODERS = {
+    "mlp": lambda shape, condition, act: MLP(shape, (8, 6), 4, condition=condition, act=act),
+    "linear": lambda shape, condition, act: MLP(shape, (), 4, condition=condition, act=act),
+    "conv": lambda shape, condition, act: ConvEncoder(shape, (4, 6), 4, condition=condition, act=act),
+    "conv, one stage": lambda shape, condition, act: ConvEncoder(shape, (4,), 4, condition=condition, act=act),
+    "conv, four stages": lambda shape, condition, act: ConvEncoder(
+        shape, (4, 4, 5, 6), 4, condition=condition, act=act
+    ),
+}
+DECODERS = {
+    "mlp": lambda shape, condition, act: MLP((4,), (6, 8), 2 * math.prod(shape), condition=condition, act=act),
+    "linear": lambda shape, condition, act: MLP((4,), (), 2 * math.prod(shape), condition=condition, act=act),
+    "conv": lambda shape, condition, act: ConvDecoder(4, (4, 6), 2, shape, condition=condition, act=act),
+    "conv, one stage": lambda shape, condition, act: ConvDecoder(4, (4,), 2, shape, condition=condition, act=act),
+    "conv, four stages": lambda shape, condition, act: ConvDecoder(
+        4, (4, 4, 5, 6), 2, shape, condition=condition, act=act
+    ),
+}
+
+
+class Net:
+    """One network with the shapes of what it reads: an encoder reads x, a decoder z."""
+
+    def __init__(self, side: str, name: str, shape: tuple[int, ...], condition: int):
+        self.side, self.name, self.shape, self.condition = side, name, shape, condition
+        self.given = shape if side == "encoder" else (4,)
+        self.event = (4,) if side == "encoder" else shape
+
+    def __repr__(self) -> str:
+        return f"{self.side}: {self.name} {'x'.join(map(str, self.shape))} c{self.condition}"
+
+    def make(self, act: str = "silu") -> nn.Module:
+        table = ENCODERS if self.side == "encoder" else DECODERS
+        return table[self.name](self.shape, self.condition, act).double()
+
+    def inputs(self, *batch: int) -> tuple[Tensor, Tensor | None]:
+        """(*batch, *given) and (B, C), B the last of the batch's dimensions."""
+        c = torch.randn(batch[-1], self.condition, dtype=F64) if self.condition else None
+        return torch.randn(*batch, *self.given, dtype=F64), c
+
+
+NETS = [
+    Net(side, name, shape, condition)
+    for side, table in (("encoder", ENCODERS), ("decoder", DECODERS))
+    for name in table
+    for shape in SHAPES
+    for condition in (0, WIDTH)
+    if len(shape) > 1 or not name.startswith("conv")
+]
+every_net = pytest.mark.parametrize("net", NETS, ids=repr)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+# --------------------------------------------------------------------------------------------------- networks
+
+
+@every_net
+def test_answers_in_shape_and_alike_over_leading_draws(net):
+    module = net.make()
+    x, c = net.inputs(3, 5)
+    with torch.no_grad():
+        raw = module(x, c)
+        assert raw.shape[:2] == (3, 5)
+        assert raw[0, 0].numel() == (1 if net.side == "encoder" else 2) * math.prod(net.event)
+        for draw in range(3):
+            # Products of another size may sum in another order.
+            torch.testing.assert_close(raw[draw], module(x[draw], c), rtol=1e-10, atol=1e-12)
+        deeper = module(x[:, None].expand(3, 2, 5, *net.given), c)
+        torch.testing.assert_close(deeper[:, 1], raw, rtol=1e-10, atol=1e-12)
+
+
+@every_net
+def test_a_row_does_not_depend_on_its_company(net):
+    module = net.make()
+    x, c = net.inputs(5)
+    with torch.no_grad():
+        together = module(x, c)
+        for i in (0, 4):
+            alone = module(x[i : i + 1], None if c is None else c[i : i + 1])
+            torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-10, atol=1e-12)  # order of sums
+        backwards = module(x.flip(0), None if c is None else c.flip(0)).flip(0)
+        torch.testing.assert_close(backwards, together, rtol=1e-10, atol=1e-12)
+
+
+@every_net
+def test_gradients_reach_every_parameter_input_and_condition(net):
+    module = net.make()
+    x, c = net.inputs(5)
+    x.requires_grad_()
+    if c is not None:
+        c.requires_grad_()
+    raw = module(x, c)
+    (raw * torch.randn_like(raw)).sum().backward()
+    assert not [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert (x.grad.abs().sum(0) > 0).all()  # every pixel of x, every number of z
+    if c is not None:
+        assert (c.grad.abs().sum(0) > 0).all()
+
+
+@pytest.mark.parametrize("net", [net for net in NETS if net.side == "decoder"], ids=repr)
+def test_the_code_reaches_every_number_of_the_answer(net):
+    module = net.make()
+    z, c = net.inputs(6)
+    if c is not None:
+        c = c[:1].expand(6, -1)
+    with torch.no_grad():
+        raw = module(z, c)
+    assert (raw.var(0) > 0).all()
+
+
+@pytest.mark.parametrize("net", [net for net in NETS if net.condition], ids=repr)
+def test_the_condition_of_a_row_changes_that_row_alone(net):
+    module = net.make()
+    x, c = net.inputs(3, 5)
+    other = c.clone()
+    other[2] += 1
+    with torch.no_grad():
+        before, after = module(x, c), module(x, other)
+    changed = (before != after).flatten(2).any(-1)
+    assert torch.equal(changed, torch.tensor([False, False, True, False, False]).expand(3, 5))
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS)
+@pytest.mark.parametrize(
+    "net", [n for n in NETS if n.shape == (5, 7) and n.condition and n.name in ("mlp", "conv")], ids=repr
+)
+def test_every_activation_is_between_the_layers(net, act):
+    module = net.make(act)
+    assert any(isinstance(m, ACTIVATIONS[act]) for m in module.modules())
+    x, c = net.inputs(5)
+    with torch.no_grad():
+        one, two, both = (module(v, 0 * c) for v in (x, 2 * x, 3 * x))
+    assert not torch.allclose(both - two, two - one)  # not a linear map
+
+
+def test_an_unknown_activation_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'silu'"):
+        MLP((3,), (4,), 2, act="silo")
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (4, 4), (6, 3, 2)])
+def test_conv_decoders_answer_n_first_and_channels_last(shape):
+    n, depth = 3, shape[2] if len(shape) == 3 else 1
+    module = ConvDecoder(4, (4, 5), n, shape)
+    last = module.stages[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.arange(n * depth))
+        raw = module(torch.randn(2, 4))
+    wanted = torch.arange(n * depth).view(n, depth)  # number i of channel j is i * depth + j
+    assert torch.equal(raw, wanted.view(n, 1, 1, *shape[2:]).expand(2, n, *shape).float())
+
+
+@pytest.mark.parametrize(("height", "width"), [(h, w) for h in (1, 2, 3, 6, 9) for w in (1, 4, 5, 8)])
+def test_conv_nets_fit_every_height_and_width(height, width):
+    for shape in ((height, width), (height, width, 2)):
+        for channels in ((2,), (2, 3), (2, 3, 4)):
+            z = ConvEncoder(shape, channels, 4)(torch.randn(2, *shape))
+            assert ConvDecoder(4, channels, 2, shape)(z).shape == (2, 2, *shape)
+
+
+def test_convolutions_suit_images_alone():
+    assert suits((16, 16))
+    assert suits((17, 40, 3))
+    assert not suits((15, 28))
+    assert not suits((32, 32, 5))
+    assert not suits((784,))
+
+
+def test_counts_are_read_by_their_logarithm():
+    net = Before(Log1p(), MLP((3,), (), 2)).double()
+    x = torch.tensor([[0.0, 9.0, 1e6]], dtype=F64)
+    assert torch.equal(net(x), net.net(torch.log1p(x)))
+
+
+def test_reach_is_the_norm_of_what_a_code_moves():
+    net = MLP((4,), (6,), 5, condition=WIDTH).double()
+    step = torch.eye(4, dtype=F64)
+    first = net.layers[0]
+    c = torch.zeros(1, WIDTH, dtype=F64)
+    moved = first(torch.cat([step, c.expand(4, -1)], -1)) - first(torch.zeros(1, 4 + WIDTH, dtype=F64))
+    torch.testing.assert_close(net.reach(), moved.norm(dim=-1))
+
+
+# -------------------------------------------------------------------------------------------- modules of a user
+
+
+class Plain(nn.Module):
+    def __init__(self, size: int):
+        super().__init__()
+        self.layer = nn.Linear(size, 6)
+
+    def forward(self, x):
+        assert x.ndim == 2, "a user's module sees one leading dimension"
+        return self.layer(x)
+
+
+class WithCondition(Plain):
+    def forward(self, x, c):
+        assert x.ndim == 2
+        assert c.shape == (len(x), WIDTH)
+        return self.layer(x) + c.sum(-1, keepdim=True)
+
+
+class WithMask(Plain):
+    def forward(self, x, c=None, mask=None):
+        y = self.layer(x) if c is None else self.layer(x) + c.sum(-1, keepdim=True)
+        return y if mask is None else y * mask.any(-1, keepdim=True)
+
+
+class AnyNumber(Plain):
+    def forward(self, x, *rest):
+        return super().forward(x)
+
+
+def sequential(size: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(size, 8), nn.Tanh(), nn.Linear(8, 6))
+
+
+@pytest.mark.parametrize("make", [Plain, WithCondition, WithMask, AnyNumber, sequential])
+@pytest.mark.parametrize("batch", [(5,), (3, 5), (2, 3, 5)])
+def test_a_foreign_module_is_called_over_one_leading_dimension(make, batch):
+    module = make(4)
+    net = Foreign(module, 1)
+    x, c = torch.randn(*batch, 4), torch.randn(5, WIDTH)
+    takes_condition = make in (WithCondition, WithMask)
+    raw = net(x, c if takes_condition else None)
+    assert raw.shape == (*batch, 6)
+    wanted = torch.stack([module(row, *([c] if takes_condition else [])) for row in x.reshape(-1, 5, 4)])
+    torch.testing.assert_close(raw, wanted.view(*batch, 6))
+    raw.sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_a_foreign_module_may_read_the_mask():
+    net = Foreign(WithMask(4), 1)
+    x, c = torch.randn(3, 5, 4), torch.randn(5, WIDTH)
+    mask = torch.tensor([[True, False]] * 4 + [[False, False]])
+    raw = net(x, c, mask)
+    assert (raw[:, 4] == 0).all()
+    assert (raw[:, :4] != 0).any()
+
+
+def test_a_foreign_module_over_images_keeps_their_shape():
+    net = Foreign(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), 2)
+    assert net(torch.randn(3, 5, 2, 3)).shape == (3, 5, 4)
+    assert net(torch.randn(5, 2, 3)).shape == (5, 4)
+
+
+def test_a_foreign_module_that_takes_no_condition_refuses_one():
+    with pytest.raises(InputError, match="takes no condition"):
+        Foreign(Plain(4), 1)(torch.randn(5, 4), torch.randn(5, WIDTH))
+    with pytest.raises(InputError, match="str came as a network"):
+        Foreign("mlp", 1)
+
+
+# ----------------------------------------------------------------------------------- conditional distributions
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+def test_a_conditional_takes_any_shape_that_holds_the_numbers(shape):
+    flat = Conditional(MLP((4,), (5,), 12), families.DiagonalNormal(shape))
+    z = torch.randn(3, 5, 4)
+    q = flat(z)
+    assert q.batch_shape == (3, 5)
+    assert q.event_shape == shape
+    torch.testing.assert_close(q.mean, flat.net(z)[..., :6].reshape(3, 5, *shape))  # locations first, then scales
+
+    class Shaped(nn.Module):
+        def forward(self, x, c=None, mask=None):
+            return flat.net(x, c, mask).unflatten(-1, (2, *shape))
+
+    shaped = Conditional(Shaped(), families.DiagonalNormal(shape))
+    assert torch.equal(shaped(z).mean, q.mean)
+
+
+def test_a_conditional_says_which_shapes_do_not_fit():
+    wrong = Conditional(MLP((4,), (), 5), families.DiagonalNormal((3,)))
+    with pytest.raises(InputError, match=r"\(7, 5\).*\(7, 4\).*2 x 3 numbers"):
+        wrong(torch.randn(7, 4))
+
+
+# ---------------------------------------------------------------------------------------------------- sparsity
+
+
+def active(h: Tensor) -> Tensor:
+    return (h != 0).sum(-1)
+
+
+@pytest.mark.parametrize("k", [1, 3, 12])
+@pytest.mark.parametrize("batch", [(7,), (2, 7)])
+def test_top_k_keeps_exactly_the_k_largest(k, batch):
+    h = torch.rand(*batch, 12) + 0.1
+    h.requires_grad_()
+    kept = TopK(k, 12)(h)
+    assert (active(kept) == k).all()
+    least = h.sort(-1, descending=True).values[..., k - 1 : k]
+    assert torch.equal(kept, torch.where(h >= least, h, 0.0))
+    kept.sum().backward()
+    assert torch.equal(h.grad, (kept != 0).float())
+
+
+def test_top_k_keeps_exactly_k_of_ties_and_nothing_negative():
+    assert (active(TopK(3, 12)(torch.ones(7, 12))) == 3).all()
+    assert active(TopK(3, 12)(-torch.ones(7, 12))).sum() == 0
+    one = TopK(3, 4)(torch.tensor([[-1.0, 2.0, -3.0, -4.0]]))
+    assert torch.equal(one, torch.tensor([[0.0, 2.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("k", [1, 3, 12])
+@pytest.mark.parametrize("batch", [(7,), (2, 7)])
+def test_batch_top_k_keeps_k_a_row_on_average_in_training(k, batch):
+    h = torch.rand(*batch, 12) * torch.rand(*batch, 1) + 0.1  # rows of unlike height share their k unequally
+    rule = BatchTopK(k, 12).train()
+    kept = rule(h)
+    count = k * math.prod(batch)
+    assert active(kept).sum() == count
+    assert torch.equal(kept, torch.where(h >= h.flatten().sort(descending=True).values[count - 1], h, 0.0))
+
+
+def test_batch_top_k_in_use_is_close_to_training_and_knows_no_company():
+    rule = BatchTopK(4, 32).train()
+    for _ in range(500):
+        rule(torch.randn(64, 32))
+    rule.eval()
+    h = torch.randn(2000, 32)
+    kept = rule(h)
+    # The threshold is a mean over some hundred batches: within a few percent.
+    assert active(kept).float().mean().item() == pytest.approx(4, rel=0.05)
+    assert torch.equal(kept[:1], rule(h[:1]))
+    threshold = rule.threshold.clone()
+    assert torch.equal(rule(h), kept)
+    assert torch.equal(rule.threshold, threshold)
+    fresh = BatchTopK(4, 32).eval()
+    fresh.load_state_dict(rule.state_dict())  # what it learned is saved with the weights
+    assert torch.equal(fresh(h), kept)
+
+
+@pytest.mark.parametrize("rule", [TopK(3, 8), BatchTopK(3, 8), JumpReLU(8)], ids=lambda r: type(r).__name__)
+def test_sparse_rules_stay_finite_where_nothing_is_active(rule):
+    h = -torch.rand(5, 8) - 1
+    h.requires_grad_()
+    for mode in (True, False):
+        kept = rule.train(mode)(h)
+        assert torch.equal(kept, torch.zeros(5, 8))
+        kept.sum().backward()
+        assert h.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("make", [TopK, BatchTopK])
+@pytest.mark.parametrize("k", [0, -1, 9])
+def test_a_count_of_active_units_is_checked(make, k):
+    with pytest.raises(InputError, match="from 1 to 8"):
+        make(k, 8)
+
+
+def test_jump_relu_passes_what_is_above_its_threshold_untouched():
+    rule = JumpReLU(3)
+    with torch.no_grad():
+        rule.log_threshold.copy_(torch.tensor([0.1, 1.0, 2.0]).log())
+    h = torch.tensor([[0.05, 0.95, -3.0], [0.11, 1.01, 2.1]])
+    assert torch.equal(rule(h), torch.tensor([[0.0, 0.0, 0.0], [0.11, 1.01, 2.1]]))
+    assert torch.equal(rule.active(h), torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("of", ["forward", "active"])
+def test_jump_relu_gradients_reach_the_thresholds(of):
+    rule = JumpReLU(6)
+    h = 0.05 + 0.02 * torch.randn(200, 6)  # near exp(-3) = 0.05
+    value = rule(h) if of == "forward" else rule.active(h)
+    value.sum().backward()
+    assert (rule.log_threshold.grad < 0).all()  # a higher threshold leaves less
+
+
+def test_jump_relu_threshold_gradient_is_that_of_the_expected_count():
+    # The straight-through gradient estimates d E[count] / d threshold = - density at the threshold.
+    rule = JumpReLU(1, width=0.05)
+    with torch.no_grad():
+        rule.log_threshold.fill_(math.log(0.5))
+    n = 200_000
+    rule.active(torch.rand(n, 1)).sum().backward()  # density 1 on [0, 1]
+    error = math.sqrt(n / 0.05) / n * 0.5  # hits of the window are binomial: n * 0.05 of weight 1 / 0.05
+    assert rule.log_threshold.grad.item() / n == pytest.approx(-0.5, abs=5 * error)  # five standard errors
+
+
+# -------------------------------------------------------------------------------------------------- corruption
+
+
+IMAGES = Schema(event_shape=(6, 5), kind="unit", dtype="float32", low=-0.5, high=2.0)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_damage_keeps_shape_and_type_and_leaves_its_input_alone(name):
+    for shape in ((6, 5), (6, 5, 3)):
+        damage = CORRUPTIONS[name](Schema(event_shape=shape, kind="unit", dtype="float32")).double()
+        x = torch.rand(7, *shape, dtype=F64)
+        before = x.clone()
+        damaged = damage(x)
+        assert damaged.shape == x.shape
+        assert damaged.dtype == x.dtype
+        assert damaged.isfinite().all()
+        assert torch.equal(x, before)
+        assert not torch.equal(damaged, x)
+        if name != "blur":
+            assert not torch.equal(damage(x), damaged)  # drawn afresh each time
+
+
+@pytest.mark.parametrize("name", ["mask", "gaussian", "salt_and_pepper"])
+def test_no_damage_at_strength_zero(name):
+    x = torch.rand(7, 6, 5)
+    assert torch.equal(CORRUPTIONS[name](IMAGES, 0.0)(x), x)
+
+
+@pytest.mark.parametrize("p", [0.2, 0.7, 1.0])
+def test_damage_is_as_frequent_as_asked(p):
+    x = torch.full((200, 6, 5), 0.3)
+    n = x.numel()
+    error = 5 * math.sqrt(p * (1 - p) / n) + 1e-9  # five standard errors
+    assert (corruption.Mask(p)(x) == 0).float().mean().item() == pytest.approx(p, abs=error)
+    salted = CORRUPTIONS["salt_and_pepper"](IMAGES, p)(x)
+    assert (salted == -0.5).float().mean().item() == pytest.approx(p / 2, abs=5 * math.sqrt(p / 2 / n))
+    assert (salted == 2.0).float().mean().item() == pytest.approx(p / 2, abs=5 * math.sqrt(p / 2 / n))
+    assert ((salted == x) | (salted == -0.5) | (salted == 2.0)).all()
+    noise = corruption.Gaussian(p)(x) - x
+    assert noise.std().item() == pytest.approx(p, rel=5 / math.sqrt(2 * n))
+
+
+@pytest.mark.parametrize("s", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("shape", [(9, 12), (7, 8, 3)])
+def test_blur_is_a_gaussian_filter(s, shape):
+    x = torch.rand(2, *shape, dtype=F64)
+    reach = max(1, math.ceil(3 * s))
+    sigma = (0, s, s) + (0,) * (len(shape) - 2)
+    wanted = ndimage.gaussian_filter(x.numpy(), sigma, mode="nearest", truncate=reach / s)
+    # 1e-6: the kernel is made in single precision.
+    np.testing.assert_allclose(corruption.Blur(s).double()(x).numpy(), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: corruption.Mask(1.1),
+        lambda: corruption.SaltAndPepper(-0.1),
+        lambda: corruption.Gaussian(-1.0),
+        lambda: corruption.Blur(0.0),
+    ],
+)
+def test_impossible_damage_is_refused(make):
+    with pytest.raises(InputError, match="wanted"):
+        make()

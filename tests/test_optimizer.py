@@ -1,0 +1,317 @@
+"""Laws of the flat update: torch's own Adam step for step, clipping, a stop at what is not finite, tiny moments."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from isthmus.errors import InputError
+from isthmus.train.optimizer import FORGET_EVERY, FlatAdam
+
+F32, F64 = torch.float32, torch.float64
+RATE = torch.tensor(1e-2)
+INF = math.inf
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+class Parts(nn.Module):
+    """Parameters of many shapes, one of them 0-dimensional, one empty of gradient at times, one frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
+        self.scale = nn.Parameter(torch.tensor(0.3))
+        self.unused = nn.Parameter(torch.ones(2, 2))
+        self.frozen = nn.Parameter(torch.ones(4), requires_grad=False)
+        self.register_buffer("seen", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.layers(x) * self.scale).square().sum()
+
+
+def push(adam: FlatAdam, grad: Tensor, rate: Tensor = RATE) -> None:
+    """One update with a gradient that is given."""
+    adam.grad.copy_(grad)
+    adam.step(rate)
+
+
+def flat(size: int = 6, clip: float = INF, dtype: torch.dtype = F64) -> tuple[nn.Module, FlatAdam]:
+    module = nn.ParameterList([torch.randn(size - 2), torch.randn(2)]).to(dtype)
+    return module, FlatAdam(module, clip)
+
+
+def test_equals_torchs_adam_step_for_step():
+    ours, theirs = Parts().double(), None
+    theirs = copy.deepcopy(ours)
+    adam = FlatAdam(ours, INF)
+    reference = torch.optim.Adam([p for p in theirs.parameters() if p.requires_grad], lr=1.0)
+    for step in range(60):
+        x = torch.randn(8, 5, dtype=F64)
+        rate = torch.tensor(1e-2 * (1 + step % 7))
+        reference.param_groups[0]["lr"] = rate.item()
+        adam.zero_grad()
+        ours(x).backward()
+        adam.step(rate)
+        theirs.zero_grad(set_to_none=False)
+        theirs(x).backward()
+        theirs.unused.grad = torch.zeros(2, 2, dtype=F64)  # one buffer holds a zero where nothing flowed
+        reference.step()
+        for (name, a), b in zip(ours.named_parameters(), theirs.parameters()):
+            # The same formula in another order of operations.
+            torch.testing.assert_close(
+                a, b, rtol=1e-11, atol=1e-13, msg=lambda m, n=name, s=step: f"{n}, step {s}: {m}"
+            )
+    assert adam.steps == 60
+    for parameter, first, second in zip(adam.parameters, adam.views(adam.first), adam.views(adam.second)):
+        index = next(i for i, p in enumerate(ours.parameters()) if p is parameter)
+        state = reference.state[list(theirs.parameters())[index]]
+        torch.testing.assert_close(first, state["exp_avg"], rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(second, state["exp_avg_sq"], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("clip", [10.0, INF])
+def test_gradients_of_usual_size_are_not_clipped(clip):
+    (a, plain), (b, clipped) = flat(), flat(clip=clip)
+    with torch.no_grad():
+        clipped.flat.copy_(plain.flat)
+    for _ in range(50):
+        grad = torch.randn(6, dtype=F64)
+        push(plain, grad)
+        push(clipped, grad)
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters()))
+
+
+# ------------------------------------------------------------------------------------------------------- memory
+
+
+def test_parameters_are_views_of_one_buffer_while_trained_and_own_their_memory_after():
+    module = Parts()
+    before = [p.detach().clone() for p in module.parameters()]
+    adam = FlatAdam(module)
+    trained = [p for p in module.parameters() if p.requires_grad]
+    assert adam.flat.numel() == sum(p.numel() for p in trained)
+    for parameter in trained:
+        assert parameter.untyped_storage().data_ptr() == adam.flat.untyped_storage().data_ptr()
+        assert parameter.grad.untyped_storage().data_ptr() == adam.grad.untyped_storage().data_ptr()
+    assert all(torch.equal(p, b) for p, b in zip(module.parameters(), before))  # laid out, not changed
+
+    adam.zero_grad()
+    module(torch.randn(8, 5)).backward()
+    assert torch.equal(adam.grad, torch.cat([p.grad.flatten() for p in trained]))
+    adam.step(RATE)
+    assert torch.equal(adam.flat, torch.cat([p.detach().flatten() for p in trained]))
+    assert torch.equal(module.frozen, torch.ones(4))
+
+    values = [p.detach().clone() for p in module.parameters()]
+    adam.release()
+    assert len({p.untyped_storage().data_ptr() for p in module.parameters()}) == len(values)
+    for parameter, value in zip(module.parameters(), values):
+        assert torch.equal(parameter, value)
+        assert parameter.grad is None
+        assert parameter.untyped_storage().nbytes() == parameter.numel() * parameter.element_size()
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        adam.flat.fill_(7.0)
+        for parameter in twin.parameters():
+            parameter.zero_()
+    assert all(torch.equal(p, v) for p, v in zip(module.parameters(), values))
+
+
+def test_a_shared_parameter_is_laid_once():
+    module = nn.ModuleList([nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)])
+    module[1].weight = module[0].weight
+    adam = FlatAdam(module)
+    assert adam.flat.numel() == 9
+    (module[0].weight.sum() + 2 * module[1].weight.sum()).backward()
+    assert torch.equal(adam.grad, torch.full((9,), 3.0))
+    adam.step(RATE)
+    adam.release()
+    assert module[0].weight is module[1].weight
+
+
+def test_parameters_of_several_types_and_a_clip_that_is_none_are_refused():
+    mixed = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2).double()])
+    with pytest.raises(InputError, match="several types"):
+        FlatAdam(mixed)
+    for clip in (0.0, -1.0, math.nan):
+        with pytest.raises(InputError, match="clip"):
+            FlatAdam(nn.Linear(2, 2), clip)
+
+
+# -------------------------------------------------------------------------------------------------------- state
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_state_comes_back_by_name_to_the_last_bit(dtype):
+    def run(module: Parts, adam: FlatAdam, steps: range) -> None:
+        for step in steps:
+            adam.zero_grad()
+            x = torch.randn(8, 5, dtype=dtype, generator=torch.Generator().manual_seed(step))
+            module(x * (1e3 if step % 11 == 7 else 1)).backward()  # now and then one that is clipped
+            adam.step(RATE)
+
+    whole = Parts().to(dtype)
+    again = copy.deepcopy(whole)
+    adam = FlatAdam(whole)
+    run(whole, adam, range(20))
+    state = {name: value.clone() for name, value in adam.state().items()}
+    assert {"weight/scale", "first/scale", "second/scale", "weight/layers.0.weight"} <= set(state)
+    assert state["first/layers.0.weight"].shape == (7, 5)
+    assert not any("frozen" in name for name in state)
+    run(whole, adam, range(20, 40))
+
+    with torch.no_grad():
+        for parameter in again.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    resumed = FlatAdam(again)
+    resumed.restore(dict(reversed(state.items())))  # by name, whatever the order
+    run(again, resumed, range(20, 40))
+    for name, value in adam.state().items():
+        assert torch.equal(resumed.state()[name], value), name
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters()))
+
+
+# ----------------------------------------------------------------------------------------------------- clipping
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_a_gradient_far_above_its_running_mean_is_scaled_down(size):
+    clip = 5.0
+    _, adam = flat(clip=clip)
+    direction = torch.randn(6, dtype=F64)
+    direction /= direction.norm()
+    for _ in range(20):
+        push(adam, size * direction)
+    assert adam.usual.item() == pytest.approx(size)
+    first, second = adam.first.clone(), adam.second.clone()
+    other = torch.randn(6, dtype=F64)
+    push(adam, 1e4 * size * other)
+    # 1e-6 of what is added: the factor is held in single precision.
+    allowed = clip * size * other / other.norm()
+    torch.testing.assert_close(adam.first, 0.9 * first + 0.1 * allowed, rtol=0, atol=1e-6 * size)
+    torch.testing.assert_close(adam.second, 0.999 * second + 0.001 * allowed.square(), rtol=0, atol=1e-6 * size**2)
+    # What it becomes used to is what it let through, one part in a hundred.
+    assert adam.usual.item() == pytest.approx(size * (1 + 0.01 * (clip - 1)), rel=1e-6)
+    before = adam.first.clone()
+    within = 0.99 * clip * adam.usual * direction
+    push(adam, within)
+    torch.testing.assert_close(adam.first, 0.9 * before + 0.1 * within, rtol=0, atol=1e-12 * size)  # rounding
+
+
+def test_a_lasting_change_of_size_is_learned():
+    _, adam = flat(clip=2.0)
+    direction = torch.ones(6, dtype=F64) / math.sqrt(6)
+    push(adam, direction)
+    for _ in range(1000):
+        push(adam, 100 * direction)
+    assert adam.usual.item() == pytest.approx(100, rel=0.05)
+
+
+@pytest.mark.parametrize("clip", [10.0, INF])
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_a_gradient_of_zero_moves_nothing_and_breaks_nothing(dtype, clip):
+    _, adam = flat(clip=clip, dtype=dtype)
+    before = adam.flat.clone()
+    for _ in range(3):  # also as the first of all
+        push(adam, torch.zeros(6, dtype=dtype))
+        assert torch.equal(adam.flat, before)
+    assert adam.broken == 0
+    push(adam, torch.ones(6, dtype=dtype))
+    assert adam.broken == 0
+    assert adam.flat.isfinite().all()
+    assert (adam.flat < before).all()
+    push(adam, torch.zeros(6, dtype=dtype))
+    assert adam.flat.isfinite().all()
+    assert adam.first.isfinite().all()
+    assert adam.usual.isfinite()
+
+
+# --------------------------------------------------------------------------------------------------- not finite
+
+
+@pytest.mark.parametrize("clip", [10.0, INF])
+@pytest.mark.parametrize("bad", [math.nan, INF, -INF])
+@pytest.mark.parametrize("after", [0, 5])
+def test_from_the_first_gradient_that_is_not_finite_on_the_weights_stay(bad, after, clip):
+    _, adam = flat(clip=clip, dtype=F32)
+    for _ in range(after):
+        push(adam, torch.randn(6))
+    assert adam.broken == 0
+    held = [t.clone() for t in (adam.flat, adam.first, adam.second, adam.steps)]
+    grad = torch.randn(6)
+    grad[4] = bad
+    push(adam, grad)
+    assert adam.broken == 1
+    for good in (torch.randn(6), torch.zeros(6), torch.ones(6)):  # finite again: too late
+        push(adam, good)
+        assert adam.broken == 1
+        assert all(torch.equal(a, b) for a, b in zip((adam.flat, adam.first, adam.second, adam.steps), held))
+    assert adam.steps == after
+
+
+def test_a_rate_of_zero_moves_nothing():
+    _, adam = flat()
+    before = adam.flat.clone()
+    push(adam, torch.randn(6, dtype=F64), torch.tensor(0.0))
+    assert torch.equal(adam.flat, before)
+
+
+# ------------------------------------------------------------------------------------------------- tiny moments
+
+
+def denormal(moments: Tensor) -> Tensor:
+    return (moments != 0) & (moments.abs() < torch.finfo(moments.dtype).tiny)
+
+
+@pytest.fixture
+def _denormals_kept():
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.usefixtures("_denormals_kept")
+def test_forgetting_leaves_no_denormals_and_moves_no_weight():
+    size = 64
+    (_, forgetful), (_, faithful) = flat(size, dtype=F32), flat(size, dtype=F32)
+    with torch.no_grad():
+        faithful.flat.copy_(forgetful.flat)
+    first = torch.randn(size) * torch.logspace(0, -22, size)
+    seen = False
+    for step in range(1, 30 * FORGET_EVERY + 1):
+        # A gradient that dies out, as that of a dead unit, beside two that live.
+        grad = first if step <= 3 else torch.zeros(size)
+        grad = torch.cat([torch.randn(2), grad[2:]])
+        push(forgetful, grad)
+        push(faithful, grad)
+        if step % FORGET_EVERY == 0:
+            seen |= bool(denormal(faithful.first).any())
+            forgetful.forget_tiny()
+            assert not denormal(forgetful.first).any()
+            assert not denormal(forgetful.second).any()
+            assert torch.equal(forgetful.flat, faithful.flat)
+    assert seen  # there was something to forget
+    assert (forgetful.first[:2] != 0).all()
+
+
+@pytest.mark.usefixtures("_denormals_kept")
+def test_no_moment_becomes_denormal_between_two_forgettings():
+    size = 400
+    _, adam = flat(size, dtype=F32)
+    with torch.no_grad():
+        adam.first.copy_(torch.logspace(-32, -20, size))
+        adam.second.copy_(torch.logspace(-37.5, -20, size))
+    adam.forget_tiny()
+    assert (adam.first != 0).any()
+    assert (adam.first == 0).any()
+    for _ in range(FORGET_EVERY):
+        push(adam, torch.zeros(size))
+        assert not denormal(adam.first).any()
+        assert not denormal(adam.second).any()
