@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from models import bits, small, table
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 import isthmus
+from models import bits, small, table
 
 
 @pytest.mark.parametrize("scaling", ["global", "none"])

@@ -12,7 +12,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from models import DATA, DENSE, NAMES, TRAINED, images, small, table
 from sklearn.base import clone
 
 import isthmus
@@ -20,6 +19,7 @@ from isthmus.estimators.job import prepare
 from isthmus.objective import as_objective
 from isthmus.train.fit import Keep
 from isthmus.train.step import Step
+from models import DATA, DENSE, NAMES, TRAINED, images, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 

@@ -1,0 +1,265 @@
+"""The command line, from the outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from isthmus.cli.main import COMMANDS, main
+from models import bits, images, table
+
+FAST = ["--epochs", "3", "--hidden", "16", "--latent-dim", "2", "--random-state", "0", "--threads", "1"]
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command in this process."""
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    assert main(["fit", "vae", "digits", "-o", str(folder), *FAST]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["fti"], ["fit", "--help"], ["fit", "vae", "--help"], ["models"]]
+)
+def test_torch_is_not_imported_without_need(words):
+    code = (
+        "import sys; from isthmus.cli.main import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_of_the_package_imports_nothing_heavy():
+    code = "import sys, isthmus; sys.exit(bool({'torch', 'numpy', 'sklearn'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_command_has_help(capsys):
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
+        assert "--json" in capsys.readouterr().out
+    code, out, _ = run(capsys)
+    assert code == 0
+    assert all(command in out for command in COMMANDS)
+
+
+def test_fields_are_flags_with_their_docstrings(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "vae", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    for flag in ("--latent-dim", "--learning-rate", "--random-state", "--device", "--beta", "--batch-size"):
+        assert flag in out
+    assert "Weight of the KL term" in out
+    assert "--encoder" not in out
+
+
+def test_a_fit_leaves_a_run(trained):
+    present = {path.name for path in trained.iterdir()}
+    assert {"config.json", "model.safetensors", "history.jsonl"} <= present
+    assert {"reconstructions.png", "samples.png", "latent.png", "curves.png"} <= present
+    config = json.loads((trained / "config.json").read_text())
+    assert config["class"] == "VAE"
+    assert config["fields"]["latent_dim"] == 2
+    assert config["schema"]["levels"] == 17  # digits are pixels of 17 levels, not counts
+    assert config["finished"]
+    history = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+    assert {"loss", "nll", "kl", "valid_loss"} <= set(history[0])
+    assert not list(trained.rglob(".part-*"))
+
+
+def test_fit_speaks_in_nats_and_says_which_rows(capsys, tmp_path):
+    code, out, _ = run(capsys, "fit", "vae", "digits", "-o", tmp_path / "r", *FAST)
+    assert code == 0
+    assert "180 validation rows" in out
+    assert "nats" in out
+    assert "dequantised" in out
+    assert "of 2 latent dimensions are in use" in out
+
+
+def test_fit_as_json(capsys, tmp_path):
+    code, out, _ = run(capsys, "fit", "ppca", "wine", "-o", tmp_path / "r", "--json", "--latent-dim", "2")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["log_likelihood"]["kind"] == "density"
+    # The model is probabilistic PCA itself, so that it cannot differ from the baseline.
+    assert facts["log_likelihood"]["mean"] == pytest.approx(facts["ppca"]["mean"], abs=1e-6)
+
+
+def test_an_existing_run_is_not_replaced_without_force(capsys, trained):
+    before = (trained / "model.safetensors").read_bytes()
+    code, _, err = run(capsys, "fit", "vae", "digits", "-o", trained, *FAST)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--force" in err
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy", "csv", "parquet"])
+def test_encode_and_decode(capsys, trained, tmp_path, suffix):
+    codes, back = tmp_path / f"codes.{suffix}", tmp_path / "back.npz"
+    code, out, _ = run(capsys, "encode", trained, "digits", "-o", codes, "--json")
+    assert code == 0
+    assert json.loads(out)["shape"] == [1797, 2]
+    assert run(capsys, "decode", trained, codes, "-o", back)[0] == 0
+    again = tmp_path / "again.npz"
+    assert run(capsys, "reconstruct", trained, "digits", "-o", again)[0] == 0
+    with np.load(back) as a, np.load(again) as b:
+        assert a["x"].shape == (1797, 8, 8)
+        np.testing.assert_allclose(a["x"], b["x"], rtol=1e-3, atol=1e-3)  # csv keeps fewer digits
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv", "png"])
+def test_samples(capsys, trained, tmp_path, suffix):
+    path = tmp_path / f"new.{suffix}"
+    assert run(capsys, "sample", trained, "-n", "9", "-o", path, "--random-state", "1")[0] == 0
+    first = path.read_bytes()
+    assert run(capsys, "sample", trained, "-n", "9", "-o", path, "--random-state", "1")[0] == 0
+    if suffix == "npz":
+        with np.load(path) as file:
+            assert file["x"].shape == (9, 8, 8)
+            assert file["x"].dtype == np.uint8
+            assert file["x"].max() <= 16
+    elif suffix == "csv":
+        assert pd.read_csv(path).shape == (9, 64)
+    assert path.read_bytes() == first or suffix == "npz"  # a zip holds the time
+
+
+def test_a_condition_from_a_column(capsys, tmp_path):
+    frame = pd.DataFrame(table(), columns=list("abcde"))
+    frame["kind"] = np.where(frame.a > frame.a.median(), "high", "low")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    run_folder = tmp_path / "r"
+    words = ["fit", "conditionalvae", tmp_path / "t.csv", "-o", run_folder, "--condition", "kind", *FAST]
+    assert run(capsys, *words)[0] == 0
+    sampled = tmp_path / "s.csv"
+    assert run(capsys, "sample", run_folder, "-n", "5", "-o", sampled, "--condition", "high")[0] == 0
+    assert list(pd.read_csv(sampled).columns) == list("abcde")
+    code, _, err = run(capsys, "sample", run_folder, "-n", "5", "-o", sampled, "--condition", "hihg")
+    assert code == 2
+    assert "high" in err
+    code, _, err = run(capsys, "sample", run_folder, "-n", "5", "-o", sampled)
+    assert code == 2
+    assert "condition" in err
+    codes = tmp_path / "z.npz"
+    assert run(capsys, "encode", run_folder, tmp_path / "t.csv", "-o", codes, "--condition", "kind")[0] == 0
+    assert run(capsys, "decode", run_folder, codes, "-o", tmp_path / "x.csv")[0] == 0
+
+
+def test_check_tells_what_would_be_chosen(capsys, tmp_path):
+    code, out, _ = run(capsys, "check", "digits", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert "discretized_logistic" in json.dumps(facts)
+    bad = table()
+    bad[3, 1] = np.nan
+    np.save(tmp_path / "bad.npy", bad)
+    code, out, _ = run(capsys, "check", tmp_path / "bad.npy")
+    assert code == 3
+    assert "NaN" in out
+
+
+def launch(*words: str, **more) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "isthmus", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
+    )
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+LONG = ["--hidden", "16", "--latent-dim", "2", "--random-state", "0", "--threads", "1", "--epochs", "150"]
+
+
+@pytest.mark.parametrize("lines", [0, 30])
+def test_a_killed_run_ends_with_the_same_weights(tmp_path, lines):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert main(["fit", "vae", "digits", "-o", str(whole), *LONG]) == 0
+    process = launch("fit", "vae", "digits", "-o", broken, *LONG)
+    history = broken / "history.jsonl"
+    # Killed right after the configuration is there, and in the middle.
+    wait_for(
+        lambda: (
+            (broken / "config.json").exists()
+            if not lines
+            else history.exists() and history.read_text().count("\n") > lines
+        )
+    )
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (broken / "model.safetensors").exists()
+    assert main(["fit", "--resume", str(broken)]) == 0
+    a, b = load_file(whole / "model.safetensors"), load_file(broken / "model.safetensors")
+    assert a.keys() == b.keys()
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert (whole / "history.jsonl").read_text().count("\n") == history.read_text().count("\n")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    folder = tmp_path / "r"
+    process = launch("fit", "vae", "digits", "-o", folder, *LONG, "--patience", "1")
+    history = folder / "history.jsonl"
+    wait_for(lambda: history.exists() and history.read_text().count("\n") > 5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"isthmus fit --resume {folder}" in err.decode()
+    assert (folder / "checkpoint" / "state.safetensors").exists()
+    assert main(["fit", "--resume", str(folder)]) == 0
+    whole = tmp_path / "whole"
+    assert main(["fit", "vae", "digits", "-o", str(whole), *LONG, "--patience", "1"]) == 0
+    a, b = load_file(whole / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_resuming_a_finished_run_does_nothing(capsys, trained):
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    code, out, _ = run(capsys, "fit", "--resume", trained)
+    assert code == 0
+    assert "nothing to resume" in out
+    assert before == {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+
+
+def test_resuming_with_other_data_is_refused(capsys, tmp_path):
+    np.save(tmp_path / "x.npy", table())
+    folder = tmp_path / "r"
+    assert run(capsys, "fit", "vae", tmp_path / "x.npy", "-o", folder, *FAST)[0] == 0
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"finished": False}))
+    np.save(tmp_path / "x.npy", table(seed=1))
+    code, _, err = run(capsys, "fit", "--resume", folder)
+    assert code == 2
+    assert "not those of" in err
+
+
+@pytest.mark.parametrize("data", ["images", "bits"])
+def test_files_of_arrays_train(capsys, tmp_path, data):
+    x = images() if data == "images" else bits()
+    np.savez(tmp_path / "d.npz", x_train=x[:60], x_test=x[60:], y_train=np.arange(60) % 3, y_test=np.arange(30) % 3)
+    code, out, _ = run(capsys, "fit", "vae", tmp_path / "d.npz", "-o", tmp_path / "r", *FAST)
+    assert code == 0
+    assert "30 test rows" in out
