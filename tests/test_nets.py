@@ -182,6 +182,25 @@ def test_conv_decoders_answer_n_first_and_channels_last(shape):
     assert torch.equal(raw, wanted.view(n, 1, 1, *shape[2:]).expand(2, n, *shape).float())
 
 
+def test_conv_encoders_read_channels_last():
+    # Channels in another order, and the weights that read them: the same answer.
+    module = ConvEncoder((5, 7, 3), (4, 6), 4).double()
+    x = torch.randn(2, 5, 7, 3, dtype=F64)
+    order = [2, 0, 1]
+    with torch.no_grad():
+        before = module(x)
+        module.stages[0].weight.copy_(module.stages[0].weight[:, order].clone())
+        torch.testing.assert_close(module(x[..., order]), before, rtol=1e-10, atol=1e-12)  # order of sums
+    # Height before width: an image and its kernels turned over.
+    wide = ConvEncoder((7, 5, 3), (4, 6), 4).double()
+    with torch.no_grad():
+        for mine, theirs in zip(wide.stages.parameters(), module.stages.parameters()):
+            mine.copy_(theirs.transpose(2, 3) if theirs.ndim == 4 else theirs)
+        wide.out.weight.copy_(module.out.weight.view(4, 6, 2, 2).transpose(2, 3).reshape(4, -1))
+        wide.out.bias.copy_(module.out.bias)
+        torch.testing.assert_close(wide(x.transpose(1, 2)), module(x), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(("height", "width"), [(h, w) for h in (1, 2, 3, 6, 9) for w in (1, 4, 5, 8)])
 def test_conv_nets_fit_every_height_and_width(height, width):
     for shape in ((height, width), (height, width, 2)):

@@ -255,6 +255,27 @@ def test_a_padded_step_takes_no_volume_and_costs_nothing():
     torch.testing.assert_close(run.log_px, (elements * mask[..., None]).flatten(2).sum(-1))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_divergence_without_a_closed_form_is_the_draws_own(weighted):
+    model, batch = vae("mixture"), rows()
+    run = model(batch, 4)
+    weight = torch.rand(4, 9, dtype=F64) if weighted else torch.ones(4, 9, dtype=F64)
+    weight = weight / weight.sum(0)
+    run.weight = weight if weighted else None
+    assert run.kl.shape == (9, 1)
+    torch.testing.assert_close(run.kl[:, 0], (weight * (run.log_qz - run.log_pz)).sum(0))
+
+
+def test_densities_that_a_model_hands_over_are_what_losses_read():
+    known = {name: torch.randn(4, 9, dtype=F64) for name in ("log_px", "log_pz", "log_qz")}
+    known["kl"] = torch.rand(9, 3, dtype=F64)
+    run = Pass(torch.randn(4, 9, 2, dtype=F64), **known)  # no distribution to ask
+    assert value(nll, None, None, run) == pytest.approx(-known["log_px"].mean().item())
+    assert value(kl, None, None, run) == pytest.approx(known["kl"].sum(-1).mean().item())
+    ratio = known["log_px"] + known["log_pz"] - known["log_qz"]
+    assert value(iwae(4), None, None, run) == pytest.approx(-log_mean_exp(ratio).mean().item())
+
+
 def test_equal_weights_are_no_weights():
     model, batch = vae(), rows()
     run = model(batch, 4)

@@ -24,7 +24,8 @@ class Conditional(nn.Module):
         """`given` (*batch, *given_shape) to a distribution over (*batch, *event)."""
         raw = self.net(given, c, mask)
         batch = given.shape[: given.ndim - self.given_dim]
-        shape = (*batch, self.family.n, *self.family.event_shape)
+        n = () if self.family.n == 1 else (self.family.n,)  # a dimension of one would cost copies in the gradient
+        shape = (*batch, *n, *self.family.event_shape)
         if raw.shape != shape:
             if raw.numel() != math.prod(shape):
                 wanted = " x ".join(map(str, shape[len(batch) :]))

@@ -1,4 +1,4 @@
-"""Families: a network's raw output (*batch, n, *event) to a distribution over the event."""
+"""Families: a network's raw output, n numbers an element of the event, to a distribution over the event."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Family(nn.Module):
         self.event_dim = len(self.event_shape)
 
     def split(self, raw: Tensor) -> tuple[Tensor, ...]:
-        """(*batch, n, *event) to n of (*batch, *event)."""
-        return raw.unbind(-1 - self.event_dim)
+        """(*batch, n, *event), without n where it is 1, to n of (*batch, *event)."""
+        return (raw,) if self.n == 1 else raw.unbind(-1 - self.event_dim)
 
 
 class LearnedScale(nn.Module):
@@ -49,13 +49,24 @@ class LearnedScale(nn.Module):
 class FixedScale(nn.Module):
     """A log-scale that is given."""
 
-    log_scale: Tensor
-
     def __init__(self, scale: float):
         super().__init__()
         if not scale > 0:
             raise InputError(f"a scale of {scale} came; a positive number is wanted")
-        self.register_buffer("log_scale", torch.tensor(math.log(scale)))
+        self.log_scale = math.log(scale)
+
+    def forward(self) -> float:
+        return self.log_scale
+
+
+class SolvedScale(nn.Module):
+    """A log-scale that a closed form sets; it is saved with the weights and needs no floor."""
+
+    log_scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("log_scale", torch.zeros(()))
 
     def forward(self) -> Tensor:
         return self.log_scale

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,50 +10,65 @@ from torch import Tensor, nn
 
 from isthmus.batch import Batch
 from isthmus.distributions.factorised import Masked
-from isthmus.distributions.latent import kl_per_group
+from isthmus.distributions.latent import exact_kl
 
 
 class Pass:
-    """What any loss may read of one forward pass; a density is computed when first read.
+    """What any loss may read of one forward pass; a density is computed when it is first read.
 
     z (K, B, *Z) draws; log_px, log_pz, log_qz (K, B) nats; kl (B, L) nats per latent dimension or group;
-    weight (K, B) weights of the draws that sum to one over K, None where they are equal;
-    q, px, prior the distributions themselves.
+    weight (K, B) weights of the draws that sum to one over K, None where they are equal; q, px, prior the
+    distributions themselves. `known` hands over densities that a model has computed on its way.
     """
 
-    def __init__(self, z: Tensor, q: Any, px: Any, prior: Any, densities: dict[str, Callable[[], Tensor]]):
-        self.z, self.q, self.px, self.prior = z, q, px, prior
-        self.weight: Tensor | None = None
+    def __init__(
+        self,
+        z: Tensor,
+        q: Any = None,
+        px: Any = None,
+        prior: Any = None,
+        *,
+        target: Tensor | None = None,
+        log_volume: Tensor | float = 0.0,
+        weight: Tensor | None = None,
+        **known: Tensor,
+    ):
+        self.z, self.q, self.px, self.prior, self.weight = z, q, px, prior, weight
         self.draws: int = z.shape[0]
-        self._densities = densities
-        self._known: dict[str, Tensor] = {}
-
-    def _read(self, name: str) -> Tensor:
-        if name not in self._known:
-            self._known[name] = self._densities[name]()
-        return self._known[name]
+        self._target, self._log_volume, self._known = target, log_volume, known
 
     @property
     def log_px(self) -> Tensor:
-        return self._read("log_px")
+        if "log_px" not in self._known:
+            value = self.px.log_prob(self._target)
+            free = isinstance(self._log_volume, float) and self._log_volume == 0
+            self._known["log_px"] = value if free else value - self._log_volume
+        return self._known["log_px"]
 
     @property
     def log_pz(self) -> Tensor:
-        return self._read("log_pz")
+        if "log_pz" not in self._known:
+            self._known["log_pz"] = self.prior.log_prob(self.z)
+        return self._known["log_pz"]
 
     @property
     def log_qz(self) -> Tensor:
-        return self._read("log_qz")
+        if "log_qz" not in self._known:
+            self._known["log_qz"] = self.q.log_prob(self.z)
+        return self._known["log_qz"]
 
     @property
     def kl(self) -> Tensor:
-        return self._read("kl")
+        if "kl" not in self._known:
+            exact = exact_kl(self.q, self.prior)
+            self._known["kl"] = self.average(self.log_qz - self.log_pz)[:, None] if exact is None else exact
+        return self._known["kl"]
 
     def average(self, values: Tensor) -> Tensor:
         """(K, B) to (B,): the mean over draws by their weights."""
         if self.weight is not None:
             return (self.weight * values).sum(0)
-        return values[0] if self.draws == 1 else values.mean(0)
+        return values.squeeze(0) if self.draws == 1 else values.mean(0)
 
     @property
     def log_weight(self) -> Tensor | float:
@@ -101,29 +115,10 @@ class LatentModel(nn.Module):
         px = self.likelihood(z, batch.c, batch.mask)
         if batch.mask is not None:
             px = Masked(px, batch.mask)
-        run: Pass
-
-        def log_px() -> Tensor:
-            value = px.log_prob(batch.wanted)
-            if not self.log_volume:
-                return value
-            if batch.mask is None:
-                return value - self.log_volume
-            return value - self.log_volume * batch.mask.to(value.dtype).mean(-1)  # every step takes the same
-
-        run = Pass(
-            z,
-            q,
-            px,
-            prior,
-            {
-                "log_px": log_px,
-                "log_pz": lambda: prior.log_prob(z),
-                "log_qz": lambda: q.log_prob(z),
-                "kl": lambda: kl_per_group(q, prior, lambda: run.log_qz, lambda: run.log_pz),
-            },
-        )
-        return run
+        log_volume: Tensor | float = self.log_volume
+        if batch.mask is not None and log_volume:  # every real step takes the same
+            log_volume = log_volume * batch.mask.to(z.dtype).mean(-1)
+        return Pass(z, q, px, prior, target=batch.wanted, log_volume=log_volume)
 
     @property
     def has_density(self) -> bool:

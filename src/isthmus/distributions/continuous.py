@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +15,11 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class LocationScale(Factorised):
-    """Elements `loc + exp(log_scale) * e`; `log_scale` broadcasts against `loc` (a 0-dimensional one is shared)."""
+    """Elements `loc + exp(log_scale) * e`; `log_scale` broadcasts against `loc`, a number or 0 dimensions are shared."""
 
     has_rsample = True
 
-    def __init__(self, loc: Tensor, log_scale: Tensor, event_dim: int = 1):
+    def __init__(self, loc: Tensor, log_scale: Tensor | float, event_dim: int = 1):
         super().__init__(loc.shape, event_dim)
         self.loc, self.log_scale = loc, log_scale
 
@@ -28,7 +29,7 @@ class LocationScale(Factorised):
 
     @property
     def scale(self) -> Tensor:
-        return self.log_scale.exp()
+        return torch.as_tensor(exp(self.log_scale), dtype=self.loc.dtype, device=self.loc.device)
 
     def noise(self, shape: torch.Size) -> Tensor:
         return torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
@@ -46,16 +47,15 @@ class Normal(LocationScale):
 
     def element_log_prob(self, x: Tensor) -> Tensor:
         # subtract before dividing: exact for large locations
-        return -0.5 * ((x - self.loc) * (-self.log_scale).exp()).square() - self.log_scale - HALF_LOG_TWO_PI
+        return -0.5 * ((x - self.loc) * exp(-self.log_scale)).square() - self.log_scale - HALF_LOG_TWO_PI
 
     def log_prob(self, x: Tensor) -> Tensor:
-        if self.log_scale.ndim:
+        if isinstance(self.log_scale, Tensor) and self.log_scale.ndim:
             return super().log_prob(x)
         # A shared scale leaves the sum of squares alone: three passes over x fewer than element by element.
         squares = self.total((x - self.loc).square())
-        return -0.5 * (-2 * self.log_scale).exp() * squares - self._event_shape.numel() * (
-            self.log_scale + HALF_LOG_TWO_PI
-        )
+        constant = -self._event_shape.numel() * (self.log_scale + HALF_LOG_TWO_PI)
+        return squares * (-0.5 * exp(-2 * self.log_scale)) + constant
 
 
 class Laplace(LocationScale):
@@ -66,7 +66,7 @@ class Laplace(LocationScale):
         return -u.sign() * torch.log1p(-2 * u.abs().clamp(max=0.5 - 1e-7))
 
     def element_log_prob(self, x: Tensor) -> Tensor:
-        return -(x - self.loc).abs() * (-self.log_scale).exp() - self.log_scale - math.log(2)
+        return -(x - self.loc).abs() * exp(-self.log_scale) - self.log_scale - math.log(2)
 
 
 class StudentT(LocationScale):
@@ -83,7 +83,7 @@ class StudentT(LocationScale):
         return torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device) * (df / chi2).sqrt()
 
     def element_log_prob(self, x: Tensor) -> Tensor:
-        df, z = self.df, (x - self.loc) * (-self.log_scale).exp()
+        df, z = self.df, (x - self.loc) * exp(-self.log_scale)
         normaliser = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * (df * math.pi).log() - self.log_scale
         return normaliser - 0.5 * (df + 1) * torch.log1p(z.square() / df)
 
@@ -125,6 +125,11 @@ def log_sinhc(h: Tensor) -> Tensor:
     s = h.square()
     series = s * (1 / 6 - s * (1 / 180 - s * (1 / 2835 - s / 37800)))
     return torch.where(near, series, safe + torch.log1p(-(-2 * safe).exp()) - (2 * safe).log())
+
+
+def exp(value: Tensor | float) -> Any:
+    """e to a tensor, or to a number that is known beforehand and then costs no operation."""
+    return value.exp() if isinstance(value, Tensor) else math.exp(value)
 
 
 def softplus(x: Tensor) -> Tensor:

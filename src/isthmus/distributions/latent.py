@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from isthmus.distributions.continuous import Normal
+from isthmus.distributions.continuous import Normal, exp
 from isthmus.distributions.factorised import Light
 
 
@@ -63,18 +65,13 @@ class Mixture(Light):
             return every.gather(-2, pick.expand(*shape, 1, every.shape[-1]))[..., 0, :]
 
 
-def kl_per_group(q, p, log_qz, log_pz) -> Tensor:
-    """Nats per latent dimension, (B, L): exact where both are normal, else one estimate from the draws, (B, 1).
-
-    `log_qz` and `log_pz` are called only where an estimate is needed; each gives (K, B).
-    """
-    if isinstance(q, Normal) and isinstance(p, Normal):
-        return normal_kl(q, p)
-    return (log_qz() - log_pz()).mean(0)[..., None]
+def exact_kl(q: Any, p: Any) -> Tensor | None:
+    """KL(q || p) in nats per latent dimension (B, L) where it has a closed form, else None."""
+    return normal_kl(q, p) if isinstance(q, Normal) and isinstance(p, Normal) else None
 
 
 def normal_kl(q: Normal, p: Normal) -> Tensor:
     """Exact KL(q || p) of each element, nats."""
     log_ratio = q.log_scale - p.log_scale
-    distance = (q.loc - p.loc) * (-p.log_scale).exp()
-    return 0.5 * ((2 * log_ratio).exp() + distance.square() - 1) - log_ratio
+    distance = (q.loc - p.loc) * exp(-p.log_scale)
+    return 0.5 * (exp(2 * log_ratio) + distance.square() - 1) - log_ratio

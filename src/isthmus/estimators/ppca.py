@@ -37,7 +37,7 @@ class ProbabilisticPCA(Estimator):
             )
         posterior = families.DiagonalNormal((self.latent_dim,))
         model = self.latent_model(schema, posterior)
-        scale = families.FixedScale(1.0)  # known, not learned: it needs no floor
+        scale = families.SolvedScale()
         model.likelihood.family.log_scale = scale
 
         def solve(x: Tensor) -> None:

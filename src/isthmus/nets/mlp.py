@@ -29,8 +29,11 @@ class MLP(nn.Module):
         self.given_size = math.prod(given_shape)
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        flat = x if self.given_dim == 1 else x.flatten(-self.given_dim)
-        return self.layers(join(flat, c))
+        flat = join(x if self.given_dim == 1 else x.flatten(-self.given_dim), c)
+        if flat.ndim == 2:
+            return self.layers(flat)
+        # Once here, not in every layer and again in its gradient.
+        return self.layers(flat.flatten(0, -2)).unflatten(0, flat.shape[:-1])
 
     def reach(self) -> Tensor:
         """(D,) how far one unit of each input moves the first layer."""

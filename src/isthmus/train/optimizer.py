@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +36,7 @@ class FlatAdam:
             parameter.data, parameter.grad = value, grad
         self.steps = torch.zeros((), dtype=torch.float32, device=self.flat.device)  # updates applied
         self.broken = torch.zeros((), dtype=torch.float32, device=self.flat.device)
-        self.usual = torch.zeros((), dtype=self.flat.dtype, device=self.flat.device)  # running mean of the norm
+        self.usual = torch.zeros((), dtype=torch.float64, device=self.flat.device)  # running mean of the norm
         self.clip = clip
 
     def views(self, flat: Tensor) -> list[Tensor]:
@@ -48,13 +50,36 @@ class FlatAdam:
     @torch.no_grad()
     def step(self, rate: Tensor) -> None:
         """Apply the gradient that lies in the buffer."""
-        norm = torch.dot(self.grad, self.grad).sqrt_()
+        if self.flat.is_cuda:
+            self._step_on_device(rate)
+        else:
+            self._step_on_host(rate)
+
+    def _step_on_host(self, rate: Tensor) -> None:
+        # On the CPU reading a number costs less than an operation on a tensor of one.
+        norm = math.sqrt(torch.dot(self.grad, self.grad).item())
+        if not math.isfinite(norm):
+            self.broken.fill_(1.0)
+        if self.broken.item():
+            return
+        usual = self.usual.item() or norm
+        limit = self.clip * usual
+        self.usual.fill_(usual + 0.01 * (min(norm, limit) - usual))
+        self.steps.add_(1.0)
+        self._apply(rate, torch.tensor(norm / limit) if norm > limit > 0 else None, None)
+
+    def _step_on_device(self, rate: Tensor) -> None:
+        # The same without reading anything back.
+        norm = torch.dot(self.grad, self.grad).sqrt_().double()
         self.broken.copy_(torch.maximum(self.broken, (norm * 0).ne(0)))  # infinity and NaN times 0 are NaN
         usual = torch.where(self.usual == 0, norm, self.usual)
         limit = self.clip * usual
-        shrink = (norm / limit.clamp(min=1e-30)).clamp_(min=1.0)
+        shrink = (norm / limit.clamp(min=1e-30)).clamp_(min=1.0).float()
         self.usual.copy_(usual.lerp(torch.minimum(norm, limit), 0.01))
         self.steps.add_(1.0 - self.broken)
+        self._apply(rate, shrink, self.broken)
+
+    def _apply(self, rate: Tensor, shrink: Tensor | None, skip: Tensor | None) -> None:
         torch._fused_adam_(
             [self.flat],
             [self.grad],
@@ -69,8 +94,8 @@ class FlatAdam:
             eps=1e-8,
             amsgrad=False,
             maximize=False,
-            grad_scale=shrink.float(),
-            found_inf=self.broken,
+            grad_scale=shrink,
+            found_inf=skip,
         )
 
     @torch.no_grad()
