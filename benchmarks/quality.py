@@ -9,6 +9,7 @@ are in nats, squared errors are summed over an image whose pixels lie on [0, 1].
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import platform
@@ -76,10 +77,8 @@ def binarised(images: np.ndarray, seed: int) -> np.ndarray:
 
 def linear_autoencoder(seed: int) -> Iterator[Row]:
     sets = {"digits": load_digits().data.astype(np.float32)}
-    try:
+    with contextlib.suppress(Missing):
         sets["MNIST"] = unit(mnist()["x_train"])
-    except Missing:
-        pass
     for name, x in sets.items():
         for k in (2, 10, 32):
             pca = PCA(k, svd_solver="full").fit(x)
@@ -126,7 +125,9 @@ def linear_vae(seed: int) -> Iterator[Row]:
             random_state=seed,
         ).fit(x)
         bound, evidence, best = model.elbo(x).mean(), model.score(x), exact.score(x)
-        variance = float(model.model_.likelihood.family.log_scale().detach().exp()) ** 2 * float(model.schema_.scale) ** 2
+        variance = (
+            float(model.model_.likelihood.family.log_scale().detach().exp()) ** 2 * float(model.schema_.scale) ** 2
+        )
         ratio = variance / exact.noise_variance_
         yield Row(
             f"linear VAE, {name}, latent {k}: ELBO / log p(x) / learned variance",

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from isthmus.check import check
+from isthmus.checking import check
 from isthmus.data import Dataset, Part, read
 from isthmus.errors import InputError
 
@@ -105,6 +105,10 @@ FAULTS = [
     ("outside-support", "error", bytes_(300, 8, 8), {"likelihood": "bernoulli"}, {}),
     ("outside-support", "error", RANDOM.random((400, 6)), {"levels": 17}, {"values": 2400}),
     ("outside-support", "error", RANDOM.poisson(9.0, (400, 6)).astype(float), {"likelihood": "poisson"}, {}),
+    ("outside-support", "error", RANDOM.integers(-1, 9, (400, 6)), {"levels": 17}, {"smallest": -1}),
+    ("outside-support", "error", RANDOM.integers(0, 18, (400, 6)).astype(float), {"levels": 17}, {"largest": 17.0}),
+    ("outside-support", "error", RANDOM.random((400, 6)), {"likelihood": "poisson"}, {"columns": 6}),
+    ("too-large", "error", spoilt(table(), (3, 1), value=-1e200), {}, {"per_column": {"1": 1}}),
     ("not-finite", "error", spoilt(SEQUENCES, (9, 4, 1)), {"lengths": np.full(300, 5)}, {"values": 1, "columns": 1}),
     ("constant-columns", "warning", spoilt(SEQUENCES, np.s_[..., 1], value=4.0), {"lengths": np.full(300, 5)}, {}),
 ]
@@ -192,12 +196,16 @@ def test_lengths_that_do_not_fit(lengths):
     assert codes(check(SEQUENCES, lengths=lengths)) == {"wrong-shape"}
 
 
-def test_numbers_that_overflow_do_not_raise():
-    assert check(table() * 1e307 * 1.7).likelihood == "normal"
+def test_numbers_whose_squares_overflow():
+    report = check(spoilt(table(), (3, 1), value=1e200))
+    assert report.likelihood == "normal"
+    assert codes(report, "error") == {"too-large"}
+    assert "column 1 (1)" in found(report, "too-large").message
+    assert codes(check(table() * 1e307 * 1.7), "error") == {"too-large"}
 
 
 def test_held_out_rows_are_looked_at_too():
-    train = RANDOM.poisson(9.0, (400, 6))
+    train = RANDOM.poisson(9.0, (400, 9))
     parts = Dataset("d", Part(train), Part(spoilt(train.astype(float), (1, 2))), Part(-1 - train))
     report = check(parts)
     assert codes(report) == {"not-finite", "outside-support"}
@@ -213,9 +221,7 @@ def test_a_choice_that_there_is_not_is_an_error(options):
         check(table(), **options)
 
 
-REFUSED = [
-    fault for fault in FAULTS if fault[1] == "error" and not (fault[2].dtype.kind == "f" and "levels" in fault[3])
-]
+REFUSED = [fault for fault in FAULTS if fault[1] == "error"]
 
 
 @pytest.mark.parametrize("fault", REFUSED, ids=lambda fault: fault[0])
@@ -234,3 +240,57 @@ def test_whole_floats_are_refused_for_their_type_and_not_for_a_column():
     assert "float64 values" in finding.message
     assert "column" not in finding.message
     assert "astype('uint8')" in finding.remedy
+
+
+def test_levels_come_with_whole_numbers():
+    import isthmus
+
+    model = isthmus.VAE(levels=17, hidden=(4,), epochs=1, threads=1)
+    whole = RANDOM.integers(0, 17, (60, 4)).astype(float)
+    assert check(whole, levels=17).usable
+    assert model.fit(whole).schema_.levels == 17
+    with pytest.raises(InputError, match="levels=17 was given, and 1 of 240 values are negative"):
+        model.fit(spoilt(whole, (3, 1), value=0.5))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (pd.DataFrame({"a": [1, 2, 3], "b": ["4", "x", "6"]}), "column 'b' holds words in 1 of 3 rows ('x' first)"),
+        (pd.DataFrame({"a": [1, 2, 3], "b": list("uvw")}), "column 'b' holds words in 3 of 3 rows ('u' first)"),
+        (np.array([["1", "2"], ["3", "y"]]), "column '1' holds words in 1 of 2 rows ('y' first)"),
+        (np.array(["a", "b"]), "X has shape (2,); (n, d) is wanted"),
+        (spoilt(table(), (3, 1), value=1e200), "X contains numbers beyond 1e+140 in column 1 (1); rescale them"),
+        (table(9).astype(np.longdouble) * np.longdouble("1e4000"), "X contains NaN or infinity"),
+    ],
+)
+def test_what_fit_says_of_words_and_of_what_is_too_large(x, message):
+    import isthmus
+
+    with pytest.raises(InputError) as caught:
+        isthmus.VAE(hidden=(4,), epochs=1, threads=1).fit(x)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("x", [table().astype(">f8"), table().astype(str), pd.DataFrame(table()).astype(object)])
+def test_what_spells_numbers_is_numbers(x):
+    import isthmus
+
+    fields = {"hidden": (4,), "epochs": 1, "threads": 1, "random_state": 0}
+    model, wanted = isthmus.VAE(**fields).fit(x), isthmus.VAE(**fields).fit(table())
+    np.testing.assert_array_equal(model.transform(x), wanted.transform(table()))
+    assert model.schema_.dtype == "float64"
+
+
+def test_the_command_reports_words_and_scaling(tmp_path, capsys):
+    from isthmus.cli.main import main
+
+    frame = pd.DataFrame(table() * [1, 1, 1, 1, 1e4], columns=list("abcde"))
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert main(["check", str(tmp_path / "t.csv"), "--scaling", "none"]) == 0
+    assert "warning:    the standard deviation" in capsys.readouterr().out
+    frame.assign(kind=["u", "v"] * 200).to_csv(tmp_path / "w.csv", index=False)
+    assert main(["check", str(tmp_path / "w.csv")]) == 3
+    assert "column 'kind' holds words in 400 of 400 rows" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "w.csv"), "--condition", "kind"]) == 0

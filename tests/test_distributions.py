@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributions as D
 
 from isthmus import families
+from isthmus.conditional import Conditional
 from isthmus.distributions import continuous, latent
 from isthmus.distributions.factorised import Masked
 from isthmus.errors import InputError
@@ -56,7 +57,7 @@ def registered() -> dict[str, Case]:
                 cases[f"{name}({levels})"] = Case(make, "grid", levels)
             elif name in COUNTED:
                 cases[name] = Case(make, "counts")
-            elif "real" in entry.kinds:
+            elif entry.support.low < 0:
                 cases[name] = Case(make, "real")
             else:
                 cases[name] = Case(make, "bits" if entry.discrete else "unit")
@@ -74,6 +75,18 @@ REAL = {name: case for name, case in CASES.items() if case.support == "real"}
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+class Given(nn.Module):
+    """Stands for a network: its answer is what it is given."""
+
+    def forward(self, raw: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        return raw
+
+
+def of(family: families.Family, raw: Tensor):
+    """The distribution behind raw outputs (*batch, n, *event)."""
+    return Conditional(Given(), family, given_dim=1 + family.event_dim)(raw)
 
 
 def table(family: families.Family, values: tuple[float, ...], rows: int = 48) -> Tensor:
@@ -105,7 +118,7 @@ def points(case: Case, family: families.Family, raw: Tensor) -> tuple[Tensor, Te
         return x, (weight / (3 * (n - 1))).expand_as(x)
     # The line, stretched so that tails of every kind are reached: x = centre + width * sinh(t).
     with torch.no_grad():
-        draws = family(raw).sample((401,))[..., 0]
+        draws = of(family, raw).sample((401,))[..., 0]
     centre = draws.median(0).values
     width = (draws - centre).abs().median(0).values
     t = torch.linspace(-40, 40, 80_001, dtype=F64)[:, None]
@@ -116,7 +129,7 @@ def masses(case: Case, family: families.Family, raw: Tensor) -> tuple[Tensor, Te
     """(N, B) values and what mass lies on each, by log_prob."""
     x, weight = points(case, family, raw)
     with torch.no_grad():
-        log_p = family(raw.expand(len(x), *raw.shape)).log_prob(x[..., None])
+        log_p = of(family, raw.expand(len(x), *raw.shape)).log_prob(x[..., None])
     return x, weight * log_p.exp()
 
 
@@ -197,7 +210,7 @@ def discretised(d, x):
 def test_log_prob_agrees_with_another_hand(case):
     family = case.family((6,), shift=0.02)
     with torch.no_grad():
-        dist = family(2 * torch.randn(50, family.n, 6, dtype=F64))
+        dist = of(family, 2 * torch.randn(50, family.n, 6, dtype=F64))
         x = dist.sample()
         ours = dist.element_log_prob(x).numpy()
     wanted = REFERENCES[type(dist).__name__](dist, x.numpy())
@@ -222,7 +235,7 @@ def log_prob_and_gradients(case: Case, shift: float, dtype: torch.dtype, raw: Te
     """(N, B) log-densities in `dtype` and gradients of their sum; raw (B, n, 1) and x (N,) are given in float32."""
     family = case.family((1,), F32, shift).to(dtype)  # the same parameters to the last bit in both precisions
     raw = raw.to(dtype).expand(len(x), *raw.shape).clone().requires_grad_()
-    log_p = family(raw).log_prob(x.to(dtype)[:, None, None].expand(-1, raw.shape[1], 1))
+    log_p = of(family, raw).log_prob(x.to(dtype)[:, None, None].expand(-1, raw.shape[1], 1))
     log_p.sum().backward()
     return log_p.detach(), raw.grad, [p.grad for p in family.parameters()]
 
@@ -267,15 +280,15 @@ def test_gradients_agree_with_differences(case):
     family = case.family((2,), shift=0.03)
     raw = torch.randn(3, family.n, 2, dtype=F64, requires_grad=True)
     with torch.no_grad():
-        x = family(raw).sample()
-    assert torch.autograd.gradcheck(lambda r: family(r).log_prob(x), raw)
+        x = of(family, raw).sample()
+    assert torch.autograd.gradcheck(lambda r: of(family, r).log_prob(x), raw)
 
 
 @every_case
 def test_mean_and_its_gradient_are_finite_at_the_extremes(case):
     family = case.family((1,), F32)
     raw = table(family, ABSURD).to(F32).requires_grad_()
-    mean = family(raw).mean
+    mean = of(family, raw).mean
     mean.sum().backward()
     assert mean.isfinite().all()
     assert raw.grad is None or raw.grad.isfinite().all()
@@ -291,7 +304,7 @@ def test_mean_is_the_integral(case, shift):
     for raw in parts(raws(case, family)):
         x, mass = masses(case, family, raw)
         with torch.no_grad():
-            mean = family(raw).mean[..., 0]
+            mean = of(family, raw).mean[..., 0]
         torch.testing.assert_close((x * mass).sum(0), mean, rtol=1e-6, atol=1e-6)  # the quadrature's error
 
 
@@ -300,7 +313,7 @@ def test_mean_of_samples_is_the_mean(case):
     family = case.family((1,), F32)
     n = 20_000
     with torch.no_grad():
-        dist = family(table(family, (-3.0, 0.0, 2.0), rows=9).to(F32))
+        dist = of(family, table(family, (-3.0, 0.0, 2.0), rows=9).to(F32))
         draws = dist.sample((n,)).double()
     error = draws.std(0) / math.sqrt(n)
     # Five standard errors; 1e-6 for means so near an end that no draw leaves it.
@@ -319,7 +332,7 @@ def test_samples_follow_log_prob(case, dtype):
     for raw in parts(table(family, values, 25)):
         x, mass = masses(case, family, raw)
         with torch.no_grad():
-            draws = family.to(dtype)(raw.to(dtype)).sample((n,))[..., 0].double()
+            draws = of(family.to(dtype), raw.to(dtype)).sample((n,))[..., 0].double()
         family.to(F64)
         below = mass.cumsum(0) - (0.5 * mass if case.support in ("unit", "real") else 0.0)
         for j in range(len(raw)):
@@ -338,7 +351,7 @@ def test_samples_follow_log_prob(case, dtype):
 def test_beta_binomial_draws_both_ends_at_every_concentration(log_concentration):
     family = CASES["beta_binomial(7)"].family((1,), F32)
     raw = torch.tensor([[[0.0], [log_concentration - 1]]])  # the family adds one
-    draws = family(raw).sample((20_000,)).double()
+    draws = of(family, raw).sample((20_000,)).double()
     assert abs(draws.mean() - 0.5) < 5 * draws.std().clamp(min=0.05) / math.sqrt(20_000)  # five standard errors
 
 
@@ -348,7 +361,7 @@ def test_beta_binomial_draws_both_ends_at_every_concentration(log_concentration)
 def test_shape_type_and_support_of_samples(case, dtype, event):
     family = case.family(event, dtype)
     with torch.no_grad():
-        dist = family(3 * torch.randn(5, family.n, *event, dtype=dtype))
+        dist = of(family, 3 * torch.randn(5, family.n, *event, dtype=dtype))
         assert dist.batch_shape == (5,)
         assert dist.event_shape == event
         assert dist.mean.shape == (5, *event)
@@ -372,7 +385,7 @@ def test_shape_type_and_support_of_samples(case, dtype, event):
 def test_samples_have_a_log_prob_of_their_shape(case):
     family = case.family((4,))
     with torch.no_grad():
-        dist = family(torch.randn(5, family.n, 4, dtype=F64))
+        dist = of(family, torch.randn(5, family.n, 4, dtype=F64))
         x = dist.sample(torch.Size((3, 2)))
         log_p = dist.log_prob(x)
         assert log_p.shape == (3, 2, 5)
@@ -385,11 +398,11 @@ def test_an_event_is_the_sum_of_its_elements(case, event):
     family = case.family(event)
     with torch.no_grad():
         raw = torch.randn(2, 5, family.n, *event, dtype=F64)  # two draws of each of five rows
-        x = family(raw[0]).sample()
-        log_p = family(raw).log_prob(x)  # one x for both draws
+        x = of(family, raw[0]).sample()
+        log_p = of(family, raw).log_prob(x)  # one x for both draws
         assert log_p.shape == (2, 5)
         for draw in range(2):
-            elements = family(raw[draw]).element_log_prob(x)
+            elements = of(family, raw[draw]).element_log_prob(x)
             assert elements.shape == (5, *event)
             torch.testing.assert_close(log_p[draw], elements.flatten(1).sum(1))  # another order of summing
 
@@ -398,7 +411,7 @@ def test_an_event_is_the_sum_of_its_elements(case, event):
 def test_moving_and_stretching_moves_and_stretches(name):
     family = REAL[name].family((3,))
     with torch.no_grad():
-        dist = family(torch.randn(4, family.n, 3, dtype=F64))
+        dist = of(family, torch.randn(4, family.n, 3, dtype=F64))
         noise = dist.noise(torch.Size((2, 4, 3)))
         torch.testing.assert_close(dist.push(noise), dist.loc + dist.scale * noise)
         # Far from zero only the distance counts: subtracted before it is divided.
@@ -436,31 +449,31 @@ def test_garbage_under_a_mask_changes_no_number_and_no_gradient(case):
     mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 1, 0]], dtype=torch.bool)
     raw = torch.randn(2, 4, family.n, *event, dtype=F64, requires_grad=True)
     with torch.no_grad():
-        x = family(raw[0]).sample()
+        x = of(family, raw[0]).sample()
 
-    def of(values: Tensor):
+    def scored(values: Tensor):
         inputs = [raw, *family.parameters()]
-        log_p = Masked(family(raw), mask).log_prob(values)
+        log_p = Masked(of(family, raw), mask).log_prob(values)
         return log_p.detach(), torch.autograd.grad(log_p.sum(), inputs, allow_unused=True)
 
-    log_p, grads = of(x)
-    by_element = family(raw).element_log_prob(x) * mask[..., None]
+    log_p, grads = scored(x)
+    by_element = of(family, raw).element_log_prob(x) * mask[..., None]
     torch.testing.assert_close(log_p, by_element.flatten(2).sum(-1).detach())
     hidden = ~mask[:, None, :, None].expand(2, *raw.shape[1:])
     assert (grads[0][hidden] == 0).all()
     for garbage in GARBAGE:
-        dirty_p, dirty_grads = of(torch.where(mask[..., None], x, garbage))
+        dirty_p, dirty_grads = scored(torch.where(mask[..., None], x, garbage))
         assert torch.equal(dirty_p, log_p)
         assert all(torch.equal(a, b) for a, b in zip(dirty_grads, grads) if a is not None)
         dirty_raw = torch.where(hidden, garbage, raw.detach())
-        torch.testing.assert_close(Masked(family(dirty_raw), mask).log_prob(x).detach(), log_p)
+        torch.testing.assert_close(Masked(of(family, dirty_raw), mask).log_prob(x).detach(), log_p)
 
 
 @every_case
 def test_a_mask_of_ones_changes_nothing(case):
     family = case.family((3, 2))
     with torch.no_grad():
-        dist = family(torch.randn(4, family.n, 3, 2, dtype=F64))
+        dist = of(family, torch.randn(4, family.n, 3, 2, dtype=F64))
         x = dist.sample()
         masked = Masked(dist, torch.ones(4, 3, dtype=torch.bool))
         torch.testing.assert_close(masked.log_prob(x), dist.log_prob(x))

@@ -20,9 +20,9 @@ ORDER = [
     {"latent_model"},
     {"objective"},
     {"terms"},
-    {"train", "evaluate"},
-    {"estimators", "check", "outputs"},
-    {"report"},
+    {"train", "evaluation"},
+    {"estimators", "checking"},
+    {"report", "outputs"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: i for i, names in enumerate(ORDER) for name in names}
@@ -69,6 +69,11 @@ def test_imports_go_down_only(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_stay_small(path):
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_no_public_name_is_hidden_by_a_module():
+    names = {*isthmus._PLACES, "evaluate", "diagnose", "compare"}
+    assert not names & {path.stem for path in ROOT.iterdir()}
 
 
 def test_nothing_unpickles():

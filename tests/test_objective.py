@@ -13,7 +13,7 @@ from torch import distributions as D
 from isthmus import corruption, families, priors
 from isthmus.batch import Batch
 from isthmus.conditional import Conditional
-from isthmus.distributions import continuous
+from isthmus.distributions import continuous, latent
 from isthmus.errors import InputError
 from isthmus.latent_model import LatentModel, Pass
 from isthmus.nets.conv import ConvEncoder
@@ -413,7 +413,7 @@ class Rates(nn.Module):
 
     def __init__(self, codes: Tensor):
         super().__init__()
-        self.q = families.Point(codes.shape[-1:])(codes[..., None, :])
+        self.q = latent.Delta(codes)
 
 
 def sparsity_of(rho: float, codes: Tensor) -> Tensor:

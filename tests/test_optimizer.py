@@ -43,6 +43,12 @@ def push(adam: FlatAdam, grad: Tensor, rate: Tensor = RATE) -> None:
     adam.step(rate)
 
 
+@pytest.fixture(autouse=True, params=["_step_on_host", "_step_on_device"])
+def _either_way(request, monkeypatch):
+    """The update is written twice, with and without reading a number back: the laws hold for both."""
+    monkeypatch.setattr(FlatAdam, "step", getattr(FlatAdam, request.param))
+
+
 def flat(size: int = 6, clip: float = INF, dtype: torch.dtype = F64) -> tuple[nn.Module, FlatAdam]:
     module = nn.ParameterList([torch.randn(size - 2), torch.randn(2)]).to(dtype)
     return module, FlatAdam(module, clip)

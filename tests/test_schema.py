@@ -218,7 +218,9 @@ def test_what_is_not_finite_is_named_and_counted():
     finite(values, "X")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        finite(np.full((3, 2), 1e308), "X")  # large is finite, whatever the sum
+        finite(np.full((3, 2), 1e140), "X")
+        with pytest.raises(InputError, match=r"numbers beyond 1e\+140 in column 1 \(2\); rescale"):
+            finite(np.array([[1.0, 1e200], [2.0, -1e300]]), "X")
         with pytest.raises(InputError, match=r"0 \(1\), 1 \(1\)"):
             finite(np.array([[np.inf, -np.inf]]), "X")
     finite(np.ones((3, 2), dtype=np.int64), "X")

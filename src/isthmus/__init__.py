@@ -18,7 +18,7 @@ _PLACES = {
     "fit": "isthmus.train.simple",
     "load": "isthmus.estimators.store",
     "read": "isthmus.data",
-    "check": "isthmus.check",
+    "check": "isthmus.checking",
 }
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isthmus.errors import InputError
 from isthmus.files import reason, written
 from isthmus.schema import Schema
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".png")
 
@@ -27,7 +31,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: list[str], sc
             with open(part, "wb") as file:
                 np.save(file, main)
         elif path.suffix == ".png":
-            grid(main, schema).save(part)
+            picture(main, schema).save(part)
         else:
             import pandas as pd
 
@@ -65,26 +69,17 @@ def read_codes(source: str) -> tuple[np.ndarray, np.ndarray | None]:
     raise InputError(f"cannot read codes from {path.name!r}; .npz, .npy, .csv or .parquet is wanted")
 
 
-def grid(rows: np.ndarray, schema: Schema):
-    """Images (n, h, w[, c]), or square flat ones, side by side as a picture."""
+def picture(rows: np.ndarray, schema: Schema) -> Image:
+    """Examples (n, *X) side by side, each of their pixels a whole number of the picture's."""
     from PIL import Image
 
-    side = math.isqrt(schema.size)
-    if not schema.image:
-        if side * side != schema.size:
-            raise InputError(f"rows of shape {schema.event_shape} are not images; write .npz or .csv instead of .png")
-        rows = rows.reshape(-1, side, side)
-    top = schema.levels - 1 if schema.kind == "levels" and schema.levels else 1.0 if rows.max() <= 1 else rows.max()
-    grey = np.clip(np.asarray(rows, np.float64) / top * 255, 0, 255).round().astype(np.uint8)
-    wide = max(1, math.ceil(math.sqrt(len(grey))))
-    high = math.ceil(len(grey) / wide)
-    h, w = grey.shape[1:3]
-    sheet = np.zeros((high * h, wide * w, *grey.shape[3:]), np.uint8)
-    for i, image in enumerate(grey):
-        row, column = divmod(i, wide)
-        sheet[row * h : (row + 1) * h, column * w : (column + 1) * w] = image
-    if sheet.ndim == 3 and sheet.shape[-1] == 1:
-        sheet = sheet[..., 0]
-    picture = Image.fromarray(sheet)
-    zoom = max(1, 512 // max(picture.size))
-    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+    from isthmus.report.panels import mosaic
+    from isthmus.report.shown import as_images, form_of, grey_range
+
+    if form_of(schema) == "table" and math.isqrt(schema.size) ** 2 != schema.size:
+        raise InputError(f"rows of shape {schema.event_shape} are not images; write .npz or .csv instead of .png")
+    images = as_images(rows, schema, grey_range(schema, rows))
+    sheet = mosaic(images, math.ceil(math.sqrt(len(images))), 1)
+    zoom = max(1, 512 // max(sheet.shape))
+    pixels = (sheet * 255).round().astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)
+    return Image.fromarray(pixels)

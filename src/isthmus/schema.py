@@ -37,7 +37,9 @@ class Condition:
         values = np.asarray(condition)
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
-        if values.ndim == 1 and values.dtype.kind in "iubOUS":
+        if values.dtype.kind == "S":
+            values = np.char.decode(values)
+        if values.ndim == 1 and values.dtype.kind in "iubOU":
             return cls(classes=tuple(sorted({plain(v) for v in values}, key=lambda v: (str(type(v)), v))))
         try:
             numbers = values.astype(np.float64).reshape(len(values), -1)
@@ -46,10 +48,10 @@ class Condition:
                 f"the condition has {values.ndim} dimensions of {values.dtype}; give labels (n,) or numbers (n, k)"
             ) from None
         finite(numbers, "the condition")
-        scale = numbers.std(0)
+        scale = spread(numbers)
         one_hot = bool(np.isin(numbers, (0.0, 1.0)).all() and (numbers.sum(1) == 1).all())
         shift = np.zeros_like(scale) if one_hot else numbers.mean(0)
-        scale = np.where((scale > 0) & (not one_hot), scale, 1.0)
+        scale = np.ones_like(scale) if one_hot else scale
         return cls(shift=tuple(shift.tolist()), scale=tuple(scale.tolist()))
 
     def encode(self, condition: Any, n: int) -> np.ndarray:
@@ -58,6 +60,8 @@ class Condition:
         Raises InputError for a class that was not there in training, or a wrong count or width.
         """
         values = np.asarray(condition)
+        if values.dtype.kind == "S":
+            values = np.char.decode(values)
         if self.classes:
             if values.ndim == 2 and values.shape[1] == 1:
                 values = values[:, 0]
@@ -139,7 +143,9 @@ class Schema:
         return float(np.log(np.broadcast_to(self.scale, self.event_shape)).sum())
 
     def to_tensor(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
-        """Raw rows (n, *X), as stored, to the units that networks read."""
+        """Raw rows (n, *X), as stored, to the units that networks read; bits and their chances are these already."""
+        if raw.dtype == torch.bool or (self.binarize and raw.dtype.is_floating_point):
+            return raw.to(dtype)
         if self.scale.ndim == 0 and self.shift.ndim == 0:
             shift, scale = float(self.shift), float(self.scale)
             if raw.dtype.is_floating_point and shift == 0 and scale == 1:
@@ -154,7 +160,10 @@ class Schema:
         """Network units (n, *X) to the data's own; drawn discrete values get the data's integer type."""
         values = x.detach().cpu().double().numpy() * self.scale + self.shift
         if drawn and self.discrete and self.kind in ("binary", "levels", "counts"):
-            return np.rint(values).astype(self.dtype)
+            values = np.rint(values)
+            if np.dtype(self.dtype).kind in "iu":  # a count may be larger than its type holds
+                values = values.clip(np.iinfo(self.dtype).min, np.iinfo(self.dtype).max)
+            return values.astype(self.dtype)
         return values.astype(self.dtype if np.dtype(self.dtype).kind == "f" else np.float32)
 
     def to_config(self) -> dict[str, Any]:
@@ -182,21 +191,36 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+LARGEST = 1e140
+"""The squares of larger numbers, added up, overflow."""
+
+
 def finite(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> None:
-    """Raise InputError naming the first columns that hold NaN or infinity, and how many."""
-    if values.dtype.kind != "f" or np.isfinite(values.sum(dtype=np.float64)):
+    """Raise InputError naming the first columns that hold NaN, infinity or too large numbers, and how many."""
+    if values.dtype.kind != "f":
         return
-    flat = ~np.isfinite(values.reshape(len(values), -1))
-    counts = flat.sum(0)
-    if not counts.any():  # finite values whose sum overflows
+    with np.errstate(invalid="ignore"):
+        low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low >= -LARGEST and high <= LARGEST:  # not so with NaN
         return
+    flat = values.reshape(len(values), -1)
+    wild = ~np.isfinite(flat)
+    large = not wild.any()
+    counts = (np.abs(flat) > LARGEST if large else wild).sum(0)
     columns = np.flatnonzero(counts)
     shown = ", ".join(f"{names[j] if names else j} ({counts[j]})" for j in columns[:5])
     more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
+    if large:
+        raise InputError(f"{what} contains numbers beyond {LARGEST:g} in column {shown}{more}; rescale them")
     raise InputError(
         f"{what} contains NaN or infinity in column {shown}{more}; drop those rows or fill them in "
         "(sklearn.impute.SimpleImputer)"
     )
+
+
+def whole(values: np.ndarray) -> bool:
+    """Whether every value is a whole number."""
+    return values.dtype.kind != "f" or bool((values.flat[:100] % 1 == 0).all() and (values % 1 == 0).all())
 
 
 def kind_of(values: np.ndarray, levels: int | None = None) -> str:
@@ -205,13 +229,19 @@ def kind_of(values: np.ndarray, levels: int | None = None) -> str:
         return "binary"
     if values.size and not values.flat[0] > 1 and bool(((values == 0) | (values == 1)).all()):
         return "binary"
-    if levels is not None:
-        return "levels"
     if values.dtype == np.uint8:
+        return "levels"
+    if levels is not None and values.min(initial=0) >= 0 and whole(values):
         return "levels"
     if values.dtype.kind in "iu":
         return "counts" if values.min(initial=0) >= 0 else "real"
     return "unit" if values.min(initial=0) >= 0 and values.max(initial=1) <= 1 else "real"
+
+
+def spread(columns: np.ndarray) -> np.ndarray:
+    """Standard deviations of (n, *X); 1 where a column is constant (its computed deviation is rounding, not 0)."""
+    deviation = columns.std(0)
+    return np.where((columns == columns[:1]).all(0) | (deviation == 0), 1.0, deviation)
 
 
 def scaling_of(values: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
@@ -221,9 +251,9 @@ def scaling_of(values: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
     wide = values.astype(np.float64)
     shift = wide.mean(0)
     if how == "global":
-        spread = float(np.sqrt(((wide - shift) ** 2).mean()))
-        return shift, np.asarray(spread if spread > 1e-12 * (1 + np.abs(shift).max()) else 1.0)
+        if (wide == wide[:1]).all():
+            return shift, np.asarray(1.0)
+        return shift, np.asarray(np.sqrt(((wide - shift) ** 2).mean()))
     if how == "standard":
-        scale = wide.std(0)
-        return shift, np.where(scale > 1e-12 * (1 + np.abs(shift)), scale, 1.0)
+        return shift, spread(wide)
     raise unknown("scaling", how, ("auto", "standard", "global", "none"))

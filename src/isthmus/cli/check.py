@@ -15,15 +15,16 @@ def parser(words: list[str]) -> Parser:
     made.add_argument("data", metavar="DATA", help="a built-in name (`isthmus data`) or a path")
     made.add_argument("--condition", metavar="COLUMN", help="a column of a table that is not data but a label")
     made.add_argument("--likelihood", default="auto", help="check against this likelihood instead of the chosen one")
+    made.add_argument("--scaling", default="auto", help="check against this scaling: auto, standard, global or none")
     made.add_argument("--levels", type=int, default=None, help="grey levels of integer data")
     return made
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from isthmus.check import check
-    from isthmus.data import read
+    from isthmus.checking import check
+    from isthmus.data import read_raw
 
-    dataset = read(arguments.data, condition=arguments.condition)
-    report = check(dataset, likelihood=arguments.likelihood, levels=arguments.levels)
+    dataset = read_raw(arguments.data, condition=arguments.condition)
+    report = check(dataset, likelihood=arguments.likelihood, scaling=arguments.scaling, levels=arguments.levels)
     print(json.dumps(report.to_dict()) if arguments.json else str(report))
-    return ERROR_FOUND if any(finding.severity == "error" for finding in report.findings) else 0
+    return 0 if report.usable else ERROR_FOUND

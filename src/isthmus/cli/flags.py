@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from isthmus.errors import InputError
 from isthmus.registry import Field, Model
 
 
@@ -23,7 +22,7 @@ def add_fields(parser: argparse.ArgumentParser, model: Model) -> None:
         group.add_argument(
             flag,
             dest=f"field_{field.name}",
-            type=reader(flag, kinds),
+            type=reader(kinds),
             default=argparse.SUPPRESS,
             metavar=metavar(kinds),
             help=help_text,
@@ -44,7 +43,11 @@ def kinds_of(field: Field) -> list[str]:
     return known + (["None"] if known and "None" in parts else [])
 
 
-def reader(flag: str, kinds: list[str]) -> Callable[[str], Any]:
+WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+wrong = argparse.ArgumentTypeError
+
+
+def reader(kinds: list[str]) -> Callable[[str], Any]:
     """Text to the first type that takes it."""
 
     def read(text: str) -> Any:
@@ -60,7 +63,7 @@ def reader(flag: str, kinds: list[str]) -> Callable[[str], Any]:
             try:
                 return tuple(int(piece) for piece in pieces)
             except ValueError:
-                raise InputError(f"{flag} takes whole numbers with commas, e.g. 512,512; {text!r} came") from None
+                raise wrong(f"whole numbers with commas are wanted, e.g. 512,512; {text!r} came") from None
         for kind, make in (("int", int), ("float", float)):
             if kind in kinds:
                 try:
@@ -69,7 +72,7 @@ def reader(flag: str, kinds: list[str]) -> Callable[[str], Any]:
                     continue
         if "str" in kinds:
             return text
-        raise InputError(f"{flag} takes {metavar(kinds)}; {text!r} came")
+        raise wrong(f"{WANTED[kinds[0]]} is wanted; {text!r} came")
 
     return read
 

@@ -15,7 +15,7 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class LocationScale(Factorised):
-    """Elements `loc + exp(log_scale) * e`; `log_scale` broadcasts against `loc`, a number or 0 dimensions are shared."""
+    """Elements `loc + exp(log_scale) * e`; a `log_scale` of no dimensions, or a number, is shared."""
 
     has_rsample = True
 
@@ -84,8 +84,9 @@ class StudentT(LocationScale):
 
     def element_log_prob(self, x: Tensor) -> Tensor:
         df, z = self.df, (x - self.loc) * exp(-self.log_scale)
-        normaliser = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * (df * math.pi).log() - self.log_scale
-        return normaliser - 0.5 * (df + 1) * torch.log1p(z.square() / df)
+        wide = df.double()  # the two cancel where df is large
+        normaliser = torch.lgamma((wide + 1) / 2) - torch.lgamma(wide / 2) - 0.5 * (wide * math.pi).log()
+        return normaliser.to(z.dtype) - self.log_scale - 0.5 * (df + 1) * torch.log1p(z.square() / df)
 
 
 class ContinuousBernoulli(Factorised):
@@ -104,10 +105,12 @@ class ContinuousBernoulli(Factorised):
 
     @property
     def mean(self) -> Tensor:
-        t = self.logits
-        near = t.abs() < 0.1
-        safe = torch.where(near, 1.0, t)
-        return torch.where(near, 0.5 + t / 12 - t.pow(3) / 720, 1 / -torch.expm1(-safe) - 1 / safe)
+        t, h = self.logits, self.logits.abs()  # the mean at -t is one less that at t: no exponential overflows
+        near = h < 0.1
+        safe = torch.where(near, 1.0, h)
+        far = 1 / -torch.expm1(-safe) - 1 / safe
+        series = t.clamp(-0.1, 0.1)
+        return torch.where(near, 0.5 + series / 12 - series.pow(3) / 720, torch.where(t < 0, 1 - far, far))
 
     def sample(self, sample_shape=()) -> Tensor:
         u = torch.rand(self.shape_of(sample_shape), dtype=self.logits.dtype, device=self.logits.device)

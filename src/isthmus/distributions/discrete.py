@@ -49,8 +49,9 @@ class Categorical(Levels):
 
     def element_log_prob(self, x: Tensor) -> Tensor:
         log_p = self.logits.log_softmax(-1)
-        index = self.level(x).long().clamp(0, self.levels - 1).expand(log_p.shape[:-1])
-        return log_p.gather(-1, index[..., None])[..., 0]
+        index = self.level(x).long().clamp(0, self.levels - 1)
+        shape = torch.broadcast_shapes(index.shape, log_p.shape[:-1])  # of x and logits, either may lead
+        return log_p.expand(*shape, -1).gather(-1, index.expand(shape)[..., None])[..., 0]
 
     @property
     def mean(self) -> Tensor:
@@ -58,9 +59,9 @@ class Categorical(Levels):
         return self.logits.softmax(-1) @ grid
 
     def sample(self, sample_shape=()) -> Tensor:
-        uniform = torch.rand((*self.shape_of(sample_shape), self.levels), device=self.logits.device)
-        gumbel = -(-uniform.clamp(1e-12, 1 - 1e-7).log()).log()
-        return (self.logits + gumbel).argmax(-1).to(self.logits.dtype) / (self.levels - 1)
+        shape = self.shape_of(sample_shape)
+        chances = self.logits.softmax(-1).expand(*shape, self.levels).reshape(-1, self.levels)
+        return torch.multinomial(chances, 1).reshape(shape).to(self.logits.dtype) / (self.levels - 1)
 
 
 class DiscretizedLogistic(Levels):
@@ -105,6 +106,7 @@ class BetaBinomial(Levels):
 
     def __init__(self, log_a: Tensor, log_b: Tensor, levels: int, event_dim: int = 1):
         super().__init__(log_a.shape, event_dim, levels)
+        self.log_a, self.log_b = log_a, log_b
         self.a, self.b = log_a.exp(), log_b.exp()
 
     def element_log_prob(self, x: Tensor) -> Tensor:
@@ -121,10 +123,10 @@ class BetaBinomial(Levels):
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)
         with torch.no_grad():
-            first = torch._standard_gamma(self.a.expand(shape))
-            chance = first / (first + torch._standard_gamma(self.b.expand(shape))).clamp(min=1e-30)
+            # A beta is the logistic of two log-gammas; those of small shape would underflow as numbers.
+            chance = (log_gamma_draw(self.a.expand(shape)) - log_gamma_draw(self.b.expand(shape))).sigmoid()
             n = torch.full_like(chance, self.levels - 1)
-            return torch.binomial(n, chance.clamp(0, 1)) / (self.levels - 1)
+            return torch.binomial(n, chance) / (self.levels - 1)
 
 
 class Poisson(Factorised):
@@ -139,7 +141,9 @@ class Poisson(Factorised):
         return self.log_rate.exp()
 
     def element_log_prob(self, x: Tensor) -> Tensor:
-        return x * self.log_rate - self.log_rate.exp() - torch.lgamma(x + 1)
+        # In double precision: each term is far larger than their sum where counts are large.
+        log_rate, k = self.log_rate.double(), x.double()
+        return (k * log_rate - log_rate.exp() - torch.lgamma(k + 1)).to(self.log_rate.dtype)
 
     def sample(self, sample_shape=()) -> Tensor:
         with torch.no_grad():
@@ -158,17 +162,22 @@ class NegativeBinomial(Factorised):
         return self.log_mean.exp()
 
     def element_log_prob(self, x: Tensor) -> Tensor:
-        size = self.log_size.double().exp()
-        # In double precision: lgamma(x + r) - lgamma(r) cancels where r is large.
-        ways = (torch.lgamma(x.double() + size) - torch.lgamma(size)).to(x.dtype) - torch.lgamma(x + 1)
-        odds = self.log_mean - self.log_size
-        return ways - self.log_size.exp() * softplus(odds) - x * softplus(-odds)
+        # In double precision: each term is far larger than their sum where counts, or r, are large.
+        k, size = x.double(), self.log_size.double().exp()
+        odds = self.log_mean.double() - self.log_size.double()
+        ways = torch.lgamma(k + size) - torch.lgamma(size) - torch.lgamma(k + 1)
+        return (ways - size * softplus(odds) - k * softplus(-odds)).to(self.log_mean.dtype)
 
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)
         with torch.no_grad():
             rate = torch._standard_gamma(self.log_size.exp().expand(shape)) * (self.log_mean - self.log_size).exp()
             return torch.poisson(rate)
+
+
+def log_gamma_draw(shape: Tensor) -> Tensor:
+    """log of a gamma draw, however small its shape: G(a) = G(a + 1) U^(1/a)."""
+    return torch._standard_gamma(shape + 1).log() + torch.rand_like(shape).clamp(min=1e-30).log() / shape
 
 
 def log_beta(a: Tensor, b: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from isthmus.errors import InputError, unknown
 from isthmus.estimators.inputs import Inputs, as_condition, collect
 from isthmus.estimators.job import Job, prepare
 from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, build
-from isthmus.evaluate import evidence
+from isthmus.evaluation import evidence
 from isthmus.latent_model import LatentModel
 from isthmus.nets import conv
 from isthmus.nets.layers import Before, Foreign, Log1p

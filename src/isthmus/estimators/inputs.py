@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from isthmus import families
-from isthmus.errors import InputError, unknown
-from isthmus.estimators.parts import AUTO, COUNTED, FAMILIES, LEVELLED, LIKELIHOODS, parse
+from isthmus.data import as_numbers
+from isthmus.errors import InputError
+from isthmus.estimators.parts import COUNTED, LEVELLED, LIKELIHOODS
+from isthmus.estimators.support import NOT_A_DENSITY, levels_of, likelihood_of, refusal, scaling_name, spelled
 from isthmus.schema import Condition, Schema, finite, kind_of, scaling_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from isthmus.estimators.base import Estimator
 
 
@@ -38,20 +40,15 @@ class Inputs:
 
 
 def as_array(estimator: Estimator, X: Any, *, reset: bool) -> np.ndarray:
-    """NumPy, a tensor or a DataFrame to a numeric array (n, *X), checked; shape and dtype as they came."""
+    """NumPy, a tensor or a DataFrame to a numeric array (n, *X), checked; shape as it came, dtype as it can be used."""
     if hasattr(X, "detach"):  # a torch tensor
         X = X.detach().cpu().numpy()
-    if isinstance(X, np.ndarray) and X.dtype == bool and X.ndim > 1:
-        X = X.view(np.uint8) if X.flags.c_contiguous else X.astype(np.uint8)
-    if hasattr(X, "dtypes") and hasattr(X, "columns"):
-        words = [
-            str(c) for c, t in zip(X.columns, X.dtypes) if getattr(t, "kind", "O") not in "biuf" and _is_words(X[c])
-        ]
-        if words:
-            raise InputError(
-                f"column {words[0]!r} holds words ({X[words[0]].iloc[0]!r}); numbers are wanted: "
-                "drop it, or encode it (pandas.get_dummies)"
-            )
+    if isinstance(X, np.ndarray) and X.ndim == 1:
+        raise InputError(f"X has shape {X.shape}; (n, d) is wanted. Reshape your data: X.reshape(-1, 1), or (1, -1)")
+    if isinstance(X, np.ndarray) and X.dtype.kind in "US":
+        X = spelled_out(X)
+    elif hasattr(X, "iloc") and hasattr(X, "columns"):
+        X = numbers_of(X)
     try:
         array = validate_data(
             estimator,
@@ -70,17 +67,32 @@ def as_array(estimator: Estimator, X: Any, *, reset: bool) -> np.ndarray:
         raise InputError(f"X has shape {array.shape}; (n, d), (n, h, w), (n, h, w, c) or (n, t, d) is wanted")
     if array.dtype.kind not in "biuf":
         raise InputError(f"X has dtype {array.dtype}; numbers are wanted")
+    return native(array)
+
+
+def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with every column as numbers; InputError names the first value that is none."""
+    numbers, words = as_numbers(frame)
+    if words:
+        raise InputError(f"{words[0].message}; {words[0].mend}")
+    return numbers.set_axis(frame.columns, axis=1)
+
+
+def spelled_out(words: np.ndarray) -> np.ndarray:
+    """Words (n, d) that spell numbers as these; InputError names the first that spells none."""
+    import pandas as pd
+
+    if words.ndim != 2:
+        raise InputError(f"X has shape {words.shape} and dtype {words.dtype}; numbers are wanted")
+    return numbers_of(pd.DataFrame(words)).to_numpy()
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """The array in the machine's byte order, floats in 4 or 8 bytes; what is too large for these becomes infinite."""
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
-        array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
-    return array
-
-
-def _is_words(column: Any) -> bool:
-    try:
-        column.astype(float)
-    except (TypeError, ValueError):
-        return True
-    return False
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def collect(
@@ -94,7 +106,22 @@ def collect(
     if steps is not None:  # padding may hold anything: it is never looked at
         x = np.where(real_steps(x, steps)[..., None], x, np.zeros((), x.dtype))
     finite(x, "X", tuple(getattr(estimator, "feature_names_in_", ())))
-    return Inputs(x, as_condition(condition, len(x)), steps, as_target(target, x))
+    if not reset:
+        check_values(estimator.schema_, x)
+    return Inputs(x, as_condition(condition, len(x)), steps, as_target(target, x, steps))
+
+
+def check_values(schema: Schema, x: np.ndarray) -> None:
+    """Raise InputError for values that a trained model does not know: bytes for bits, levels beyond its own."""
+    if schema.binarize:
+        if x.dtype.kind == "f" and not (x.min() >= 0 and x.max() <= 1):
+            raise InputError(f"floats from {x.min():g} to {x.max():g} came; bytes, or floats from 0 to 1, are wanted")
+        return
+    name = schema.likelihood.partition("(")[0]
+    refused = refusal(name, schema.levels, None, x) if name else None
+    # Whole floats are as good as integers to a model that knows what they mean.
+    if refused is not None and refused.bad.any():
+        raise InputError(f"{refused.message}, unlike in training")
 
 
 def real_steps(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -126,7 +153,7 @@ def as_lengths(lengths: Any, x: np.ndarray) -> np.ndarray | None:
     return values.astype(np.int64)
 
 
-def as_target(target: Any, x: np.ndarray) -> np.ndarray | None:
+def as_target(target: Any, x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray | None:
     """The clean rows of paired data, in the shape and kind of x."""
     if target is None:
         return None
@@ -135,8 +162,10 @@ def as_target(target: Any, x: np.ndarray) -> np.ndarray | None:
         raise InputError(f"target has shape {values.shape} and X {x.shape}; they must be alike")
     if values.dtype.kind not in "biuf":
         raise InputError(f"target has dtype {values.dtype}; numbers are wanted")
+    if lengths is not None:
+        values = np.where(real_steps(x, lengths)[..., None], values, np.zeros((), values.dtype))
     finite(values, "target")
-    return values.astype(x.dtype, copy=False) if values.dtype.kind == x.dtype.kind else values
+    return values.astype(x.dtype, copy=False) if values.dtype.kind == x.dtype.kind else native(values)
 
 
 def describe(estimator: Estimator, inputs: Inputs, train: np.ndarray) -> Schema:
@@ -145,104 +174,53 @@ def describe(estimator: Estimator, inputs: Inputs, train: np.ndarray) -> Schema:
     wanted = x if target is None else target
     if bool((wanted == wanted[:1]).all()):
         raise InputError(f"all {len(x)} rows are the same; there is nothing to learn from constant data")
-    kind = kind_of(wanted, estimator.levels)
-    name, arguments = likelihood_of(estimator, kind)
-    chosen = LIKELIHOODS.get(name)
-    condition = None
+    name, schema = outlined(estimator, inputs)
     if inputs.condition is not None:
         values = np.asarray(inputs.condition)
-        condition = Condition.read(values[train] if values.ndim and values.dtype.kind == "f" else np.atleast_1d(values))
-    schema = Schema(
-        event_shape=x.shape[1:],
-        kind=kind,
-        dtype=str(wanted.dtype),
-        likelihood=spelled(name, arguments) if isinstance(estimator.likelihood, str) else "",
-        names=tuple(map(str, getattr(estimator, "feature_names_in_", ()))),
-        sequence=inputs.lengths is not None,
-        binarize=bool(estimator.binarize),
-        condition=condition,
-        discrete=chosen.discrete if chosen else False,
-    )
+        known = Condition.read(values[train] if values.ndim and values.dtype.kind == "f" else np.atleast_1d(values))
+        schema = replace(schema, condition=known)
     if estimator.binarize:
-        if kind not in ("levels", "unit", "binary") or (kind == "levels" and wanted.dtype != np.uint8):
-            raise InputError(f"binarize was asked for {kind} data; bytes, or floats from 0 to 1, are wanted")
-        white = 255.0 if wanted.dtype == np.uint8 and kind == "levels" else 1.0
-        return dataclasses.replace(schema, scale=np.asarray(white))
-    check_support(name, kind, wanted)
+        return replace(schema, scale=np.asarray(white_of(schema, wanted)))
+    refused = refusal(name, schema.levels, estimator.levels, wanted)
+    if refused is not None:
+        raise InputError(f"{refused.message}: {refused.remedy}")
+    if name == "bernoulli" and schema.kind == "unit":
+        warnings.warn("; ".join(NOT_A_DENSITY), UserWarning, stacklevel=4)
     if name in LEVELLED:
-        levels = int(arguments[0]) if arguments else estimator.levels or (256 if wanted.dtype == np.uint8 else 0)
-        levels = levels or int(wanted.max()) + 1
-        if wanted.max() >= levels or wanted.min() < 0:
-            raise InputError(
-                f"{name} of {levels} levels takes 0..{levels - 1}; values from {wanted.min()} to {wanted.max()} came"
-            )
-        return dataclasses.replace(schema, kind="levels", levels=levels, scale=np.asarray(float(levels - 1)))
+        return replace(schema, scale=np.asarray(float(schema.levels - 1)))
     if name in COUNTED:
-        return dataclasses.replace(schema, kind="counts", high=float(wanted.max()))
-    how = scaling_name(estimator.scaling, schema, name)
+        return replace(schema, high=float(wanted.max()))
     taught = wanted[train]  # (n, *X); of sequences (steps, d): each step of each row teaches the same columns
     if inputs.lengths is not None:
         taught = taught[real_steps(taught, inputs.lengths[train])]
-    shift, scale = scaling_of(taught, how)
-    schema = dataclasses.replace(schema, shift=shift, scale=scale)
+    shift, scale = scaling_of(taught, scaling_name(estimator.scaling, schema, name))
     low, high = (float(f((f(taught, axis=0) - shift) / scale)) for f in (np.min, np.max))
-    return dataclasses.replace(schema, low=low, high=high)
+    return replace(schema, shift=shift, scale=scale, low=low, high=high)
 
 
-def likelihood_of(estimator: Estimator, kind: str) -> tuple[str, tuple[Any, ...]]:
-    """The likelihood's name and arguments; for a part of the user's own, those of what it is made like."""
-    if not isinstance(estimator.likelihood, str):
-        part = estimator.likelihood
-        name = next((n for n, family in FAMILIES.items() if isinstance(part, family)), "")
-        return name, (part.levels,) if isinstance(part, families.LevelFamily) else ()
-    if estimator.binarize:
-        if estimator.likelihood not in ("auto", "bernoulli"):
-            raise InputError(f"binarize makes bits, which {estimator.likelihood!r} does not fit; use 'bernoulli'")
-        return "bernoulli", ()
-    if estimator.likelihood == "auto":
-        return AUTO[kind], ()
-    name, arguments = parse(estimator.likelihood, "likelihood")
-    if name not in LIKELIHOODS:
-        raise unknown("likelihood", name, LIKELIHOODS)
-    return name, arguments
+def outlined(estimator: Estimator, inputs: Inputs) -> tuple[str, Schema]:
+    """The likelihood's name, and the schema as far as nothing has to be learned for it."""
+    wanted = inputs.x if inputs.target is None else inputs.target
+    kind = kind_of(wanted, estimator.levels)
+    name, arguments = likelihood_of(estimator, kind)
+    levels = levels_of(name, arguments[0] if arguments else estimator.levels, wanted)
+    read_as = "levels" if name in LEVELLED else "counts" if name in COUNTED else kind
+    schema = Schema(
+        event_shape=inputs.x.shape[1:],
+        kind=read_as,
+        dtype=str(wanted.dtype),
+        likelihood=spelled(name, arguments) if isinstance(estimator.likelihood, str) else "",
+        levels=levels,
+        names=tuple(map(str, getattr(estimator, "feature_names_in_", ()))),
+        sequence=inputs.lengths is not None,
+        binarize=bool(estimator.binarize),
+        discrete=name in LIKELIHOODS and LIKELIHOODS[name].discrete,
+    )
+    return name, schema
 
 
-def spelled(name: str, arguments: tuple[Any, ...]) -> str:
-    """A call in text."""
-    return f"{name}({', '.join(map(repr, arguments))})" if arguments else name
-
-
-def check_support(name: str, kind: str, values: np.ndarray) -> None:
-    """Raise InputError where the likelihood cannot give these values any density."""
-    chosen = LIKELIHOODS.get(name)
-    if chosen is None:
-        return
-    if kind not in chosen.kinds:
-        low, high = values.min(), values.max()
-        if name in COUNTED and low < 0:
-            mend = f"{int((values < 0).sum())} values are negative; use likelihood='normal'"
-        elif name == "bernoulli" and values.dtype == np.uint8:
-            mend = "pass binarize=True, or X / 255.0"
-        elif name.endswith("bernoulli"):
-            mend = "pass X / 255.0" if values.dtype == np.uint8 else "rescale them, or use likelihood='normal'"
-        else:
-            mend = "pass integers (X.astype('uint8')), or use likelihood='normal'"
-        raise InputError(f"{name} takes {chosen.wants}; {values.dtype} values from {low:g} to {high:g} came: {mend}")
-    if name == "bernoulli" and kind == "unit":
-        warnings.warn(
-            "bernoulli on numbers between 0 and 1 is not a density, and its log-likelihood cannot be compared; "
-            "use likelihood='continuous_bernoulli', or binarize=True",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def scaling_name(asked: str, schema: Schema, likelihood: str) -> str:
-    """`auto`: none where the likelihood is discrete or on [0, 1], else global for images and standard for tables."""
-    if asked not in ("auto", "standard", "global", "none"):
-        raise unknown("scaling", str(asked), ("auto", "standard", "global", "none"))
-    if schema.discrete or likelihood == "continuous_bernoulli":
-        return "none"
-    if asked != "auto":
-        return asked
-    return "global" if schema.image or schema.kind == "levels" else "standard"
+def white_of(schema: Schema, values: np.ndarray) -> float:
+    """The value of data to be made bits that is surely 1; InputError for data of which no bits can be made."""
+    if schema.kind not in ("levels", "unit", "binary") or (schema.kind == "levels" and values.dtype != np.uint8):
+        raise InputError(f"binarize was asked for {schema.kind} data; bytes, or floats from 0 to 1, are wanted")
+    return 255.0 if values.dtype == np.uint8 and schema.kind == "levels" else 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,13 +58,30 @@ def build(table: dict[str, Callable[..., Any]], spec: str, what: str, *before: A
 
 
 @dataclass(frozen=True)
+class Support:
+    """The values that have a density: from `low` to `high`, only whole ones where so; `wants` says it in words."""
+
+    wants: str
+    low: float = -math.inf
+    high: float = math.inf
+    whole: bool = False
+
+
+NUMBERS = Support("numbers")
+SHARES = Support("numbers from 0 to 1", 0.0, 1.0)
+BITS = Support("0 and 1, or numbers between", 0.0, 1.0)
+COUNTS = Support("counts 0, 1, 2, ...", 0.0, whole=True)
+LEVELS = Support("whole levels from 0", 0.0, whole=True)
+"""Where they end depends on how many there are."""
+
+
+@dataclass(frozen=True)
 class Likelihood:
-    """A family for x: what data it takes, and how it is made from the schema."""
+    """A family for x: how it is made from the schema, what values it takes, whether it gives them probabilities."""
 
     make: Callable[..., families.Family]
-    kinds: tuple[str, ...]
+    support: Support
     discrete: bool
-    wants: str
 
 
 def _located(distribution: Any, scale: str) -> Callable[..., families.Family]:
@@ -78,27 +96,23 @@ def _levels(family: Any) -> Callable[..., families.Family]:
     return lambda schema, k=None: family(schema.event_shape, schema.levels)
 
 
-ANY = ("binary", "levels", "counts", "unit", "real")
-INTEGERS = ("binary", "levels", "counts")
 LIKELIHOODS: dict[str, Likelihood] = {
-    "bernoulli": Likelihood(_plain(families.Bernoulli), ("binary", "unit"), True, "0 and 1, or numbers between"),
-    "continuous_bernoulli": Likelihood(
-        _plain(families.ContinuousBernoulli), ("binary", "unit"), False, "numbers from 0 to 1"
-    ),
-    "normal": Likelihood(_located(continuous.Normal, "shared"), ANY, False, "numbers"),
+    "bernoulli": Likelihood(_plain(families.Bernoulli), BITS, True),
+    "continuous_bernoulli": Likelihood(_plain(families.ContinuousBernoulli), SHARES, False),
+    "normal": Likelihood(_located(continuous.Normal, "shared"), NUMBERS, False),
     "diagonal_normal": Likelihood(
-        lambda schema: families.Located(continuous.Normal, schema.event_shape, "feature"), ANY, False, "numbers"
+        lambda schema: families.Located(continuous.Normal, schema.event_shape, "feature"), NUMBERS, False
     ),
-    "laplace": Likelihood(_located(continuous.Laplace, "shared"), ANY, False, "numbers"),
-    "student_t": Likelihood(_plain(families.StudentT), ANY, False, "numbers"),
-    "categorical": Likelihood(_levels(families.Categorical), INTEGERS, True, "whole levels 0..k-1"),
-    "discretized_logistic": Likelihood(_levels(families.DiscretizedLogistic), INTEGERS, True, "whole levels 0..k-1"),
-    "beta_binomial": Likelihood(_levels(families.BetaBinomial), INTEGERS, True, "whole levels 0..k-1"),
-    "poisson": Likelihood(_plain(families.Poisson), INTEGERS, True, "counts 0, 1, 2, ..."),
-    "negative_binomial": Likelihood(_plain(families.NegativeBinomial), INTEGERS, True, "counts 0, 1, 2, ..."),
+    "laplace": Likelihood(_located(continuous.Laplace, "shared"), NUMBERS, False),
+    "student_t": Likelihood(_plain(families.StudentT), NUMBERS, False),
+    "categorical": Likelihood(_levels(families.Categorical), LEVELS, True),
+    "discretized_logistic": Likelihood(_levels(families.DiscretizedLogistic), LEVELS, True),
+    "beta_binomial": Likelihood(_levels(families.BetaBinomial), LEVELS, True),
+    "poisson": Likelihood(_plain(families.Poisson), COUNTS, True),
+    "negative_binomial": Likelihood(_plain(families.NegativeBinomial), COUNTS, True),
 }
-LEVELLED = ("categorical", "discretized_logistic", "beta_binomial")
-COUNTED = ("poisson", "negative_binomial")
+LEVELLED = tuple(name for name, entry in LIKELIHOODS.items() if entry.support is LEVELS)
+COUNTED = tuple(name for name, entry in LIKELIHOODS.items() if entry.support is COUNTS)
 FAMILIES: dict[str, type[families.Family]] = {
     "bernoulli": families.Bernoulli,
     "continuous_bernoulli": families.ContinuousBernoulli,

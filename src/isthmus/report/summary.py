@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from isthmus.data import Part
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.runs import Run
-from isthmus.evaluate.evidence import mean_and_error
+from isthmus.evaluation.evidence import mean_and_error
 from isthmus.report.plots import draw
 
 ROWS_SCORED = 1000
@@ -20,6 +20,7 @@ ROWS_SCORED = 1000
 DRAWS = 1000
 NOISES = 8
 """Dequantisation noises averaged a row."""
+CHOSEN_BY = " (they also chose the weights)"
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,25 @@ class Scored:
     """Rows that the model was not fitted to, as far as there are any."""
 
     part: Part
+    name: str
     which: str
+    """How many, and what else is to be known of them."""
 
 
 def held_out(run: Run) -> Scored:
     """Test rows, else validation rows, else training rows, at most `ROWS_SCORED` of them."""
     if run.dataset.test is not None:
-        part, which = run.dataset.test, "test rows"
+        part, name, more = run.dataset.test, "test rows", ""
     elif run.dataset.valid is not None:
-        part, which = run.dataset.valid, "validation rows (they also chose the weights)"
+        part, name, more = run.dataset.valid, "validation rows", CHOSEN_BY
     elif run.job.valid_index is not None:
-        part, which = take(run.dataset.train, run.job.valid_index), "validation rows (they also chose the weights)"
+        part, name, more = take(run.dataset.train, run.job.valid_index), "validation rows", CHOSEN_BY
     else:
-        part, which = run.dataset.train, "training rows (none were kept aside)"
+        part, name, more = run.dataset.train, "training rows", " (none were kept aside)"
     if len(part.x) > ROWS_SCORED:
         index = np.sort(np.random.default_rng(run.job.plan.seed).permutation(len(part.x))[:ROWS_SCORED])
-        return Scored(take(part, index), f"{ROWS_SCORED:,} of {len(part.x):,} {which}")
-    return Scored(part, f"{len(part.x):,} {which}")
+        return Scored(take(part, index), name, f"{ROWS_SCORED:,} of {len(part.x):,} {name}{more}")
+    return Scored(part, name, f"{len(part.x):,} {name}{more}")
 
 
 def take(part: Part, index: np.ndarray) -> Part:
@@ -84,7 +87,8 @@ def summarise(run: Run) -> Summary:
         errors = model.squared_error(held.part.x, **more)
         lines += error_lines(run, held, errors, facts)
     lines.append(units_line(model, held, more, facts))
-    pictures = draw(model, held.part.x, run.folder, y=held.part.y, history=history, seed=model.seed_ % 2**31, **more)
+    seed = model.seed_ % 2**31
+    pictures = draw(model, held.part.x, run.folder, y=held.part.y, history=history, seed=seed, name=held.name, **more)
     facts["pictures"] = [str(path) for path in pictures]
     lines.append(f"Pictures in {run.folder}: {', '.join(path.name for path in pictures)}.")
     return Summary(facts, "\n".join(lines))

@@ -331,6 +331,7 @@ def fit(
                 if stop:
                     break
                 if keep and (keep.due() or pressed()):
+                    loop.stop_if_broken()
                     keep.save(loop)
                     if pressed():
                         raise Interrupted(f"stopped at step {loop.count} of {loop.total}; the state is saved")

@@ -77,9 +77,9 @@ class Rows:
         )
 
     def _units(self, rows: Tensor, mask: Tensor | None) -> Tensor:
-        if self.bits == "fresh":
-            return binarised(rows, self.dtype)
-        if rows.element_size() == 1:
+        if self.bits == "fresh" and (rows.dtype != torch.uint8 or self.schema.scale == 255):
+            rows = binarised(rows, self.dtype)
+        elif rows.element_size() == 1:  # bytes of 0 and 1 are bits already
             rows = self.schema.to_tensor(rows, self.dtype)
         if self.shared is not None:
             rows = (self.shared < rows).to(self.dtype)

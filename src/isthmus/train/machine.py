@@ -10,8 +10,9 @@ import torch
 
 from isthmus.errors import InputError
 
-ONE_THREAD_BELOW = 60e6
-"""Floating-point operations a step under which a second thread costs more than it brings."""
+ONE_THREAD_BELOW = 500e6
+"""Floating-point operations a step under which a second thread brings a tenth at most on a machine of one's own, and
+costs a multiple on one that other processes use too: every barrier then waits for the scheduler."""
 COMPILE_STEPS = 150_000
 """Updates after which compiling a small net's step has repaid itself."""
 COMPILE_PARAMETERS = 200_000

@@ -73,11 +73,10 @@ class FlatAdam:
         norm = torch.dot(self.grad, self.grad).sqrt_().double()
         self.broken.copy_(torch.maximum(self.broken, (norm * 0).ne(0)))  # infinity and NaN times 0 are NaN
         usual = torch.where(self.usual == 0, norm, self.usual)
-        limit = self.clip * usual
-        shrink = (norm / limit.clamp(min=1e-30)).clamp_(min=1.0).float()
-        self.usual.copy_(usual.lerp(torch.minimum(norm, limit), 0.01))
+        shrink = (norm / usual.clamp(min=1e-30) / self.clip).clamp_(min=1.0)
+        self.usual.copy_(torch.where(self.broken > 0, self.usual, usual.lerp(norm / shrink, 0.01)))
         self.steps.add_(1.0 - self.broken)
-        self._apply(rate, shrink, self.broken)
+        self._apply(rate, shrink.float(), self.broken)
 
     def _apply(self, rate: Tensor, shrink: Tensor | None, skip: Tensor | None) -> None:
         torch._fused_adam_(

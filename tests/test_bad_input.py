@@ -1,0 +1,334 @@
+"""What cannot be used gets one clear line, and nothing is left half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import isthmus
+from isthmus.cli.main import main
+from isthmus.estimators.job import prepare
+from isthmus.train.fit import Keep
+from models import bits, counts, images, small, table
+
+
+def with_nan(x: np.ndarray, value: float = np.nan) -> np.ndarray:
+    x = x.copy()
+    x[3, 1] = value
+    return x
+
+
+X = table()
+LABELS = np.arange(90) % 3
+FITS = {
+    "NaN": (lambda: small("VAE").fit(with_nan(X)), r"NaN or infinity in column 1 \(1\)"),
+    "infinity": (lambda: small("VAE").fit(with_nan(X, np.inf)), "NaN or infinity"),
+    "NaN in a named column": (
+        lambda: small("VAE").fit(pd.DataFrame(with_nan(X), columns=list("abcde"))),
+        r"column b \(1\)",
+    ),
+    "NaN only in the validation part": (lambda: small("VAE").fit(X, validation=with_nan(X)), "validation rows.*NaN"),
+    "strings": (lambda: small("VAE").fit(pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})), "'b'"),
+    "empty": (lambda: small("VAE").fit(np.zeros((0, 5))), "0 sample"),
+    "one row": (lambda: small("VAE").fit(X[:1]), "1 sample"),
+    "constant": (lambda: small("VAE").fit(np.ones((50, 4))), "constant"),
+    "no columns": (lambda: small("VAE").fit(np.zeros((10, 0))), "0 feature"),
+    "one dimension": (lambda: small("VAE").fit(X[:, 0]), "Reshape your data"),
+    "negative counts": (lambda: small("VAE", likelihood="poisson").fit(counts() - 3), "negative"),
+    "bytes for [0, 1]": (lambda: small("VAE", likelihood="continuous_bernoulli").fit(images()), r"255"),
+    "bytes for bits": (lambda: small("VAE", likelihood="bernoulli").fit(images()), "binarize"),
+    "floats for levels": (lambda: small("VAE", likelihood="categorical").fit(X), "categorical"),
+    "levels too few": (lambda: small("VAE", likelihood="categorical(10)").fit(images()), "0..9"),
+    "latent_dim=0": (lambda: small("VAE", latent_dim=0).fit(X), "latent_dim=0"),
+    "latent_dim=2.5": (lambda: small("VAE", latent_dim=2.5).fit(X), "latent_dim=2.5"),
+    "epochs=0": (lambda: small("VAE", epochs=0).fit(X), "epochs=0"),
+    "hidden": (lambda: small("VAE", hidden=16).fit(X), "hidden=16"),
+    "learning rate": (lambda: small("VAE", learning_rate=-1).fit(X), "learning_rate=-1"),
+    "warmup": (lambda: small("VAE", warmup=3.0).fit(X), "warmup=3.0"),
+    "unknown likelihood": (lambda: small("VAE", likelihood="nromal").fit(X), "did you mean 'normal'"),
+    "unknown prior": (lambda: small("VAE", prior="mixtur(3)").fit(X), "did you mean 'mixture'"),
+    "unknown corruption": (lambda: small("VAE", corruption="msk(0.1)").fit(X), "did you mean 'mask'"),
+    "unknown sparsity": (lambda: small("Autoencoder", sparsity="topk(1)").fit(X), "did you mean 'top_k'"),
+    "unknown scaling": (lambda: small("VAE", scaling="standart").fit(X), "did you mean 'standard'"),
+    "unknown activation": (lambda: small("VAE", activation="rleu").fit(X), "did you mean 'relu'"),
+    "unknown network": (lambda: small("VAE", network="cov").fit(X), "did you mean 'conv'"),
+    "a part that is code": (lambda: small("VAE", prior="__import__('os').abort()").fit(X), "cannot be read"),
+    "a part with words": (lambda: small("VAE", corruption="mask('a')").fit(X), "mask"),
+    "too many arguments": (lambda: small("VAE", corruption="mask(1, 2, 3)").fit(X), "takes"),
+    "chance above one": (lambda: small("VAE", corruption="mask(1.5)").fit(X), "from 0 to 1"),
+    "blur of a table": (lambda: small("VAE", corruption="blur(1)").fit(X), "images"),
+    "conv of a table": (lambda: small("VAE", network="conv").fit(X), "images"),
+    "top_k of too few": (lambda: small("Autoencoder", sparsity="top_k(9)").fit(X), "from 1 to 3"),
+    "GPU": (lambda: small("VAE", device="cuda").fit(X), "no GPU"),
+    "device": (lambda: small("VAE", device="tpu").fit(X), "device='tpu'"),
+    "precision": (lambda: small("VAE", precision="half").fit(X), "precision='half'"),
+    "prior without condition": (lambda: small("VAE", prior="conditional").fit(X), "condition"),
+    "condition of wrong length": (lambda: small("VAE").fit(X, condition=LABELS[:5]), "5 rows"),
+    "lengths of a table": (lambda: small("VAE").fit(X, lengths=np.ones(90, int)), "lengths"),
+    "target of another shape": (lambda: small("DenoisingAutoencoder").fit(X, target=X[:, :2]), "alike"),
+    "five dimensions": (lambda: small("VAE").fit(np.zeros((4, 2, 2, 2, 2))), "shape"),
+    "user's network of the wrong width": (
+        lambda: small("VAE", encoder=nn.Linear(5, 7)).fit(X),
+        "the network answered with shape",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FITS)
+def test_fit_refuses_with_one_line(case):
+    if case == "GPU" and torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    call, says = FITS[case]
+    with pytest.raises(ValueError, match=says) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return small("VAE", epochs=1).fit(X)
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return small("ConditionalVAE", epochs=1).fit(X, condition=LABELS)
+
+
+def test_use_refuses_with_one_line(plain, conditional):
+    cases = [
+        (lambda: plain.transform(X[:, :3]), "features"),
+        (lambda: plain.transform(with_nan(X)), "NaN"),
+        (lambda: plain.transform(np.full((3, 5), "a")), "'a'"),
+        (lambda: plain.inverse_transform(np.zeros((3, 9))), r"\(n, 3\)"),
+        (lambda: plain.inverse_transform(np.full((3, 3), np.nan)), "NaN"),
+        (lambda: plain.sample(-1), "n=-1"),
+        (lambda: plain.score_samples(X, draws=0), "draws=0"),
+        (lambda: plain.transform(X, condition=LABELS), "trained without"),
+        (lambda: conditional.transform(X), "pass condition="),
+        (lambda: conditional.transform(X, condition=LABELS + 7), "not there in training"),
+        (lambda: conditional.sample(4), "pass condition="),
+        (lambda: conditional.sample(4, condition="dog"), "not there in training"),
+        (lambda: small("VAE", epochs=1).fit(images()).transform(images(shape=(6, 4))), r"\(6, 5\)"),
+    ]
+    for call, says in cases:
+        with pytest.raises(ValueError, match=says) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_bernoulli_on_grey_warns():
+    with pytest.warns(UserWarning, match="not a density"):
+        small("VAE", likelihood="bernoulli", epochs=1).fit(np.random.default_rng(0).random((60, 4)))
+
+
+class Breaks(nn.Module):
+    """A network that answers NaN from some call on."""
+
+    def __init__(self, after: int):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.calls, self.after = nn.Linear(5, 6), 0, after
+
+    def forward(self, x):
+        self.calls += self.training
+        return self.inner(x) * (float("nan") if self.calls > self.after else 1.0)
+
+
+def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_weights(tmp_path):
+    fields = {"validation_fraction": 0, "epochs": 3, "batch_size": 30}
+    job = prepare(small("VAE", encoder=Breaks(4), **fields), X)
+    with pytest.raises(
+        isthmus.TrainingError, match=r"step 5 of 9: the term 'nll' is not finite.*learning_rate"
+    ) as caught:
+        job.train(Keep(tmp_path / "run"))
+    assert "\n" not in str(caught.value)
+    # The weights are those after four updates: a run that stops there by itself has the same.
+    healthy = prepare(small("VAE", encoder=Breaks(10**9), **fields), X)
+
+    weights = {}
+
+    class Watch(Keep):
+        def due(self):
+            return True
+
+        def save(self, loop):
+            if loop.count == 4:
+                weights.update({k: v.clone() for k, v in loop.model.state_dict().items()})
+
+    healthy.train(Watch(tmp_path / "healthy"))
+    assert weights
+    for name, value in job.recipe.model.state_dict().items():
+        assert torch.equal(value, weights[name])
+    assert all(torch.isfinite(p).all() for p in job.recipe.model.parameters())
+
+
+def saved(folder: Path) -> Path:
+    small("VAE", epochs=1).fit(X).save(folder)
+    return folder
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def newer(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format": 99, "versions": {"isthmus": "9.0"}}))
+
+
+def edited(folder: Path, **fields) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["fields"] |= fields
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def huge_header(path: Path) -> None:
+    path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
+
+
+DAMAGE = {
+    "no folder": (lambda f: [p.unlink() for p in f.iterdir()] + [f.rmdir()], "no run at"),
+    "no config": (lambda f: (f / "config.json").unlink(), "config.json"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "no trained weights"),
+    "truncated weights": (lambda f: truncate(f / "model.safetensors"), "truncated"),
+    "weights with a huge header": (lambda f: huge_header(f / "model.safetensors"), "truncated"),
+    "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "truncated"),
+    "a pickle": (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n."), "truncated"),
+    "truncated config": (lambda f: truncate(f / "config.json"), "not JSON"),
+    "foreign config": (lambda f: (f / "config.json").write_text("[1, 2]"), "not a configuration"),
+    "newer": (newer, "upgrade"),
+    "other size": (lambda f: edited(f, latent_dim=9), "does not fit"),
+    "field of another version": (lambda f: edited(f, nonsense=1), "nonsense"),
+    "a field that is code": (lambda f: edited(f, prior="__import__('os').abort()"), "cannot be read"),
+    "a field of another type": (lambda f: edited(f, hidden="many"), "hidden|damaged"),
+    "another class": (
+        lambda f: (f / "config.json").write_text((f / "config.json").read_text().replace('"VAE"', '"Vea"')),
+        "Vea",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_loading_what_is_no_model(case, tmp_path, capsys):
+    folder = saved(tmp_path / "run")
+    damage, says = DAMAGE[case]
+    damage(folder)
+    with pytest.raises(isthmus.InputError, match=says) as caught:
+        isthmus.load(folder)
+    assert "\n" not in str(caught.value)
+    assert main(["sample", str(folder), "-o", str(tmp_path / "x.npz")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "x.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["fitt"], "did you mean 'fit'"),
+        (["fit", "vea", "digits", "-o", "r"], "did you mean 'vae'"),
+        (["fit", "vae", "digts", "-o", "r"], "digits"),
+        (["fit", "vae", "missing.npy", "-o", "r"], "missing.npy"),
+        (["fit", "vae", "digits"], "-o"),
+        (["fit", "vae"], "DATA"),
+        (["fit", "vae", "digits", "-o", "r", "--latent-dims", "3"], "did you mean '--latent-dim'"),
+        (["fit", "vae", "digits", "-o", "r", "--latent-dim", "many"], "--latent-dim: a whole number is wanted"),
+        (["fit", "vae", "digits", "-o", "r", "--latent-dim", "0"], "latent_dim=0"),
+        (["fit", "vae", "digits", "-o", "r", "--likelihood", "nromal"], "did you mean 'normal'"),
+        (["fit", "vae", "digits", "-o", "r", "--device", "cuda:9"], "GPU"),
+        (["fit", "vae", "words.csv", "-o", "r"], "column"),
+        (["fit", "vae", "nan.npy", "-o", "r"], "NaN"),
+        (["fit", "--resume", "nowhere"], "no run at"),
+        (["sample", "nowhere", "-o", "x.npz"], "no run at"),
+        (["encode", "nowhere", "digits"], "-o"),
+    ],
+)
+def test_commands_refuse_with_one_line_and_leave_nothing(words, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("nan.npy", with_nan(X))
+    pd.DataFrame({"a": [1.0, 2, 3], "b": ["x", "y", "z"]}).to_csv("words.csv", index=False)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert says in captured.err
+    assert "Traceback" not in captured.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_no_right_to_write(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert main(["fit", "vae", "wine", "-o", str(tmp_path / "r"), "--epochs", "1"]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_run_below_a_file_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["fit", "vae", "wine", "-o", str(tmp_path / "file" / "r"), "--epochs", "1"]) == 2
+    assert main(["fit", "vae", "wine", "-o", str(tmp_path / "file"), "--epochs", "1"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_no_room_to_write(tmp_path, monkeypatch, capsys, plain):
+    def full(*arguments, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(isthmus.InputError, match="no space left"):
+        plain.save(tmp_path / "run")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_data_that_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr("isthmus.train.loader.free_memory", lambda device: 1000)
+    with pytest.raises(isthmus.InputError, match="GiB"):
+        small("VAE", epochs=1).fit(X)
+
+
+def test_a_broken_off_write_leaves_the_old_file(tmp_path, plain, monkeypatch):
+    plain.save(tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        plain.save(tmp_path / "run")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_bits_as_bytes_stay_bits():
+    model = small("VAE", epochs=1, binarize=True).fit(bits())
+    assert model.sample(20, random_state=0).max() <= 1
+
+
+def test_values_that_a_trained_model_does_not_know():
+    model = small("VAE", epochs=1).fit(bits())
+    with pytest.raises(isthmus.InputError, match="unlike in training"):
+        model.transform(bits() * 200)
+    model = small("VAE", epochs=1, levels=17).fit((images() // 16).astype(np.uint8))
+    with pytest.raises(isthmus.InputError, match="unlike in training"):
+        model.score_samples(images())
+    assert model.transform((images() // 16).astype(np.float64)).shape == (90, 3)
+
+
+def test_binarised_pixels_are_scored_as_what_they_are():
+    grey = images()
+    model = small("VAE", epochs=2, binarize=True).fit(grey)
+    drawn = np.random.default_rng(0).random(grey.shape) < grey / 255
+    expected = model.score_samples(drawn, draws=20)
+    np.testing.assert_array_equal(model.score_samples(drawn.astype(np.float32), draws=20), expected)
+    # The same bits as white and black bytes.
+    np.testing.assert_array_equal(model.score_samples(drawn.astype(np.uint8) * 255, draws=20), expected)
+    # The encoder reads bits of the same size whatever they are stored as.
+    np.testing.assert_array_equal(model.transform(drawn), model.transform(drawn.astype(np.uint8) * 255))
