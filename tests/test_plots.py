@@ -78,7 +78,7 @@ def test_a_denoising_model_shows_a_third_row(tmp_path):
     x = rows_of((8, 8), "uint8")
     plain, denoising = isthmus.Autoencoder(**FAST).fit(x), isthmus.DenoisingAutoencoder(**FAST).fit(x)
     heights = [size_of(plots.draw(model, x, tmp_path)[0])[1] for model in (plain, denoising)]
-    assert heights[1] - heights[0] == 96 + 12  # one more image of 8 x 12 pixels, and a gap of 1 x 12
+    assert heights[1] - heights[0] == 96 + 6  # one more image, and a gap
     views = plots.views_of(denoising, plots.held_rows(x, None, None, None, "rows"), 0)
     assert list(views) == ["original", "damaged", "cleaned"]
     changed = ~np.isclose(views["damaged"], views["original"], atol=1e-3)
@@ -93,7 +93,7 @@ def test_conditional_models(tmp_path, condition):
     model = isthmus.ConditionalVAE(**FAST, levels=17).fit(x, condition=condition)
     samples = plots.draw(model, x, tmp_path, condition=condition)[1]
     rows = 8 if condition.dtype.kind == "f" else 4
-    image, gap = 96, 16
+    image, gap = 96, 6
     assert size_of(samples)[1] == 24 + 26 + rows * (image + gap) - gap + 24
 
 

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import ndimage
 
 from isthmus.schema import Schema
 
@@ -18,6 +19,8 @@ FEATURES = 9
 """Columns of a table that are shown."""
 CELL = 96
 """Screen pixels that the longer side of an image takes."""
+FEW_PIXELS = 12
+"""Images smaller than this are enlarged smoothly."""
 INK, MUTED, PALE, BLUE, ORANGE = "#222222", "#808790", "#d5d9de", "#2a6fb0", "#d9822b"
 PALETTE = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
 TITLE: dict[str, Any] = {"fontsize": 9, "color": INK}
@@ -81,6 +84,7 @@ def series(views: dict[str, np.ndarray], title: str, names: tuple[str, ...] = ()
 
 def sheet_of(images: np.ndarray, columns: int, title: str, names: tuple[str, ...] = ()) -> Figure:
     """Images (n, h, w, 3) in rows of `columns`; each image pixel takes a whole number of screen pixels."""
+    images = softened(images)
     large = max(images.shape[1:3])
     zoom = max(1, CELL // large) if large <= CELL else CELL / large
     sheet = mosaic(images, columns, max(1, round(6 / zoom)))
@@ -99,6 +103,14 @@ def sheet_of(images: np.ndarray, columns: int, title: str, names: tuple[str, ...
     for i, name in enumerate(names):
         axis.text(-14 / zoom, (i + 0.5) * step - 0.5, label_of(name), ha="right", va="center", fontsize=8, color=INK)
     return figure
+
+
+def softened(images: np.ndarray) -> np.ndarray:
+    """Images (n, h, w, 3) of a few pixels enlarged smoothly: eyes read a shape, not squares."""
+    factor = CELL // max(images.shape[1:3])
+    if max(images.shape[1:3]) >= FEW_PIXELS:
+        return images
+    return ndimage.zoom(images, (1, factor, factor, 1), order=3, mode="nearest", grid_mode=True).clip(0, 1)
 
 
 def mosaic(images: np.ndarray, columns: int, gap: int) -> np.ndarray:
