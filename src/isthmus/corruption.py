@@ -19,11 +19,14 @@ def chance(p: float) -> float:
 
 
 class Mask(nn.Module):
-    """Each element is set to `fill` with chance p (Vincent et al., 2008)."""
+    """Each element is set to `fill` (a number, or one an element) with chance p (Vincent et al., 2008)."""
 
-    def __init__(self, p: float = 0.3, fill: float = 0.0):
+    fill: Tensor
+
+    def __init__(self, p: float = 0.3, fill: Tensor | float = 0.0):
         super().__init__()
-        self.p, self.fill = chance(p), fill
+        self.p = chance(p)
+        self.register_buffer("fill", torch.as_tensor(fill), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.where(torch.rand_like(x) < self.p, self.fill, x)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from isthmus import corruption, families
@@ -133,11 +135,18 @@ AUTO = {
 }
 
 CORRUPTIONS: dict[str, Callable[..., nn.Module]] = {
-    "mask": lambda schema, p=0.3: corruption.Mask(p),
+    "mask": lambda schema, p=0.3: corruption.Mask(p, blank(schema)),
     "gaussian": lambda schema, s=0.3: corruption.Gaussian(s),
     "salt_and_pepper": lambda schema, p=0.3: corruption.SaltAndPepper(p, schema.low, schema.high),
     "blur": lambda schema, s=1.0: _blur(schema, s),
 }
+
+
+def blank(schema: Schema) -> torch.Tensor:
+    """What a masked element becomes: 0 in the data's own units (black), of a table of floats the column's mean."""
+    table = schema.kind == "real" and not schema.image
+    zero = np.zeros(()) if table else -schema.shift / schema.scale
+    return torch.as_tensor(zero, dtype=torch.get_default_dtype())
 
 
 def _blur(schema: Schema, s: float) -> nn.Module:
