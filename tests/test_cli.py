@@ -263,3 +263,51 @@ def test_files_of_arrays_train(capsys, tmp_path, data):
     code, out, _ = run(capsys, "fit", "vae", tmp_path / "d.npz", "-o", tmp_path / "r", *FAST)
     assert code == 0
     assert "30 test rows" in out
+
+
+def test_options_may_come_before_the_model(capsys, tmp_path):
+    assert run(capsys, "fit", "--json", "-o", tmp_path / "r", *FAST, "vae", "wine")[0] == 0
+    assert json.loads((tmp_path / "r" / "config.json").read_text())["fields"]["latent_dim"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--latent-dim", "8", "vea", "digits", "-o", "r"], "It comes first"),
+        (["vae", "--resume", "r"], "only: isthmus fit --resume r"),
+        (["--resume", "r", "--epochs", "5"], "only: isthmus fit --resume r"),
+        (["vae", "digits", "-o", "r", "--prior", "conditional"], "conditionalvae"),
+    ],
+)
+def test_words_of_fit_that_do_not_go_together(capsys, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "fit", *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert says in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy", "csv", "parquet", "png"])
+def test_no_samples(capsys, trained, tmp_path, suffix):
+    path = tmp_path / f"none.{suffix}"
+    code, _, err = run(capsys, "sample", trained, "-n", "0", "-o", path)
+    assert code == (2 if suffix == "png" else 0)
+    assert err == (
+        "" if code == 0 else "isthmus: there are no rows to draw; .npz or .csv can hold none, a picture cannot\n"
+    )
+    assert path.exists() == (code == 0)
+    if suffix == "csv":
+        assert pd.read_csv(path).shape == (0, 64)
+
+
+def test_a_table_of_other_columns_is_one_line(capsys, tmp_path):
+    pd.DataFrame(table(), columns=list("abcde")).to_csv(tmp_path / "named.csv", index=False)
+    np.save(tmp_path / "bare.npy", table(d=4))
+    np.save(tmp_path / "x.npy", table())
+    pd.DataFrame(table(), columns=list("abcdf")).to_csv(tmp_path / "other.csv", index=False)
+    for trained_on, used in (("named.csv", "bare.npy"), ("named.csv", "other.csv"), ("x.npy", "four.csv")):
+        pd.DataFrame(table(d=4), columns=list("abcd")).to_csv(tmp_path / "four.csv", index=False)
+        folder = tmp_path / f"{trained_on}-run"
+        assert run(capsys, "fit", "vae", tmp_path / trained_on, "-o", folder, "--force", *FAST)[0] == 0
+        code, _, err = run(capsys, "encode", folder, tmp_path / used, "-o", tmp_path / "z.npy")
+        assert (code, err.count("\n")) == (2, 1)

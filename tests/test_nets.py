@@ -271,9 +271,9 @@ def sequential(size: int) -> nn.Module:
 @pytest.mark.parametrize("batch", [(5,), (3, 5), (2, 3, 5)])
 def test_a_foreign_module_is_called_over_one_leading_dimension(make, batch):
     module = make(4)
-    net = Foreign(module, 1)
     x, c = torch.randn(*batch, 4), torch.randn(5, WIDTH)
     takes_condition = make in (WithCondition, WithMask)
+    net = Foreign(module, (4,), WIDTH if takes_condition else 0)
     raw = net(x, c if takes_condition else None)
     assert raw.shape == (*batch, 6)
     wanted = torch.stack([module(row, *([c] if takes_condition else [])) for row in x.reshape(-1, 5, 4)])
@@ -283,7 +283,7 @@ def test_a_foreign_module_is_called_over_one_leading_dimension(make, batch):
 
 
 def test_a_foreign_module_may_read_the_mask():
-    net = Foreign(WithMask(4), 1)
+    net = Foreign(WithMask(4), (4,), WIDTH)
     x, c = torch.randn(3, 5, 4), torch.randn(5, WIDTH)
     mask = torch.tensor([[True, False]] * 4 + [[False, False]])
     raw = net(x, c, mask)
@@ -292,16 +292,16 @@ def test_a_foreign_module_may_read_the_mask():
 
 
 def test_a_foreign_module_over_images_keeps_their_shape():
-    net = Foreign(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), 2)
+    net = Foreign(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), (2, 3))
     assert net(torch.randn(3, 5, 2, 3)).shape == (3, 5, 4)
     assert net(torch.randn(5, 2, 3)).shape == (5, 4)
 
 
 def test_a_foreign_module_that_takes_no_condition_refuses_one():
     with pytest.raises(InputError, match="takes no condition"):
-        Foreign(Plain(4), 1)(torch.randn(5, 4), torch.randn(5, WIDTH))
+        Foreign(Plain(4), (4,))(torch.randn(5, 4), torch.randn(5, WIDTH))
     with pytest.raises(InputError, match="str came as a network"):
-        Foreign("mlp", 1)
+        Foreign("mlp", (4,))
 
 
 # ----------------------------------------------------------------------------------- conditional distributions

@@ -82,8 +82,8 @@ def test_a_denoising_model_shows_a_third_row(tmp_path):
     views = plots.views_of(denoising, plots.held_rows(x, None, None, None, "rows"), 0)
     assert list(views) == ["original", "damaged", "cleaned"]
     changed = ~np.isclose(views["damaged"], views["original"], atol=1e-3)
-    assert 0.2 < changed.mean() < 0.4  # mask(0.3), by the value that networks read as 0
-    assert np.allclose(views["damaged"][changed], np.broadcast_to(denoising.schema_.shift, changed.shape)[changed])
+    assert 0.2 < changed.mean() < 0.4  # mask(0.3)
+    assert np.allclose(views["damaged"][changed], 0, atol=1e-4)  # black, whatever the scaling
     assert not np.allclose(views["cleaned"], denoising.reconstruct(x))  # it is the damaged row that is cleaned
 
 

@@ -369,7 +369,14 @@ def through_json(schema: Schema) -> Schema:
 def test_a_configuration_comes_back_to_the_last_bit(name, how):
     raw = FLOATS[name]
     schema = described(
-        raw, how, discrete=False, likelihood="normal(0.1)", names=("a", "b"), low=-0.1, high=1 / 3, sequence=True
+        raw,
+        how,
+        discrete=False,
+        likelihood="normal(0.1)",
+        names=("a", "b"),
+        low=np.array(-0.1),
+        high=np.array(1 / 3),
+        sequence=True,
     )
     assert_same(through_json(schema), schema)
 

@@ -27,7 +27,10 @@ class Conditional(nn.Module):
         n = () if self.family.n == 1 else (self.family.n,)  # a dimension of one would cost copies in the gradient
         shape = (*batch, *n, *self.family.event_shape)
         if raw.shape != shape:
-            if raw.numel() != math.prod(shape):
+            answered = raw.shape[len(batch) :]
+            # Flat numbers are taken in order; a shape of its own must be the event's, or pixels would be shuffled.
+            other = len(answered) > 1 and [s for s in answered if s > 1] != [s for s in shape[len(batch) :] if s > 1]
+            if raw.numel() != math.prod(shape) or other:
                 wanted = " x ".join(map(str, shape[len(batch) :]))
                 raise InputError(
                     f"the network answered with shape {tuple(raw.shape)} to an input of shape {tuple(given.shape)}; "

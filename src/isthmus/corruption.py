@@ -46,11 +46,16 @@ class Gaussian(nn.Module):
 
 
 class SaltAndPepper(nn.Module):
-    """Each element becomes the lowest or the highest value, with chance p / 2 each."""
+    """Each element becomes the lowest or the highest value (numbers, or one an element), with chance p / 2 each."""
 
-    def __init__(self, p: float = 0.3, low: float = 0.0, high: float = 1.0):
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, p: float = 0.3, low: Tensor | float = 0.0, high: Tensor | float = 1.0):
         super().__init__()
-        self.p, self.low, self.high = chance(p), low, high
+        self.p = chance(p)
+        self.register_buffer("low", torch.as_tensor(low), persistent=False)
+        self.register_buffer("high", torch.as_tensor(high), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         u = torch.rand_like(x)

@@ -139,10 +139,11 @@ class Bernoulli(Family):
 
 
 class ContinuousBernoulli(Family):
-    """Numbers on [0, 1]."""
+    """Numbers on [0, 1]; no narrower than the floor of a scale, or pixels that are always 0 would have any density."""
 
     def forward(self, raw: Tensor):
-        return continuous.ContinuousBernoulli(self.split(raw)[0], self.event_dim)
+        logits = self.split(raw)[0].clamp(-1 / SCALE_FLOOR, 1 / SCALE_FLOOR)
+        return continuous.ContinuousBernoulli(logits, self.event_dim)
 
 
 class LevelFamily(Family):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.data import as_numbers
+from isthmus.data.arrays import announced, array_in, from_npy, rows_of
+from isthmus.data.safety import need, reading
+from isthmus.data.sources import missing
+from isthmus.data.tables import from_csv, from_parquet, labels
 from isthmus.errors import InputError
-from isthmus.files import reason, written
+from isthmus.files import written
 from isthmus.schema import Schema
 
 if TYPE_CHECKING:
@@ -35,7 +41,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: list[str], sc
         else:
             import pandas as pd
 
-            flat = main.reshape(len(main), -1)
+            flat = main.reshape(len(main), math.prod(main.shape[1:]))  # -1 would not do for no rows
             columns = names if len(names) == flat.shape[1] else [f"x{i}" for i in range(flat.shape[1])]
             table = pd.DataFrame(flat, columns=columns)
             for name, extra in list(arrays.items())[1:]:
@@ -44,29 +50,41 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: list[str], sc
 
 
 def read_codes(source: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Codes (n, D), and labels where they lie beside them."""
+    """Codes (n, D), and labels where they lie beside them: as `z` and `y`, or a column `y`."""
     path = Path(source)
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                if "z" not in file.files:
-                    raise InputError(f"{path} holds {', '.join(file.files) or 'nothing'}; codes are wanted under 'z'")
-                return file["z"], file["y"] if "y" in file.files else None
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False), None
-        if path.suffix in (".csv", ".parquet"):
-            import pandas as pd
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".npy", ".csv", ".parquet"):
+        raise InputError(f"cannot read codes from {path.name!r}; .npz, .npy, .csv or .parquet is wanted")
+    with reading(source):
+        if not path.exists():
+            raise missing(path, source)
+        if suffix == ".npz":
+            return codes_in(path, source)
+        if suffix == ".npy":
+            return np.asarray(from_npy(path, source).train.x), None
+        frame: Any = (from_csv if suffix == ".csv" else from_parquet)(path, source).train.x
+        y = labels(frame.pop("y"), "y") if "y" in frame else None
+        numbers, words = as_numbers(frame)
+        if words:
+            raise InputError(f"{source}: {words[0].message}; codes are numbers")
+        return numbers.to_numpy(), y
 
-            table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-            labels = table.pop("y").to_numpy() if "y" in table else None
-            return table.to_numpy(), labels
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from None
-    except (ValueError, EOFError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as {path.suffix}: it is truncated, or something else") from None
-    raise InputError(f"cannot read codes from {path.name!r}; .npz, .npy, .csv or .parquet is wanted")
+
+def codes_in(path: Path, source: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """`z` and, where it is there, `y` of an archive."""
+    found: dict[str, np.ndarray] = {}
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if "z" not in names:
+            raise InputError(f"{source} holds {', '.join(names) or 'nothing'}; codes are wanted under 'z'")
+        for key in {"z", "y"} & set(names):
+            size = archive.getinfo(f"{key}.npy").file_size
+            need(size, source)
+            with archive.open(f"{key}.npy") as file:
+                announced(file, f"{key} of {source}", size)
+            with archive.open(f"{key}.npy") as file:
+                found[key] = array_in(file)
+    return rows_of(found["z"], f"z of {source}"), found.get("y")
 
 
 def picture(rows: np.ndarray, schema: Schema) -> Image:
@@ -78,6 +96,8 @@ def picture(rows: np.ndarray, schema: Schema) -> Image:
 
     if form_of(schema) == "table" and math.isqrt(schema.size) ** 2 != schema.size:
         raise InputError(f"rows of shape {schema.event_shape} are not images; write .npz or .csv instead of .png")
+    if not len(rows):
+        raise InputError("there are no rows to draw; .npz or .csv can hold none, a picture cannot")
     images = as_images(rows, schema, grey_range(schema, rows))
     sheet = mosaic(images, math.ceil(math.sqrt(len(images))), 1)
     zoom = max(1, 512 // max(sheet.shape))

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from isthmus.errors import InputError, unknown
 
+ARRAYS = ("low", "high", "shift", "scale")
+"""Fields of a schema that are arrays."""
 KINDS = ("binary", "levels", "counts", "unit", "real")
 """0 and 1; grey levels 0..k-1; counts; floats on [0, 1]; other floats."""
 
@@ -37,6 +39,8 @@ class Condition:
         values = np.asarray(condition)
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
+        if values.dtype == object and any(plain(v) is None for v in values.flat):
+            raise InputError("the condition has missing labels; drop those rows, or give them a label of their own")
         if values.dtype.kind == "S":
             values = np.char.decode(values)
         if values.ndim == 1 and values.dtype.kind in "iubOU":
@@ -112,10 +116,13 @@ class Schema:
     names: tuple[str, ...] = ()
     sequence: bool = False
     binarize: bool = False
+    paired: bool = False
+    """Whether clean rows were given beside damaged ones, which then need not be of their kind."""
     condition: Condition | None = None
-    low: float = 0.0
-    """The smallest value in training, in the units that networks read."""
-    high: float = 1.0
+    low: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    """The smallest value in training, one or one an element, in the units that networks read."""
+    high: np.ndarray = field(default_factory=lambda: np.ones(()))
+    """The largest one."""
     shift: np.ndarray = field(default_factory=lambda: np.zeros(()))
     scale: np.ndarray = field(default_factory=lambda: np.ones(()))
     discrete: bool = True
@@ -169,7 +176,7 @@ class Schema:
     def to_config(self) -> dict[str, Any]:
         """Plain values for JSON."""
         config = asdict(self)
-        config["shift"], config["scale"] = self.shift.tolist(), self.scale.tolist()
+        config |= {name: getattr(self, name).tolist() for name in ARRAYS}
         return config
 
     @classmethod
@@ -180,7 +187,7 @@ class Schema:
             config["condition"] = Condition(**{k: tuple(v) for k, v in config["condition"].items()})
         for name in ("event_shape", "names"):
             config[name] = tuple(config[name])
-        for name in ("shift", "scale"):
+        for name in ARRAYS:
             config[name] = np.asarray(config[name], dtype=np.float64)
         return cls(**config)
 

@@ -5,27 +5,65 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from isthmus.cli.flags import add_fields, fields_given
+from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.main import Parser, command_parser, tell
 from isthmus.errors import InputError, Interrupted
-from isthmus.registry import model_named
+from isthmus.registry import Model, model_named, models
 
 
 def parser(words: list[str]) -> Parser:
-    named = bool(words) and not words[0].startswith("-")
-    model = model_named(words[0]) if named else None
-    epilog = None if named else "`isthmus fit MODEL --help` lists the fields of a model; `isthmus models` the models"
+    if any(word == "--resume" or word.startswith("--resume=") for word in words):
+        return resuming(words)
+    model = model_in(words)
+    if model is None and any(word.split("=")[0] in flags_of_models() for word in words):
+        raise InputError("which model? It comes first: isthmus fit MODEL DATA -o RUN ...; `isthmus models` lists them")
+    epilog = None if model else "`isthmus fit MODEL --help` lists the fields of a model; `isthmus models` the models"
     made = command_parser(f"fit {model.command}" if model else "fit", epilog=epilog)
-    if model or not any(word.startswith("--resume") for word in words):
-        made.add_argument("model", metavar="MODEL", help="a name that `isthmus models` lists")
-        made.add_argument("data", metavar="DATA", help="a built-in name (`isthmus data`) or a path")
-        made.add_argument("-o", "--output", metavar="RUN", help="the run's folder")
-        made.add_argument("--force", action="store_true", help="replace the run that is there")
-        made.add_argument("--condition", metavar="COLUMN", help="the column of a table to condition on")
+    made.add_argument("model", metavar="MODEL", help="a name that `isthmus models` lists")
+    made.add_argument("data", metavar="DATA", help="a built-in name (`isthmus data`) or a path")
+    made.add_argument("-o", "--output", metavar="RUN", help="the run's folder")
+    made.add_argument("--force", action="store_true", help="replace the run that is there")
+    made.add_argument("--condition", metavar="COLUMN", help="the column of a table to condition on")
     made.add_argument("--resume", metavar="RUN", help="go on with a run that was broken off")
     if model:
         add_fields(made, model)
     return made
+
+
+def resuming(words: list[str]) -> Parser:
+    """The parser of `--resume RUN`, which nothing else goes with."""
+    made = command_parser("fit")
+    made.add_argument("--resume", metavar="RUN", help="go on with a run that was broken off")
+    given, rest = made.parse_known_args(words)
+    if rest:
+        raise InputError(f"a resumed run keeps its model, data and fields; only: isthmus fit --resume {given.resume}")
+    return made
+
+
+def model_in(words: list[str]) -> Model | None:
+    """The model that is named: by the first word, or after options by the first that is neither one nor its value."""
+    value = False
+    for i, word in enumerate(words):
+        if word.startswith("-"):
+            value = "=" not in word and word not in ("--force", "--json", "-h", "--help")
+        elif value:
+            value = False
+        elif i == 0 or is_model(word):
+            return model_named(word)
+    return None
+
+
+def is_model(word: str) -> bool:
+    try:
+        model_named(word)
+    except InputError:
+        return False
+    return True
+
+
+def flags_of_models() -> set[str]:
+    """Every flag that some model has."""
+    return {flag_of(name) for model in models().values() for name in model.fields}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -48,12 +86,23 @@ def run(arguments: argparse.Namespace) -> None:
             raise InputError("no folder for the run; say where it shall lie: -o runs/NAME")
         folder = Path(arguments.output)
         estimator = runs.make(model_named(arguments.model), fields_given(arguments))
+        if estimator.prior == "conditional" and not (estimator.conditional or arguments.condition):
+            raise InputError(
+                "--prior conditional needs a condition: train a conditionalvae, which takes the data's labels, or name "
+                "a column with --condition"
+            )
         dataset = read(arguments.data, condition=arguments.condition)
         started = runs.start(estimator, dataset, folder, condition=arguments.condition, force=arguments.force)
     try:
-        with Bar() as show:
-            runs.finish(started, show)
+        if not started.trained:
+            with Bar() as show:
+                runs.finish(started, show)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; go on with: isthmus fit --resume {folder}") from None
-    summary = summarise(started)
+    try:
+        summary = summarise(started)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"the model is saved, not all pictures are; draw them: isthmus fit --resume {folder}"
+        ) from None
     tell(arguments, summary.facts, summary.words)

@@ -16,11 +16,10 @@ def add_fields(parser: argparse.ArgumentParser, model: Model) -> None:
         kinds = kinds_of(field)
         if not kinds:
             continue
-        flag = "--" + field.name.replace("_", "-")
         more: dict[str, Any] = {"nargs": "?", "const": True} if "bool" in kinds else {}
         help_text = f"{field.doc} (default: {shown(field.default)})".replace("%", "%%")
         group.add_argument(
-            flag,
+            flag_of(field.name),
             dest=f"field_{field.name}",
             type=reader(kinds),
             default=argparse.SUPPRESS,
@@ -28,6 +27,15 @@ def add_fields(parser: argparse.ArgumentParser, model: Model) -> None:
             help=help_text,
             **more,
         )
+
+
+def flag_of(name: str) -> str:
+    """A field's name as it is typed.
+
+    >>> flag_of("latent_dim")
+    '--latent-dim'
+    """
+    return "--" + name.replace("_", "-")
 
 
 def fields_given(arguments: argparse.Namespace) -> dict[str, Any]:

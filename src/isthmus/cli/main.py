@@ -97,6 +97,8 @@ def run(command: Any, words: list[str]) -> int:
 
     with warnings.catch_warnings():
         warnings.showwarning = show
+        # scikit-learn's word on a table for an array or the reverse; what matters of it comes as an error.
+        warnings.filterwarnings("ignore", message="X (has|does not have valid) feature names")
         return command.run(command.parser(words).parse_args(words)) or 0
 
 

@@ -125,7 +125,7 @@ def log_sinhc(h: Tensor) -> Tensor:
     """log(sinh(h) / h) for h >= 0, by its series near zero, without overflow far from it."""
     near = h < 0.3
     safe = torch.where(near, 1.0, h)
-    s = h.square()
+    s = torch.where(near, h, 0.0).square()
     series = s * (1 / 6 - s * (1 / 180 - s * (1 / 2835 - s / 37800)))
     return torch.where(near, series, safe + torch.log1p(-(-2 * safe).exp()) - (2 * safe).log())
 

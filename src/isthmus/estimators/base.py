@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from isthmus import families, priors
 from isthmus.conditional import Conditional
-from isthmus.errors import InputError, unknown
+from isthmus.errors import InputError, TrainingError, unknown
 from isthmus.estimators.inputs import Inputs, as_condition, collect
-from isthmus.estimators.job import Job, prepare
-from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, build
+from isthmus.estimators.job import Job, prepare, seed_of
+from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, PRIORS, build
 from isthmus.evaluation import evidence
 from isthmus.latent_model import LatentModel
 from isthmus.nets import conv
@@ -163,7 +163,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         extra: dict[str, Any] = {"condition": schema.condition_width, "act": self.activation}
         net: nn.Module
         if self.encoder is not None:
-            net = Foreign(copy.deepcopy(self.encoder), len(schema.event_shape))
+            net = Foreign(copy.deepcopy(self.encoder), schema.event_shape, schema.condition_width)
         elif self.network_kind(schema) == "conv":
             net = conv.ConvEncoder(schema.event_shape, tuple(self.channels), out, **extra)
         else:
@@ -174,7 +174,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """z to n numbers an element of x."""
         extra: dict[str, Any] = {"condition": schema.condition_width, "act": self.activation}
         if self.decoder is not None:
-            return Foreign(copy.deepcopy(self.decoder), 1)
+            return Foreign(copy.deepcopy(self.decoder), (self.latent_dim,), schema.condition_width)
         if self.network_kind(schema) == "conv":
             return conv.ConvDecoder(self.latent_dim, tuple(self.channels), n, schema.event_shape, **extra)
         return MLP((self.latent_dim,), tuple(self.hidden)[::-1], n * schema.size, **extra)
@@ -191,18 +191,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         if not isinstance(self.prior, str):
             return copy.deepcopy(self.prior)
 
-        def conditional() -> nn.Module:
-            if not schema.condition_width:
-                raise InputError("prior='conditional' needs a condition; pass condition= to fit")
-            net = MLP((schema.condition_width,), tuple(self.hidden)[:1], 2 * self.latent_dim, act=self.activation)
-            return priors.ConditionalPrior(Conditional(net, families.DiagonalNormal((self.latent_dim,))))
-
-        table: dict[str, typing.Callable[..., nn.Module]] = {
-            "normal": lambda: priors.StandardNormal(self.latent_dim),
-            "mixture": lambda k=10: priors.Mixture(self.latent_dim, k),
-            "conditional": conditional,
-        }
-        return build(table, self.prior, "prior")
+        return build(PRIORS, self.prior, "prior", self, schema)
 
     def corruption_module(self, schema: Schema) -> nn.Module | None:
         """What damages x in training."""
@@ -230,14 +219,18 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         number stops being finite (the last good weights are kept).
         """
         job = prepare(self, X, condition, lengths, validation, target)
-        show = None
-        if self.verbose:
-            from isthmus.train.progress import Bar
+        try:
+            if self.verbose:
+                from isthmus.train.progress import Bar
 
-            with Bar() as show:
-                self.adopt(job, job.train(show=show))
-        else:
-            self.adopt(job, job.train(show=show))
+                with Bar() as show:
+                    history = job.train(show=show)
+            else:
+                history = job.train()
+        except TrainingError:
+            self.adopt(job, [])
+            raise
+        self.adopt(job, history)
         return self
 
     def adopt(self, job: Job, history: list[dict[str, Any]]) -> None:
@@ -337,15 +330,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self._decode(self._codes(X, condition, lengths), condition, drawn=False)
 
     @available_if(_has_density)
-    def sample(
-        self, n: int = 1, *, condition: Any = None, random_state: int | None = None, mean: bool = False
-    ) -> np.ndarray:
+    def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, mean: bool = False) -> np.ndarray:
         """n draws of x (n, *X) from the prior and the decoder; `mean=True` gives E[x given z] of drawn codes."""
         check_is_fitted(self, "model_")
         if not isinstance(n, int | np.integer) or n < 0:
             raise InputError(f"n={n!r} samples were asked for; a whole number of at least 0 is wanted")
         encoded = self._condition(as_condition(condition, n), n)
-        seed = int(np.random.SeedSequence().generate_state(1)[0]) if random_state is None else int(random_state)
+        seed = seed_of(random_state)
         with torch.no_grad(), seeded(seed, self.device_):
             c = None
             if encoded is not None:
@@ -378,6 +369,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def squared_error(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """(n,) squared distance of each row from its reconstruction, summed over features, in the data's units."""
+        check_is_fitted(self, "model_")
         inputs = collect(self, X, condition, lengths)
         again = self.reconstruct(inputs.x, condition=inputs.condition, lengths=inputs.lengths)
         gap = inputs.x.astype(np.float64) - again

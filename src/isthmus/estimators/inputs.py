@@ -118,7 +118,7 @@ def check_values(schema: Schema, x: np.ndarray) -> None:
             raise InputError(f"floats from {x.min():g} to {x.max():g} came; bytes, or floats from 0 to 1, are wanted")
         return
     name = schema.likelihood.partition("(")[0]
-    refused = refusal(name, schema.levels, None, x) if name else None
+    refused = refusal(name, schema.levels, None, x) if name and not schema.paired else None
     # Whole floats are as good as integers to a model that knows what they mean.
     if refused is not None and refused.bad.any():
         raise InputError(f"{refused.message}, unlike in training")
@@ -134,7 +134,11 @@ def as_condition(condition: Any, n: int) -> np.ndarray | None:
     if condition is None:
         return None
     values = np.asarray(condition.detach().cpu() if hasattr(condition, "detach") else condition)
-    if values.ndim and len(values) not in (1, n):
+    if values.ndim == 0:
+        return np.repeat(values, n)
+    if len(values) == 1 != n:
+        return np.repeat(values, n, 0)
+    if len(values) != n:
         raise InputError(f"the condition has {len(values)} rows and the data {n}; one condition a row is wanted")
     return values
 
@@ -189,12 +193,13 @@ def describe(estimator: Estimator, inputs: Inputs, train: np.ndarray) -> Schema:
     if name in LEVELLED:
         return replace(schema, scale=np.asarray(float(schema.levels - 1)))
     if name in COUNTED:
-        return replace(schema, high=float(wanted.max()))
+        return replace(schema, high=np.asarray(float(wanted.max())))
     taught = wanted[train]  # (n, *X); of sequences (steps, d): each step of each row teaches the same columns
     if inputs.lengths is not None:
         taught = taught[real_steps(taught, inputs.lengths[train])]
     shift, scale = scaling_of(taught, scaling_name(estimator.scaling, schema, name))
-    low, high = (float(f((f(taught, axis=0) - shift) / scale)) for f in (np.min, np.max))
+    # Black and white are the same in all of an image; each column of a table has ends of its own.
+    low, high = ((end(taught, axis=None if schema.image else 0) - shift) / scale for end in (np.min, np.max))
     return replace(schema, shift=shift, scale=scale, low=low, high=high)
 
 
@@ -214,6 +219,7 @@ def outlined(estimator: Estimator, inputs: Inputs) -> tuple[str, Schema]:
         names=tuple(map(str, getattr(estimator, "feature_names_in_", ()))),
         sequence=inputs.lengths is not None,
         binarize=bool(estimator.binarize),
+        paired=inputs.target is not None,
         discrete=name in LIKELIHOODS and LIKELIHOODS[name].discrete,
     )
     return name, schema

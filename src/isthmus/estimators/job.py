@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import math
 import numbers
@@ -90,23 +91,19 @@ def prepare(
     check_fields(estimator)
     device, dtype = pick_device(estimator.device), pick_dtype(estimator.precision)
     inputs = collect(estimator, X, condition, lengths, target, reset=True)
-    if seed is None:
-        seed = estimator.random_state
-        if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
-        elif isinstance(seed, np.random.RandomState):  # scikit-learn hands these over too
-            seed = int(seed.randint(2**31))
-    train, valid = split(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, int(seed))
+    seed = seed_of(estimator.random_state) if seed is None else seed
+    train, valid = split(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = describe(estimator, inputs, train)
     train_rows = inputs.take(train) if len(valid) else inputs
     valid_rows = inputs.take(valid) if len(valid) else None
     if validation is not None:
         valid_rows = validation_rows(estimator, validation, schema)
-    with seeded(int(seed), torch.device("cpu")):
+    # The first weights and the course of training draw from streams of their own.
+    with seeded(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]), torch.device("cpu")):
         recipe = estimator.compose(schema)
         recipe.model.to(dtype=dtype)
     recipe.model.to(device)
-    plan = plan_of(estimator, recipe, len(train_rows), int(seed), device, settings or {})
+    plan = plan_of(estimator, recipe, len(train_rows), seed, device, settings or {})
     return Job(
         recipe,
         schema,
@@ -126,16 +123,14 @@ def plan_of(
     """How to train n rows: fixed rules on sizes, or what a resumed run had."""
     size = min(estimator.batch_size, n)
     per_epoch = max(1, n // size)
-    epochs = estimator.epochs
-    if epochs == "auto":
-        epochs = min(2000, max(20, math.ceil(UPDATES / per_epoch)))
-    assert isinstance(epochs, int)
+    auto = min(2000, max(20, math.ceil(UPDATES / per_epoch)))
+    epochs = auto if estimator.epochs == "auto" else int(estimator.epochs)
     draws = as_objective(recipe.objective).draws
     parameters = sum(p.numel() for p in recipe.model.parameters())
     rises = any(term.name == "kl" for term in as_objective(recipe.objective).terms)
     return Plan(
         epochs=epochs,
-        batch_size=estimator.batch_size,
+        batch_size=int(estimator.batch_size),
         learning_rate=estimator.learning_rate,
         clip=estimator.clip,
         patience=estimator.patience,
@@ -160,14 +155,42 @@ def check_fields(estimator: Estimator) -> None:
             raise InputError(f"{name}={value!r} came; a whole number of at least {least}{also} is wanted")
     for name in ("hidden", "channels"):
         widths = getattr(estimator, name)
-        if isinstance(widths, int) or any(not isinstance(w, numbers.Integral) or w < 1 for w in widths):
+        sized = isinstance(widths, tuple | list)
+        if (
+            not sized
+            or any(not isinstance(w, numbers.Integral) or w < 1 for w in widths)
+            or (name, len(widths))
+            == (
+                "channels",
+                0,
+            )
+        ):
             raise InputError(f"{name}={widths!r} came; a tuple of positive whole numbers is wanted, e.g. (512, 512)")
     for name in ("validation_fraction", "patience", "warmup"):
         value = getattr(estimator, name)
         if not isinstance(value, int | float) or not 0 <= value <= 1 or (name == "validation_fraction" and value == 1):
             raise InputError(f"{name}={value!r} came; a share from 0 to 1 is wanted")
-    if not isinstance(estimator.learning_rate, numbers.Real) or not 0 < estimator.learning_rate < math.inf:
+    for field in dataclasses.fields(estimator):
+        value = getattr(estimator, field.name)
+        if field.type != "float":
+            continue
+        if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not value >= 0:
+            raise InputError(f"{field.name}={value!r} came; a number of at least 0 is wanted")
+    if not 0 < estimator.learning_rate < math.inf:
         raise InputError(f"learning_rate={estimator.learning_rate!r} came; a positive number is wanted")
+
+
+def seed_of(random_state: Any) -> int:
+    """A seed from a whole number, from a RandomState or Generator, or drawn afresh for None."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    if not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**63:
+        raise InputError(f"random_state={random_state!r} came; a whole number of at least 0, or None, is wanted")
+    return int(random_state)
 
 
 def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -187,6 +210,8 @@ def validation_rows(estimator: Estimator, validation: Any, schema: Schema) -> In
         raise InputError(f"validation has keys {sorted(parts)}; X, condition, lengths and target are known")
     if (schema.condition is None) != (parts.get("condition") is None):
         raise InputError("training and validation must both have a condition, or neither")
+    if schema.paired and parts.get("target") is None:
+        raise InputError("training has a target and validation has none; pass validation={'X': ..., 'target': ...}")
     bare = copy.copy(estimator)
     bare.schema_ = schema
     try:

@@ -7,19 +7,24 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from isthmus import corruption, families
+from isthmus import corruption, families, priors
+from isthmus.conditional import Conditional
 from isthmus.distributions import continuous
 from isthmus.errors import InputError, unknown
 from isthmus.nets import sparse
+from isthmus.nets.mlp import MLP
 from isthmus.objective import Term
 from isthmus.schema import Schema
 from isthmus.terms import penalties
+
+if TYPE_CHECKING:
+    from isthmus.estimators.base import Estimator
 
 Call = tuple[str, tuple[Any, ...]]
 
@@ -134,10 +139,25 @@ AUTO = {
     "real": "normal",
 }
 
+PRIORS: dict[str, Callable[..., nn.Module]] = {
+    "normal": lambda estimator, schema: priors.StandardNormal(estimator.latent_dim),
+    "mixture": lambda estimator, schema, k=10: priors.Mixture(estimator.latent_dim, k),
+    "conditional": lambda estimator, schema: _conditional_prior(estimator, schema),
+}
+
+
+def _conditional_prior(estimator: Estimator, schema: Schema) -> nn.Module:
+    if not schema.condition_width:
+        raise InputError("prior='conditional' needs a condition; pass condition= to fit")
+    dim = estimator.latent_dim
+    net = MLP((schema.condition_width,), tuple(estimator.hidden)[:1], 2 * dim, act=estimator.activation)
+    return priors.ConditionalPrior(Conditional(net, families.DiagonalNormal((dim,))))
+
+
 CORRUPTIONS: dict[str, Callable[..., nn.Module]] = {
     "mask": lambda schema, p=0.3: corruption.Mask(p, blank(schema)),
     "gaussian": lambda schema, s=0.3: corruption.Gaussian(s),
-    "salt_and_pepper": lambda schema, p=0.3: corruption.SaltAndPepper(p, schema.low, schema.high),
+    "salt_and_pepper": lambda schema, p=0.3: corruption.SaltAndPepper(p, tensor(schema.low), tensor(schema.high)),
     "blur": lambda schema, s=1.0: _blur(schema, s),
 }
 
@@ -145,8 +165,12 @@ CORRUPTIONS: dict[str, Callable[..., nn.Module]] = {
 def blank(schema: Schema) -> torch.Tensor:
     """What a masked element becomes: 0 in the data's own units (black), of a table of floats the column's mean."""
     table = schema.kind == "real" and not schema.image
-    zero = np.zeros(()) if table else -schema.shift / schema.scale
-    return torch.as_tensor(zero, dtype=torch.get_default_dtype())
+    return tensor(np.zeros(()) if table else -schema.shift / schema.scale)
+
+
+def tensor(values: np.ndarray) -> torch.Tensor:
+    """Numbers in the precision that a model is made in."""
+    return torch.as_tensor(values, dtype=torch.get_default_dtype())
 
 
 def _blur(schema: Schema, s: float) -> nn.Module:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.data import BUILT_IN, Dataset, read
-from isthmus.errors import InputError
+from isthmus.errors import InputError, TrainingError
 from isthmus.estimators import store
 from isthmus.estimators.job import Job, prepare
-from isthmus.files import reason, write_json
-from isthmus.registry import Model
+from isthmus.files import write_json
+from isthmus.registry import Model, models
 from isthmus.train.fit import Keep, Show
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
-
-OURS = ("config.json", "model.safetensors", "history.jsonl", "checkpoint", "report.html", "*.png")
-"""What a run's folder holds, and what replacing one removes."""
 
 
 @dataclass
@@ -34,11 +29,13 @@ class Run:
     job: Job
     folder: Path
     source: dict[str, Any]
+    trained: bool = False
+    """Whether only the summary and the pictures are still wanted."""
 
 
 def make(model: Model, fields: dict[str, Any]) -> Estimator:
     """An unfitted model from its fields."""
-    return getattr(importlib.import_module(model.module), model.name)(**fields)
+    return store.class_of(model)(**fields)
 
 
 def start(
@@ -47,16 +44,22 @@ def start(
     """Decide everything and write the configuration and the seed, before the first step."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; the name of a folder is wanted")
-    if folder.exists() and any(folder.iterdir()) and not force:
-        raise InputError(f"{folder} is there already; --force replaces it, --resume goes on with a run that broke off")
-    path = Path(dataset.source)
-    source = {
-        "data": dataset.source if dataset.source in BUILT_IN else str(path.resolve()),
-        "condition": condition,
-    }
+    source = {"data": dataset.source, "condition": condition}
+    if dataset.source not in BUILT_IN:
+        path = Path(dataset.source).resolve()
+        if folder.resolve() in (path, *path.parents):
+            raise InputError(f"{folder} holds the data themselves ({dataset.source}); give the run a folder of its own")
+        source["data"] = str(path)
+    if folder.exists() and set(folder.iterdir()) - set(store.left_over(folder)):
+        if not store.is_run(folder):
+            raise InputError(f"{folder} holds other files and no run of isthmus; give the run a folder of its own")
+        if not force:
+            raise InputError(
+                f"{folder} is there already; --force replaces it, --resume goes on with a run that broke off"
+            )
     run = _prepared(estimator, dataset, folder, source)
-    if force:
-        clear(folder)
+    # The old configuration stays until the new one takes its place: a folder is a run at any moment.
+    store.clear(folder, ("model.safetensors", *store.BESIDE))
     config = store.config_of(
         estimator,
         run.job.schema,
@@ -71,11 +74,14 @@ def start(
 
 
 def resume(folder: Path) -> Run | None:
-    """Go on with a run that was broken off; None for a finished one."""
+    """Go on with a run that was broken off; None for a finished one that lacks nothing."""
     config = store.read_config(folder)
-    if config.get("finished"):
-        return None
+    if config.get("broken"):
+        raise InputError(f"{folder} cannot be gone on with: {config['broken']}; start over with other fields (--force)")
     source = config.get("source")
+    trained = bool(config.get("finished")) and (folder / "model.safetensors").exists()
+    if trained and (not source or drawn(folder, config)):
+        return None
     if not source:
         raise InputError(f"{folder} was not trained by `isthmus fit` and cannot be gone on with")
     estimator = store.estimator_of(config, folder)
@@ -83,7 +89,15 @@ def resume(folder: Path) -> Run | None:
     run = _prepared(estimator, dataset, folder, source, settings=config["settings"], seed=config["seed"])
     if run.job.fingerprint != config["fingerprint"]:
         raise InputError(f"the data at {source['data']} are not those of {folder}; start over (--force)")
-    return run
+    return replace(run, estimator=store.load(folder), trained=True) if trained else run
+
+
+def drawn(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether a finished run has its pictures: no samples without a density, no curves without a history."""
+    density = store.class_of(models()[config["class"]]).density
+    history = bool(store.read_history(folder / "history.jsonl"))
+    wanted = {"samples.png": density, "curves.png": history}
+    return all((folder / name).exists() for name in store.PICTURES if wanted.get(name, True))
 
 
 def _prepared(estimator: Estimator, dataset: Dataset, folder: Path, source: dict[str, Any], **more: Any) -> Run:
@@ -100,17 +114,16 @@ def _prepared(estimator: Estimator, dataset: Dataset, folder: Path, source: dict
 
 
 def finish(run: Run, show: Show | None = None) -> None:
-    """Train, from the checkpoint if there is one, and save the model."""
-    history = run.job.train(Keep(run.folder), show)
-    run.estimator.adopt(run.job, history)
-    store.save(run.estimator, run.folder, source=run.source, fingerprint=run.job.fingerprint)
+    """Train, from the checkpoint if there is one, and save the model; where a number is not finite, the last good one.
 
-
-def clear(folder: Path) -> None:
-    """Remove what a run left in a folder, and nothing else."""
+    Raises TrainingError for the latter, Interrupted on Ctrl-C.
+    """
+    facts = {"source": run.source, "fingerprint": run.job.fingerprint}
     try:
-        for pattern in OURS:
-            for path in folder.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    except OSError as error:
-        raise InputError(f"cannot replace {folder}: {reason(error)}") from None
+        history = run.job.train(Keep(run.folder), show)
+    except TrainingError as error:
+        run.estimator.adopt(run.job, [])
+        store.save_run(run.estimator, run.folder, **facts, finished=False, broken=str(error))
+        raise
+    run.estimator.adopt(run.job, history)
+    store.save_run(run.estimator, run.folder, **facts, finished=True)

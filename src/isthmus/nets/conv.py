@@ -72,7 +72,7 @@ class ConvDecoder(nn.Module):
         act: str = "silu",
     ):
         super().__init__()
-        self.n, self.shape = n, shape
+        self.dim, self.n, self.shape = dim, n, shape
         depth = shape[2] if len(shape) == 3 else 1
         sizes = sizes_of(shape[0], shape[1], len(channels))
         self.start = (channels[-1], *sizes[-1])
@@ -84,6 +84,10 @@ class ConvDecoder(nn.Module):
             up = nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=extra)
             stages += [Residual(wide, act), activation(act), up]
         self.stages = nn.Sequential(*stages)
+
+    def reach(self) -> Tensor:
+        """(D,) how far one unit of each input moves the first layer."""
+        return self.inp.weight[:, : self.dim].norm(dim=0)
 
     def forward(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         batch = z.shape[:-1]

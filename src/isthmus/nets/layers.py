@@ -45,14 +45,31 @@ class Before(nn.Module):
 class Foreign(nn.Module):
     """A user's own module, which may take (x), (x, c) or (x, c, mask) over one leading dimension."""
 
-    def __init__(self, module: nn.Module, given_dim: int):
+    def __init__(self, module: nn.Module, given_shape: tuple[int, ...], condition: int = 0):
         super().__init__()
         if not isinstance(module, nn.Module):
             raise InputError(f"a {type(module).__name__} came as a network; a torch.nn.Module is wanted")
-        self.module, self.given_dim = module, given_dim
+        self.module, self.given_dim = module, len(given_shape)
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         takes = [p for p in inspect.signature(module.forward).parameters.values() if p.kind in kinds]
         self.takes = min(max(len(takes), 1), 3)
+        self._try(given_shape, condition)
+
+    def _try(self, given_shape: tuple[int, ...], condition: int) -> None:
+        """Hand it two rows: lazy layers take their size, and a network for other rows says so now."""
+        was_training = self.module.training
+        self.module.eval()
+        floats = [p.dtype for p in self.module.parameters() if not isinstance(p, nn.UninitializedParameter)]
+        rows = torch.zeros(2, *given_shape, dtype=floats[0] if floats else None)
+        try:
+            with torch.no_grad():
+                self(rows, torch.zeros(2, condition, dtype=rows.dtype) if condition else None)
+        except InputError:
+            raise
+        except Exception as error:  # whatever a module of somebody else's says
+            why = " ".join(str(error).split())[:160]
+            raise InputError(f"the network cannot read rows of shape {given_shape}: {why}") from error
+        self.module.train(was_training)
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         batch = x.shape[: x.ndim - self.given_dim]

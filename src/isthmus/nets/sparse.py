@@ -45,7 +45,8 @@ class BatchTopK(nn.Module):
         keep = self.k * h[..., 0].numel()
         least = h.detach().flatten().topk(keep, sorted=False).values.min()
         with torch.no_grad():
-            self.threshold.copy_(torch.where(self.threshold < 0, least, self.threshold.lerp(least, 0.01)))
+            moved = torch.where(self.threshold < 0, least, self.threshold.lerp(least, 0.01))
+            self.threshold.copy_(torch.where(moved.isfinite(), moved, self.threshold))  # a broken step teaches nothing
         return torch.where((h >= least) & (h > 0), h, 0.0)
 
 

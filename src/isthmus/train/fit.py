@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -101,7 +102,11 @@ class Loop:
             self.call = torch.compile(
                 self.step_module, fullgraph=True, dynamic=False, options={"fallback_random": True}
             )
-            self._update(index)
+            try:
+                self._update(index)
+            except Exception as error:  # whatever the compiler stack says, in as many lines as it likes
+                why = " ".join(str(error).split())[:160]
+                raise InputError(f"the step could not be compiled ({why}); pass compile=False") from error
             with torch.no_grad():
                 for tensor, value in zip(state, held):
                     tensor.copy_(value)
@@ -140,9 +145,10 @@ class Loop:
             if step > 1
             else "the data or the network hold numbers too large for its precision"
         )
+        slower = min(1e-3, self.plan.learning_rate / 10)
         raise TrainingError(
-            f"training stopped at step {step} of {self.total}: {where}; likely {likely}: try "
-            f"learning_rate={self.plan.learning_rate / 10:g}, or scaling='standard'. The weights of before are kept"
+            f"training stopped at step {step} of {self.total}: {where}; likely {likely}: try learning_rate={slower:g}, "
+            "or scaling='standard'. The weights of before are kept"
         )
 
     def validate(self) -> dict[str, float]:
@@ -247,6 +253,9 @@ class Keep:
         return time.monotonic() - self.last >= self.every
 
     def save(self, loop: Loop) -> None:
+        if self.history.exists():  # a checkpoint must not be ahead of the history
+            with open(self.history, "rb+") as file:
+                os.fsync(file.fileno())
         loop.save(self.checkpoint)
         self.last = time.monotonic()
 

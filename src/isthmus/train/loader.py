@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,14 @@ from torch import Tensor
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.schema import Schema
-from isthmus.train.machine import free_memory, seeded
-
-BITS_SEED = 28_28
+from isthmus.train.machine import free_memory
 
 
 class Rows:
     """All rows of a data set as stored, and `batch(index)` of them in the units that networks read.
 
-    For a model of binarised pixels `bits` says which: "fresh" ones each time (training), "fixed" ones by one noise for
-    all rows (scoring), or their "mean" (encoding).
+    For a model of binarised pixels `bits` says which: "fresh" ones each time (training), "fixed" ones that are always
+    the same for a row (scoring), or their "mean" (encoding).
     """
 
     def __init__(
@@ -36,11 +35,13 @@ class Rows:
         bits: str = "fresh",
     ):
         self.schema, self.dtype, self.device = schema, dtype, device
-        self.bits = bits if schema.binarize else ""
-        self.shared: Tensor | None = None
-        if self.bits == "fixed":
-            with seeded(BITS_SEED, device):
-                self.shared = torch.rand(schema.event_shape, dtype=dtype, device=device)
+        self.fresh = schema.binarize and bits == "fresh"
+        if schema.binarize and bits == "fixed":
+            raw = np.asarray(raw)
+            if lengths is not None:  # padding must not choose the noise
+                real = np.arange(raw.shape[1]) < np.asarray(lengths)[:, None]
+                raw = np.where(real.reshape(*real.shape, *[1] * (raw.ndim - 2)), raw, np.zeros((), raw.dtype))
+            raw = fixed_bits(raw, schema)
         self.x = self._resident(raw)
         self.target = None if target is None else self._resident(target)
         self.c = None if c is None else torch.as_tensor(c, dtype=dtype, device=device)
@@ -77,12 +78,10 @@ class Rows:
         )
 
     def _units(self, rows: Tensor, mask: Tensor | None) -> Tensor:
-        if self.bits == "fresh" and (rows.dtype != torch.uint8 or self.schema.scale == 255):
+        if self.fresh and (rows.dtype != torch.uint8 or self.schema.scale == 255):
             rows = binarised(rows, self.dtype)
         elif rows.element_size() == 1:  # bytes of 0 and 1 are bits already
             rows = self.schema.to_tensor(rows, self.dtype)
-        if self.shared is not None:
-            rows = (self.shared < rows).to(self.dtype)
         if mask is not None:  # whatever lies in the padding is not read
             rows = torch.where(mask.reshape(*mask.shape, *[1] * (rows.ndim - 2)), rows, 0.0)
         return rows
@@ -94,6 +93,22 @@ def writeable(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         return array.astype(np.float64 if array.dtype.itemsize > 2 else np.int32)
     return array if array.flags.writeable else array.copy()
+
+
+def fixed_bits(rows: np.ndarray, schema: Schema) -> np.ndarray:
+    """(n, *X) bits drawn by the chances of pixels, under noise that each row's own values seed.
+
+    So a row's bits depend on no other row, and the noise of different rows is independent.
+    """
+    if rows.dtype == bool:
+        return rows
+    chances = rows / schema.scale if rows.dtype == np.uint8 else rows
+    bits = np.empty(rows.shape, dtype=bool)
+    for i, chance in enumerate(chances):
+        digest = hashlib.blake2b(np.ascontiguousarray(chance, dtype=np.float32).tobytes(), digest_size=8).digest()
+        noise = np.random.Generator(np.random.Philox(int.from_bytes(digest, "little")))
+        bits[i] = noise.random(chance.shape) < chance
+    return bits
 
 
 def binarised(rows: Tensor, dtype: torch.dtype) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 import os
+import shutil
 from collections.abc import Iterator
 
 import torch
@@ -22,9 +24,9 @@ COMPILE_PARAMETERS = 200_000
 def pick_threads(asked: int | str, parameters: int, rows: int) -> int:
     """Threads for a net of so many parameters and rows a step: one for tiny nets, else what torch has."""
     if asked != "auto":
-        if not isinstance(asked, int) or asked < 1:
+        if not isinstance(asked, numbers.Integral) or asked < 1:
             raise InputError(f"threads={asked!r} came; a whole number of at least 1, or 'auto', is wanted")
-        return asked
+        return int(asked)
     return 1 if 6.0 * parameters * rows < ONE_THREAD_BELOW else torch.get_num_threads()
 
 
@@ -32,7 +34,8 @@ def pick_compile(asked: bool | str, parameters: int, steps: int, device: torch.d
     """Whether to compile the step: on the CPU only long runs of small nets repay it."""
     if asked != "auto":
         return bool(asked)
-    return device.type == "cpu" and steps >= COMPILE_STEPS and parameters <= COMPILE_PARAMETERS
+    pays = device.type == "cpu" and steps >= COMPILE_STEPS and parameters <= COMPILE_PARAMETERS
+    return pays and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def pick_device(asked: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +24,8 @@ class Bar:
             console=self.console,
             transient=False,
         )
-        self.printed = 0.0
+        self.printed, self.started = 0.0, time.monotonic()
+        self.first: float | None = None
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -33,9 +35,13 @@ class Bar:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         if self.console.is_terminal:
+            if kind is None:  # also where training stopped early
+                self.progress.update(self.task, completed=1.0)
             self.progress.stop()
 
     def __call__(self, share: float, values: dict[str, float], seconds: float) -> None:
+        if self.first is None:  # a resumed run does not start at 0
+            self.first, self.started = share, time.monotonic()
         hidden = ("epoch", "step", "progress", "seconds")
         shown = {k: v for k, v in values.items() if k not in hidden and not k.startswith(("weight_", "valid_"))}
         if "valid_loss" in values:
@@ -45,5 +51,5 @@ class Bar:
             self.progress.update(self.task, completed=share, description=terms)
         elif share - self.printed >= 0.1 or share == 1.0:
             self.printed = share
-            left = seconds * (1 - share) / share
+            left = (time.monotonic() - self.started) * (1 - share) / max(share - self.first, 1e-9)
             self.console.print(f"training {share:4.0%}  {terms}  {left:.0f} s left", highlight=False)

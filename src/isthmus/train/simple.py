@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from isthmus.errors import InputError
 from isthmus.latent_model import LatentModel
 from isthmus.objective import Objective, Term, as_objective
 from isthmus.schema import Schema
@@ -22,7 +23,7 @@ def fit(
     *,
     condition: Tensor | np.ndarray | None = None,
     lengths: Tensor | np.ndarray | None = None,
-    validation: Tensor | np.ndarray | None = None,
+    validation: Tensor | np.ndarray | dict[str, Any] | None = None,
     epochs: int = 20,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
@@ -31,15 +32,22 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train a `LatentModel` in place on rows (n, *X), in the units that its networks read; return its history.
 
-    `condition` is (n, C) numbers; `validation` are rows to keep the best weights by. The history holds a dict an
-    epoch with every term of the objective, nats.
+    `condition` is (n, C) numbers; `validation` are rows to keep the best weights by, or a dict with X, condition and
+    lengths. The history holds a dict an epoch with every term of the objective, nats.
     """
     first = next(model.parameters())
     schema = Schema(event_shape=tuple(data.shape[1:]), kind="real", dtype="float32", sequence=lengths is not None)
 
-    def lay(x: Tensor | np.ndarray) -> Rows:
+    def lay(X: Any, condition: Any = None, lengths: Any = None) -> Rows:
+        for name, beside in (("condition", condition), ("lengths", lengths)):
+            if beside is not None and len(beside) != len(X):
+                raise InputError(f"{name} has {len(beside)} rows and the data {len(X)}; one a row is wanted")
         c = None if condition is None else np.asarray(condition)
-        return Rows(x, schema, device=first.device, dtype=first.dtype, c=c, lengths=lengths)  # type: ignore[arg-type]
+        return Rows(X, schema, device=first.device, dtype=first.dtype, c=c, lengths=lengths)
+
+    held = None if validation is None else validation if isinstance(validation, dict) else {"X": validation}
+    if held is not None and ((condition is None) != (held.get("condition") is None)):
+        raise InputError("training and validation must both have a condition, or neither; pass validation as a dict")
 
     size = min(batch_size, len(data)) * as_objective(objective).draws
     plan = loop.Plan(
@@ -49,4 +57,5 @@ def fit(
         seed=random_state,
         threads=pick_threads(threads, sum(p.numel() for p in model.parameters()), size),
     )
-    return loop.fit(model, lay(data), objective, plan, validation=None if validation is None else lay(validation))
+    rows = lay(data, condition, lengths)
+    return loop.fit(model, rows, objective, plan, validation=None if held is None else lay(**held))

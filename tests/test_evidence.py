@@ -1,0 +1,81 @@
+"""Estimates of log p(x) and of the bound: their errors are what they are said to be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import isthmus
+from isthmus.errors import InputError
+from isthmus.evaluation import evidence
+from models import DENSE, small, table
+
+SEEDS = range(30)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small model whose posterior is not exact, and rows it was not fitted to."""
+    x = load_digits().images.astype("uint8")
+    model = isthmus.VAE(latent_dim=4, hidden=(32,), levels=17, epochs=15, threads=1, random_state=0).fit(x[:1500])
+    return model.model_, model.rows(x[1500:], bits="fixed")
+
+
+@pytest.mark.parametrize(("estimate", "draws"), [("scored", 40), ("scored", 7), ("scored_elbo", 40)])
+def test_the_error_that_rows_share_is_the_spread_over_noises(trained, estimate, draws):
+    runs = [getattr(evidence, estimate)(*trained, draws, seed) for seed in SEEDS]
+    spread = np.std([run.values.mean() for run in runs], ddof=1)
+    reported = math.sqrt(np.mean([run.shared_error**2 for run in runs]))
+    assert spread / 2 < reported < spread * 2
+    over_rows = evidence.mean_and_error(runs[0].values)[1]
+    assert evidence.mean_and_error(*runs[0])[1] == pytest.approx(math.hypot(over_rows, runs[0].shared_error))
+
+
+def test_twice_the_rows_do_not_halve_what_they_share(trained):
+    model, rows = trained
+    x = load_digits().images.astype("uint8")[1500:]
+    once = evidence.scored(model, rows, 20)
+    rows.x = rows.x.repeat(4, 1, 1)
+    again = evidence.scored(model, rows, 20)
+    rows.x = rows.x[: len(x)]
+    assert again.shared_error == pytest.approx(once.shared_error, rel=1e-4)
+
+
+def test_an_exact_posterior_leaves_no_error_to_share():
+    x = table()
+    model = isthmus.ProbabilisticPCA(latent_dim=2).fit(x)
+    result = evidence.scored(model.model_, model.rows(x), 30)
+    assert result.shared_error < 1e-9
+    assert result.values == pytest.approx(model.score_samples(x, draws=1), abs=1e-8)
+    assert evidence.scored_elbo(model.model_, model.rows(x), 30).shared_error > 1e-3  # its draws still differ
+
+
+def test_one_draw_tells_no_error(trained):
+    for estimate in (evidence.scored, evidence.scored_elbo):
+        assert estimate(*trained, 1).shared_error == math.inf
+        assert np.isfinite(estimate(*trained, 1).values).all()
+        with pytest.raises(InputError, match="draws=0 came"):
+            estimate(*trained, 0)
+
+
+@pytest.mark.filterwarnings("ignore:ConditionalVAE was given no condition")
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("draws", [1, 5, 33])
+def test_a_rows_number_does_not_depend_on_its_company(name, draws):
+    x = table()
+    model = small(name).fit(x)
+    everything, alone = model.rows(x), model.rows(x[17:18])
+    for estimate in (evidence.log_evidence, evidence.elbo):
+        together = estimate(model.model_, everything, draws)
+        assert together.shape == (len(x),)
+        assert together[17:18] == pytest.approx(estimate(model.model_, alone, draws), rel=1e-4, abs=1e-3)
+
+
+def test_groups_of_draws_change_no_estimate(trained, monkeypatch):
+    grouped = [evidence.log_evidence(*trained, 23), evidence.elbo(*trained, 23)]
+    monkeypatch.setattr(evidence, "PARTS", 1)
+    whole = [evidence.log_evidence(*trained, 23), evidence.elbo(*trained, 23)]
+    assert np.allclose(grouped, whole, atol=1e-3)

@@ -1,0 +1,145 @@
+"""Saved models: weights and configuration that belong together, classes of one's own, plain values."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import isthmus
+from isthmus.estimators.store import PICTURES
+from isthmus.outputs import read_codes
+from models import small, table
+
+
+class Mine(isthmus.VAE):
+    """A model of the user's own, with a field of its own."""
+
+    gain: float = 2.0
+    """Anything."""
+
+
+def files(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_numbers_of_numpy_in_fields_are_saved_as_plain_ones(tmp_path):
+    fields = {"latent_dim": np.int64(2), "hidden": (np.int32(8), 4), "learning_rate": np.float32(0.5)}
+    model = small("VAE", epochs=1, **fields, random_state=np.int64(3)).fit(table())
+    model.save(tmp_path / "run")
+    again = isthmus.load(tmp_path / "run")
+    assert (again.latent_dim, again.hidden, again.learning_rate, again.random_state) == (2, (8, 4), 0.5, 3)
+    np.testing.assert_array_equal(again.transform(table()), model.transform(table()))
+
+
+def test_weights_beside_the_configuration_of_another_model_are_refused(tmp_path):
+    small("VAE", epochs=1).fit(table()).save(tmp_path / "a")
+    small("VAE", epochs=1).fit(table(seed=1)).save(tmp_path / "b")  # the same shapes, another scaling
+    (tmp_path / "b" / "model.safetensors").replace(tmp_path / "a" / "model.safetensors")
+    with pytest.raises(isthmus.InputError, match="the weights are not those of"):
+        isthmus.load(tmp_path / "a")
+
+
+def test_saving_breaks_off_without_a_model_that_lies(tmp_path, monkeypatch):
+    small("VAE", epochs=1).fit(table()).save(tmp_path / "run")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    other = small("VAE", epochs=1).fit(table(seed=1))
+    monkeypatch.setattr("isthmus.estimators.store.write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        other.save(tmp_path / "run")
+    with pytest.raises(isthmus.InputError, match="saving broke off"):
+        isthmus.load(tmp_path / "run")
+
+
+def test_the_history_is_saved_and_nothing_is_left_of_the_model_before(tmp_path):
+    first, second = (small("VAE", epochs=epochs).fit(table()) for epochs in (2, 3))
+    first.save(tmp_path / "run")
+    for name in (*PICTURES, "report.html", "notes.png"):
+        (tmp_path / "run" / name).write_text("old")
+    second.save(tmp_path / "run")
+    assert files(tmp_path / "run") == {"config.json", "model.safetensors", "history.jsonl", "notes.png"}
+    assert isthmus.load(tmp_path / "run").history_ == second.history_
+    with open(tmp_path / "run" / "history.jsonl", "a") as file:
+        file.write('{"epoch": 4, "lo')
+    assert isthmus.load(tmp_path / "run").history_ == second.history_
+    (tmp_path / "run" / "history.jsonl").unlink()
+    assert isthmus.load(tmp_path / "run").history_ == []
+
+
+def test_a_configuration_of_another_program_is_not_replaced(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(isthmus.InputError, match="would be lost"):
+        small("VAE", epochs=1).fit(table()).save(tmp_path)
+    assert files(tmp_path) == {"config.json"}
+
+
+def test_a_class_of_ones_own_is_handed_in_again(tmp_path):
+    model = Mine(gain=3.0, hidden=(8,), epochs=1, threads=1, random_state=0).fit(table())
+    model.save(tmp_path / "run")
+    with pytest.raises(isthmus.InputError, match="model=Mine"):
+        isthmus.load(tmp_path / "run")
+    with pytest.raises(isthmus.InputError, match="holds a 'Mine'; model=VAE came"):
+        isthmus.load(tmp_path / "run", model=isthmus.VAE)
+    again = isthmus.load(tmp_path / "run", model=Mine)
+    assert isinstance(again, Mine)
+    assert again.gain == 3.0
+    np.testing.assert_array_equal(again.transform(table()), model.transform(table()))
+
+
+def test_a_class_named_like_one_of_ours_is_refused(tmp_path):
+    namesake = type("VAE", (isthmus.VAE,), {"__doc__": "Not ours.", "__module__": __name__})
+    model = namesake(hidden=(8,), epochs=1, threads=1).fit(table())
+    with pytest.raises(isthmus.InputError, match="rename it"):
+        model.save(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_a_run_that_broke_off_are_loaded_with_a_warning(tmp_path):
+    small("VAE", epochs=1).fit(table()).save(tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"broken": "training stopped at step 3"}))
+    with pytest.warns(UserWarning, match="broke off: training stopped at step 3"):
+        isthmus.load(tmp_path / "run")
+
+
+CODES = np.ones((9, 2))
+OBJECTS = np.array([[object()]], dtype=object)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "says"),
+    [
+        ("z.txt", lambda path: path.write_text("1"), "codes"),
+        ("z.npy", lambda path: None, "no file"),
+        ("z.npy", lambda path: (np.save(path, CODES), cut(path)), "truncated"),
+        ("z.npz", lambda path: (np.savez(path, z=CODES), cut(path)), "truncated"),
+        ("z.npy", lambda path: np.save(path, OBJECTS), "never loaded"),
+        ("z.npz", lambda path: np.savez(path, z=OBJECTS), "never loaded"),
+        ("z.npz", lambda path: np.savez(path, x=CODES), "'z'"),
+        ("z.csv", lambda path: path.write_text("z0,z1\n1,a\n2,b\n"), "codes are numbers"),
+    ],
+)
+def test_codes_that_cannot_be_read_are_refused_in_one_line(name, make, says, tmp_path):
+    make(tmp_path / name)
+    with pytest.raises(isthmus.InputError, match=says) as caught:
+        read_codes(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_codes_come_with_their_labels(tmp_path):
+    z, y = np.arange(6.0).reshape(3, 2), np.array(["a", "b", "a"])
+    np.savez(tmp_path / "z.npz", z=z, y=y)
+    (tmp_path / "z.csv").write_text("z0,z1,y\n0,1,a\n2,3,b\n4,5,a\n")
+    for name in ("z.npz", "z.csv"):
+        codes, labels = read_codes(str(tmp_path / name))
+        np.testing.assert_array_equal(codes, z)
+        assert labels is not None
+        assert labels.tolist() == y.tolist()

@@ -1,0 +1,231 @@
+"""The summary of a run: what it compares, what it does not, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+
+import isthmus
+from isthmus.data import Dataset, Part
+from isthmus.estimators import runs
+from isthmus.estimators.inputs import Inputs
+from isthmus.report import baselines, summary
+from isthmus.report.summary import Summary, summarise
+from models import bits, counts, images, table
+
+FAST = {"latent_dim": 2, "hidden": (8,), "epochs": 3, "random_state": 0, "threads": 1}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(summary, "DRAWS", 30)
+    monkeypatch.setattr(summary, "draw", lambda *a, **k: [Path("run/latent.png")])
+
+
+def ran(model, x, y=None, test=None, **more) -> tuple[Summary, runs.Run]:
+    """Train a model on rows as `isthmus fit` does, and sum it up."""
+    run = runs.start(model, Dataset("some/where/rows.csv", Part(x, y), test=test), Path("run"), force=True, **more)
+    runs.finish(run)
+    result = summarise(run)
+    json.dumps(result.facts, allow_nan=False)
+    lines = result.words.splitlines()
+    assert all(len(line) <= 160 and line.endswith(".") for line in lines), lines
+    assert lines[0].startswith(f"{type(model).__name__} of rows.csv")
+    return result, run
+
+
+def collinear(n: int = 90, dtype: str = "float64") -> np.ndarray:
+    """Five columns: one constant, one the sum of two others, on different scales and far from zero."""
+    a, b, c = np.random.default_rng(0).normal(size=(3, n)) * np.array([[1], [30], [0.01]]) + 40
+    return np.stack([a, b, a + b, np.full(n, 7.0), c], 1).astype(dtype)
+
+
+def test_the_error_counts_what_rows_share():
+    result, _ = ran(isthmus.VAE(**FAST), table())
+    told = result.facts["log_likelihood"]
+    assert told["standard_error"] > told["shared_error"] > 0
+    assert f"± {told['standard_error']:.2f} nats (log-density" in result.words
+
+
+def test_the_gap_counts_it_too(monkeypatch):
+    monkeypatch.setattr(summary, "scored", lambda *a: evidence_of(a[1], 1e6))
+    result, _ = ran(isthmus.VAE(**FAST), table())
+    assert result.facts["log_likelihood"]["standard_error"] > 1e6 - 1
+    assert "not clearly different" in result.words
+
+
+def evidence_of(rows, shared: float) -> summary.Scored:
+    return summary.Scored(np.linspace(0, 1, len(rows)), shared)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rows_in_a_subspace_are_compared_with_nothing(dtype):
+    result, _ = ran(isthmus.VAE(**FAST), collinear(dtype=dtype))
+    assert result.facts["degenerate"] == {"rank": 3, "features": 5}
+    assert "ppca" not in result.facts
+    assert "span 3 of 5 dimensions" in result.words
+    assert "Probabilistic PCA" not in result.words
+
+
+def test_discrete_rows_in_a_subspace_are_compared():
+    x = counts()
+    x[:, 1] = x[:, 0]
+    result, _ = ran(isthmus.VAE(**FAST | {"latent_dim": 9}), x)
+    assert -100 < result.facts["ppca"]["mean"] < 0
+    assert result.facts["ppca"]["latent_dim"] == 4
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        table(12, 30),  # fewer rows than features
+        np.repeat(table(12, 30), 3, 0),  # more, but not more different ones
+        table(90, 1),
+        table(90, 5) * np.logspace(-6, 6, 5),
+        table().astype("float32") + 1000,
+    ],
+)
+def test_the_baseline_keeps_fewer_dimensions_than_the_rows_span(x):
+    model = isthmus.VAE(**FAST | {"latent_dim": 40, "validation_fraction": 0}).fit(x)
+    linear = baselines.linear_evidence(model, Inputs(x), Inputs(x))
+    assert linear.latent_dim < linear.rank == min(x.shape[1], len(np.unique(x, axis=0)) - 1)
+    assert linear.values is not None
+    assert abs(linear.values.mean()) < 1000
+
+
+def test_rank_does_not_depend_on_units():
+    x = table(60, 6)
+    assert baselines.rank_of(x, 2e-16) == 6
+    assert baselines.rank_of(x * np.logspace(-8, 8, 6), 2e-16) == 6
+    assert baselines.rank_of(x @ np.diag([1, 1, 1, 1, 1, 0]), 2e-16) == 5
+
+
+def test_the_baseline_is_scikit_learns():
+    x = table()
+    result, run = ran(isthmus.VAE(**FAST), x[:80], test=Part(x[80:]))
+    exact = PCA(2, svd_solver="full").fit(run.job.train_rows.x)
+    assert result.facts["ppca"]["mean"] == pytest.approx(exact.score(x[80:]))
+    assert result.facts["rows"] == "10 test rows"
+
+
+def test_a_condition_is_marked():
+    x, labels = table(), np.arange(90) % 3
+    result, _ = ran(isthmus.ConditionalVAE(**FAST), x, labels)
+    assert "log p(x) given its condition of" in result.words
+    assert "given its condition; probabilistic PCA is not told the condition." in result.words
+    assert result.facts["log_likelihood"]["given_condition"] is True
+    assert result.facts["ppca"]["given_condition"] is False
+    plain, _ = ran(isthmus.VAE(**FAST), x, labels)
+    assert "condition" not in plain.words
+    assert plain.facts["log_likelihood"]["given_condition"] is False
+
+
+def test_a_conditional_autoencoder_is_marked_too():
+    result, _ = ran(isthmus.Autoencoder(**FAST), table(), np.arange(90) % 3, condition="label")
+    assert "PCA with 2 dimensions, which is not told the condition, on" in result.words
+
+
+@pytest.mark.parametrize("corruption", ["mask(0.5)", "gaussian(1.0)"])
+def test_denoising_is_measured(corruption):
+    x = load_digits().images[:600].astype("uint8")
+    fields = FAST | {"latent_dim": 16, "hidden": (64,), "epochs": 60, "batch_size": 32}
+    model = isthmus.DenoisingAutoencoder(**fields, corruption=corruption)
+    result, _ = ran(model, x)
+    told = result.facts["denoising"]
+    assert told["corruption"] == corruption
+    assert told["damaged"]["mean"] > told["cleaned"]["mean"] > result.facts["squared_error"]["mean"]
+    assert f"damaged by {corruption}" in result.words
+    if corruption == "mask(0.5)":
+        half = 0.5 * np.square(x.astype(float)).sum((1, 2)).mean()
+        assert told["damaged"]["mean"] == pytest.approx(half, rel=0.15)
+    assert "denoising" not in ran(isthmus.Autoencoder(**FAST), x)[0].facts
+
+
+def test_denoising_of_padded_sequences_reads_no_padding():
+    x, lengths = np.random.default_rng(0).normal(size=(40, 6, 2)), np.arange(40) % 5 + 2
+    model = isthmus.VAE(**FAST, corruption="gaussian(0.5)")
+    run = runs.start(model, Dataset("a/rows.csv", Part(x, None, lengths)), Path("run"))
+    runs.finish(run)
+    told = summarise(run).facts["denoising"]
+    assert 0 < told["damaged"]["mean"] < 0.25 * 12 * 2
+    assert math.isfinite(told["cleaned"]["mean"])
+
+
+@pytest.mark.parametrize("x", [table(), collinear()])
+def test_pca_that_keeps_everything_has_no_error(x):
+    result, _ = ran(isthmus.Autoencoder(**FAST | {"latent_dim": 8}), x)
+    assert result.facts["pca"]["squared_error"] == 0
+    assert "PCA with 5 dimensions on the same rows: 0, for the rows vary in no more directions." in result.words
+
+
+def test_baselines_are_fitted_to_a_random_part_of_the_rows(monkeypatch):
+    monkeypatch.setattr(baselines, "FITTED", 40)
+    rows = Inputs(np.arange(400.0)[:, None], np.arange(400), np.arange(400))
+    some = baselines.some_rows(rows, 3)
+    assert len(set(some.x.ravel())) == 40
+    assert 100 < some.x.mean() < 300  # not the first ones
+    assert (some.x.ravel() == some.condition).all()
+    assert (some.x == baselines.some_rows(rows, 3).x).all()
+    assert baselines.some_rows(rows, 3).x.tolist() != baselines.some_rows(rows, 4).x.tolist()
+    asked = []
+    monkeypatch.setattr(baselines, "some_rows", lambda train, seed: asked.append(len(train)) or train)
+    ran(isthmus.VAE(**FAST), table())
+    ran(isthmus.Autoencoder(**FAST), table())
+    assert asked == [81, 81]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_binarised_rows_are_compared_as_the_bits_that_were_scored(named):
+    x = images(60, (30,))
+    x = pd.DataFrame(x, columns=[f"pixel_{i}" for i in range(30)]) if named else x
+    model = isthmus.ConditionalVAE(**FAST, binarize=True, likelihood="bernoulli")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*feature names")
+        result, run = ran(model, x, np.arange(60) % 2)
+        train = run.job.train_rows
+        seen = baselines.as_scored(model, train)
+        rows = model.rows(pd.DataFrame(train.x, columns=x.columns) if named else train.x, train.condition, bits="fixed")
+    assert set(np.unique(seen)) == {0.0, 1.0}
+    assert (seen == rows.batch(torch.arange(len(rows))).x.numpy()).all()
+    assert -60 < result.facts["ppca"]["mean"] < 0
+
+
+def test_an_early_stop_is_said():
+    fields = FAST | {"epochs": 400, "learning_rate": 0.03, "patience": 0.02, "batch_size": 16}
+    result, run = ran(isthmus.VAE(**fields), table())
+    facts, history = result.facts, run.estimator.history_
+    assert len(history) == facts["epochs"] < facts["epochs_planned"] == 400
+    said = f"stopped early after {facts['epochs']} of 400 epochs: the best were at epoch {facts['best_epoch']}."
+    assert result.words.splitlines()[0].endswith(said)
+    late = {r["epoch"]: r["valid_loss"] for r in history if "valid_loss" in r and r["progress"] >= 0.1}
+    assert late[facts["best_epoch"]] == min(late.values())
+    assert 0.1 * 400 <= facts["best_epoch"] < facts["epochs"]
+
+
+def test_a_full_run_and_a_solved_one():
+    result, _ = ran(isthmus.VAE(**FAST), table())
+    assert result.words.splitlines()[0] == "VAE of rows.csv: 81 training rows; 3 epochs."
+    assert result.facts["best_epoch"] in (1, 2, 3)
+    blind, _ = ran(isthmus.VAE(**FAST, validation_fraction=0), table())
+    assert blind.facts["best_epoch"] is None
+    exact, _ = ran(isthmus.ProbabilisticPCA(latent_dim=2), table())
+    assert exact.words.splitlines()[0] == "ProbabilisticPCA of rows.csv: 90 training rows; solved exactly."
+    gap = exact.facts["log_likelihood"]["mean"] - exact.facts["ppca"]["mean"]
+    assert abs(gap) < 1e-6
+    assert "not clearly different" in exact.words
+
+
+@pytest.mark.parametrize("x", [table(), images(), bits(), counts(), table()[:, 0:1]])
+@pytest.mark.parametrize("name", ["VAE", "DenoisingAutoencoder", "SparseAutoencoder"])
+def test_lines_are_short_for_data_of_every_kind(name, x):
+    ran(getattr(isthmus, name)(**FAST, **({"sparsity": "l1(0.1)"} if name == "SparseAutoencoder" else {})), x)

@@ -1,0 +1,200 @@
+"""What training promises beside the laws."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isthmus
+from isthmus.conditional import Conditional
+from isthmus.distributions.continuous import Normal
+from isthmus.estimators.job import prepare
+from isthmus.families import DiagonalNormal, Located
+from isthmus.latent_model import LatentModel
+from isthmus.nets.mlp import MLP
+from isthmus.priors import StandardNormal
+from isthmus.terms.bounds import kl, nll
+from models import images, small, table
+from test_bad_input import Breaks
+
+X = table()
+
+
+def test_after_a_break_the_good_weights_can_be_used():
+    model = small("VAE", encoder=Breaks(4), validation_fraction=0)
+    with pytest.raises(isthmus.TrainingError):
+        model.fit(X)
+    assert np.isfinite(model.inverse_transform(np.zeros((2, 3)))).all()
+
+
+def test_a_broken_step_teaches_a_threshold_nothing():
+    rule = isthmus.SparseAutoencoder(latent_dim=8, sparsity="batch_top_k(2)", epochs=1, random_state=0).fit(X)
+    rule = rule.model_.posterior.family.rule.train()
+    before = rule.threshold.clone()
+    rule(torch.full((5, 8), float("nan")))
+    assert torch.equal(rule.threshold, before)
+
+
+def parts(width: int = 5, condition: int = 0) -> LatentModel:
+    torch.manual_seed(0)
+    return LatentModel(
+        Conditional(MLP((width,), (8,), 4, condition=condition), DiagonalNormal((2,))),
+        Conditional(MLP((2,), (8,), width, condition=condition), Located(Normal, (width,))),
+        StandardNormal(2),
+    )
+
+
+def test_a_model_made_by_hand_trains_with_rows_kept_aside():
+    x, c = X.astype(np.float32), np.eye(3)[np.arange(90) % 3]
+    history = isthmus.fit(parts(), x[:60], nll + kl, validation=x[60:], epochs=3)
+    assert len(history) == 3
+    assert all(np.isfinite(record["valid_loss"]) for record in history)
+    held = {"X": x[60:], "condition": c[60:]}
+    history = isthmus.fit(parts(condition=3), x[:60], nll + kl, condition=c[:60], validation=held, epochs=3)
+    # The rows kept aside have their own condition: with another one the loss is another.
+    turned = {"X": x[60:], "condition": np.roll(c[60:], 1, axis=1)}
+    other = isthmus.fit(parts(condition=3), x[:60], nll + kl, condition=c[:60], validation=turned, epochs=3)
+    assert history[0]["loss"] == other[0]["loss"]
+    assert history[0]["valid_loss"] != other[0]["valid_loss"]
+    with pytest.raises(isthmus.InputError, match="both have a condition"):
+        isthmus.fit(parts(condition=3), x[:60], nll + kl, condition=c[:60], validation=x[60:], epochs=1)
+
+
+def test_validation_repeats_to_the_last_bit_and_sees_the_corruption():
+    job = prepare(small("DenoisingAutoencoder", corruption="gaussian(5.0)", learning_rate=1e-12, epochs=3), X)
+    history = job.train()
+    values = [record["valid_loss"] for record in history]
+    # One fixed noise: with weights that hardly move the same number comes up.
+    assert max(values) - min(values) < 1e-4 * abs(values[0])
+    clean = prepare(small("Autoencoder", learning_rate=1e-12, epochs=3), X).train()
+    assert abs(clean[0]["valid_loss"] - values[0]) > 5e-3  # an untrained network passes little of it on
+
+
+def test_early_stopping_keeps_the_best_weights_after_warm_up():
+    model = small("VAE", hidden=(64, 64), epochs=300, patience=0.1, warmup=0.2, learning_rate=1e-2).fit(table(40))
+    assert len(model.history_) < 300  # forty rows are soon learned by heart
+    late = [record for record in model.history_ if record["progress"] >= 0.2]
+    assert min(record["progress"] for record in late) >= 0.2
+    best = min(late, key=lambda record: record.get("valid_loss", np.inf))
+    assert model.history_[-1]["progress"] - best["progress"] > 0.1
+    # The kept weights give the best validation loss again.
+    job = prepare(model, table(40))
+    job.recipe.model.load_state_dict(model.model_.state_dict())
+    from isthmus.objective import as_objective
+    from isthmus.train.fit import Loop
+
+    loop = Loop(
+        job.recipe.model, as_objective(job.recipe.objective), job.lay(job.train_rows), job.plan, job.lay(job.valid_rows)
+    )
+    assert loop.validate()["loss"] == pytest.approx(best["valid_loss"], rel=1e-5)
+
+
+def test_scaling_is_learned_on_the_training_part_only():
+    far = np.vstack([X, X[:10] + 1e6])
+    model = small("VAE", epochs=1).fit(X, validation=X[:10] + 1e6)
+    np.testing.assert_allclose(model.schema_.shift, X.mean(0))
+    assert not np.allclose(small("VAE", epochs=1, validation_fraction=0).fit(far).schema_.shift, X.mean(0))
+
+
+def test_one_condition_for_all_rows():
+    model = small("ConditionalVAE", epochs=1).fit(X, condition=3)
+    assert model.schema_.condition.classes == (3,)
+    real = small("ConditionalVAE", epochs=1).fit(X, condition=np.random.default_rng(0).normal(size=(90, 2)))
+    assert real.sample(10, condition=[[0.1, 0.2]], random_state=0).shape == (10, 5)
+
+
+def test_pairs_of_different_kinds():
+    clean = (np.median(X, 0) < X).astype(np.uint8)
+    model = small("VAE", likelihood="bernoulli", epochs=1).fit(X, target=clean)
+    again = model.reconstruct(X)
+    assert ((again >= 0) & (again <= 1)).all()
+    with pytest.raises(isthmus.InputError, match="target"):
+        small("VAE", likelihood="bernoulli", epochs=1).fit(X, target=clean, validation=X)
+
+
+def test_pairs_teach_what_lies_behind():
+    random = np.random.default_rng(0)
+    clean = random.normal(size=(600, 2)) @ random.normal(size=(2, 6))
+    noisy = clean + random.normal(size=clean.shape)
+    model = small("DenoisingAutoencoder", corruption="none", latent_dim=2, epochs=60).fit(noisy, target=clean)
+    # Two directions of six carry the signal: a projection alone takes two thirds of the noise away.
+    assert np.square(model.reconstruct(noisy) - clean).mean() < 0.6 * np.square(noisy - clean).mean()
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    fields = {"latent_dim": np.int64(2), "epochs": np.int64(1), "batch_size": np.int64(16), "threads": np.int64(1)}
+    model = small("VAE", **fields, random_state=np.int64(3), learning_rate=np.float32(1e-3)).fit(X)
+    model.save(tmp_path / "run")
+    np.testing.assert_array_equal(isthmus.load(tmp_path / "run").transform(X), model.transform(X))
+
+
+@pytest.mark.parametrize("image", [False, True])
+@pytest.mark.parametrize("scaling", ["global", "standard", "none"])
+def test_salt_and_pepper_are_the_ends_of_the_data(image, scaling):
+    x = images().astype(np.float64) if image else X
+    model = small("DenoisingAutoencoder", corruption="salt_and_pepper(1.0)", scaling=scaling, epochs=1)
+    model.set_params(validation_fraction=0).fit(x)
+    rows = model.rows(x).batch(torch.arange(len(x))).x
+    damaged = model.schema_.to_data(model.model_.corruption(rows))
+    low, high = (x.min(), x.max()) if image else (x.min(0), x.max(0))
+    close = np.isclose(damaged, low, atol=1e-3) | np.isclose(damaged, high, atol=1e-3)
+    assert close.all()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compilation wants a C++ compiler")
+def test_a_compiled_run_is_the_eager_run():
+    runs = [small("DenoisingAutoencoder", compile=compiled, epochs=2).fit(X) for compiled in (False, True)]
+    assert runs[1].settings_["compile"]
+    # The same random numbers and operations; fused ones round differently in the last digits.
+    np.testing.assert_allclose(*(model.transform(X) for model in runs), rtol=1e-3, atol=1e-4)
+
+
+def test_without_a_compiler_compilation_is_refused_in_one_line(monkeypatch):
+    def broken(*arguments, **more):
+        def call(*values):
+            raise RuntimeError("no\ncompiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(isthmus.InputError, match="compile=False") as caught:
+        small("VAE", compile=True).fit(X)
+    assert "\n" not in str(caught.value)
+
+
+class Two(nn.Module):
+    """A user's own network that takes the condition too."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(5 + 3, 6)
+
+    def forward(self, x, c):
+        return self.inner(torch.cat([x, c], -1))
+
+
+def test_a_users_own_networks(tmp_path):
+    encoder, decoder = nn.Linear(5, 6), nn.Linear(3, 5)
+    model = small("VAE", encoder=encoder, decoder=decoder, epochs=2).fit(X)
+    assert not torch.equal(model.model_.posterior.net.module.weight, encoder.weight)  # a copy was trained
+    model.save(tmp_path / "run")
+    with pytest.raises(isthmus.InputError, match="coder="):
+        isthmus.load(tmp_path / "run")
+    again = isthmus.load(tmp_path / "run", encoder=encoder, decoder=decoder)
+    np.testing.assert_array_equal(again.transform(X), model.transform(X))
+    conditional = small("ConditionalVAE", encoder=Two(), epochs=2).fit(X, condition=np.arange(90) % 3)
+    assert conditional.transform(X, condition=0).shape == (90, 3)
+
+
+def test_networks_that_do_not_fit_say_so_before_training():
+    flat = nn.Sequential(nn.Flatten(), nn.LazyLinear(6))
+    assert small("VAE", encoder=flat, epochs=1).fit(images()).transform(images()).shape == (90, 3)
+    with pytest.raises(isthmus.InputError, match=r"cannot read rows of shape \(6, 5\)"):
+        small("VAE", encoder=nn.Conv2d(1, 4, 3), epochs=1).fit(images())
+    first = nn.Sequential(nn.Linear(3, 90), nn.Unflatten(1, (3, 6, 5)))  # channels first; (h, w, c) is wanted
+    with pytest.raises(isthmus.InputError, match="answered with shape"):
+        small("VAE", decoder=first, likelihood="normal", epochs=1).fit(images(shape=(6, 5, 3)))
