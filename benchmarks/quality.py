@@ -152,7 +152,6 @@ def vae(seed: int) -> Iterator[Row]:
         epochs=330,
         random_state=seed,
     ).fit(data["x_train"].reshape(-1, 784))
-    model.save("runs/bench-vae")
     values = model.score_samples(binarised(data["x_test"], seed), draws=1000)
     mean, error = values.mean(), values.std() / math.sqrt(len(values))
     spent = minutes(model)
@@ -174,8 +173,9 @@ def deep_autoencoder(seed: int) -> Iterator[Row]:
         network="mlp",
         scaling="none",
         validation_fraction=0,
-        batch_size=256,
-        epochs=60,
+        batch_size=128,
+        learning_rate=2e-3,
+        epochs=48,
         random_state=seed,
     ).fit(unit(data["x_train"]))
     error, spent = -model.score(unit(data["x_test"])), minutes(model)

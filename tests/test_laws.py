@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import isthmus
 from isthmus.estimators.job import prepare
 from isthmus.objective import as_objective
 from isthmus.train.fit import Keep, Loop
-from isthmus.train.step import Step
+from isthmus.train.step import Gradient, Step
 from models import DATA, DENSE, NAMES, TRAINED, images, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
@@ -119,18 +120,27 @@ def test_resumed_run_equals_uninterrupted_run(name, after, tmp_path):
 
 @pytest.mark.parametrize("kind", ["table", "images"])
 @pytest.mark.parametrize("name", TRAINED)
-def test_step_traces_as_one_graph_and_equals_the_eager_one(name, kind):
+def test_gradient_traces_as_one_graph_and_equals_the_eager_one(name, kind):
     job = prepare(small(name), DATA[kind]())
     step = Step(job.recipe.model, as_objective(job.recipe.objective))
     batch, progress = job.lay(job.train_rows).batch(torch.arange(16)), torch.tensor(0.05)
+    names, parameters = zip(*step.named_parameters())
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    buffers = {key: buffer.clone() for key, buffer in step.named_buffers()}
     torch._dynamo.reset()
-    results = []
-    for call in (step, torch.compile(copy.deepcopy(step), fullgraph=True, backend="aot_eager")):
-        torch.manual_seed(0)
-        loss, values = call(batch, progress)
-        results.append(torch.stack([loss, *values]))
+    traced = torch.compile(Gradient(step, names, [p.shape for p in parameters]), fullgraph=True, backend="aot_eager")
+    torch.manual_seed(0)
+    grad, loss, values, moved = traced(flat, buffers, batch, progress)
+    torch.manual_seed(0)
+    eager_loss, eager_values = step(batch, progress)
+    eager_loss.backward()
+    eager = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     # The same operations in the same order: equal to rounding.
-    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+    close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
+    close(torch.stack([loss, *values]), torch.stack([eager_loss, *eager_values]))
+    close(grad, torch.cat([g.reshape(-1) for g in eager]), rtol=1e-4)
+    for key, buffer in step.named_buffers():
+        close(moved[key], buffer)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -147,6 +157,12 @@ def test_padding_changes_no_number(name):
         assert torch.equal(a, b)
     assert np.array_equal(models[0].transform(clean, lengths=lengths), models[0].transform(garbage, lengths=lengths))
     assert models[0].score(clean, lengths=lengths) == models[0].score(garbage, lengths=lengths)
+    again = models[0].reconstruct(garbage, lengths=lengths)
+    assert (again[np.arange(6) >= lengths[:, None]] == 0).all()
+    assert (again[np.arange(6) < lengths[:, None]] != 0).any()
+    np.testing.assert_array_equal(
+        models[0].inverse_transform(models[0].transform(clean, lengths=lengths), lengths=lengths), again
+    )
 
 
 @pytest.mark.parametrize("name", DENSE)

@@ -20,7 +20,7 @@ from isthmus.nets.conv import ConvEncoder
 from isthmus.nets.mlp import MLP
 from isthmus.nets.sparse import JumpReLU
 from isthmus.objective import Objective, Schedule, Term, as_objective, at, warmup
-from isthmus.terms.bounds import iwae, kl, log_mean_exp, nll
+from isthmus.terms.bounds import iwae, kl, nll
 from isthmus.terms.penalties import contraction, kl_sparsity, l0, l1
 
 F64 = torch.float64
@@ -222,9 +222,8 @@ def test_shapes_of_a_pass(prior):
 def test_a_corruption_damages_what_is_read_and_not_what_is_wanted():
     batch = rows()
     blind = vae(corruption=corruption.Mask(1.0))
-    run, seen = blind(batch), blind(batch, corrupt=False)
+    run = blind(batch)
     torch.testing.assert_close(run.q.loc, blind.posterior(torch.zeros_like(batch.x), batch.c).loc)
-    torch.testing.assert_close(seen.q.loc, blind.posterior(batch.x, batch.c).loc)
     torch.testing.assert_close(run.log_px, run.px.log_prob(batch.x))
     paired = batch._replace(target=torch.randn_like(batch.x))
     run = blind(paired)
@@ -273,7 +272,7 @@ def test_densities_that_a_model_hands_over_are_what_losses_read():
     assert value(nll, None, None, run) == pytest.approx(-known["log_px"].mean().item())
     assert value(kl, None, None, run) == pytest.approx(known["kl"].sum(-1).mean().item())
     ratio = known["log_px"] + known["log_pz"] - known["log_qz"]
-    assert value(iwae(4), None, None, run) == pytest.approx(-log_mean_exp(ratio).mean().item())
+    assert value(iwae(4), None, None, run) == pytest.approx(-(ratio.logsumexp(0) - math.log(len(ratio))).mean().item())
 
 
 def test_equal_weights_are_no_weights():
@@ -334,7 +333,7 @@ def test_bounds_are_ordered_below_the_exact_evidence():
     with torch.no_grad():
         run = model(batch, 50_000)
         log_ratio = run.log_px + run.log_pz - run.log_qz  # (K, B)
-        estimates = [log_mean_exp(log_ratio.view(-1, k, 40), 1) for k in (1, 5, 50)]
+        estimates = [log_ratio.view(-1, k, 40).logsumexp(1) - math.log(k) for k in (1, 5, 50)]
         bounds = [e.mean(0) for e in estimates]
         errors = [e.std(0) / math.sqrt(len(e)) for e in estimates]
         assert (bounds[0] < bounds[1] + 5 * (errors[0] + errors[1])).all()  # five standard errors, here and below
@@ -367,11 +366,6 @@ def test_the_exact_posterior_makes_every_bound_exact():
 def test_iwae_needs_a_draw():
     with pytest.raises(InputError, match="at least 1 draw"):
         iwae(0)
-
-
-def test_log_mean_exp_does_not_overflow():
-    values = torch.tensor([[1e4, -1e4], [1e4, -1e4], [1e4, -1e4]])
-    assert torch.equal(log_mean_exp(values), torch.tensor([1e4, -1e4]))
 
 
 # --------------------------------------------------------------------------------------------------- penalties

@@ -101,9 +101,9 @@ class LatentModel(nn.Module):
         self.corruption = corruption
         self.log_volume = log_volume
 
-    def forward(self, batch: Batch, draws: int = 1, *, corrupt: bool = True) -> Pass:
-        """K draws for each of B rows; `corrupt` damages x first, as training and its validation do."""
-        x = self.corruption(batch.x) if corrupt and self.corruption is not None else batch.x
+    def forward(self, batch: Batch, draws: int = 1) -> Pass:
+        """K draws for each of B rows, whose x is damaged first where there is a corruption."""
+        x = batch.x if self.corruption is None else self.corruption(batch.x)
         q = self.posterior(x, batch.c, batch.mask)
         noise = q.noise(torch.Size((draws, *q.batch_shape, *q.event_shape)))
         return self.push(batch, q, noise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 from isthmus.errors import InputError
@@ -42,6 +43,8 @@ def free_memory() -> int | None:
         for line in lines:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
+    with contextlib.suppress(ValueError, OSError, AttributeError):  # all there is, where nothing tells what is free
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 

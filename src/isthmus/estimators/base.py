@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from isthmus import families, priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, TrainingError, unknown
-from isthmus.estimators.inputs import Inputs, as_condition, collect
+from isthmus.estimators.inputs import Inputs, as_condition, collect, unpadded
 from isthmus.estimators.job import Job, prepare, seed_of
 from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, PRIORS, build
 from isthmus.evaluation import evidence
@@ -63,7 +63,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     latent_dim: int = 16
     """Numbers in a code."""
     hidden: tuple[int, ...] = (512, 512)
-    """Widths of the encoder's hidden layers, mirrored in the decoder; none leave a linear model."""
+    """Widths of a fully connected encoder's hidden layers, mirrored in the decoder; none leave a linear model."""
     network: str = "auto"
     """mlp, conv, or auto: conv for images of at least 16 pixels a side."""
     channels: tuple[int, ...] = (32, 64)
@@ -71,7 +71,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     activation: str = "silu"
     """Between layers: silu, relu, gelu, elu, tanh or sigmoid."""
     likelihood: str | nn.Module = "auto"
-    """p(x given z), a name or a part; auto reads it off the data."""
+    """p(x given z), a name or a part; auto reads it off the data. The s of normal(s) is in the scaled units."""
     prior: str | nn.Module = "normal"
     """p(z): normal, mixture(k), or conditional (on the condition)."""
     corruption: str | nn.Module | None = None
@@ -83,7 +83,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     binarize: bool = False
     """Draw every pixel of a byte image afresh as Bernoulli(x / 255) whenever it is used in training."""
     epochs: int | str = "auto"
-    """Passes over the rows; auto makes about 10,000 updates in 20 to 2,000 epochs."""
+    """Passes over the rows; auto makes about 5,000 updates, in 20 epochs at least."""
     batch_size: int = 128
     """Rows an update (all rows if there are fewer)."""
     learning_rate: float = 1e-3
@@ -299,9 +299,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             return torch.cat([self.model_.posterior(b.x, b.c, b.mask).mean for b in batches])
 
     def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
-        """E[x given z] of codes (n, latent_dim), in the data's own units and shape."""
+        """E[x given z] of codes (n, latent_dim), in the data's own units and shape; 0 beyond a sequence's length."""
         check_is_fitted(self, "model_")
-        return self._decode(self._as_codes(Z), condition, drawn=False)
+        return unpadded(self._decode(self._as_codes(Z), condition, drawn=False), lengths)
 
     def _as_codes(self, Z: Any) -> Tensor:
         try:
@@ -327,7 +327,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """E[x given the code of x] (n, *X): what the model makes of each row; a denoising one cleans it."""
-        return self._decode(self._codes(X, condition, lengths), condition, drawn=False)
+        return unpadded(self._decode(self._codes(X, condition, lengths), condition, drawn=False), lengths)
 
     @available_if(_has_density)
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, mean: bool = False) -> np.ndarray:
@@ -371,10 +371,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """(n,) squared distance of each row from its reconstruction, summed over features, in the data's units."""
         check_is_fitted(self, "model_")
         inputs = collect(self, X, condition, lengths)
-        again = self.reconstruct(inputs.x, condition=inputs.condition, lengths=inputs.lengths)
-        gap = inputs.x.astype(np.float64) - again
-        if inputs.lengths is not None:
-            gap[np.arange(gap.shape[1]) >= inputs.lengths[:, None]] = 0.0
+        gap = inputs.x.astype(np.float64)
+        gap -= self.reconstruct(inputs.x, condition=inputs.condition, lengths=inputs.lengths)
         return np.square(gap).reshape(len(gap), -1).sum(-1)
 
     def save(self, folder: str | Path) -> None:

@@ -129,6 +129,14 @@ def real_steps(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(x.shape[1]) < lengths[:, None]
 
 
+def unpadded(x: np.ndarray, lengths: Any) -> np.ndarray:
+    """Decoded rows (n, *X) with 0 beyond the end of each, where lengths are given."""
+    steps = as_lengths(lengths, x)
+    if steps is not None:
+        x[~real_steps(x, steps)] = 0
+    return x
+
+
 def as_condition(condition: Any, n: int) -> np.ndarray | None:
     """A condition as an array, one entry a row (one for all is repeated later)."""
     if condition is None:

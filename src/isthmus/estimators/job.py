@@ -25,7 +25,7 @@ from isthmus.train.machine import pick_compile, pick_device, pick_dtype, pick_th
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator, Recipe
 
-UPDATES = 10_000
+UPDATES = 5_000
 """Updates that `epochs="auto"` makes, about."""
 
 
@@ -123,7 +123,7 @@ def plan_of(
     """How to train n rows: fixed rules on sizes, or what a resumed run had."""
     size = min(estimator.batch_size, n)
     per_epoch = max(1, n // size)
-    auto = min(2000, max(20, math.ceil(UPDATES / per_epoch)))
+    auto = max(20, math.ceil(UPDATES / per_epoch))
     epochs = auto if estimator.epochs == "auto" else int(estimator.epochs)
     draws = as_objective(recipe.objective).draws
     parameters = sum(p.numel() for p in recipe.model.parameters())

@@ -21,7 +21,7 @@ from isthmus.files import read_json, reason, write_json, written
 from isthmus.registry import Model, models
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
-from isthmus.train.machine import pick_dtype
+from isthmus.train.machine import device_for_use, pick_dtype
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
@@ -190,7 +190,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def load(folder: str | Path, model: type[Estimator] | None = None, **parts: Any) -> Estimator:
-    """The model saved in `folder`, on the CPU.
+    """The model saved in `folder`, on the device that its field names, or the CPU where that is not there.
 
     `model` hands over a class of your own, `encoder=`, `decoder=`, ... modules that were your own. Warns of a run whose
     training broke off. Raises InputError for files that are missing, truncated, foreign or of a newer version.
@@ -219,7 +219,7 @@ def load(folder: str | Path, model: type[Estimator] | None = None, **parts: Any)
         raise InputError(f"{path}: the weights are not those of config.json beside them: saving broke off; save again")
     if config.get("broken"):
         warnings.warn(f"{folder} holds the weights of a run that broke off: {config['broken']}", stacklevel=2)
-    recipe.model.eval()
+    recipe.model.eval().to(device_for_use(estimator.device))
     estimator.schema_, estimator.model_ = schema, recipe.model
     estimator.history_, estimator.seed_ = read_history(folder / "history.jsonl"), config.get("seed", 0)
     estimator.settings_ = {"threads": torch.get_num_threads(), **config.get("settings", {})}

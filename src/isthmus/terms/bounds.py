@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from isthmus.batch import Batch
@@ -36,8 +34,3 @@ def iwae(k: int) -> Term:
         return -(run.log_weight + run.log_px + run.log_pz - run.log_qz).logsumexp(0)
 
     return Term(bound, "iwae", draws=k)
-
-
-def log_mean_exp(values: Tensor, dim: int = 0) -> Tensor:
-    """log of the mean of exponentials along `dim`."""
-    return values.logsumexp(dim) - math.log(values.shape[dim])

@@ -12,10 +12,10 @@ from isthmus.objective import Term
 
 
 def _contraction(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
-    # One random direction v over inputs gives E|J v|^2 = |J|_F^2 (Hutchinson): one forward-mode pass for any depth.
-    direction = torch.randn_like(batch.x)
-    moved = torch.func.jvp(lambda x: model.posterior(x, batch.c, batch.mask).mean, (batch.x,), (direction,))[1]
-    return moved.square().sum(-1)
+    # One random direction v over codes gives E|v J|^2 = |J|_F^2 (Hutchinson): one pass for any depth.
+    codes, pull = torch.func.vjp(lambda x: model.posterior(x, batch.c, batch.mask).mean, batch.x)
+    (moved,) = pull(torch.randn_like(codes))  # (B, *X)
+    return moved.square().flatten(1).sum(-1)
 
 
 contraction = Term(_contraction, "contraction")

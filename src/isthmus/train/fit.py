@@ -25,8 +25,8 @@ from isthmus.train.checkpoint import generator_state, load_state, restore_genera
 from isthmus.train.graph import Captured
 from isthmus.train.loader import Rows
 from isthmus.train.machine import running, seeded
-from isthmus.train.optimizer import FORGET_EVERY, FlatAdam
-from isthmus.train.step import Step
+from isthmus.train.optimizer import AVERAGE_EVERY, FORGET_EVERY, FlatAdam
+from isthmus.train.step import Gradient, Step
 
 RISE = 0.02
 """Share of the run over which the learning rate rises."""
@@ -78,15 +78,30 @@ class Loop:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_progress = math.inf, 0.0
-        self.call: Callable[..., tuple[Tensor, list[Tensor]]] = self.step_module
         self.update: Callable[[Tensor], None] = self._update
 
     def _update(self, index: Tensor) -> None:
-        loss, values = self.call(self.rows.batch(index), self.progress)
+        loss, values = self.step_module(self.rows.batch(index), self.progress)
         self.adam.zero_grad()
         loss.backward()
         self.adam.step(self.rate)
         torch._foreach_add_(self.sums, [loss.detach(), *[v.detach() for v in values]])
+
+    def _compiled(self) -> Callable[[Tensor], None]:
+        gradient = Gradient(self.step_module, self.adam.names, [p.shape for p in self.adam.parameters])
+        # Random numbers as in the eager step, so that both give the same run.
+        call = torch.compile(gradient, fullgraph=True, dynamic=False, options={"fallback_random": True})
+        buffers = dict(self.step_module.named_buffers())
+
+        @torch.no_grad()
+        def update(index: Tensor) -> None:
+            self.adam.grad, loss, values, moved = call(self.adam.flat, buffers, self.rows.batch(index), self.progress)
+            for name, buffer in buffers.items():
+                buffer.copy_(moved[name])
+            self.adam.step(self.rate)
+            torch._foreach_add_(self.sums, [loss, *values])
+
+        return update
 
     def buffers(self) -> dict[str, Tensor]:
         return {f"buffer/{name}": buffer for name, buffer in self.step_module.named_buffers()}
@@ -98,12 +113,9 @@ class Loop:
         if self.plan.compile:
             held = [tensor.clone() for tensor in state]
             rng = generator_state(self.device)
-            # Random numbers as in the eager step, so that both give the same run.
-            self.call = torch.compile(
-                self.step_module, fullgraph=True, dynamic=False, options={"fallback_random": True}
-            )
+            self.update = self._compiled()
             try:
-                self._update(index)
+                self.update(index)
             except Exception as error:  # whatever the compiler stack says, in as many lines as it likes
                 why = " ".join(str(error).split())[:160]
                 raise InputError(f"the step could not be compiled ({why}); pass compile=False") from error
@@ -112,7 +124,7 @@ class Loop:
                     tensor.copy_(value)
             restore_generators(rng, self.device)
         if self.device.type == "cuda":
-            self.update = Captured(self._update, index, state)
+            self.update = Captured(self.update, index, state)
 
     def advance(self) -> None:
         """One update."""
@@ -124,6 +136,8 @@ class Loop:
         self.rate.fill_(self.plan.learning_rate * rate_at(done, self.total))
         self.update(self.order[position * self.size : (position + 1) * self.size])
         self.count += 1
+        if self.count % AVERAGE_EVERY == 0 or self.count == self.total:
+            self.adam.blend(self.count)
         if self.count % FORGET_EVERY == 0:
             self.adam.forget_tiny()
 
@@ -152,7 +166,7 @@ class Loop:
         )
 
     def validate(self) -> dict[str, float]:
-        """The training estimate on the validation rows, at the final weights of the terms and under one fixed noise."""
+        """The training estimate on the validation rows, with the terms' final weights and under one fixed noise."""
         assert self.validation is not None
         rows, was_training = self.validation, self.model.training
         self.model.eval()
@@ -167,7 +181,7 @@ class Loop:
         return dict(zip(["loss", *self.objective.names], [s / len(rows) for s in sums]))
 
     def end_epoch(self) -> bool:
-        """Note the epoch's terms, validate, keep the best weights; True where it is time to stop."""
+        """Note the epoch's terms, validate the averaged weights, keep the best; True where it is time to stop."""
         epoch = self.count // self.per_epoch
         done = self.count / self.total
         record: dict[str, Any] = {"epoch": epoch, "step": self.count, "progress": done, "seconds": self.seconds}
@@ -181,13 +195,13 @@ class Loop:
         stop = False
         every = max(1, self.plan.epochs // VALIDATIONS)
         if self.validation is not None and (epoch % every == 0 or epoch == self.plan.epochs):
-            values = self.validate()
-            record |= {f"valid_{name}": value for name, value in values.items()}
-            if done >= self.plan.warmup:
-                if values["loss"] < self.best_value or not self.best:
+            with self.adam.averaged():
+                values = self.validate()
+                if done >= self.plan.warmup and (values["loss"] < self.best_value or not self.best):
                     self.best_value, self.best_progress = values["loss"], done
                     self.best = {name: value.clone() for name, value in self.weights().items()}
-                stop = done - self.best_progress > self.plan.patience
+            record |= {f"valid_{name}": value for name, value in values.items()}
+            stop = done >= self.plan.warmup and done - self.best_progress > self.plan.patience
         self.history.append(record)
         return stop
 
@@ -198,7 +212,8 @@ class Loop:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Take the best weights, if any were kept, and give parameters memory of their own."""
+        """Take the best averaged weights, or the last where none were kept, and give parameters memory of their own."""
+        self.adam.take_average()
         for name, value in self.weights().items():
             if name in self.best:
                 value.copy_(self.best[name])

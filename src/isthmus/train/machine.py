@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
+from isthmus.data import safety
 from isthmus.errors import InputError
 
 ONE_THREAD_BELOW = 500e6
@@ -55,6 +56,14 @@ def pick_device(asked: str) -> torch.device:
     return device
 
 
+def device_for_use(asked: str) -> torch.device:
+    """As `pick_device`, but a model trained on a GPU serves on the CPU where there is none."""
+    try:
+        return pick_device(asked)
+    except InputError:
+        return torch.device("cpu")
+
+
 def pick_dtype(asked: str) -> torch.dtype:
     """`auto` and `single` are float32, `double` is float64."""
     if asked not in ("auto", "single", "double"):
@@ -85,25 +94,16 @@ def running(threads: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's generators start from `seed`; the caller's are as before afterwards."""
+    """The generators of the CPU and of `device` start from `seed`; they are as before afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        for gpu in devices:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         yield
 
 
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be had on the device, where the system tells."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else safety.free_memory()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +15,16 @@ FORGET_BELOW_FIRST, FORGET_BELOW_SECOND = 1e-30, 1e-36
 """Moments under these move no weight (epsilon is 1e-8) and decay into denormals, which halve the speed."""
 FORGET_EVERY = 100
 """Steps in which a first moment shrinks by 0.9^100 = 3e-5 at most: none gets from the bound to a denormal between."""
+AVERAGE_EVERY, LEAST_SHARE = 10, 0.03
+"""Every ten updates the averaged weights move by 3 % or more: a memory of 300 updates, less early in a run."""
 
 
 class FlatAdam:
     """Kingma & Ba, 2015, over all parameters of a module laid end to end while it is trained.
 
     A gradient whose norm is more than `clip` times its running mean is scaled down to that. From the first gradient
-    that is not finite on, no update is applied and `broken` is 1: the last good weights stay.
+    that is not finite on, no update is applied and `broken` is 1: the last good weights stay. A running average of the
+    weights (Polyak & Juditsky, 1992) is kept beside them: it has less of the last batches' noise.
     """
 
     def __init__(self, module: nn.Module, clip: float = 10.0):
@@ -32,6 +37,7 @@ class FlatAdam:
         self.flat = torch.cat([p.detach().reshape(-1) for p in self.parameters])
         self.grad = torch.zeros_like(self.flat)
         self.first, self.second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self.average = self.flat.clone()
         for parameter, value, grad in zip(self.parameters, self.views(self.flat), self.views(self.grad)):
             parameter.data, parameter.grad = value, grad
         self.steps = torch.zeros((), dtype=torch.float32, device=self.flat.device)  # updates applied
@@ -103,16 +109,40 @@ class FlatAdam:
         self.first.masked_fill_(self.first.abs() < FORGET_BELOW_FIRST, 0.0)
         self.second.masked_fill_(self.second < FORGET_BELOW_SECOND, 0.0)
 
+    @torch.no_grad()
+    def blend(self, updates: int) -> None:
+        """Move the average towards the weights; it reaches back over a quarter of the updates so far at most."""
+        self.average.lerp_(self.flat, min(1.0, max(LEAST_SHARE, 4 * AVERAGE_EVERY / updates)))
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The module computes with the averaged weights meanwhile."""
+        held = self.flat.clone()
+        self.take_average()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                self.flat.copy_(held)
+
+    @torch.no_grad()
+    def take_average(self) -> None:
+        """Let the averaged weights be the weights."""
+        self.flat.copy_(self.average)
+
+    def _kinds(self) -> dict[str, Tensor]:
+        return {"weight": self.flat, "average": self.average, "first": self.first, "second": self.second}
+
     def state(self) -> dict[str, Tensor]:
-        """Weights and moments by parameter name."""
-        buffers = {"weight": self.flat, "first": self.first, "second": self.second}
-        named = {f"{kind}/{n}": v for kind, flat in buffers.items() for n, v in zip(self.names, self.views(flat))}
+        """Weights, their average and moments by parameter name."""
+        kinds = self._kinds().items()
+        named = {f"{kind}/{n}": v for kind, flat in kinds for n, v in zip(self.names, self.views(flat))}
         return {**named, "adam.steps": self.steps, "adam.usual": self.usual}
 
     @torch.no_grad()
     def restore(self, state: dict[str, Tensor]) -> None:
         """The inverse of `state`."""
-        for kind, flat in {"weight": self.flat, "first": self.first, "second": self.second}.items():
+        for kind, flat in self._kinds().items():
             for name, view in zip(self.names, self.views(flat)):
                 view.copy_(state[f"{kind}/{name}"])
         self.steps.copy_(state["adam.steps"])
