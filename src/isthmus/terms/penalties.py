@@ -13,7 +13,7 @@ from isthmus.objective import Term
 
 def _contraction(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
     # One random direction v over codes gives E|v J|^2 = |J|_F^2 (Hutchinson): one pass for any depth.
-    codes, pull = torch.func.vjp(lambda x: model.posterior(x, batch.c, batch.mask).mean, batch.x)
+    codes, pull, *_ = torch.func.vjp(lambda x: model.posterior(x, batch.c, batch.mask).mean, batch.x)
     (moved,) = pull(torch.randn_like(codes))  # (B, *X)
     return moved.square().flatten(1).sum(-1)
 
