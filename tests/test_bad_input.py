@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import isthmus
@@ -264,11 +265,27 @@ def test_commands_refuse_with_one_line_and_leave_nothing(words, says, tmp_path, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_no_right_to_write(tmp_path, capsys):
+def test_no_right_to_write(tmp_path, capsys, monkeypatch):
     tmp_path.chmod(0o500)
+    if os.geteuid() == 0:  # root may write anywhere
+
+        def refused(path, *arguments, **more):
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr("os.mkdir", refused)
     assert main(["fit", "vae", "wine", "-o", str(tmp_path / "r"), "--epochs", "1"]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "cannot write" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_among_its_own_data_is_refused(tmp_path, capsys):
+    for i in range(4):
+        Image.fromarray(np.full((8, 8), 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    assert main(["fit", "vae", str(tmp_path), "-o", str(tmp_path / "run"), "--epochs", "1"]) == 2
+    assert "among the data" in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_run_below_a_file_cannot_be_written(tmp_path, capsys):

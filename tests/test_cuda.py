@@ -1,0 +1,54 @@
+"""What only a GPU can show; skipped where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import isthmus
+from isthmus.estimators.job import prepare
+from isthmus.train.fit import Keep, Loop
+from models import TRAINED, small, table
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_recorded_update_is_the_eager_one(name, monkeypatch):
+    runs = []
+    for recorded in (True, False):
+        if not recorded:
+            monkeypatch.setattr(Loop, "prepare", lambda loop: None)
+        runs.append(small(name, device="cuda", epochs=3).fit(table()))
+    assert all(model.device_.type == "cuda" for model in runs)
+    # The same kernels on the same numbers; random numbers are drawn in the same order from another offset.
+    losses = [model.history_[-1]["loss"] for model in runs]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_run_on_the_gpu_resumes(name, tmp_path):
+    whole = small(name, device="cuda", epochs=4).fit(table())
+    first = prepare(small(name, device="cuda", epochs=4), table())
+
+    class Stopping(Keep):
+        def save(self, loop):
+            super().save(loop)
+            if loop.count >= loop.total // 2:
+                raise KeyboardInterrupt
+
+    (tmp_path / "run").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        first.train(Stopping(tmp_path / "run", every=0.0))
+    again = prepare(small(name, device="cuda", epochs=4), table())
+    history = again.train(Keep(tmp_path / "run", every=1e9))
+    assert history[-1]["loss"] == pytest.approx(whole.history_[-1]["loss"], rel=1e-3)
+
+
+def test_a_model_of_the_gpu_serves_where_its_field_says(tmp_path):
+    model = small("VAE", device="cuda").fit(table())
+    model.save(tmp_path / "run")
+    loaded = isthmus.load(tmp_path / "run")
+    assert loaded.device_.type == "cuda"
+    np.testing.assert_allclose(loaded.transform(table()), model.transform(table()), rtol=1e-5)
