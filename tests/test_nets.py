@@ -351,10 +351,24 @@ def test_top_k_keeps_exactly_the_k_largest(k, batch):
 
 
 def test_top_k_keeps_exactly_k_of_ties_and_nothing_negative():
-    assert (active(TopK(3, 12)(torch.ones(7, 12))) == 3).all()
-    assert active(TopK(3, 12)(-torch.ones(7, 12))).sum() == 0
-    one = TopK(3, 4)(torch.tensor([[-1.0, 2.0, -3.0, -4.0]]))
+    assert (active(TopK(3, 12).eval()(torch.ones(7, 12))) == 3).all()
+    assert active(TopK(3, 12).eval()(-torch.ones(7, 12))).sum() == 0
+    one = TopK(3, 4).eval()(torch.tensor([[-1.0, 2.0, -3.0, -4.0]]))
     assert torch.equal(one, torch.tensor([[0.0, 2.0, 0.0, 0.0]]))
+
+
+def test_no_unit_of_top_k_dies_in_training_and_use_goes_by_size_alone():
+    rule, low = TopK(2, 8).train(), torch.linspace(0, -4, 8)  # the last unit is never among the two largest
+    h = torch.randn(64, 8, generator=torch.Generator().manual_seed(0)) * 0.5 + low
+    for _ in range(2000):
+        kept = rule(h)
+        assert (active(kept) == 2).all()
+    assert (kept != 0).any(0).all()
+    h.requires_grad_()
+    rule(h).sum().backward()
+    assert (h.grad.sum(0) > 0).all()
+    rule.eval()
+    assert torch.equal(rule(h), TopK(2, 8).eval()(h))
 
 
 @pytest.mark.parametrize("k", [1, 3, 12])
@@ -392,7 +406,8 @@ def test_sparse_rules_stay_finite_where_nothing_is_active(rule):
     h.requires_grad_()
     for mode in (True, False):
         kept = rule.train(mode)(h)
-        assert torch.equal(kept, torch.zeros(5, 8))
+        if not (mode and isinstance(rule, TopK)):  # which lets units that lack use learn
+            assert torch.equal(kept, torch.zeros(5, 8))
         kept.sum().backward()
         assert h.grad.isfinite().all()
 

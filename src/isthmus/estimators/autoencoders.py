@@ -10,7 +10,7 @@ from isthmus import families
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator, Recipe
 from isthmus.estimators.parts import SPARSITIES, Sparsity, build
-from isthmus.nets.sparse import BatchTopK
+from isthmus.nets.sparse import BatchTopK, TopK
 from isthmus.objective import Objective, Term
 from isthmus.schema import Schema
 from isthmus.terms.bounds import nll
@@ -34,8 +34,8 @@ class Autoencoder(Estimator):
         if self.sparsity is not None and self.sparsity != "none":
             sparse = build(SPARSITIES, self.sparsity, "sparsity", self.latent_dim)
         model = self.latent_model(schema, families.Point((self.latent_dim,), sparse.rule))
-        if self.contraction and isinstance(sparse.rule, BatchTopK):
-            raise InputError("batch_top_k keeps a threshold of its batches, which contraction would upset; use top_k")
+        if self.contraction and isinstance(sparse.rule, TopK | BatchTopK):
+            raise InputError("top_k and batch_top_k learn from batches, which contraction would upset; use jump_relu")
         loss: Term | Objective = nll
         if self.contraction:
             loss = loss + self.contraction * contraction

@@ -8,6 +8,11 @@ from torch import Tensor, nn
 
 from isthmus.errors import InputError
 
+MEMORY = 0.01
+"""Share by which what is learned of batches moves with each: a memory of a hundred."""
+LEAST_DUTY = 1e-4
+"""A unit chosen less often than this lacks no more."""
+
 
 def fewest(k: int, units: int) -> int:
     """A count of active units, or an error that says what is wanted."""
@@ -17,15 +22,30 @@ def fewest(k: int, units: int) -> int:
 
 
 class TopK(nn.Module):
-    """The k largest units of each example stay, the others are 0 (Makhzani & Frey, 2013)."""
+    """The k largest units of each example stay, the others are 0 (Makhzani & Frey, 2013).
+
+    In training a unit is chosen the more readily the less it has been of late (Ahmad & Scheinkman, 2019): without, most
+    units of a wide code lose early and never learn.
+    """
+
+    duty: Tensor
 
     def __init__(self, k: int, units: int):
         super().__init__()
         self.k = fewest(k, units)
+        self.register_buffer("duty", torch.full((units,), self.k / units))  # how often each unit has been chosen
 
     def forward(self, h: Tensor) -> Tensor:
-        top = h.topk(self.k, -1, sorted=False)
-        return torch.zeros_like(h).scatter(-1, top.indices, F.relu(top.values))
+        if not self.training:
+            top = h.topk(self.k, -1, sorted=False)
+            return torch.zeros_like(h).scatter(-1, top.indices, F.relu(top.values))
+        units = h.shape[-1]
+        with torch.no_grad():
+            lack = (self.k / units / self.duty.clamp(min=LEAST_DUTY)).log()
+            chosen = (h + lack * h.std()).topk(self.k, -1, sorted=False).indices
+            mask = torch.zeros_like(h).scatter(-1, chosen, 1.0)
+            self.duty.lerp_(mask.reshape(-1, units).mean(0), MEMORY)
+        return h * mask  # one chosen below 0 too: it would not learn otherwise
 
 
 class BatchTopK(nn.Module):
@@ -45,7 +65,7 @@ class BatchTopK(nn.Module):
         keep = self.k * h[..., 0].numel()
         least = h.detach().flatten().topk(keep, sorted=False).values.min()
         with torch.no_grad():
-            moved = torch.where(self.threshold < 0, least, self.threshold.lerp(least, 0.01))
+            moved = torch.where(self.threshold < 0, least, self.threshold.lerp(least, MEMORY))
             self.threshold.copy_(torch.where(moved.isfinite(), moved, self.threshold))  # a broken step teaches nothing
         return torch.where((h >= least) & (h > 0), h, 0.0)
 
