@@ -9,18 +9,19 @@ import torch
 import isthmus
 from isthmus.estimators.job import prepare
 from isthmus.train.fit import Keep, Loop
-from models import TRAINED, small, table
+from models import TRAINED, images, small, table
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 
+@pytest.mark.parametrize("data", [table, images])
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_recorded_update_is_the_eager_one(name, monkeypatch):
+def test_the_recorded_update_is_the_eager_one(name, data, monkeypatch):
     runs = []
     for recorded in (True, False):
         if not recorded:
             monkeypatch.setattr(Loop, "prepare", lambda loop: None)
-        runs.append(small(name, device="cuda", epochs=3).fit(table()))
+        runs.append(small(name, device="cuda", epochs=3).fit(data()))
     assert all(model.device_.type == "cuda" for model in runs)
     # The same kernels on the same numbers; random numbers are drawn in the same order from another offset.
     losses = [model.history_[-1]["loss"] for model in runs]

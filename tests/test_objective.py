@@ -467,7 +467,5 @@ def test_l0_counts_active_units_and_reaches_the_thresholds():
 def test_a_point_has_no_density():
     model, batch = autoencoder(), plain()
     run = model(batch, 3)
-    assert not model.has_density
-    assert vae().has_density
     assert run.prior is None
     assert run.log_px.shape == (1, 9)  # all draws of a point are one

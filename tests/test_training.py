@@ -18,6 +18,7 @@ from isthmus.latent_model import LatentModel
 from isthmus.nets.mlp import MLP
 from isthmus.priors import StandardNormal
 from isthmus.terms.bounds import kl, nll
+from isthmus.train.optimizer import MEMORYLESS, FlatAdam
 from models import images, small, table
 from test_bad_input import Breaks
 
@@ -147,10 +148,40 @@ def test_salt_and_pepper_are_the_ends_of_the_data(image, scaling):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compilation wants a C++ compiler")
 def test_a_compiled_run_is_the_eager_run():
-    runs = [small("DenoisingAutoencoder", compile=compiled, epochs=2).fit(X) for compiled in (False, True)]
+    fields = {"sparsity": "top_k(2)", "corruption": "gaussian(0.1)", "epochs": 2}  # random numbers, buffers that move
+    runs = [small("SparseAutoencoder", compile=compiled, **fields).fit(X) for compiled in (False, True)]
     assert runs[1].settings_["compile"]
     # The same random numbers and operations; fused ones round differently in the last digits.
     np.testing.assert_allclose(*(model.transform(X) for model in runs), rtol=1e-3, atol=1e-4)
+    duties = [model.model_.posterior.family.rule.duty for model in runs]
+    torch.testing.assert_close(*duties, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(duties[0], torch.full_like(duties[0], duties[0].mean().item()))
+
+
+def test_a_short_run_ends_with_its_last_weights_and_a_long_one_with_their_average():
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 3)
+    adam, seen = FlatAdam(layer), []
+    for update in range(1, 201):
+        adam.zero_grad()
+        layer(torch.randn(8, 4)).square().mean().backward()
+        adam.step(torch.tensor(1e-2))
+        adam.blend(update)
+        seen.append(adam.flat.clone())
+        if update <= MEMORYLESS:
+            assert torch.equal(adam.average, adam.flat)
+    with adam.averaged():
+        assert torch.equal(torch.cat([p.reshape(-1) for p in layer.parameters()]), adam.average)
+    assert torch.equal(adam.flat, seen[-1])
+    late = torch.stack(seen[100:]).mean(0)
+    assert (adam.average - late).norm() < (adam.flat - late).norm()
+
+
+def test_a_validation_row_out_of_all_bounds_stops_the_run():
+    far = X.copy()
+    far[0] = 1e30
+    with pytest.raises(isthmus.TrainingError, match="of the validation rows is not finite"):
+        small("Autoencoder").fit(X, validation=far)
 
 
 def test_without_a_compiler_compilation_is_refused_in_one_line(monkeypatch):

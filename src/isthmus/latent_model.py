@@ -119,8 +119,3 @@ class LatentModel(nn.Module):
         if batch.mask is not None and log_volume:  # every real step takes the same
             log_volume = log_volume * batch.mask.to(z.dtype).mean(-1)
         return Pass(z, q, px, prior, target=batch.wanted, log_volume=log_volume)
-
-    @property
-    def has_density(self) -> bool:
-        """Whether codes have a density, so that evidence can be estimated."""
-        return bool(self.posterior.family.has_density)

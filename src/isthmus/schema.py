@@ -151,17 +151,7 @@ class Schema:
 
     def to_tensor(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
         """Raw rows (n, *X), as stored, to the units that networks read; bits and their chances are these already."""
-        if raw.dtype == torch.bool or (self.binarize and raw.dtype.is_floating_point):
-            return raw.to(dtype)
-        if self.scale.ndim == 0 and self.shift.ndim == 0:
-            shift, scale = float(self.shift), float(self.scale)
-            if raw.dtype.is_floating_point and shift == 0 and scale == 1:
-                return raw.to(dtype)
-            if not raw.dtype.is_floating_point and shift == 0:
-                return raw.to(dtype).mul_(1 / scale)
-        # In double precision: a large mean must not eat the digits of a small spread.
-        shift_, scale_ = (torch.from_numpy(np.asarray(a)).to(raw.device) for a in (self.shift, self.scale))
-        return ((raw.double() - shift_) / scale_).to(dtype)
+        return Units(self, raw.device, dtype)(raw)
 
     def to_data(self, x: Tensor, *, drawn: bool = False) -> np.ndarray:
         """Network units (n, *X) to the data's own; drawn discrete values get the data's integer type."""
@@ -190,6 +180,29 @@ class Schema:
         for name in ARRAYS:
             config[name] = np.asarray(config[name], dtype=np.float64)
         return cls(**config)
+
+
+class Units:
+    """`Schema.to_tensor` with its numbers laid on the device once: a batch costs no copy from the host."""
+
+    def __init__(self, schema: Schema, device: torch.device, dtype: torch.dtype):
+        self.binarize, self.dtype = schema.binarize, dtype
+        self.shift, self.scale = (torch.from_numpy(np.array(a)).to(device) for a in (schema.shift, schema.scale))
+        self.centred = bool((schema.shift != 0).any())
+        self.scaled = bool((schema.scale != 1).any())
+        self.small_shift, self.per_scale = self.shift.to(dtype), self.scale.reciprocal().to(dtype)
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        """Raw rows (n, *X) to the units that networks read."""
+        if raw.dtype == torch.bool or (self.binarize and raw.dtype.is_floating_point):
+            return raw.to(self.dtype)
+        if not (self.centred or self.scaled):
+            return raw.to(self.dtype)
+        if raw.element_size() == 1:  # at most 255: any precision holds the difference
+            x = raw.to(self.dtype)
+            return (x.sub_(self.small_shift) if self.centred else x).mul_(self.per_scale)
+        # In double precision: a large mean must not eat the digits of a small spread.
+        return ((raw.double() - self.shift) / self.scale).to(self.dtype)
 
 
 def plain(value: Any) -> Any:

@@ -71,11 +71,13 @@ def why_likelihood(model: Estimator, view: View, choice: Choice) -> str:
     }[choice.schema.kind]
 
 
-def why_network(choice: Choice) -> str:
+def why_network(model: Estimator, choice: Choice) -> str:
     """One sentence on where the network comes from."""
     schema = choice.schema
     if not schema.image:
         return "sequences" if schema.sequence else "a table has no neighbouring pixels"
+    if model.network != "auto" or not model.hidden:
+        return "asked for" if model.network != "auto" else "no hidden layers were asked for"
     size = f"images of {schema.event_shape[0]} x {schema.event_shape[1]} pixels"
     return f"{size}, {'at least 16 a side' if choice.network == 'conv' else 'under 16 a side or of over 4 channels'}"
 

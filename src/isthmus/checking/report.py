@@ -101,7 +101,7 @@ def report(data: Dataset, model: Estimator) -> Report:
         likelihood=choice.likelihood,
         likelihood_why=why_likelihood(model, rows, choice),
         network=choice.network,
-        network_why=why_network(choice),
+        network_why=why_network(model, choice),
         scaling=choice.scaling,
         scaling_why=why_scaling(model, choice),
     )

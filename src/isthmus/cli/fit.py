@@ -85,8 +85,6 @@ def run(arguments: argparse.Namespace) -> None:
         if not arguments.output:
             raise InputError("no folder for the run; say where it shall lie: -o runs/NAME")
         folder = Path(arguments.output)
-        if folder.resolve().is_relative_to(Path(arguments.data).resolve()) and Path(arguments.data).is_dir():
-            raise InputError(f"{folder} lies among the data, which its pictures would join; choose a folder elsewhere")
         estimator = runs.make(model_named(arguments.model), fields_given(arguments))
         if estimator.prior == "conditional" and not (estimator.conditional or arguments.condition):
             raise InputError(

@@ -65,7 +65,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     hidden: tuple[int, ...] = (512, 512)
     """Widths of a fully connected encoder's hidden layers, mirrored in the decoder; none leave a linear model."""
     network: str = "auto"
-    """mlp, conv, or auto: conv for images of at least 16 pixels a side."""
+    """mlp, conv, or auto: conv for images of 16 pixels a side or more and 4 channels at most, unless hidden is empty."""
     channels: tuple[int, ...] = (32, 64)
     """Channels of a convolutional network, one for each halving of the image."""
     activation: str = "silu"
@@ -293,7 +293,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self._codes(X, condition, lengths).cpu().numpy()
 
     def _codes(self, X: Any, condition: Any, lengths: Any) -> Tensor:
-        rows = self.rows(X, condition, lengths)
+        return self._encode(self.rows(X, condition, lengths))
+
+    def _encode(self, rows: Rows) -> Tensor:
         with torch.no_grad(), self._used():
             batches = (rows.batch(index) for index in self._batches(len(rows)))
             return torch.cat([self.model_.posterior(b.x, b.c, b.mask).mean for b in batches])
@@ -301,6 +303,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """E[x given z] of codes (n, latent_dim), in the data's own units and shape; 0 beyond a sequence's length."""
         check_is_fitted(self, "model_")
+        if lengths is not None and not self.schema_.sequence:
+            raise InputError("lengths were given, but this model was trained without")
         return unpadded(self._decode(self._as_codes(Z), condition, drawn=False), lengths)
 
     def _as_codes(self, Z: Any) -> Tensor:
@@ -372,7 +376,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self, "model_")
         inputs = collect(self, X, condition, lengths)
         gap = inputs.x.astype(np.float64)
-        gap -= self.reconstruct(inputs.x, condition=inputs.condition, lengths=inputs.lengths)
+        again = self._decode(self._encode(self._lay(inputs, "mean")), inputs.condition, drawn=False)
+        gap -= unpadded(again, inputs.lengths)
         return np.square(gap).reshape(len(gap), -1).sum(-1)
 
     def save(self, folder: str | Path) -> None:

@@ -46,7 +46,8 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What was chosen for the machine; resuming and use keep to it."""
-        return {"threads": self.plan.threads, "compile": self.plan.compile, "device": str(self.device)}
+        plan = self.plan
+        return {"threads": plan.threads, "compile": plan.compile, "device": str(self.device), "epochs": plan.epochs}
 
     def lay(self, inputs: Inputs) -> Rows:
         """Rows on the device."""
@@ -89,7 +90,8 @@ def prepare(
 ) -> Job:
     """Check everything and decide everything; `settings` and `seed` are those of a run to be resumed."""
     check_fields(estimator)
-    device, dtype = pick_device(estimator.device), pick_dtype(estimator.precision)
+    settings = settings or {}
+    device, dtype = pick_device(settings.get("device", estimator.device)), pick_dtype(estimator.precision)
     inputs = collect(estimator, X, condition, lengths, target, reset=True)
     seed = seed_of(estimator.random_state) if seed is None else seed
     train, valid = split(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
@@ -103,7 +105,7 @@ def prepare(
         recipe = estimator.compose(schema)
         recipe.model.to(dtype=dtype)
     recipe.model.to(device)
-    plan = plan_of(estimator, recipe, len(train_rows), seed, device, settings or {})
+    plan = plan_of(estimator, recipe, len(train_rows), seed, device, settings)
     return Job(
         recipe,
         schema,
@@ -124,7 +126,7 @@ def plan_of(
     size = min(estimator.batch_size, n)
     per_epoch = max(1, n // size)
     auto = max(20, math.ceil(UPDATES / per_epoch))
-    epochs = auto if estimator.epochs == "auto" else int(estimator.epochs)
+    epochs = settings.get("epochs") or (auto if estimator.epochs == "auto" else int(estimator.epochs))
     draws = as_objective(recipe.objective).draws
     parameters = sum(p.numel() for p in recipe.model.parameters())
     rises = any(term.name == "kl" for term in as_objective(recipe.objective).terms)

@@ -187,10 +187,17 @@ class Sparsity:
     penalty: Term | None
 
 
+def weighed(weight: float, penalty: Term) -> Term:
+    """A penalty times a weight that does not reward what it is to punish."""
+    if not weight >= 0:
+        raise InputError(f"a penalty of weight {weight} came; a number of at least 0 is wanted")
+    return weight * penalty
+
+
 SPARSITIES: dict[str, Callable[..., Sparsity]] = {
-    "l1": lambda units, w=0.1: Sparsity(nn.ReLU(), w * penalties.l1),
-    "kl": lambda units, rho=0.05, w=1.0: Sparsity(nn.Sigmoid(), w * penalties.kl_sparsity(rho)),
+    "l1": lambda units, w=0.1: Sparsity(nn.ReLU(), weighed(w, penalties.l1)),
+    "kl": lambda units, rho=0.05, w=1.0: Sparsity(nn.Sigmoid(), weighed(w, penalties.kl_sparsity(rho))),
     "top_k": lambda units, k: Sparsity(sparse.TopK(k, units), None),
     "batch_top_k": lambda units, k: Sparsity(sparse.BatchTopK(k, units), None),
-    "jump_relu": lambda units, w=0.1: Sparsity(sparse.JumpReLU(units), w * penalties.l0),
+    "jump_relu": lambda units, w=0.1: Sparsity(sparse.JumpReLU(units), weighed(w, penalties.l0)),
 }

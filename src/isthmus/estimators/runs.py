@@ -49,6 +49,8 @@ def start(
         path = Path(dataset.source).resolve()
         if folder.resolve() in (path, *path.parents):
             raise InputError(f"{folder} holds the data themselves ({dataset.source}); give the run a folder of its own")
+        if path.is_dir() and folder.resolve().is_relative_to(path):
+            raise InputError(f"{folder} lies among the data, which its pictures would join; choose a folder elsewhere")
         source["data"] = str(path)
     if folder.exists() and set(folder.iterdir()) - set(store.left_over(folder)):
         if not store.is_run(folder):

@@ -16,13 +16,13 @@ LEAST_DUTY = 1e-4
 
 def fewest(k: int, units: int) -> int:
     """A count of active units, or an error that says what is wanted."""
-    if not 1 <= k <= units:
-        raise InputError(f"{k} active units of {units} came; a number from 1 to {units} is wanted")
+    if isinstance(k, bool) or k != int(k) or not 1 <= k <= units:
+        raise InputError(f"{k} active units of {units} came; a whole number from 1 to {units} is wanted")
     return int(k)
 
 
 class TopK(nn.Module):
-    """The k largest units of each example stay, the others are 0 (Makhzani & Frey, 2013).
+    """The k largest units of each example stay, below 0 too, the others are 0 (Makhzani & Frey, 2013).
 
     In training a unit is chosen the more readily the less it has been of late (Ahmad & Scheinkman, 2019): without, most
     units of a wide code lose early and never learn.
@@ -38,14 +38,14 @@ class TopK(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         if not self.training:
             top = h.topk(self.k, -1, sorted=False)
-            return torch.zeros_like(h).scatter(-1, top.indices, F.relu(top.values))
+            return torch.zeros_like(h).scatter(-1, top.indices, top.values)
         units = h.shape[-1]
         with torch.no_grad():
             lack = (self.k / units / self.duty.clamp(min=LEAST_DUTY)).log()
-            chosen = (h + lack * h.std()).topk(self.k, -1, sorted=False).indices
+            chosen = (h + lack * h.std(correction=0)).topk(self.k, -1, sorted=False).indices
             mask = torch.zeros_like(h).scatter(-1, chosen, 1.0)
             self.duty.lerp_(mask.reshape(-1, units).mean(0), MEMORY)
-        return h * mask  # one chosen below 0 too: it would not learn otherwise
+        return h * mask
 
 
 class BatchTopK(nn.Module):

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from isthmus.train.checkpoint import generator_state, load_state, restore_genera
 from isthmus.train.graph import Captured
 from isthmus.train.loader import Rows
 from isthmus.train.machine import running, seeded
-from isthmus.train.optimizer import AVERAGE_EVERY, FORGET_EVERY, FlatAdam
+from isthmus.train.optimizer import AVERAGE_EVERY, FORGET_EVERY, MEMORYLESS, FlatAdam
 from isthmus.train.step import Gradient, Step
 
 RISE = 0.02
@@ -124,7 +125,11 @@ class Loop:
                     tensor.copy_(value)
             restore_generators(rng, self.device)
         if self.device.type == "cuda":
-            self.update = Captured(self.update, index, state)
+            try:
+                self.update = Captured(self.update, index, state)
+            except RuntimeError as error:  # a network of the user's own may wait for the GPU, which no graph can hold
+                why = " ".join(str(error).split())[:160]
+                warnings.warn(f"training without a CUDA graph, which is slower: {why}", stacklevel=2)
 
     def advance(self) -> None:
         """One update."""
@@ -136,7 +141,7 @@ class Loop:
         self.rate.fill_(self.plan.learning_rate * rate_at(done, self.total))
         self.update(self.order[position * self.size : (position + 1) * self.size])
         self.count += 1
-        if self.count % AVERAGE_EVERY == 0 or self.count == self.total:
+        if self.count % AVERAGE_EVERY == 0 or self.count <= MEMORYLESS or self.count == self.total:
             self.adam.blend(self.count)
         if self.count % FORGET_EVERY == 0:
             self.adam.forget_tiny()
@@ -180,6 +185,16 @@ class Loop:
         self.model.train(was_training)
         return dict(zip(["loss", *self.objective.names], [s / len(rows) for s in sums]))
 
+    def refuse_broken(self, values: dict[str, float]) -> None:
+        """Raise TrainingError for validation values that are not finite: no weights could be chosen by them."""
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            raise TrainingError(
+                f"training stopped at step {self.count} of {self.total}: {bad[-1]!r} of the validation rows is not "
+                "finite; likely a row is far outside the training data: look for it with isthmus check, or pass "
+                "validation_fraction=0. The weights of before are kept"
+            )
+
     def end_epoch(self) -> bool:
         """Note the epoch's terms, validate the averaged weights, keep the best; True where it is time to stop."""
         epoch = self.count // self.per_epoch
@@ -197,6 +212,7 @@ class Loop:
         if self.validation is not None and (epoch % every == 0 or epoch == self.plan.epochs):
             with self.adam.averaged():
                 values = self.validate()
+                self.refuse_broken(values)
                 if done >= self.plan.warmup and (values["loss"] < self.best_value or not self.best):
                     self.best_value, self.best_progress = values["loss"], done
                     self.best = {name: value.clone() for name, value in self.weights().items()}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.schema import Schema
+from isthmus.schema import Schema, Units
 from isthmus.train.machine import free_memory
 
 
@@ -35,6 +35,7 @@ class Rows:
         bits: str = "fresh",
     ):
         self.schema, self.dtype, self.device = schema, dtype, device
+        self.units = Units(schema, device, dtype)
         self.fresh = schema.binarize and bits == "fresh"
         if schema.binarize and bits == "fixed":
             raw = np.asarray(raw)
@@ -64,7 +65,7 @@ class Rows:
             )
         if stored.element_size() == 1:
             return stored.to(self.device)
-        return self.schema.to_tensor(stored.to(self.device), self.dtype)
+        return self.units(stored.to(self.device))
 
     def batch(self, index: Tensor) -> Batch:
         """The rows of `index` (B,)."""
@@ -81,7 +82,7 @@ class Rows:
         if self.fresh and (rows.dtype != torch.uint8 or self.schema.scale == 255):
             rows = binarised(rows, self.dtype)
         elif rows.element_size() == 1:  # bytes of 0 and 1 are bits already
-            rows = self.schema.to_tensor(rows, self.dtype)
+            rows = self.units(rows)
         if mask is not None:  # whatever lies in the padding is not read
             rows = torch.where(mask.reshape(*mask.shape, *[1] * (rows.ndim - 2)), rows, 0.0)
         return rows

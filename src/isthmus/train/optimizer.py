@@ -17,6 +17,8 @@ FORGET_EVERY = 100
 """Steps in which a first moment shrinks by 0.9^100 = 3e-5 at most: none gets from the bound to a denormal between."""
 AVERAGE_EVERY, LEAST_SHARE = 10, 0.03
 """Every ten updates the averaged weights move by 3 % or more: a memory of 300 updates, less early in a run."""
+MEMORYLESS = 4 * AVERAGE_EVERY
+"""Up to this update the average is the weights themselves; from then on it reaches back over a quarter of the run."""
 
 
 class FlatAdam:
@@ -72,7 +74,7 @@ class FlatAdam:
         limit = self.clip * usual
         self.usual.fill_(usual + 0.01 * (min(norm, limit) - usual))
         self.steps.add_(1.0)
-        self._apply(rate, torch.tensor(norm / limit) if norm > limit > 0 else None, None)
+        self._apply(rate, torch.tensor(norm / limit, dtype=torch.float32) if norm > limit > 0 else None, None)
 
     def _step_on_device(self, rate: Tensor) -> None:
         # The same without reading anything back.
@@ -111,8 +113,8 @@ class FlatAdam:
 
     @torch.no_grad()
     def blend(self, updates: int) -> None:
-        """Move the average towards the weights; it reaches back over a quarter of the updates so far at most."""
-        self.average.lerp_(self.flat, min(1.0, max(LEAST_SHARE, 4 * AVERAGE_EVERY / updates)))
+        """Move the average towards the weights, after so many updates."""
+        self.average.lerp_(self.flat, min(1.0, max(LEAST_SHARE, MEMORYLESS / updates)))
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
