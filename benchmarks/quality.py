@@ -183,7 +183,7 @@ def deep_autoencoder(seed: int) -> Iterator[Row]:
     # The published network ends in a logistic, so that its pixels cannot leave [0, 1]; a mean of normals can.
     free, error = (float(np.square(x - test).sum(1).mean()) for x in (again, again.clip(0, 1)))
     yield Row(
-        "deep autoencoder 784-1000-500-250-30, MNIST: squared error a test image, pixels clipped to [0, 1]; not clipped",
+        "deep autoencoder 784-1000-500-250-30, MNIST: squared error a test image, clipped to [0, 1]; not clipped",
         f"{error:.3f}; {free:.3f}",
         "3.3, aim 2.9, in 15 minutes",
         error <= 3.3 and spent <= 15,

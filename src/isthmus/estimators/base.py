@@ -65,7 +65,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     hidden: tuple[int, ...] = (512, 512)
     """Widths of a fully connected encoder's hidden layers, mirrored in the decoder; none leave a linear model."""
     network: str = "auto"
-    """mlp, conv, or auto: conv for images of 16 pixels a side or more and 4 channels at most, unless hidden is empty."""
+    """mlp, conv, or auto: conv for images of 16 pixels a side or more, 4 channels at most, unless hidden is empty."""
     channels: tuple[int, ...] = (32, 64)
     """Channels of a convolutional network, one for each halving of the image."""
     activation: str = "silu"
