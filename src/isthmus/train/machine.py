@@ -16,7 +16,7 @@ from isthmus.errors import InputError
 ONE_THREAD_BELOW = 500e6
 """Floating-point operations a step under which a second thread brings a tenth at most on a machine of one's own, and
 costs a multiple on one that other processes use too: every barrier then waits for the scheduler."""
-COMPILE_STEPS = 150_000
+COMPILE_STEPS = 60_000
 """Updates after which compiling a small net's step has repaid itself."""
 COMPILE_PARAMETERS = 200_000
 """Larger nets are bound by matrix products, which compilation leaves alone."""
