@@ -25,6 +25,8 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     import importlib
 
+    if name == "__all__":
+        return [shown for shown in __dir__() if not shown.startswith("_") and shown not in ("Any", "annotations")]
     if name in _PLACES:
         value = getattr(importlib.import_module(_PLACES[name]), name)
     elif name.startswith("_"):

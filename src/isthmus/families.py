@@ -51,8 +51,8 @@ class FixedScale(nn.Module):
 
     def __init__(self, scale: float):
         super().__init__()
-        if not scale > 0:
-            raise InputError(f"a scale of {scale} came; a positive number is wanted")
+        if not 1e-12 <= scale <= 1e12:
+            raise InputError(f"a scale of {scale} came; a positive number, neither tiny nor huge, is wanted")
         self.log_scale = math.log(scale)
 
     def forward(self) -> float:

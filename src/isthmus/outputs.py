@@ -27,16 +27,17 @@ SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".png")
 def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: list[str], schema: Schema) -> None:
     """The first array is the matter, others (labels) go along where the format has room; in full or not at all."""
     main = next(iter(arrays.values()))
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"cannot write {path.name!r}: the file's name must end in {', '.join(SUFFIXES)}")
+    suffix, known = path.suffix.lower(), SUFFIXES if main.shape[1:] == schema.event_shape else SUFFIXES[:-1]
+    if suffix not in known:
+        raise InputError(f"cannot write {path.name!r}: the file's name must end in {', '.join(known)}")
     with written(path) as part:
-        if path.suffix == ".npz":
+        if suffix == ".npz":
             with open(part, "wb") as file:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        elif path.suffix == ".npy":
+        elif suffix == ".npy":
             with open(part, "wb") as file:
                 np.save(file, main)
-        elif path.suffix == ".png":
+        elif suffix == ".png":
             picture(main, schema).save(part)
         else:
             import pandas as pd
@@ -46,7 +47,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: list[str], sc
             table = pd.DataFrame(flat, columns=columns)
             for name, extra in list(arrays.items())[1:]:
                 table[name] = extra
-            table.to_csv(part, index=False) if path.suffix == ".csv" else table.to_parquet(part, index=False)
+            table.to_csv(part, index=False) if suffix == ".csv" else table.to_parquet(part, index=False)
 
 
 def read_codes(source: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -41,6 +41,8 @@ class Condition:
             values = values[:, 0]
         if values.dtype == object and any(plain(v) is None for v in values.flat):
             raise InputError("the condition has missing labels; drop those rows, or give them a label of their own")
+        if values.dtype.kind not in "biufOUS":
+            raise InputError(f"the condition has dtype {values.dtype}; labels or real numbers are wanted")
         if values.dtype.kind == "S":
             values = np.char.decode(values)
         if values.ndim == 1 and values.dtype.kind in "iubOU":

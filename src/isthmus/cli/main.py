@@ -119,7 +119,16 @@ def tell(arguments: argparse.Namespace, facts: dict[str, Any], words: str) -> No
     """Print facts as JSON, or words."""
     import json
 
-    print(json.dumps(facts) if arguments.json else words)
+    print(json.dumps(told(facts)) if arguments.json else words)
+
+
+def told(value: Any) -> Any:
+    """Facts as JSON can hold them: numbers that are none become null."""
+    if isinstance(value, dict):
+        return {key: told(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [told(item) for item in value]
+    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
 
 
 if __name__ == "__main__":

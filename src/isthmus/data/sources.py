@@ -27,6 +27,8 @@ def read(source: str | Path, *, condition: str | None = None) -> Dataset:
 def read_raw(source: str | Path, *, condition: str | None = None) -> Dataset:
     """As `read`, but with the columns of words that a table may have: what is to be checked, not trained on."""
     name = str(source)
+    if not name:
+        raise InputError("an empty name came; a built-in name or a path is wanted")
     path = Path(source)
     if name in BUILT_IN:
         data = built_in(name)

@@ -31,6 +31,8 @@ class Autoencoder(Estimator):
 
     def compose(self, schema: Schema) -> Recipe:
         sparse = Sparsity(None, None)
+        if not isinstance(self.sparsity, str | None):
+            raise InputError(f"sparsity={self.sparsity!r} came; a name, such as 'top_k(16)', is wanted")
         if self.sparsity is not None and self.sparsity != "none":
             sparse = build(SPARSITIES, self.sparsity, "sparsity", self.latent_dim)
         model = self.latent_model(schema, families.Point((self.latent_dim,), sparse.rule))

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from isthmus import families, priors
 from isthmus.conditional import Conditional
+from isthmus.data.safety import need
 from isthmus.errors import InputError, TrainingError, unknown
 from isthmus.estimators.inputs import Inputs, as_condition, collect, unpadded
 from isthmus.estimators.job import Job, prepare, seed_of
-from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, PRIORS, build
+from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, PRIORS, build, own_part
 from isthmus.evaluation import evidence
 from isthmus.latent_model import LatentModel
 from isthmus.nets import conv
@@ -189,14 +190,15 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def prior_module(self, schema: Schema) -> nn.Module:
         """The prior over codes."""
         if not isinstance(self.prior, str):
-            return copy.deepcopy(self.prior)
-
+            return own_part(self.prior, "prior")
         return build(PRIORS, self.prior, "prior", self, schema)
 
     def corruption_module(self, schema: Schema) -> nn.Module | None:
         """What damages x in training."""
-        if self.corruption is None or not isinstance(self.corruption, str):
-            return copy.deepcopy(self.corruption)
+        if self.corruption is None:
+            return None
+        if not isinstance(self.corruption, str):
+            return own_part(self.corruption, "corruption")
         return None if self.corruption == "none" else build(CORRUPTIONS, self.corruption, "corruption", schema)
 
     # ---------------------------------------------------------------- fitting
@@ -233,6 +235,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.adopt(job, history)
         return self
 
+    def fit_transform(
+        self, X: Any, y: Any = None, *, condition: Any = None, lengths: Any = None, **more: Any
+    ) -> np.ndarray:
+        """`fit`, then the codes (n, latent_dim) of the same rows."""
+        return self.fit(X, y, condition=condition, lengths=lengths, **more).transform(
+            X, condition=condition, lengths=lengths
+        )
+
     def adopt(self, job: Job, history: list[dict[str, Any]]) -> None:
         """Take over what a job has trained."""
         self.schema_: Schema = job.schema
@@ -241,6 +251,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.seed_: int = job.plan.seed
         self.settings_: dict[str, Any] = job.settings
         self._n_features_out = self.latent_dim
+        self._trained_as = self.get_params(deep=False)  # what is saved, whatever is set afterwards
 
     # -------------------------------------------------------------------- use
 
@@ -309,7 +320,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _as_codes(self, Z: Any) -> Tensor:
         try:
-            codes = torch.as_tensor(np.asarray(Z), dtype=pick_dtype(self.precision), device=self.device_)
+            codes = torch.as_tensor(np.array(Z), dtype=pick_dtype(self.precision), device=self.device_)
         except (TypeError, ValueError):
             raise InputError("codes must be numbers") from None
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
@@ -339,6 +350,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self, "model_")
         if not isinstance(n, int | np.integer) or n < 0:
             raise InputError(f"n={n!r} samples were asked for; a whole number of at least 0 is wanted")
+        need(8 * n * (self.latent_dim + self.schema_.size), f"{n:,} samples")
         encoded = self._condition(as_condition(condition, n), n)
         seed = seed_of(random_state)
         with torch.no_grad(), seeded(seed, self.device_):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from sklearn.utils.validation import validate_data
 
 from isthmus.data import as_numbers
@@ -41,8 +42,10 @@ class Inputs:
 
 def as_array(estimator: Estimator, X: Any, *, reset: bool) -> np.ndarray:
     """NumPy, a tensor or a DataFrame to a numeric array (n, *X), checked; shape as it came, dtype as it can be used."""
-    if hasattr(X, "detach"):  # a torch tensor
-        X = X.detach().cpu().numpy()
+    if hasattr(X, "detach"):
+        X = from_torch(X)
+    if np.ma.is_masked(X):
+        raise InputError(f"X has {int(np.ma.getmaskarray(X).sum()):,} masked values; drop those rows or fill them in")
     if isinstance(X, np.ndarray) and X.ndim == 1:
         raise InputError(f"X has shape {X.shape}; (n, d) is wanted. Reshape your data: X.reshape(-1, 1), or (1, -1)")
     if isinstance(X, np.ndarray) and X.dtype.kind in "US":
@@ -68,6 +71,26 @@ def as_array(estimator: Estimator, X: Any, *, reset: bool) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise InputError(f"X has dtype {array.dtype}; numbers are wanted")
     return native(array)
+
+
+def from_torch(tensor: Any) -> np.ndarray:
+    """A tensor of any layout and precision, on any device, as an array."""
+    dense = tensor.detach().cpu().to_dense() if tensor.is_sparse else tensor.detach().cpu()
+    return (dense.float() if dense.dtype == torch.bfloat16 else dense).numpy()
+
+
+def fitted_to(schema: Schema, X: Any, lengths: Any) -> Any:
+    """Sequences padded or cut to the steps of training; InputError for images of another size."""
+    shape = tuple(getattr(X, "shape", ()))
+    if len(shape) < 3 or shape[1:] == schema.event_shape:
+        return X
+    if not schema.sequence or lengths is None or shape[2:] != schema.event_shape[1:]:
+        raise InputError(f"rows of shape {shape[1:]} came; {schema.event_shape} is wanted, as in training")
+    x, steps = from_torch(X) if hasattr(X, "detach") else np.asarray(X), schema.event_shape[0]
+    longest = int(as_lengths(lengths, x).max(initial=0))  # type: ignore[union-attr]
+    if longest > steps:
+        raise InputError(f"sequences of up to {longest} steps came; this model was trained on {steps} at most")
+    return np.pad(x, ((0, 0), (0, max(0, steps - x.shape[1])), (0, 0)))[:, :steps]
 
 
 def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
@@ -99,6 +122,8 @@ def collect(
     estimator: Estimator, X: Any, condition: Any, lengths: Any, target: Any = None, *, reset: bool = False
 ) -> Inputs:
     """Everything that comes with the rows, checked against them."""
+    if not reset:
+        X = fitted_to(estimator.schema_, X, lengths)
     x = as_array(estimator, X, reset=reset)
     if not reset and x.shape[1:] != estimator.schema_.event_shape:
         raise InputError(f"rows of shape {x.shape[1:]} came; {estimator.schema_.event_shape} is wanted, as in training")

@@ -29,6 +29,10 @@ UPDATES = 5_000
 """Updates that `epochs="auto"` makes, about."""
 
 
+MOST_LATENT = 1_000_000
+"""Numbers in a code at most: more is a slip of the hand, and would fill the memory."""
+
+
 @dataclass
 class Job:
     """Everything that a run needs, decided; `train` does it."""
@@ -168,6 +172,13 @@ def check_fields(estimator: Estimator) -> None:
             )
         ):
             raise InputError(f"{name}={widths!r} came; a tuple of positive whole numbers is wanted, e.g. (512, 512)")
+    if estimator.latent_dim > MOST_LATENT:
+        raise InputError(f"latent_dim={estimator.latent_dim!r} came; at most {MOST_LATENT:,} is wanted")
+    for field in dataclasses.fields(estimator):
+        value = getattr(estimator, field.name)
+        known = (True, False, "auto") if field.type == "bool | str" else (True, False)
+        if field.type in ("bool", "bool | str") and not (isinstance(value, bool | np.bool_ | str) and value in known):
+            raise InputError(f"{field.name}={value!r} came; {' or '.join(map(repr, known))} is wanted")
     for name in ("validation_fraction", "patience", "warmup"):
         value = getattr(estimator, name)
         if not isinstance(value, int | float) or not 0 <= value <= 1 or (name == "validation_fraction" and value == 1):

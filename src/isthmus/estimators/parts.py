@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import math
 from collections.abc import Callable
@@ -62,6 +63,13 @@ def build(table: dict[str, Callable[..., Any]], spec: str, what: str, *before: A
         return table[name](*before, *arguments)
     except TypeError:
         raise InputError(f"{what} {spec!r}: numbers are wanted as arguments") from None
+
+
+def own_part(part: Any, what: str) -> nn.Module:
+    """A copy of a part of the user's own, which training may change; InputError for what is none."""
+    if not isinstance(part, nn.Module):
+        raise InputError(f"{what}={part!r} came; a name, such as {what}='normal(1)', or a torch.nn.Module is wanted")
+    return copy.deepcopy(part)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,13 @@ def _prepared(estimator: Estimator, dataset: Dataset, folder: Path, source: dict
         validation = {"X": valid.x, "condition": valid.y if wanted else None, "lengths": valid.lengths}
     condition = None if train.y is None or not wanted else np.asarray(train.y)
     job = prepare(estimator, train.x, condition, train.lengths, validation, **more)
+    known = job.schema.condition
+    for name, part in (("validation", valid), ("test", dataset.test)):
+        if known is not None and part is not None:
+            try:
+                known.encode(part.y, len(part.x))
+            except InputError as error:
+                raise InputError(f"in the {name} rows: {error}") from None
     return Run(estimator, dataset, job, folder, source)
 
 

@@ -17,11 +17,12 @@ from torch import nn
 
 import isthmus
 from isthmus.errors import InputError
+from isthmus.estimators.job import check_fields
 from isthmus.files import read_json, reason, write_json, written
 from isthmus.registry import Model, models
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
-from isthmus.train.machine import device_for_use, pick_dtype
+from isthmus.train.machine import device_for_use, pick_dtype, pick_threads
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
@@ -38,7 +39,8 @@ PART = ".part-"
 
 def config_of(estimator: Estimator, schema: Schema, settings: dict[str, Any], seed: int, **more: Any) -> dict[str, Any]:
     """Everything but the weights, as plain values."""
-    fields = {name: plain(value) for name, value in estimator.get_params(deep=False).items()}
+    trained_as = getattr(estimator, "_trained_as", None) or estimator.get_params(deep=False)
+    fields = {name: plain(value) for name, value in trained_as.items()}
     if not isinstance(fields["random_state"], int):
         fields["random_state"] = None  # a generator of the caller's; the seed that it gave is beside
     return {
@@ -55,6 +57,8 @@ def config_of(estimator: Estimator, schema: Schema, settings: dict[str, Any], se
 
 def plain(value: Any) -> Any:
     """A field as JSON can hold it: NumPy's numbers become Python's, a part of the user's own its name."""
+    if isinstance(value, torch.device):
+        return str(value)
     if isinstance(value, nn.Module):
         return {"own": type(value).__name__}
     if isinstance(value, np.generic | np.ndarray):
@@ -111,7 +115,9 @@ def is_run(folder: Path) -> bool:
         config = read_json(folder / "config.json")
     except InputError:
         return False
-    return isinstance(config, dict) and {"format", "class", "fields", "schema"} <= set(config)
+    kinds = {"format": object, "class": str, "fields": dict, "schema": dict}
+    known = isinstance(config, dict) and all(isinstance(config.get(name), kind) for name, kind in kinds.items())
+    return known and isinstance(config.get("settings", {}), dict) and isinstance(config.get("source", {}), dict | None)
 
 
 def left_over(folder: Path) -> list[Path]:
@@ -202,6 +208,7 @@ def load(folder: str | Path, model: type[Estimator] | None = None, **parts: Any)
     if not path.exists():
         raise InputError(f"{folder} holds no trained weights yet; `isthmus fit --resume {folder}` goes on with it")
     try:
+        check_fields(estimator)
         schema = Schema.from_config(config["schema"])
         with torch.random.fork_rng(devices=[]):
             recipe = estimator.compose(schema)
@@ -222,8 +229,9 @@ def load(folder: str | Path, model: type[Estimator] | None = None, **parts: Any)
     recipe.model.eval().to(device_for_use(estimator.device))
     estimator.schema_, estimator.model_ = schema, recipe.model
     estimator.history_, estimator.seed_ = read_history(folder / "history.jsonl"), config.get("seed", 0)
-    estimator.settings_ = {"threads": torch.get_num_threads(), **config.get("settings", {})}
-    estimator._n_features_out = estimator.latent_dim
+    estimator.settings_ = config.get("settings", {})
+    pick_threads(estimator.settings_.setdefault("threads", torch.get_num_threads()), 0, 0)  # a number that can be
+    estimator._n_features_out, estimator._trained_as = estimator.latent_dim, estimator.get_params(deep=False)
     estimator.n_features_in_ = schema.event_shape[0]
     if schema.names:
         estimator.feature_names_in_ = np.asarray(schema.names, dtype=object)

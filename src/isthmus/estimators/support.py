@@ -27,6 +27,8 @@ def likelihood_of(estimator: Estimator, kind: str) -> tuple[str, tuple[Any, ...]
     """The likelihood's name and arguments; for a part of the user's own, those of what it is made like."""
     if not isinstance(estimator.likelihood, str):
         part = estimator.likelihood
+        if not isinstance(part, families.Family):
+            raise InputError(f"likelihood={part!r} came; a name or a part of isthmus.families is wanted")
         name = next((n for n, family in FAMILIES.items() if isinstance(part, family)), "")
         return name, (part.levels,) if isinstance(part, families.LevelFamily) else ()
     if estimator.binarize:
@@ -109,6 +111,9 @@ def remedy(support: Support, values: np.ndarray) -> str:
         return f"{int((values < 0).sum()):,} values are negative; use likelihood='normal'"
     if high > support.high and whole(values):
         return f"pass levels={int(high) + 1}, or use likelihood='normal'"
+    if not whole(values):
+        grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""
+        return f"they are not whole: pass {grey}whole numbers, or use likelihood='normal'"
     return f"pass integers (X.astype('{'uint8' if high < 256 else 'int64'}')), or use likelihood='normal'"
 
 

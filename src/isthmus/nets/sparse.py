@@ -17,7 +17,9 @@ LEAST_DUTY = 1e-4
 def fewest(k: int, units: int) -> int:
     """A count of active units, or an error that says what is wanted."""
     if isinstance(k, bool) or k != int(k) or not 1 <= k <= units:
-        raise InputError(f"{k} active units of {units} came; a whole number from 1 to {units} is wanted")
+        raise InputError(
+            f"{k} active units of {units} came; a whole number from 1 to {units} is wanted: sparsity='top_k(k)'"
+        )
     return int(k)
 
 

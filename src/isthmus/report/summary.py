@@ -73,6 +73,7 @@ def summarise(run: Run) -> Summary:
         more["condition"] = held.part.y
     history, seed = model.history_, model.seed_ % 2**31
     facts: dict[str, Any] = {
+        **model.settings_,
         "run": str(run.folder),
         "model": type(model).__name__,
         "data": run.dataset.source,
@@ -80,7 +81,6 @@ def summarise(run: Run) -> Summary:
         "seed": model.seed_,
         "epochs": len(history),
         "seconds": round(history[-1]["seconds"], 2) if history else 0.0,
-        **model.settings_,
     }
     lines = began(run, facts)
     inputs = collect(model, held.part.x, more.get("condition"), more.get("lengths"))
@@ -140,6 +140,8 @@ def evidence_lines(run: Run, held: HeldOut, inputs: Inputs, result: Scored, fact
         "unit": "nats",
         "given_condition": conditional,
     }
+    if not math.isfinite(mean):
+        return [f"log p(x) of {held.which} is not a number: the weights are of no use; lower --learning-rate."]
     lines = [f"log p(x){given} of {held.which}: {mean:.2f} ± {error:.2f} nats (log-{kind}, {DRAWS:,} draws a row)."]
     if pseudo:
         return [*lines, "Bernoulli on numbers between 0 and 1 is not a density, so nothing is compared with it."]

@@ -189,10 +189,11 @@ class Loop:
         """Raise TrainingError for validation values that are not finite: no weights could be chosen by them."""
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
+            kept = "The best weights of before are kept" if self.best else "There are no good weights"
             raise TrainingError(
                 f"training stopped at step {self.count} of {self.total}: {bad[-1]!r} of the validation rows is not "
-                "finite; likely a row is far outside the training data: look for it with isthmus check, or pass "
-                "validation_fraction=0. The weights of before are kept"
+                f"finite; likely the learning rate of {self.plan.learning_rate:g} is too high, or a row lies far "
+                f"outside the training data (isthmus check tells). {kept}"
             )
 
     def end_epoch(self) -> bool:

@@ -42,6 +42,8 @@ class Bar:
     def __call__(self, share: float, values: dict[str, float], seconds: float) -> None:
         if self.first is None:  # a resumed run does not start at 0
             self.first, self.started = share, time.monotonic()
+            if self.console.is_terminal:
+                self.progress.reset(self.task, completed=share)  # type: ignore[arg-type]  # any number will do
         hidden = ("epoch", "step", "progress", "seconds")
         shown = {k: v for k, v in values.items() if k not in hidden and not k.startswith(("weight_", "valid_"))}
         if "valid_loss" in values:
@@ -51,5 +53,7 @@ class Bar:
             self.progress.update(self.task, completed=share, description=terms)
         elif share - self.printed >= 0.1 or share == 1.0:
             self.printed = share
-            left = (time.monotonic() - self.started) * (1 - share) / max(share - self.first, 1e-9)
-            self.console.print(f"training {share:4.0%}  {terms}  {left:.0f} s left", highlight=False)
+            words = f"training {share:4.0%}  {terms}"
+            if share > self.first:
+                words += f"  {(time.monotonic() - self.started) * (1 - share) / (share - self.first):.0f} s left"
+            self.console.print(words, highlight=False)
