@@ -229,3 +229,30 @@ def test_networks_that_do_not_fit_say_so_before_training():
     first = nn.Sequential(nn.Linear(3, 90), nn.Unflatten(1, (3, 6, 5)))  # channels first; (h, w, c) is wanted
     with pytest.raises(isthmus.InputError, match="answered with shape"):
         small("VAE", decoder=first, likelihood="normal", epochs=1).fit(images(shape=(6, 5, 3)))
+
+
+def test_sequences_of_other_lengths_are_padded_in_use_and_longer_ones_refused():
+    random = np.random.default_rng(0)
+    lengths = random.integers(2, 7, 40)
+    x = random.normal(size=(40, 6, 3))
+    model = small("VAE").fit(x, lengths=lengths)
+    short = np.minimum(lengths, 4)
+    padded = np.pad(x[:, :4], ((0, 0), (0, 2), (0, 0)))
+    np.testing.assert_array_equal(model.transform(x[:, :4], lengths=short), model.transform(padded, lengths=short))
+    with pytest.raises(isthmus.InputError, match="up to 8 steps"):
+        model.transform(np.zeros((2, 8, 3)), lengths=np.array([8, 3]))
+
+
+def test_fit_transform_takes_what_fit_and_transform_take():
+    labels = np.arange(len(X)) % 3
+    codes = small("ConditionalVAE").fit_transform(X, condition=labels)
+    np.testing.assert_array_equal(
+        codes, small("ConditionalVAE").fit(X, condition=labels).transform(X, condition=labels)
+    )
+
+
+def test_fields_set_after_training_do_not_spoil_what_is_saved(tmp_path):
+    model = small("VAE").fit(X)
+    codes = model.transform(X)
+    model.set_params(hidden=(7,), prior="mixture(3)").save(tmp_path / "run")
+    np.testing.assert_array_equal(isthmus.load(tmp_path / "run").transform(X), codes)
