@@ -90,9 +90,11 @@ class Loop:
 
     def _compiled(self) -> Callable[[Tensor], None]:
         gradient = Gradient(self.step_module, self.adam.names, [p.shape for p in self.adam.parameters])
-        # Random numbers as in the eager step, so that both give the same run.
-        call = torch.compile(gradient, fullgraph=True, dynamic=False, options={"fallback_random": True})
         buffers = dict(self.step_module.named_buffers())
+        example = self.rows.batch(torch.arange(self.size, device=self.device))
+        graph = gradient.graph(self.adam.flat, buffers, example, self.progress)
+        # Random numbers as in the eager step, so that both give the same run.
+        call = torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
 
         @torch.no_grad()
         def update(index: Tensor) -> None:
@@ -114,8 +116,8 @@ class Loop:
         if self.plan.compile:
             held = [tensor.clone() for tensor in state]
             rng = generator_state(self.device)
-            self.update = self._compiled()
             try:
+                self.update = self._compiled()
                 self.update(index)
             except Exception as error:  # whatever the compiler stack says, in as many lines as it likes
                 why = " ".join(str(error).split())[:160]
