@@ -109,6 +109,9 @@ FAULTS = [
     ("outside-support", "error", RANDOM.integers(0, 18, (400, 6)).astype(float), {"levels": 17}, {"largest": 17.0}),
     ("outside-support", "error", RANDOM.random((400, 6)), {"likelihood": "poisson"}, {"columns": 6}),
     ("too-large", "error", spoilt(table(), (3, 1), value=-1e200), {}, {"per_column": {"1": 1}}),
+    ("too-small", "error", table() * [1, 1e-200, 1, 1, 1], {}, {"columns": 1}),
+    ("doubled-names", "error", pd.DataFrame(table(400, 2), columns=["a", "a"]), {}, {}),
+    ("outside-support", "error", 2**60 + RANDOM.integers(0, 9, (400, 6)), {}, {"columns": 6}),
     ("not-finite", "error", spoilt(SEQUENCES, (9, 4, 1)), {"lengths": np.full(300, 5)}, {"values": 1, "columns": 1}),
     ("constant-columns", "warning", spoilt(SEQUENCES, np.s_[..., 1], value=4.0), {"lengths": np.full(300, 5)}, {}),
 ]

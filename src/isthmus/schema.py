@@ -215,6 +215,13 @@ def plain(value: Any) -> Any:
 
 LARGEST = 1e140
 """The squares of larger numbers, added up, overflow."""
+SMALLEST = 1e-140
+"""The squares of smaller differences vanish."""
+
+
+GAPS = "drop those rows or fill them in (sklearn.impute.SimpleImputer)"
+VOID = "drop the columns that hold nothing else, then rows with gaps or fill these in (sklearn.impute.SimpleImputer)"
+"""What to do about NaN and infinity in some rows of a column, and in all of them."""
 
 
 def finite(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> None:
@@ -234,10 +241,8 @@ def finite(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> None:
     more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
     if large:
         raise InputError(f"{what} contains numbers beyond {LARGEST:g} in column {shown}{more}; rescale them")
-    raise InputError(
-        f"{what} contains NaN or infinity in column {shown}{more}; drop those rows or fill them in "
-        "(sklearn.impute.SimpleImputer)"
-    )
+    void = any(counts[j] == len(flat) for j in columns[:5]) and len(flat) > 1
+    raise InputError(f"{what} contains NaN or infinity in column {shown}{more}; {VOID if void else GAPS}")
 
 
 def whole(values: np.ndarray) -> bool:
@@ -260,6 +265,11 @@ def kind_of(values: np.ndarray, levels: int | None = None) -> str:
     return "unit" if values.min(initial=0) >= 0 and values.max(initial=1) <= 1 else "real"
 
 
+def faint(columns: np.ndarray) -> np.ndarray:
+    """(*X) True where (n, *X) are not constant and yet too close together for their squared differences."""
+    return (columns.std(0) < SMALLEST) & (columns != columns[:1]).any(0)
+
+
 def spread(columns: np.ndarray) -> np.ndarray:
     """Standard deviations of (n, *X); 1 where a column is constant (its computed deviation is rounding, not 0)."""
     deviation = columns.std(0)
@@ -271,6 +281,8 @@ def scaling_of(values: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
     if how == "none":
         return np.zeros(()), np.ones(())
     wide = values.astype(np.float64)
+    if (columns := np.flatnonzero(faint(wide))).size:
+        raise InputError(f"the numbers of column {columns[0]} differ by less than {SMALLEST:g}; rescale or drop it")
     shift = wide.mean(0)
     if how == "global":
         if (wide == wide[:1]).all():

@@ -52,6 +52,8 @@ def not_finite(view: View) -> Iterator[Finding]:
     """NaN and infinity: which columns, and how many."""
     import numpy as np
 
+    from isthmus.schema import GAPS, VOID
+
     values = view.columns
     if values.dtype.kind != "f" or bool((finite := np.isfinite(values)).all()):
         return
@@ -60,7 +62,7 @@ def not_finite(view: View) -> Iterator[Finding]:
         "not-finite",
         "error",
         f"NaN or infinity: {where}",
-        "drop those rows or fill them in (sklearn.impute.SimpleImputer)",
+        VOID if len(values) > 1 and bool((~finite).all(0).any()) else GAPS,
         evidence | {"rows": int((~finite).any(1).sum())},
     )
 
@@ -74,6 +76,21 @@ def too_large(view: View, choice: Choice) -> Iterator[Finding]:
         return
     where, evidence = view.where(abs(values) > LARGEST)
     yield Finding("too-large", "error", f"numbers beyond {LARGEST:g}: {where}", "rescale them", evidence)
+
+
+def too_small(view: View, choice: Choice) -> Iterator[Finding]:
+    """Columns whose numbers differ by so little that the squares vanish."""
+    import numpy as np
+
+    from isthmus.schema import SMALLEST, faint
+
+    if choice.scaling == "none" or view.columns.dtype.kind != "f":
+        return
+    columns = np.flatnonzero(faint(view.columns.astype(np.float64))).tolist()
+    if columns:
+        where = listed([view.name(j) for j in columns])
+        message = f"numbers differ by less than {SMALLEST:g}: column {where}"
+        yield Finding("too-small", "error", message, "rescale or drop it", {"columns": len(columns)})
 
 
 def held_out(part: Part, name: str, choice: Choice) -> Iterator[Finding]:
@@ -206,5 +223,5 @@ def whole_floats(view: View, choice: Choice) -> Iterator[Finding]:
         )
 
 
-MEASURES = (too_large, constant_columns, few_rows, duplicates, scales, channels_first, whole_floats)
+MEASURES = (too_large, too_small, constant_columns, few_rows, duplicates, scales, channels_first, whole_floats)
 """What is looked for once there are rows of numbers."""

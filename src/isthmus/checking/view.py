@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from isthmus.data import Part, as_numbers
+from isthmus.data import Part, as_numbers, doubled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +82,8 @@ def look(part: Part, name: str) -> tuple[View | None, list[Finding]]:
         return None, [not_numbers(name, " ".join(str(error).split()))]
     if hasattr(x, "toarray"):
         return None, [not_numbers(name, "a sparse matrix came", "pass X.toarray()")]
+    if isinstance(part.x, np.matrix):
+        return None, [not_numbers(name, "a numpy.matrix came", "pass numpy.asarray(X)")]
     if x.dtype.kind not in "biuf" or not x.ndim:
         return None, [not_numbers(name, f"an array of {x.dtype} came" if x.ndim else f"{x.item()!r} came")]
     return View(x.astype(np.uint8) if x.dtype == bool else x, (), part.lengths, name), []  # as `fit` reads them
@@ -93,6 +95,9 @@ def look_at_table(frame: Any, part: Part, name: str) -> tuple[View | None, list[
     findings = [
         Finding("words", "error", w.message, w.remedy, {"column": w.column, "rows": w.rows, "of": w.of}) for w in words
     ]
+    if not frame.columns.is_unique:
+        what = f"{name} has {doubled(frame.columns)}"
+        findings.append(Finding("doubled-names", "error", what, "give every column a name of its own"))
     if not len(numbers.columns):
         return None, findings or [not_numbers(name, "a table without columns came")]
     return View(numbers.to_numpy(), tuple(numbers.columns), part.lengths, name), findings

@@ -150,6 +150,12 @@ def as_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Words]]:
     return table.set_axis([name for name, _ in numbers], axis=1), words
 
 
+def doubled(names: pd.Index) -> str:
+    """The first name that several columns have, in words."""
+    name = names[names.duplicated()][0]
+    return f"{int((names == name).sum())} columns named {str(name)!r}"
+
+
 def numeric(column: pd.Series) -> np.ndarray | Words:
     """A column as an array (n,): truth values as 0 and 1, words that spell numbers as those; else its `Words`."""
     import pandas as pd

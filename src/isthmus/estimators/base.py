@@ -283,10 +283,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         known = self.schema_.condition
         if known is None:
             if condition is not None:
-                raise InputError("a condition was given, but this model was trained without; fit it with condition=")
+                raise InputError("a condition was given, but this model was trained without; leave it out")
             return None
         if condition is None:
-            raise InputError("this model was trained with a condition; pass condition=")
+            raise InputError("this model was trained with a condition; pass condition= (--condition)")
         return known.encode(condition, n)
 
     @property
@@ -397,4 +397,4 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self, "model_")
         from isthmus.estimators.store import save
 
-        save(self, Path(folder))
+        save(self, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
-from isthmus.data import as_numbers
+from isthmus.data import as_numbers, doubled
 from isthmus.errors import InputError
 from isthmus.estimators.parts import COUNTED, LEVELLED, LIKELIHOODS
 from isthmus.estimators.support import NOT_A_DENSITY, levels_of, likelihood_of, refusal, scaling_name, spelled
@@ -48,6 +49,10 @@ def as_array(estimator: Estimator, X: Any, *, reset: bool) -> np.ndarray:
         raise InputError(f"X has {int(np.ma.getmaskarray(X).sum()):,} masked values; drop those rows or fill them in")
     if isinstance(X, np.ndarray) and X.ndim == 1:
         raise InputError(f"X has shape {X.shape}; (n, d) is wanted. Reshape your data: X.reshape(-1, 1), or (1, -1)")
+    if isinstance(X, list | tuple):
+        with contextlib.suppress(ValueError):  # ragged: told below
+            words = np.asarray(X)
+            X = words if words.dtype.kind in "US" else X
     if isinstance(X, np.ndarray) and X.dtype.kind in "US":
         X = spelled_out(X)
     elif hasattr(X, "iloc") and hasattr(X, "columns"):
@@ -95,6 +100,8 @@ def fitted_to(schema: Schema, X: Any, lengths: Any) -> Any:
 
 def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with every column as numbers; InputError names the first value that is none."""
+    if not frame.columns.is_unique:
+        raise InputError(f"X has {doubled(frame.columns)}; give every column a name of its own")
     numbers, words = as_numbers(frame)
     if words:
         raise InputError(f"{words[0].message}; {words[0].mend}")

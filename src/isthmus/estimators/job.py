@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import math
-import numbers
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 
 from isthmus.errors import InputError
+from isthmus.estimators.fields import check_fields
 from isthmus.estimators.inputs import Inputs, collect, describe
 from isthmus.objective import as_objective
 from isthmus.schema import Schema
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 
 UPDATES = 5_000
 """Updates that `epochs="auto"` makes, about."""
-
-
-MOST_LATENT = 1_000_000
-"""Numbers in a code at most: more is a slip of the hand, and would fill the memory."""
 
 
 @dataclass
@@ -147,52 +142,6 @@ def plan_of(
     )
 
 
-def check_fields(estimator: Estimator) -> None:
-    """Raise InputError for fields that no model can be made of."""
-    whole = {"latent_dim": estimator.latent_dim, "batch_size": estimator.batch_size}
-    if estimator.epochs != "auto":
-        whole["epochs"] = estimator.epochs  # type: ignore[assignment]
-    if estimator.levels is not None:
-        whole["levels"] = estimator.levels
-    for name, value in whole.items():
-        least = 2 if name == "levels" else 1
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-            also = " or 'auto'" if name == "epochs" else ""
-            raise InputError(f"{name}={value!r} came; a whole number of at least {least}{also} is wanted")
-    for name in ("hidden", "channels"):
-        widths = getattr(estimator, name)
-        sized = isinstance(widths, tuple | list)
-        if (
-            not sized
-            or any(not isinstance(w, numbers.Integral) or w < 1 for w in widths)
-            or (name, len(widths))
-            == (
-                "channels",
-                0,
-            )
-        ):
-            raise InputError(f"{name}={widths!r} came; a tuple of positive whole numbers is wanted, e.g. (512, 512)")
-    if estimator.latent_dim > MOST_LATENT:
-        raise InputError(f"latent_dim={estimator.latent_dim!r} came; at most {MOST_LATENT:,} is wanted")
-    for field in dataclasses.fields(estimator):
-        value = getattr(estimator, field.name)
-        known = (True, False, "auto") if field.type == "bool | str" else (True, False)
-        if field.type in ("bool", "bool | str") and not (isinstance(value, bool | np.bool_ | str) and value in known):
-            raise InputError(f"{field.name}={value!r} came; {' or '.join(map(repr, known))} is wanted")
-    for name in ("validation_fraction", "patience", "warmup"):
-        value = getattr(estimator, name)
-        if not isinstance(value, int | float) or not 0 <= value <= 1 or (name == "validation_fraction" and value == 1):
-            raise InputError(f"{name}={value!r} came; a share from 0 to 1 is wanted")
-    for field in dataclasses.fields(estimator):
-        value = getattr(estimator, field.name)
-        if field.type != "float":
-            continue
-        if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not value >= 0:
-            raise InputError(f"{field.name}={value!r} came; a number of at least 0 is wanted")
-    if not 0 < estimator.learning_rate < math.inf:
-        raise InputError(f"learning_rate={estimator.learning_rate!r} came; a positive number is wanted")
-
-
 def seed_of(random_state: Any) -> int:
     """A seed from a whole number, from a RandomState or Generator, or drawn afresh for None."""
     if random_state is None:
@@ -252,7 +201,8 @@ def warn_unconditional(estimator: Estimator, schema: Schema) -> None:
     """A conditional model without a condition works, but is not what was asked for."""
     if schema.condition is None:
         warnings.warn(
-            f"{type(estimator).__name__} was given no condition and is unconditional; pass condition= to fit",
+            f"{type(estimator).__name__} was given no condition and is unconditional; "
+            "pass condition= to fit (--condition)",
             UserWarning,
             stacklevel=5,
         )

@@ -85,7 +85,7 @@ class Support:
 NUMBERS = Support("numbers")
 SHARES = Support("numbers from 0 to 1", 0.0, 1.0)
 BITS = Support("0 and 1, or numbers between", 0.0, 1.0)
-COUNTS = Support("counts 0, 1, 2, ...", 0.0, whole=True)
+COUNTS = Support("counts 0, 1, 2, ... of at most 1e15", 0.0, 1e15, whole=True)
 LEVELS = Support("whole levels from 0", 0.0, whole=True)
 """Where they end depends on how many there are."""
 
@@ -156,7 +156,7 @@ PRIORS: dict[str, Callable[..., nn.Module]] = {
 
 def _conditional_prior(estimator: Estimator, schema: Schema) -> nn.Module:
     if not schema.condition_width:
-        raise InputError("prior='conditional' needs a condition; pass condition= to fit")
+        raise InputError("prior='conditional' needs a condition; pass condition= to fit (--condition)")
     dim = estimator.latent_dim
     net = MLP((schema.condition_width,), tuple(estimator.hidden)[:1], 2 * dim, act=estimator.activation)
     return priors.ConditionalPrior(Conditional(net, families.DiagonalNormal((dim,))))

@@ -31,10 +31,16 @@ class ProbabilisticPCA(Estimator):
     """The solution is exact: no rows need to be kept aside."""
 
     def compose(self, schema: Schema) -> Recipe:
-        if self.hidden or self.likelihood != "normal" or schema.condition or schema.sequence or self.prior != "normal":
+        asked = {"hidden": (), "likelihood": "normal", "prior": "normal", "corruption": None}
+        asked |= {"encoder": None, "decoder": None}
+        other = next((name for name, only in asked.items() if getattr(self, name) not in (only, "none", [])), None)
+        if other is not None:
             raise InputError(
-                "ProbabilisticPCA is linear and normal: hidden=(), likelihood='normal', prior='normal' and no condition"
+                f"ProbabilisticPCA is linear, normal and solved exactly: {other}={asked[other]!r} is wanted; use a VAE "
+                "for more"
             )
+        if schema.condition or schema.sequence:
+            raise InputError("ProbabilisticPCA takes no condition and no lengths; use a VAE")
         posterior = families.DiagonalNormal((self.latent_dim,))
         model = self.latent_model(schema, posterior)
         scale = families.SolvedScale()

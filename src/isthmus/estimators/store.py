@@ -17,7 +17,7 @@ from torch import nn
 
 import isthmus
 from isthmus.errors import InputError
-from isthmus.estimators.job import check_fields
+from isthmus.estimators.fields import check_fields
 from isthmus.files import read_json, reason, write_json, written
 from isthmus.registry import Model, models
 from isthmus.schema import Schema
@@ -74,8 +74,11 @@ def identity(config: dict[str, Any]) -> str:
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
-def save(estimator: Estimator, folder: Path) -> None:
+def save(estimator: Estimator, folder: str | Path) -> None:
     """Write a fitted model and its history to `folder`; of a run that was there before nothing is left."""
+    if not str(folder):
+        raise InputError("'' came; the name of a folder is wanted")
+    folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; the name of a folder is wanted")
     if (folder / "config.json").exists() and not is_run(folder):

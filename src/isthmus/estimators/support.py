@@ -10,7 +10,7 @@ import numpy as np
 
 from isthmus import families
 from isthmus.errors import InputError, unknown
-from isthmus.estimators.parts import AUTO, BITS, FAMILIES, LEVELLED, LIKELIHOODS, NUMBERS, Support, parse
+from isthmus.estimators.parts import AUTO, BITS, COUNTS, FAMILIES, LEVELLED, LIKELIHOODS, NUMBERS, Support, parse
 from isthmus.schema import Schema, whole
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ def remedy(support: Support, values: np.ndarray) -> str:
     if low < 0:
         return f"{int((values < 0).sum()):,} values are negative; use likelihood='normal'"
     if high > support.high and whole(values):
+        if support is COUNTS:
+            return "pass X.astype(float) for measurements: counts so large differ by nothing that a model could learn"
         return f"pass levels={int(high) + 1}, or use likelihood='normal'"
     if not whole(values):
         grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""

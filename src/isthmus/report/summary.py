@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.checking.view import plural
 from isthmus.data import Part
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import Inputs, collect
@@ -56,7 +57,7 @@ def held_out(run: Run) -> HeldOut:
     if len(part.x) > ROWS_SCORED:
         index = np.sort(np.random.default_rng(run.job.plan.seed).permutation(len(part.x))[:ROWS_SCORED])
         return HeldOut(take(part, index), name, f"{ROWS_SCORED:,} of {len(part.x):,} {name}{more}")
-    return HeldOut(part, name, f"{len(part.x):,} {name}{more}")
+    return HeldOut(part, name, f"{plural(len(part.x), name.removesuffix('s'))}{more}")
 
 
 def take(part: Part, index: np.ndarray) -> Part:
@@ -105,14 +106,14 @@ def began(run: Run, facts: dict[str, Any]) -> list[str]:
     """What was trained, how long, and whether it stopped early."""
     train, schema = len(run.job.train_rows), run.estimator.schema_
     likelihood = f"The likelihood is {schema.likelihood or 'one of your own'}"
-    what = f"{facts['model']} of {Path(run.dataset.source).name}: {train:,} training rows"
+    what = f"{facts['model']} of {Path(run.dataset.source).name}: {plural(train, 'training row')}"
     done, planned = facts["epochs"], run.job.plan.epochs
     if not done:
         return [f"{what}; solved exactly.", f"{likelihood}."]
     facts["epochs_planned"], facts["best_epoch"] = planned, best_epoch(run)
-    took = f"{done:,} epochs"
+    took = plural(done, "epoch")
     if done < planned:
-        took = f"stopped early after {done:,} of {planned:,} epochs"
+        took = f"stopped early after {done:,} of {plural(planned, 'epoch')}"
         if facts["best_epoch"] is not None:
             took += f": the best were at epoch {facts['best_epoch']:,}"
     return [f"{what}; {took}.", f"{likelihood}; it took {facts['seconds']:.1f} s (seed {facts['seed']})."]
