@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import struct
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,16 @@ FITS = {
     "numbers too close": (lambda: small("VAE").fit(X * 1e-200), "differ by less"),
     "counts too large": (lambda: small("VAE").fit(counts() + 2**60), "1e15"),
     "saving to no folder": (lambda: small("VAE", epochs=1).fit(X).save(""), "name of a folder"),
+    "missing labels": (
+        lambda: small("ConditionalVAE").fit(X, condition=pd.Series(["a", pd.NA, "b"] * 30, dtype="string")),
+        "missing labels",
+    ),
+    "dates as labels": (lambda: small("ConditionalVAE").fit(X, condition=[date(2020, 1, 1)] * 90), "str\\(label\\)"),
+    "device=None": (lambda: small("VAE", device=None).fit(X), "device=None"),
+    "too many threads": (lambda: small("VAE", threads=10**9).fit(X), "threads=1000000000"),
+    "a layer larger than memory": (lambda: small("VAE", hidden=(10**12,)).fit(X), "no model can be made"),
+    "a blur beyond all bounds": (lambda: small("VAE", corruption="blur(1e999)").fit(images()), "no model can be made"),
+    "half a draw": (lambda: small("VAE", epochs=1).fit(X).score_samples(X, draws=2.5), "draws=2.5"),
     "target of another shape": (lambda: small("DenoisingAutoencoder").fit(X, target=X[:, :2]), "alike"),
     "five dimensions": (lambda: small("VAE").fit(np.zeros((4, 2, 2, 2, 2))), "shape"),
     "user's network of the wrong width": (
@@ -311,6 +323,55 @@ def test_no_room_to_write(tmp_path, monkeypatch, capsys, plain):
     with pytest.raises(isthmus.InputError, match="no space left"):
         plain.save(tmp_path / "run")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_disk_that_fills_up_while_training(tmp_path, monkeypatch, capsys):
+    def full(tensors, metadata):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("isthmus.train.fit.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("isthmus.train.checkpoint.save", full)
+    assert main(["fit", "vae", "wine", "-o", str(tmp_path / "r"), "--epochs", "2"]) == 2
+    told = capsys.readouterr().err
+    assert "no space left" in told
+    assert told.count("\n") == 1
+
+
+def test_binarised_pixels_of_other_types():
+    levels = (images() // 16).astype(np.uint8)
+    model = small("VAE", epochs=1, binarize=True, levels=17).fit(levels)
+    drawn = model.rows(np.repeat(levels, 50, 0), bits="fixed").batch(torch.arange(50 * len(levels))).x
+    # 50 rows of the same values share their bits: the error is that of one draw a pixel.
+    assert drawn.mean() == pytest.approx((levels / 16).mean(), abs=0.03)
+    job = prepare(small("VAE", binarize=True, levels=17), levels)
+    fresh = torch.stack([job.lay(job.train_rows).batch(torch.arange(81)).x.mean() for _ in range(50)]).mean()
+    assert fresh == pytest.approx((job.train_rows.x / 16).mean(), abs=0.01)
+    model = small("VAE", epochs=1, binarize=True).fit(images())
+    assert model.score(images().astype(np.int64)) == model.score(images())
+    with pytest.warns(UserWarning, match="astype"):
+        model.transform(bits(d=30).reshape(-1, 6, 5))
+    model = small("VAE", epochs=1, binarize=True).fit(images() / 255)
+    with pytest.raises(isthmus.InputError, match="floats from 0 to 1"):
+        model.transform(images())
+
+
+def test_a_paired_validation_target_must_fit_the_likelihood():
+    clean = bits(d=5).astype(float)
+    held = {"X": X, "target": clean * 5}
+    with pytest.raises(isthmus.InputError, match="validation rows"):
+        small("VAE", likelihood="bernoulli").fit(X, target=clean, validation=held)
+
+
+def test_labels_that_spell_numbers():
+    model = small("ConditionalVAE", epochs=1).fit(X, condition=LABELS.astype(str))
+    np.testing.assert_array_equal(
+        model.transform(X, condition=LABELS), model.transform(X, condition=LABELS.astype(str))
+    )
+
+
+def test_precision_set_after_fit_waits_for_the_next(plain):
+    model = copy.deepcopy(plain).set_params(precision="double")
+    np.testing.assert_array_equal(model.transform(X), plain.transform(X))
 
 
 def test_data_that_do_not_fit_are_refused(monkeypatch):

@@ -197,11 +197,22 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 LONG = ["--hidden", "16", "--latent-dim", "2", "--random-state", "0", "--threads", "1", "--epochs", "150"]
 
 
+OFTEN = """
+import sys
+from isthmus.train import fit
+fit.CHECKPOINT_SECONDS = 0.0
+from isthmus.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The program with a checkpoint after every update: a kill is likely to come while one is written."""
+
+
 @pytest.mark.parametrize("lines", [0, 30])
 def test_a_killed_run_ends_with_the_same_weights(tmp_path, lines):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert main(["fit", "vae", "digits", "-o", str(whole), *LONG]) == 0
-    process = launch("fit", "vae", "digits", "-o", broken, *LONG)
+    words = ["fit", "vae", "digits", "-o", str(broken), *LONG]
+    process = subprocess.Popen([sys.executable, "-c", OFTEN, *words], stderr=subprocess.DEVNULL)
     history = broken / "history.jsonl"
     # Killed right after the configuration is there, and in the middle.
     wait_for(
@@ -213,12 +224,14 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, lines):
     )
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+    assert (broken / "checkpoint" / "state.safetensors").exists() or not lines
     assert not (broken / "model.safetensors").exists()
     assert main(["fit", "--resume", str(broken)]) == 0
     a, b = load_file(whole / "model.safetensors"), load_file(broken / "model.safetensors")
     assert a.keys() == b.keys()
     assert all(np.array_equal(a[name], b[name]) for name in a)
     assert (whole / "history.jsonl").read_text().count("\n") == history.read_text().count("\n")
+    assert not [*broken.rglob(".part-*")]
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):

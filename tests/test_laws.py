@@ -21,7 +21,7 @@ from isthmus.estimators.job import prepare
 from isthmus.objective import as_objective
 from isthmus.train.fit import Keep, Loop
 from isthmus.train.step import Gradient, Step
-from models import DATA, DENSE, NAMES, TRAINED, images, small, table
+from models import DATA, DENSE, NAMES, TRAINED, bits, images, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -149,8 +149,17 @@ def test_gradient_traces_as_one_graph_and_equals_the_eager_one(name, kind):
         close(moved[key], buffer)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_booleans_are_bits_as_bytes_are(name):
+    x = bits()
+    models = [small(name).fit(data) for data in (x, x.astype(bool))]
+    np.testing.assert_allclose(*(model.reconstruct(x) for model in models), rtol=1e-5, atol=1e-6)
+    assert models[0].score(x) == pytest.approx(models[1].score(x.astype(bool)), rel=1e-5)
+
+
+@pytest.mark.parametrize("corruption", [None, "gaussian(0.5)"])
 @pytest.mark.parametrize("name", TRAINED)
-def test_padding_changes_no_number(name):
+def test_padding_changes_no_number(name, corruption):
     random = np.random.default_rng(0)
     lengths = random.integers(2, 7, 60)
     x = random.normal(size=(60, 6, 3))
@@ -158,7 +167,9 @@ def test_padding_changes_no_number(name):
     garbage[np.arange(6) >= lengths[:, None]] = np.nan
     clean = x.copy()
     clean[np.arange(6) >= lengths[:, None]] = 0.0
-    models = [small(name).fit(data, lengths=lengths) for data in (clean, garbage)]
+    models = [small(name, corruption=corruption).fit(data, lengths=lengths) for data in (clean, garbage)]
+    batch = models[0].rows(clean, lengths=lengths).batch(torch.arange(60))
+    assert (models[0].model_.damaged(batch)[~batch.mask] == 0).all()
     for a, b in zip(*(m.model_.state_dict().values() for m in models)):
         assert torch.equal(a, b)
     assert np.array_equal(models[0].transform(clean, lengths=lengths), models[0].transform(garbage, lengths=lengths))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,10 @@ from isthmus.errors import InputError
 
 SCALE_FLOOR = 1e-3
 """No learned scale goes below this, in the units that networks read: densities stay bounded."""
+LEAST_MEAN = 1e-2
+"""The usual count of a column of zeros."""
+LARGEST_LOG_MEAN = 35.0
+"""e^35 is 1.6e15."""
 GAIN = 10.0
 """A learned scale moves ten times as fast as a weight: Adam moves each parameter by at most the learning rate a step,
 and a log-scale has to travel several units in a run."""
@@ -196,20 +201,38 @@ class BetaBinomial(LevelFamily):
         )
 
 
-class Poisson(Family):
+class CountFamily(Family):
+    """Counts whose log-mean the network gives relative to that of `mean`, usual counts (*event) or one for all.
+
+    Weights move by at most the learning rate a step: from a log-mean of zero large counts would be out of reach.
+    """
+
+    usual: Tensor
+
+    def __init__(self, event_shape, mean: Any = 1.0):
+        super().__init__(event_shape)
+        usual = torch.as_tensor(mean, dtype=torch.get_default_dtype()).clamp(min=LEAST_MEAN).log()
+        self.register_buffer("usual", usual.expand(self.event_shape).clone())
+
+    def log_mean(self, raw: Tensor) -> Tensor:
+        """(*batch, *event), no larger than any count that is taken."""
+        return (self.split(raw)[0] + self.usual).clamp(max=LARGEST_LOG_MEAN)
+
+
+class Poisson(CountFamily):
     """Counts whose variance is their mean."""
 
     def forward(self, raw: Tensor):
-        return discrete.Poisson(self.split(raw)[0].clamp(max=20), self.event_dim)
+        return discrete.Poisson(self.log_mean(raw), self.event_dim)
 
 
-class NegativeBinomial(Family):
+class NegativeBinomial(CountFamily):
     """Overdispersed counts: mean by the network, one learned dispersion a feature."""
 
-    def __init__(self, event_shape):
-        super().__init__(event_shape)
+    def __init__(self, event_shape, mean: Any = 1.0):
+        super().__init__(event_shape, mean)
         self.raw_size = nn.Parameter(torch.zeros(self.event_shape))
 
     def forward(self, raw: Tensor):
         log_size = (GAIN * self.raw_size).clamp(-8, 12)
-        return discrete.NegativeBinomial(self.split(raw)[0].clamp(max=20), log_size, self.event_dim)
+        return discrete.NegativeBinomial(self.log_mean(raw), log_size, self.event_dim)

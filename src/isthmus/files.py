@@ -12,28 +12,36 @@ from typing import Any
 
 from isthmus.errors import InputError
 
+PART = ".part-"
+"""How the names of files begin that are being written, or whose writing broke off."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system has against writing a file, as one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {reason(error)}") from None
+
 
 @contextlib.contextmanager
 def written(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` (same suffix) that takes its place once it is complete and on the disk."""
     path = Path(path)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {reason(error)}") from None
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(part, 0o666 & ~mask_of_process())
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {reason(error)}") from None
-    finally:
-        part.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(prefix=PART, suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+            os.chmod(part, 0o666 & ~mask_of_process())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def mask_of_process() -> int:

@@ -103,10 +103,18 @@ class LatentModel(nn.Module):
 
     def forward(self, batch: Batch, draws: int = 1) -> Pass:
         """K draws for each of B rows, whose x is damaged first where there is a corruption."""
-        x = batch.x if self.corruption is None else self.corruption(batch.x)
-        q = self.posterior(x, batch.c, batch.mask)
+        q = self.posterior(self.damaged(batch), batch.c, batch.mask)
         noise = q.noise(torch.Size((draws, *q.batch_shape, *q.event_shape)))
         return self.push(batch, q, noise)
+
+    def damaged(self, batch: Batch) -> Tensor:
+        """(B, *X) what the encoder reads in training; padding stays 0."""
+        if self.corruption is None:
+            return batch.x
+        x = self.corruption(batch.x)
+        return (
+            x if batch.mask is None else torch.where(batch.mask.reshape(*batch.mask.shape, *[1] * (x.ndim - 2)), x, 0.0)
+        )
 
     def push(self, batch: Batch, q: Any, noise: Tensor) -> Pass:
         """The rest of a pass, given q(z given x) and standard noise (K, B or 1, *Z)."""

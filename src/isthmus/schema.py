@@ -12,7 +12,7 @@ from torch import Tensor
 
 from isthmus.errors import InputError, unknown
 
-ARRAYS = ("low", "high", "shift", "scale")
+ARRAYS = ("low", "high", "mean", "shift", "scale")
 """Fields of a schema that are arrays."""
 KINDS = ("binary", "levels", "counts", "unit", "real")
 """0 and 1; grey levels 0..k-1; counts; floats on [0, 1]; other floats."""
@@ -46,6 +46,9 @@ class Condition:
         if values.dtype.kind == "S":
             values = np.char.decode(values)
         if values.ndim == 1 and values.dtype.kind in "iubOU":
+            odd = next((v for v in map(plain, values) if not isinstance(v, str | int | float)), None)
+            if odd is not None:
+                raise InputError(f"the condition holds a {type(odd).__name__}; words or numbers are wanted: str(label)")
             return cls(classes=tuple(sorted({plain(v) for v in values}, key=lambda v: (str(type(v)), v))))
         try:
             numbers = values.astype(np.float64).reshape(len(values), -1)
@@ -76,6 +79,8 @@ class Condition:
             values = np.broadcast_to(values, (n,)) if values.ndim == 0 or values.shape == (1,) else values
             rows = {label: i for i, label in enumerate(self.classes)}
             labels = [plain(v) for v in values]
+            # Words that spell numbers become numbers on their way through a file.
+            labels = [str(v) if v is not None and v not in rows and str(v) in rows else v for v in labels]
             missing = next((v for v in labels if v not in rows), None)
             if missing is not None or None in labels:
                 raise InputError(
@@ -125,6 +130,8 @@ class Schema:
     """The smallest value in training, one or one an element, in the units that networks read."""
     high: np.ndarray = field(default_factory=lambda: np.ones(()))
     """The largest one."""
+    mean: np.ndarray = field(default_factory=lambda: np.ones(()))
+    """Of counts, the mean of each element in training."""
     shift: np.ndarray = field(default_factory=lambda: np.zeros(()))
     scale: np.ndarray = field(default_factory=lambda: np.ones(()))
     discrete: bool = True
@@ -196,7 +203,7 @@ class Units:
 
     def __call__(self, raw: Tensor) -> Tensor:
         """Raw rows (n, *X) to the units that networks read."""
-        if raw.dtype == torch.bool or (self.binarize and raw.dtype.is_floating_point):
+        if self.binarize and (raw.dtype == torch.bool or raw.dtype.is_floating_point):  # bits, or their chances
             return raw.to(self.dtype)
         if not (self.centred or self.scaled):
             return raw.to(self.dtype)
@@ -210,13 +217,16 @@ class Units:
 def plain(value: Any) -> Any:
     """A label as JSON can hold it: NumPy scalars become Python's; None and NaN become None."""
     value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and math.isnan(value) else value
+    lost = (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in ("NAType", "NaTType")
+    return None if lost else value
 
 
 LARGEST = 1e140
 """The squares of larger numbers, added up, overflow."""
 SMALLEST = 1e-140
 """The squares of smaller differences vanish."""
+BLOCK = 2**22
+"""Numbers that are worked on at once, where all of them might not fit a second time."""
 
 
 GAPS = "drop those rows or fill them in (sklearn.impute.SimpleImputer)"
@@ -265,29 +275,40 @@ def kind_of(values: np.ndarray, levels: int | None = None) -> str:
     return "unit" if values.min(initial=0) >= 0 and values.max(initial=1) <= 1 else "real"
 
 
+def moments(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and standard deviation (*X) of (n, *X) in double precision, and True where a column is constant.
+
+    By blocks of rows: data that just fit into memory have no room for a second copy.
+    """
+    rows = max(1, BLOCK // max(1, math.prod(columns.shape[1:])))
+    blocks = [columns[start : start + rows] for start in range(0, len(columns), rows)]
+    mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / len(columns)
+    squares = sum(np.square(block - mean).sum(0) for block in blocks)
+    still = np.logical_and.reduce([(block == columns[:1]).all(0) for block in blocks])
+    return mean, np.sqrt(squares / len(columns)), still
+
+
 def faint(columns: np.ndarray) -> np.ndarray:
     """(*X) True where (n, *X) are not constant and yet too close together for their squared differences."""
-    return (columns.std(0) < SMALLEST) & (columns != columns[:1]).any(0)
+    _, deviation, still = moments(columns)
+    return (deviation < SMALLEST) & ~still
 
 
 def spread(columns: np.ndarray) -> np.ndarray:
     """Standard deviations of (n, *X); 1 where a column is constant (its computed deviation is rounding, not 0)."""
-    deviation = columns.std(0)
-    return np.where((columns == columns[:1]).all(0) | (deviation == 0), 1.0, deviation)
+    _, deviation, still = moments(columns)
+    return np.where(still | (deviation == 0), 1.0, deviation)
 
 
 def scaling_of(values: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
     """Shift and scale of (n, *X) by name; a constant column has scale 1."""
     if how == "none":
         return np.zeros(()), np.ones(())
-    wide = values.astype(np.float64)
-    if (columns := np.flatnonzero(faint(wide))).size:
+    mean, deviation, still = moments(values)
+    if (columns := np.flatnonzero((deviation < SMALLEST) & ~still)).size:
         raise InputError(f"the numbers of column {columns[0]} differ by less than {SMALLEST:g}; rescale or drop it")
-    shift = wide.mean(0)
     if how == "global":
-        if (wide == wide[:1]).all():
-            return shift, np.asarray(1.0)
-        return shift, np.asarray(np.sqrt(((wide - shift) ** 2).mean()))
+        return mean, np.asarray(1.0 if still.all() else np.sqrt(np.square(deviation[~still]).sum() / deviation.size))
     if how == "standard":
-        return shift, spread(wide)
+        return mean, np.where(still, 1.0, deviation)
     raise unknown("scaling", how, ("auto", "standard", "global", "none"))

@@ -67,8 +67,12 @@ def look(part: Part, name: str) -> tuple[View | None, list[Finding]]:
     import numpy as np
 
     x: Any = part.x
-    if hasattr(x, "detach"):  # a torch tensor
-        x = x.detach().cpu().numpy()
+    if hasattr(x, "detach"):
+        from isthmus.estimators.inputs import from_torch
+
+        x = from_torch(x)
+    if np.ma.is_masked(x):
+        return None, [not_numbers(name, "it has masked values", "drop those rows or fill them in: X.filled(0)")]
     try:
         if not hasattr(x, "columns"):
             x = x if hasattr(x, "toarray") else np.asarray(x)

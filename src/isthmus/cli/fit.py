@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     from isthmus.report.summary import summarise
     from isthmus.train.progress import Bar
 
-    if arguments.resume:
+    if arguments.resume is not None:
         folder = Path(arguments.resume)
         started = runs.resume(folder)
         if started is None:

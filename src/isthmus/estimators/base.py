@@ -21,7 +21,7 @@ from isthmus import families, priors
 from isthmus.conditional import Conditional
 from isthmus.data.safety import need
 from isthmus.errors import InputError, TrainingError, unknown
-from isthmus.estimators.inputs import Inputs, as_condition, collect, unpadded
+from isthmus.estimators.inputs import Inputs, as_codes, as_condition, collect, unpadded
 from isthmus.estimators.job import Job, prepare, seed_of
 from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, PRIORS, build, own_part
 from isthmus.evaluation import evidence
@@ -32,7 +32,7 @@ from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term
 from isthmus.schema import Schema
 from isthmus.train.loader import Rows
-from isthmus.train.machine import pick_dtype, running, seeded
+from isthmus.train.machine import running, seeded
 
 ENCODED_AT_ONCE = 2048
 """Rows through a network in one call, in use."""
@@ -169,7 +169,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             net = conv.ConvEncoder(schema.event_shape, tuple(self.channels), out, **extra)
         else:
             net = MLP(schema.event_shape, tuple(self.hidden), out, **extra)
-        return Before(Log1p(), net) if schema.kind == "counts" and schema.discrete else net
+        return Before(Log1p(schema.mean), net) if schema.kind == "counts" and schema.discrete else net
 
     def decoder_net(self, schema: Schema, n: int) -> nn.Module:
         """z to n numbers an element of x."""
@@ -273,7 +273,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             inputs.x,
             schema,
             device=self.device_,
-            dtype=pick_dtype(self.precision),
+            dtype=self.dtype_,
             c=self._condition(inputs.condition, len(inputs)),
             lengths=inputs.lengths,
             bits=bits,
@@ -292,6 +292,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     @property
     def device_(self) -> torch.device:
         return next(self.model_.parameters()).device
+
+    @property
+    def dtype_(self) -> torch.dtype:
+        return next(self.model_.parameters()).dtype
 
     def _used(self) -> typing.ContextManager[None]:
         return running(self.settings_["threads"])
@@ -316,18 +320,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self, "model_")
         if lengths is not None and not self.schema_.sequence:
             raise InputError("lengths were given, but this model was trained without")
-        return unpadded(self._decode(self._as_codes(Z), condition, drawn=False), lengths)
-
-    def _as_codes(self, Z: Any) -> Tensor:
-        try:
-            codes = torch.as_tensor(np.array(Z), dtype=pick_dtype(self.precision), device=self.device_)
-        except (TypeError, ValueError):
-            raise InputError("codes must be numbers") from None
-        if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
-            raise InputError(f"codes of shape {tuple(codes.shape)} came; (n, {self.latent_dim}) is wanted")
-        if not bool(codes.isfinite().all()):
-            raise InputError("the codes contain NaN or infinity")
-        return codes
+        codes = as_codes(Z, self.latent_dim).to(self.device_, self.dtype_)
+        return unpadded(self._decode(codes, condition, drawn=False), lengths)
 
     def _decode(self, codes: Tensor, condition: Any, *, drawn: bool) -> np.ndarray:
         n = len(codes)
@@ -356,7 +350,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         with torch.no_grad(), seeded(seed, self.device_):
             c = None
             if encoded is not None:
-                c = torch.as_tensor(encoded, dtype=pick_dtype(self.precision), device=self.device_)
+                c = torch.as_tensor(encoded, dtype=self.dtype_, device=self.device_)
             prior = self.model_.prior(c, None, self.model_.posterior)
             codes = prior.sample((n,)) if not prior.batch_shape else prior.sample()
             return self._decode(codes, condition, drawn=not mean)

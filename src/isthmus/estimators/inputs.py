@@ -138,19 +138,36 @@ def collect(
     if steps is not None:  # padding may hold anything: it is never looked at
         x = np.where(real_steps(x, steps)[..., None], x, np.zeros((), x.dtype))
     finite(x, "X", tuple(getattr(estimator, "feature_names_in_", ())))
+    clean = as_target(target, x, steps)
     if not reset:
-        check_values(estimator.schema_, x)
-    return Inputs(x, as_condition(condition, len(x)), steps, as_target(target, x, steps))
+        known = clean if estimator.schema_.paired else x
+        if known is not None:
+            check_values(estimator.schema_, known)
+        if estimator.schema_.binarize and x.dtype.kind in "iu":
+            x = x.astype(np.uint8)
+    return Inputs(x, as_condition(condition, len(x)), steps, clean)
 
 
 def check_values(schema: Schema, x: np.ndarray) -> None:
     """Raise InputError for values that a trained model does not know: bytes for bits, levels beyond its own."""
     if schema.binarize:
-        if x.dtype.kind == "f" and not (x.min() >= 0 and x.max() <= 1):
-            raise InputError(f"floats from {x.min():g} to {x.max():g} came; bytes, or floats from 0 to 1, are wanted")
+        white = 1 if x.dtype.kind in "bf" else int(schema.scale)
+        if x.min() < 0 or x.max() > white:
+            grey = f"integers from 0 to {int(schema.scale)}, " if schema.scale > 1 else ""
+            raise InputError(
+                f"{x.dtype} values from {x.min():g} to {x.max():g} came; {grey}floats from 0 to 1 or booleans are "
+                "wanted"
+            )
+        if white > 1 == x.max():
+            warnings.warn(
+                f"bytes of 0 and 1 are nearly black to this model, whose white is {white}; pass X.astype(bool) if they "
+                "are bits",
+                UserWarning,
+                stacklevel=4,
+            )
         return
     name = schema.likelihood.partition("(")[0]
-    refused = refusal(name, schema.levels, None, x) if name and not schema.paired else None
+    refused = refusal(name, schema.levels, None, x) if name else None
     # Whole floats are as good as integers to a model that knows what they mean.
     if refused is not None and refused.bad.any():
         raise InputError(f"{refused.message}, unlike in training")
@@ -180,6 +197,19 @@ def as_condition(condition: Any, n: int) -> np.ndarray | None:
         return np.repeat(values, n, 0)
     if len(values) != n:
         raise InputError(f"the condition has {len(values)} rows and the data {n}; one condition a row is wanted")
+    return values
+
+
+def as_codes(codes: Any, width: int) -> torch.Tensor:
+    """Codes (n, width), finite."""
+    try:
+        values = torch.as_tensor(from_torch(codes) if hasattr(codes, "detach") else np.array(codes))
+    except (TypeError, ValueError):
+        raise InputError("codes must be numbers") from None
+    if values.ndim != 2 or values.shape[1] != width:
+        raise InputError(f"codes of shape {tuple(values.shape)} came; (n, {width}) is wanted")
+    if not bool(values.isfinite().all()):
+        raise InputError("the codes contain NaN or infinity")
     return values
 
 
@@ -224,7 +254,7 @@ def describe(estimator: Estimator, inputs: Inputs, train: np.ndarray) -> Schema:
         known = Condition.read(values[train] if values.ndim and values.dtype.kind == "f" else np.atleast_1d(values))
         schema = replace(schema, condition=known)
     if estimator.binarize:
-        return replace(schema, scale=np.asarray(white_of(schema, wanted)))
+        return replace(schema, scale=np.asarray(white_of(schema, wanted, estimator.levels)))
     refused = refusal(name, schema.levels, estimator.levels, wanted)
     if refused is not None:
         raise InputError(f"{refused.message}: {refused.remedy}")
@@ -232,11 +262,11 @@ def describe(estimator: Estimator, inputs: Inputs, train: np.ndarray) -> Schema:
         warnings.warn("; ".join(NOT_A_DENSITY), UserWarning, stacklevel=4)
     if name in LEVELLED:
         return replace(schema, scale=np.asarray(float(schema.levels - 1)))
-    if name in COUNTED:
-        return replace(schema, high=np.asarray(float(wanted.max())))
     taught = wanted[train]  # (n, *X); of sequences (steps, d): each step of each row teaches the same columns
     if inputs.lengths is not None:
         taught = taught[real_steps(taught, inputs.lengths[train])]
+    if name in COUNTED:
+        return replace(schema, high=np.asarray(float(taught.max())), mean=taught.mean(0, dtype=np.float64))
     shift, scale = scaling_of(taught, scaling_name(estimator.scaling, schema, name))
     # Black and white are the same in all of an image; each column of a table has ends of its own.
     low, high = ((end(taught, axis=None if schema.image else 0) - shift) / scale for end in (np.min, np.max))
@@ -265,8 +295,13 @@ def outlined(estimator: Estimator, inputs: Inputs) -> tuple[str, Schema]:
     return name, schema
 
 
-def white_of(schema: Schema, values: np.ndarray) -> float:
+def white_of(schema: Schema, values: np.ndarray, levels: int | None) -> float:
     """The value of data to be made bits that is surely 1; InputError for data of which no bits can be made."""
     if schema.kind not in ("levels", "unit", "binary") or (schema.kind == "levels" and values.dtype != np.uint8):
         raise InputError(f"binarize was asked for {schema.kind} data; bytes, or floats from 0 to 1, are wanted")
-    return 255.0 if values.dtype == np.uint8 and schema.kind == "levels" else 1.0
+    if schema.kind != "levels" and (levels is None or values.dtype != np.uint8):
+        return 1.0
+    white = 255 if levels is None else levels - 1
+    if values.max() > white:
+        raise InputError(f"levels={levels} was given, and values up to {values.max()} came; {white} is the largest")
+    return float(white)

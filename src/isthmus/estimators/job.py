@@ -100,10 +100,15 @@ def prepare(
     if validation is not None:
         valid_rows = validation_rows(estimator, validation, schema)
     # The first weights and the course of training draw from streams of their own.
-    with seeded(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]), torch.device("cpu")):
-        recipe = estimator.compose(schema)
-        recipe.model.to(dtype=dtype)
-    recipe.model.to(device)
+    first = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+    try:
+        with seeded(first, torch.device("cpu")):
+            recipe = estimator.compose(schema)
+            recipe.model.to(dtype=dtype)
+        recipe.model.to(device)
+    except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no error of its own for want of memory
+        why = " ".join(str(error).split())[:160]
+        raise InputError(f"no model can be made of these fields: {why}") from error
     plan = plan_of(estimator, recipe, len(train_rows), seed, device, settings)
     return Job(
         recipe,

@@ -107,6 +107,10 @@ def _plain(family: Any) -> Callable[..., families.Family]:
     return lambda schema: family(schema.event_shape)
 
 
+def _counts(family: Any) -> Callable[..., families.Family]:
+    return lambda schema: family(schema.event_shape, schema.mean)
+
+
 def _levels(family: Any) -> Callable[..., families.Family]:
     return lambda schema, k=None: family(schema.event_shape, schema.levels)
 
@@ -123,8 +127,8 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "categorical": Likelihood(_levels(families.Categorical), LEVELS, True),
     "discretized_logistic": Likelihood(_levels(families.DiscretizedLogistic), LEVELS, True),
     "beta_binomial": Likelihood(_levels(families.BetaBinomial), LEVELS, True),
-    "poisson": Likelihood(_plain(families.Poisson), COUNTS, True),
-    "negative_binomial": Likelihood(_plain(families.NegativeBinomial), COUNTS, True),
+    "poisson": Likelihood(_counts(families.Poisson), COUNTS, True),
+    "negative_binomial": Likelihood(_counts(families.NegativeBinomial), COUNTS, True),
 }
 LEVELLED = tuple(name for name, entry in LIKELIHOODS.items() if entry.support is LEVELS)
 COUNTED = tuple(name for name, entry in LIKELIHOODS.items() if entry.support is COUNTS)

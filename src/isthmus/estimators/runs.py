@@ -78,6 +78,7 @@ def start(
 def resume(folder: Path) -> Run | None:
     """Go on with a run that was broken off; None for a finished one that lacks nothing."""
     config = store.read_config(folder)
+    store.clear(folder, ())
     if config.get("broken"):
         raise InputError(f"{folder} cannot be gone on with: {config['broken']}; start over with other fields (--force)")
     source = config.get("source")

@@ -18,7 +18,7 @@ from torch import nn
 import isthmus
 from isthmus.errors import InputError
 from isthmus.estimators.fields import check_fields
-from isthmus.files import read_json, reason, write_json, written
+from isthmus.files import PART, read_json, reason, write_json, written
 from isthmus.registry import Model, models
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
@@ -33,8 +33,6 @@ OWN = "a part of the user's own"
 PICTURES = ("reconstructions.png", "samples.png", "latent.png", "curves.png")
 BESIDE = ("history.jsonl", "checkpoint/state.safetensors", "report.html", *PICTURES)
 """What a run's folder holds beside config.json and model.safetensors."""
-PART = ".part-"
-"""How the names of files begin whose writing broke off."""
 
 
 def config_of(estimator: Estimator, schema: Schema, settings: dict[str, Any], seed: int, **more: Any) -> dict[str, Any]:
@@ -217,7 +215,7 @@ def load(folder: str | Path, model: type[Estimator] | None = None, **parts: Any)
             recipe = estimator.compose(schema)
     except InputError:
         raise
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except (TypeError, KeyError, ValueError, AttributeError, RuntimeError, MemoryError, OverflowError):
         raise InputError(f"{folder / 'config.json'} is damaged: no {config['class']} can be made of it") from None
     recipe.model.to(dtype=pick_dtype(estimator.precision))
     weights, facts = load_state(path)

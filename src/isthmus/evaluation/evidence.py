@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ def parts_of(draws: int) -> list[int]:
     >>> parts_of(25), parts_of(3)
     ([3, 3, 3, 3, 3, 2, 2, 2, 2, 2], [1, 1, 1])
     """
-    if draws < 1:
+    if not isinstance(draws, numbers.Integral) or draws < 1:
         raise InputError(f"draws={draws} came; a whole number of at least 1 is wanted")
     return [len(part) for part in np.array_split(range(draws), min(PARTS, draws))]
 

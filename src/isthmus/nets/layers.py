@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +26,16 @@ def join(x: Tensor, c: Tensor | None) -> Tensor:
 
 
 class Log1p(nn.Module):
-    """Counts span decades: networks read log(1 + x)."""
+    """Counts span decades: networks read log(1 + x), less that of usual counts `mean`."""
+
+    usual: Tensor
+
+    def __init__(self, mean: Any = 0.0):
+        super().__init__()
+        self.register_buffer("usual", torch.as_tensor(mean, dtype=torch.get_default_dtype()).log1p())
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.log1p(x.clamp(min=0))
+        return torch.log1p(x.clamp(min=0)) - self.usual
 
 
 class Before(nn.Module):

@@ -97,13 +97,12 @@ def save(figure: Figure, path: Path) -> Path:
 def views_of(model: Estimator, held: Held, seed: int) -> dict[str, np.ndarray]:
     """Originals and what the model makes of them, (n, *X) each, in the data's units and NaN in padding."""
     views = {"original": np.asarray(held.x, np.float64)}
-    corruption = getattr(model.model_, "corruption", None)
-    if corruption is None:
+    if model.model_.corruption is None:
         views["reconstruction"] = model.reconstruct(held.x, **held.company)
     else:
         batch = model.rows(held.x, **held.company).batch(torch.arange(len(held), device=model.device_))
         with torch.no_grad(), seeded(seed, batch.x.device):
-            damaged = corruption(batch.x)
+            damaged = model.model_.damaged(batch)
             codes = model.model_.posterior(damaged, batch.c, batch.mask).mean
         views["damaged"] = model.schema_.to_data(damaged)
         views["cleaned"] = model.inverse_transform(codes.cpu().numpy(), condition=held.condition)

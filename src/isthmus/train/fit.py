@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from isthmus.errors import InputError, Interrupted, TrainingError
-from isthmus.files import written
+from isthmus.files import writing, written
 from isthmus.latent_model import LatentModel
 from isthmus.objective import Objective, Schedule, Term, as_objective, at
 from isthmus.train.checkpoint import generator_state, load_state, restore_generators, save_state
@@ -33,6 +33,8 @@ RISE = 0.02
 """Share of the run over which the learning rate rises."""
 VALIDATIONS = 200
 """Validation passes in a run, at most about so many."""
+CHECKPOINT_SECONDS = 20.0
+"""Between two checkpoints, by the clock."""
 VALIDATION_SEED = 20_140_501
 """All validation passes of all runs see the same noise, so that their differences are the model's."""
 
@@ -277,10 +279,10 @@ def rate_at(done: float, total: int) -> float:
 class Keep:
     """Where a run lies on the disk: its history and its checkpoint."""
 
-    def __init__(self, folder: Path, every: float = 20.0):
+    def __init__(self, folder: Path, every: float | None = None):
         self.history = folder / "history.jsonl"
         self.checkpoint = folder / "checkpoint" / "state.safetensors"
-        self.every, self.last = every, time.monotonic()
+        self.every, self.last = CHECKPOINT_SECONDS if every is None else every, time.monotonic()
 
     def due(self) -> bool:
         """Checkpoints follow the clock: they do not touch the course of a run."""
@@ -288,13 +290,13 @@ class Keep:
 
     def save(self, loop: Loop) -> None:
         if self.history.exists():  # a checkpoint must not be ahead of the history
-            with open(self.history, "rb+") as file:
+            with writing(self.history), open(self.history, "rb+") as file:
                 os.fsync(file.fileno())
         loop.save(self.checkpoint)
         self.last = time.monotonic()
 
     def note(self, record: dict[str, Any]) -> None:
-        with open(self.history, "a", encoding="utf-8") as file:
+        with writing(self.history), open(self.history, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def resume(self, loop: Loop) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.schema import Schema, Units
+from isthmus.schema import BLOCK, Schema, Units
 from isthmus.train.machine import free_memory
 
 
@@ -43,6 +43,8 @@ class Rows:
                 real = np.arange(raw.shape[1]) < np.asarray(lengths)[:, None]
                 raw = np.where(real.reshape(*real.shape, *[1] * (raw.ndim - 2)), raw, np.zeros((), raw.dtype))
             raw = fixed_bits(raw, schema)
+        elif self.fresh and raw.dtype in (np.uint8, torch.uint8) and schema.scale not in (1, 255):
+            raw = np.asarray(raw) / np.float32(schema.scale)
         self.x = self._resident(raw)
         self.target = None if target is None else self._resident(target)
         self.c = None if c is None else torch.as_tensor(c, dtype=dtype, device=device)
@@ -65,7 +67,11 @@ class Rows:
             )
         if stored.element_size() == 1:
             return stored.to(self.device)
-        return self.units(stored.to(self.device))
+        rows = torch.empty(stored.shape, dtype=self.dtype, device=self.device)
+        step = max(1, BLOCK // max(1, stored[:1].numel()))  # by blocks: there may be no room for a second copy
+        for start in range(0, len(stored), step):
+            rows[start : start + step] = self.units(stored[start : start + step].to(self.device))
+        return rows
 
     def batch(self, index: Tensor) -> Batch:
         """The rows of `index` (B,)."""

@@ -16,6 +16,7 @@ from isthmus.errors import InputError
 ONE_THREAD_BELOW = 500e6
 """Floating-point operations a step under which a second thread brings a tenth at most on a machine of one's own, and
 costs a multiple on one that other processes use too: every barrier then waits for the scheduler."""
+MOST_THREADS = 1024
 COMPILE_STEPS = 60_000
 """Updates after which compiling a small net's step has repaid itself."""
 COMPILE_PARAMETERS = 200_000
@@ -25,8 +26,8 @@ COMPILE_PARAMETERS = 200_000
 def pick_threads(asked: int | str, parameters: int, rows: int) -> int:
     """Threads for a net of so many parameters and rows a step: one for tiny nets, else what torch has."""
     if asked != "auto":
-        if not isinstance(asked, numbers.Integral) or asked < 1:
-            raise InputError(f"threads={asked!r} came; a whole number of at least 1, or 'auto', is wanted")
+        if not isinstance(asked, numbers.Integral) or not 1 <= asked <= MOST_THREADS:
+            raise InputError(f"threads={asked!r} came; a whole number from 1 to {MOST_THREADS}, or 'auto', is wanted")
         return int(asked)
     return 1 if 6.0 * parameters * rows < ONE_THREAD_BELOW else torch.get_num_threads()
 
@@ -45,7 +46,7 @@ def pick_device(asked: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(asked)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise InputError(f"device={asked!r} came; 'auto', 'cpu', 'cuda' or 'cuda:1' is wanted") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device={asked!r} was asked for, but no GPU is available here; use device='cpu' or 'auto'")
