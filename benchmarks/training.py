@@ -258,7 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workloads", type=workload_names, default=list(CHOICES), help=",".join(CHOICES))
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--rows", type=int, help="fewer rows an epoch: to try this script, not to report its numbers")
+    parser.add_argument("--rows", type=int, help="fewer rows an epoch; say so beside the numbers")
     parser.add_argument("--peers-python", default=os.environ.get("ISTHMUS_PEERS"), help="the interpreter with pythae")
     arguments = parser.parse_args()
     if arguments.rounds < 1:

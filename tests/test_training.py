@@ -12,7 +12,7 @@ from torch import nn
 import isthmus
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
-from isthmus.estimators.job import prepare
+from isthmus.estimators.job import prepare, work_of
 from isthmus.families import DiagonalNormal, Located
 from isthmus.latent_model import LatentModel
 from isthmus.nets.mlp import MLP
@@ -271,3 +271,13 @@ def test_counts_of_any_size_are_learned(likelihood, mean):
     if mean > 1:
         again = model.reconstruct(x)
         assert np.corrcoef(np.log(again[:, 1]), np.log(x[:, 1]))[0, 1] > 0.9
+
+
+def test_the_work_of_a_step_is_counted_by_operations():
+    x = images(shape=(16, 16))
+    dense, conv = (prepare(small("VAE", network=kind, hidden=(16,)), x) for kind in ("mlp", "conv"))
+    parameters = sum(p.numel() for p in dense.recipe.model.parameters())
+    biases = sum(p.numel() for n, p in dense.recipe.model.named_parameters() if n.endswith("bias"))
+    assert work_of(dense.recipe, dense.schema) == 6 * (parameters - biases)
+    # A filter is used at every pixel: by its parameters a convolution would be trained on one thread.
+    assert work_of(conv.recipe, conv.schema) > 20 * sum(p.numel() for p in conv.recipe.model.parameters())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.fields import check_fields
 from isthmus.estimators.inputs import Inputs, collect, describe
@@ -19,7 +20,7 @@ from isthmus.objective import as_objective
 from isthmus.schema import Schema
 from isthmus.train.fit import Keep, Plan, Show, fit
 from isthmus.train.loader import Rows
-from isthmus.train.machine import pick_compile, pick_device, pick_dtype, pick_threads, running, seeded
+from isthmus.train.machine import operations, pick_compile, pick_device, pick_dtype, pick_threads, running, seeded
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator, Recipe
@@ -109,7 +110,7 @@ def prepare(
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no error of its own for want of memory
         why = " ".join(str(error).split())[:160]
         raise InputError(f"no model can be made of these fields: {why}") from error
-    plan = plan_of(estimator, recipe, len(train_rows), seed, device, settings)
+    plan = plan_of(estimator, recipe, schema, len(train_rows), seed, device, settings)
     return Job(
         recipe,
         schema,
@@ -124,7 +125,13 @@ def prepare(
 
 
 def plan_of(
-    estimator: Estimator, recipe: Recipe, n: int, seed: int, device: torch.device, settings: dict[str, Any]
+    estimator: Estimator,
+    recipe: Recipe,
+    schema: Schema,
+    n: int,
+    seed: int,
+    device: torch.device,
+    settings: dict[str, Any],
 ) -> Plan:
     """How to train n rows: fixed rules on sizes, or what a resumed run had."""
     size = min(estimator.batch_size, n)
@@ -142,7 +149,7 @@ def plan_of(
         patience=estimator.patience,
         warmup=estimator.warmup if rises else 0.0,
         seed=seed,
-        threads=settings.get("threads") or pick_threads(estimator.threads, parameters, size * draws),
+        threads=settings.get("threads") or pick_threads(estimator.threads, size * draws * work_of(recipe, schema)),
         compile=settings.get("compile", pick_compile(estimator.compile, parameters, epochs * per_epoch, device)),
     )
 
@@ -167,6 +174,17 @@ def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return np.arange(n), np.arange(0)
     order = np.random.default_rng(seed).permutation(n)
     return np.sort(order[count:]), np.sort(order[:count])
+
+
+def work_of(recipe: Recipe, schema: Schema) -> float:
+    """Floating-point operations of an update for each row and draw."""
+    weight = next(recipe.model.parameters())
+    empty = Batch(
+        weight.new_zeros(2, *schema.event_shape),
+        weight.new_zeros(2, schema.condition_width) if schema.condition_width else None,
+        weight.new_ones(2, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None,
+    )
+    return operations(recipe.model, empty)
 
 
 def validation_rows(estimator: Estimator, validation: Any, schema: Schema) -> Inputs:

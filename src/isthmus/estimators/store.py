@@ -231,7 +231,7 @@ def load(folder: str | Path, model: type[Estimator] | None = None, **parts: Any)
     estimator.schema_, estimator.model_ = schema, recipe.model
     estimator.history_, estimator.seed_ = read_history(folder / "history.jsonl"), config.get("seed", 0)
     estimator.settings_ = config.get("settings", {})
-    pick_threads(estimator.settings_.setdefault("threads", torch.get_num_threads()), 0, 0)  # a number that can be
+    pick_threads(estimator.settings_.setdefault("threads", torch.get_num_threads()), 0.0)  # a number that can be
     estimator._n_features_out, estimator._trained_as = estimator.latent_dim, estimator.get_params(deep=False)
     estimator.n_features_in_ = schema.event_shape[0]
     if schema.names:

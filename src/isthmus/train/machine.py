@@ -9,9 +9,12 @@ import shutil
 from collections.abc import Iterator
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from isthmus.batch import Batch
 from isthmus.data import safety
 from isthmus.errors import InputError
+from isthmus.latent_model import LatentModel
 
 ONE_THREAD_BELOW = 500e6
 """Floating-point operations a step under which a second thread brings a tenth at most on a machine of one's own, and
@@ -23,13 +26,26 @@ COMPILE_PARAMETERS = 200_000
 """Larger nets are bound by matrix products, which compilation leaves alone."""
 
 
-def pick_threads(asked: int | str, parameters: int, rows: int) -> int:
-    """Threads for a net of so many parameters and rows a step: one for tiny nets, else what torch has."""
+def operations(model: LatentModel, batch: Batch) -> float:
+    """Floating-point operations of an update for each row of `batch`: a pass forward, and twice that back.
+
+    Counted, for a convolution has many more of them than parameters.
+    """
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), seeded(0, batch.x.device), FlopCounterMode(display=False) as counter:
+        model(batch)
+    model.train(was_training)
+    return 3 * counter.get_total_flops() / len(batch.x)
+
+
+def pick_threads(asked: int | str, work: float) -> int:
+    """Threads for so many floating-point operations a step: one for tiny nets, else what torch has."""
     if asked != "auto":
         if not isinstance(asked, numbers.Integral) or not 1 <= asked <= MOST_THREADS:
             raise InputError(f"threads={asked!r} came; a whole number from 1 to {MOST_THREADS}, or 'auto', is wanted")
         return int(asked)
-    return 1 if 6.0 * parameters * rows < ONE_THREAD_BELOW else torch.get_num_threads()
+    return 1 if work < ONE_THREAD_BELOW else torch.get_num_threads()
 
 
 def pick_compile(asked: bool | str, parameters: int, steps: int, device: torch.device) -> bool:

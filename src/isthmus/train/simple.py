@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from isthmus.errors import InputError
@@ -13,7 +14,7 @@ from isthmus.objective import Objective, Term, as_objective
 from isthmus.schema import Schema
 from isthmus.train import fit as loop
 from isthmus.train.loader import Rows
-from isthmus.train.machine import pick_threads
+from isthmus.train.machine import operations, pick_threads
 
 
 def fit(
@@ -50,12 +51,12 @@ def fit(
         raise InputError("training and validation must both have a condition, or neither; pass validation as a dict")
 
     size = min(batch_size, len(data)) * as_objective(objective).draws
+    rows = lay(data, condition, lengths)
     plan = loop.Plan(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=random_state,
-        threads=pick_threads(threads, sum(p.numel() for p in model.parameters()), size),
+        threads=pick_threads(threads, size * operations(model, rows.batch(torch.arange(1)))),
     )
-    rows = lay(data, condition, lengths)
     return loop.fit(model, rows, objective, plan, validation=None if held is None else lay(**held))
