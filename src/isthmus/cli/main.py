@@ -14,6 +14,7 @@ from isthmus.errors import InputError, Interrupted, TrainingError, unknown
 COMMANDS = {
     "check": "what the data are, what would be chosen for them, what is wrong with them",
     "fit": "train a model; a progress bar, pictures and a summary in words",
+    "evaluate": "log p(x) with its error, the parts of its bound, latent dimensions in use, beside linear models",
     "sample": "draw new examples from a trained model",
     "encode": "data to codes",
     "decode": "codes to data",

@@ -85,14 +85,27 @@ def resume(folder: Path) -> Run | None:
     trained = bool(config.get("finished")) and (folder / "model.safetensors").exists()
     if trained and (not source or drawn(folder, config)):
         return None
+    run = _as_configured(folder, config)
+    return replace(run, estimator=store.load(folder), trained=True) if trained else run
+
+
+def reopen(folder: Path) -> Run:
+    """A finished run with the data that it was trained on; InputError where either is not there."""
+    estimator = store.load(folder)
+    return replace(_as_configured(folder, store.read_config(folder)), estimator=estimator, trained=True)
+
+
+def _as_configured(folder: Path, config: dict[str, Any]) -> Run:
+    """Everything decided again as the configuration says, on the same data."""
+    source = config.get("source")
     if not source:
-        raise InputError(f"{folder} was not trained by `isthmus fit` and cannot be gone on with")
+        raise InputError(f"{folder} was not trained by `isthmus fit`: it does not know its data")
     estimator = store.estimator_of(config, folder)
     dataset = read(source["data"], condition=source["condition"])
     run = _prepared(estimator, dataset, folder, source, settings=config["settings"], seed=config["seed"])
     if run.job.fingerprint != config["fingerprint"]:
         raise InputError(f"the data at {source['data']} are not those of {folder}; start over (--force)")
-    return replace(run, estimator=store.load(folder), trained=True) if trained else run
+    return run
 
 
 def drawn(folder: Path, config: dict[str, Any]) -> bool:

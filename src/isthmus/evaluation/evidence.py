@@ -78,14 +78,19 @@ def scored(model: LatentModel, rows: Rows, draws: int, seed: int = NOISE_SEED) -
         log_weight = run.log_px + run.log_pz - run.log_qz  # (k, B)
         at = index.cpu()
         total[part, at] = torch.logaddexp(total[part, at], log_weight.double().logsumexp(0).cpu())
-    values = total.logsumexp(0) - math.log(draws)
+    return pooled(total.numpy(), sizes)
+
+
+def pooled(total: np.ndarray, sizes: np.ndarray) -> Scored:
+    """Log p(x) of rows from (P, n) log-sums of the weights of groups of draws, of so many draws each."""
+    values = np.logaddexp.reduce(total) - math.log(sizes.sum())
     if len(sizes) == 1:
-        return Scored(values.numpy(), math.inf)
+        return Scored(values, math.inf)
     without = [
-        float((torch.cat([total[:p], total[p + 1 :]]).logsumexp(0) - math.log(draws - sizes[p])).mean())
+        float((np.logaddexp.reduce(np.delete(total, p, 0)) - math.log(sizes.sum() - sizes[p])).mean())
         for p in range(len(sizes))
     ]
-    return Scored(values.numpy(), math.sqrt((len(sizes) - 1) * float(np.var(without))))
+    return Scored(values, math.sqrt((len(sizes) - 1) * float(np.var(without))))
 
 
 def scored_elbo(model: LatentModel, rows: Rows, draws: int, seed: int = NOISE_SEED) -> Scored:

@@ -16,6 +16,7 @@ from isthmus.estimators.inputs import Inputs, collect
 from isthmus.estimators.runs import Run
 from isthmus.evaluation.evidence import Scored, mean_and_error, scored
 from isthmus.report.baselines import linear_error, linear_evidence
+from isthmus.report.evaluate import in_use
 from isthmus.report.plots import draw, views_of
 from isthmus.report.shown import held_rows
 from isthmus.train.machine import running
@@ -216,8 +217,6 @@ def denoising_line(model: Estimator, held: HeldOut, more: dict[str, Any], seed: 
 
 def units_line(model: Estimator, held: HeldOut, more: dict[str, Any], facts: dict[str, Any]) -> str:
     """How many latent dimensions are in use: those whose posterior mean varies (Burda et al., 2016)."""
-    codes = model.transform(held.part.x, **more)
-    spread = np.asarray(codes).var(0)
-    used = int((spread > (0.01 if model.density else 1e-6 * max(float(spread.max()), math.ulp(1)))).sum())
+    used = in_use(model.transform(held.part.x, **more), model.density)
     facts["active_units"], facts["latent_dim"] = used, model.latent_dim
     return f"{used} of {model.latent_dim} latent dimensions are in use."

@@ -1,0 +1,158 @@
+"""Every number of an evaluation against a case where it is known."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import genpareto
+
+import isthmus
+from isthmus.cli.main import main
+from isthmus.evaluation.aggregate import surgery
+from isthmus.evaluation.evidence import scored
+from isthmus.evaluation.sweep import pareto_k, sweep
+from isthmus.report.evaluate import evaluate
+from models import DATA, DENSE, NAMES, small, table
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
+
+
+def from_linear(n: int, scales: tuple[float, ...], noise: float = 1.0, d: int = 6) -> np.ndarray:
+    """Rows of a linear model whose codes reach so far, in rotated axes."""
+    random = np.random.default_rng(0)
+    axes, _ = np.linalg.qr(random.normal(size=(d, d)))
+    codes = random.normal(size=(n, len(scales))) * scales
+    return codes @ axes[: len(scales)] + noise * random.normal(size=(n, d))
+
+
+def test_the_linear_model_in_closed_form():
+    x = from_linear(2000, (3.0, 1.5))
+    model = isthmus.ProbabilisticPCA(latent_dim=2).fit(x)
+    facts = evaluate(model, x, draws=100).to_dict()
+    exact = model.score_samples(x, draws=1).mean()
+    assert facts["log_likelihood"]["mean"] == pytest.approx(exact, abs=1e-6)
+    assert facts["elbo"]["mean"] == pytest.approx(exact, abs=0.05)  # draws of the distortion: 2,000 rows of 100
+    # The posterior is exact: all weights are the same.
+    assert facts["log_likelihood"]["ess"] == pytest.approx(100, rel=1e-6)
+    assert facts["log_likelihood"]["rise"] == pytest.approx(0, abs=1e-6)
+    assert facts["distortion"]["mean"] + facts["kl"]["mean"] == pytest.approx(-facts["elbo"]["mean"])
+    assert facts["active_units"]["count"] == 2
+
+
+def test_surgery_of_the_linear_model():
+    x = from_linear(2000, (2.0,))
+    model = isthmus.ProbabilisticPCA(latent_dim=1).fit(x)
+    parts = surgery(model.model_, model.rows(x))
+    gain = np.linalg.eigvalsh(np.cov(x.T))
+    noise = gain[:-1].mean()
+    # I(x; z) of the model; 2,000 rows see it to a few hundredths, for their codes overlap.
+    assert parts.mutual_information == pytest.approx(0.5 * math.log(gain[-1] / noise), abs=4 * parts.error)
+    # The aggregate of rows from the model is the prior.
+    assert parts.aggregate_kl == pytest.approx(0, abs=4 * parts.error)
+
+
+def test_a_code_that_is_ignored_says_nothing():
+    model = small("VAE", beta=1e3, epochs=60).fit(table())
+    facts = evaluate(model, table(), draws=20).to_dict()
+    assert facts["kl"]["mean"] < 0.05
+    assert facts["mutual_information"]["mean"] == pytest.approx(0, abs=0.05)
+    assert facts["active_units"]["count"] == 0
+
+
+@pytest.mark.parametrize("kind", DATA)
+@pytest.mark.parametrize("name", DENSE)
+def test_one_sweep_says_what_the_estimators_say(name, kind):
+    x = DATA[kind]()
+    model = small(name).fit(x)
+    rows = model.rows(x, bits="fixed")
+    found, known = sweep(model.model_, rows, 40), scored(model.model_, rows, 40)
+    np.testing.assert_allclose(found.log_px.values, known.values, rtol=1e-6)
+    assert found.log_px.shared_error == pytest.approx(known.shared_error, rel=1e-6)
+    np.testing.assert_allclose(found.elbo, model.elbo(x, draws=40), rtol=1e-5, atol=1e-4)
+    assert (found.ess <= 40 * (1 + 1e-9)).all()
+    assert (found.ess >= 1 - 1e-9).all()
+
+
+@pytest.mark.parametrize("shape", [0.1, 0.5, 0.9])
+def test_the_tail_index_of_known_tails(shape):
+    weights = genpareto.rvs(shape, loc=1, size=(60, 4000), random_state=0)
+    found = [pareto_k(row) for row in np.log(weights)]
+    # A tail of 190 draws knows its index to some (1 + k) / sqrt(190) = 0.1 a row; 60 rows to a hundredth or two.
+    assert np.mean(found) == pytest.approx(shape, abs=0.06)
+
+
+def test_equal_weights_have_no_tail_and_few_have_none_known():
+    assert pareto_k(np.zeros(100)) == -math.inf
+    assert math.isnan(pareto_k(np.zeros(10)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_is_evaluated_and_told_as_json(name):
+    x = table()
+    found = evaluate(small(name).fit(x), x, draws=30)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
+    assert ("log_likelihood" in found.to_dict()) == (name in DENSE)
+    assert "latent dimensions in use" in str(found)
+
+
+def test_a_prior_for_each_row_has_no_aggregate():
+    labels = np.arange(90) % 3
+    model = small("ConditionalVAE", prior="conditional").fit(table(), condition=labels)
+    facts = evaluate(model, table(), labels, draws=10).to_dict()
+    assert facts["mutual_information"] is None
+    assert facts["log_likelihood"]["given_condition"]
+
+
+def test_bits_of_fair_coins():
+    x = np.random.default_rng(0).integers(0, 2, (400, 6)).astype(np.uint8)
+    model = small("VAE", epochs=40).fit(x)
+    with torch.no_grad():
+        for parameter in model.model_.likelihood.parameters():
+            parameter.zero_()
+    assert evaluate(model, x).to_dict()["log_likelihood"]["bits_per_dim"] == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert main(["fit", "vae", "wine", "-o", run, "--epochs", "20", "--random-state", "0"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, "--draws", "50", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["which"].startswith("18 validation rows")
+    assert set(told["baselines"]) == {"mean", "pca", "ppca"}
+    assert all("unit" in about and "kind" in about for about in told["baselines"].values())
+    assert main(["evaluate", run, "wine", "--draws", "50"]) == 0
+    words = capsys.readouterr().out
+    assert words.startswith("178 rows of wine")
+    assert "probabilistic PCA" in words
+    model = isthmus.load(run)
+    model.save(tmp_path / "moved")  # what is saved by hand knows no data
+    assert main(["evaluate", str(tmp_path / "moved"), "wine", "--draws", "50"]) == 0
+    assert "no baselines" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "moved")]) == 2
+    assert "does not know its data" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "none")]) == 2
+    assert main(["evaluate", run, "--draws", "0"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_sequences_and_frames():
+    lengths = np.arange(90) % 4 + 2
+    x = table(90, 18).reshape(90, 6, 3)
+    facts = evaluate(small("VAE").fit(x, lengths=lengths), x, lengths=lengths, draws=20).to_dict()
+    assert math.isfinite(facts["log_likelihood"]["mean"])
+    frame = pd.DataFrame(table(), columns=list("abcde"))
+    assert evaluate(small("VAE").fit(frame), frame, draws=20).to_dict()["rows"] == 90
+
+
+def test_too_few_rows_to_see_the_mutual_information_say_so():
+    x = from_linear(40, (30.0, 30.0, 30.0))
+    found = evaluate(isthmus.ProbabilisticPCA(latent_dim=3).fit(x), x, draws=20)
+    about = found.to_dict()["mutual_information"]
+    assert about["mean"] <= about["ceiling"] + 1e-6
+    assert "can show no more" in str(found)
