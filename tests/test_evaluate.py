@@ -36,7 +36,7 @@ def test_the_linear_model_in_closed_form():
     facts = evaluate(model, x, draws=100).to_dict()
     exact = model.score_samples(x, draws=1).mean()
     assert facts["log_likelihood"]["mean"] == pytest.approx(exact, abs=1e-6)
-    assert facts["elbo"]["mean"] == pytest.approx(exact, abs=0.05)  # draws of the distortion: 2,000 rows of 100
+    assert facts["elbo"]["mean"] == pytest.approx(exact, abs=1e-6)
     # The posterior is exact: all weights are the same.
     assert facts["log_likelihood"]["ess"] == pytest.approx(100, rel=1e-6)
     assert facts["log_likelihood"]["rise"] == pytest.approx(0, abs=1e-6)
@@ -73,7 +73,9 @@ def test_one_sweep_says_what_the_estimators_say(name, kind):
     found, known = sweep(model.model_, rows, 40), scored(model.model_, rows, 40)
     np.testing.assert_allclose(found.log_px.values, known.values, rtol=1e-6)
     assert found.log_px.shared_error == pytest.approx(known.shared_error, rel=1e-6)
-    np.testing.assert_allclose(found.elbo, model.elbo(x, draws=40), rtol=1e-5, atol=1e-4)
+    assert (found.elbo <= found.log_px.values + 1e-9).all()
+    many = sweep(model.model_, rows, 2000).elbo.mean()
+    assert many == pytest.approx(model.elbo(x, draws=2000).mean(), abs=0.2)  # each within some 0.05 of the truth
     assert (found.ess <= 40 * (1 + 1e-9)).all()
     assert (found.ess >= 1 - 1e-9).all()
 

@@ -24,8 +24,8 @@ class Sweep(NamedTuple):
 
     log_px: Scored
     """Importance-weighted log p(x) (Burda et al., 2016)."""
-    distortion: np.ndarray
-    """(n,) E[-log p(x given z)]."""
+    elbo: np.ndarray
+    """(n,) evidence lower bound: the mean log-weight, never above `log_px`, and exact where the posterior is."""
     kl: np.ndarray
     """(n, L) KL(q(z given x) || p(z)) per latent dimension, or (n, 1) estimated where it has no closed form."""
     ess: np.ndarray
@@ -36,35 +36,34 @@ class Sweep(NamedTuple):
     """Mean log p(x) of all draws less that of half of them: more draws raise it by less than this again."""
 
     @property
-    def elbo(self) -> np.ndarray:
-        """(n,) evidence lower bound."""
-        return -self.distortion - self.kl.sum(-1)
+    def distortion(self) -> np.ndarray:
+        """(n,) E[-log p(x given z)]."""
+        return -self.elbo - self.kl.sum(-1)
 
 
 def sweep(model: LatentModel, rows: Rows, draws: int, seed: int = NOISE_SEED) -> Sweep:
     """Encode each row once, draw, and take every estimate from the same draws."""
     sizes = np.array(parts_of(draws))
     found: list[tuple[np.ndarray, ...]] = []
-    for weight, distortion, kl in blocks(model, rows, draws, seed):
+    for weight, kl in blocks(model, rows, draws, seed):
         groups = torch.stack([group.logsumexp(0) for group in weight.split(sizes.tolist())], 1)  # (B, P)
         half = weight[: max(1, draws // 2)]
         rise = weight.logsumexp(0) - math.log(draws) - (half.logsumexp(0) - math.log(len(half)))
         ess = (2 * weight.logsumexp(0) - (2 * weight).logsumexp(0)).exp()
         khat = np.array([pareto_k(row) for row in weight.T.numpy()])
-        found.append((*(part.numpy() for part in (groups, distortion, kl, ess, rise)), khat))
-    sums, distortions, kls, esses, rises, khats = (np.concatenate(column) for column in zip(*found))
-    return Sweep(pooled(sums.T, sizes), distortions, kls, esses, khats, float(rises.mean()))
+        found.append((*(part.numpy() for part in (groups, weight.mean(0), kl, ess, rise)), khat))
+    sums, elbos, kls, esses, rises, khats = (np.concatenate(column) for column in zip(*found))
+    return Sweep(pooled(sums.T, sizes), elbos, kls, esses, khats, float(rises.mean()))
 
 
-def blocks(model: LatentModel, rows: Rows, draws: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Some rows after another: log-weights (K, B), distortion (B,) and KL (B, L), in double precision."""
+def blocks(model: LatentModel, rows: Rows, draws: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Some rows after another: log-weights (K, B) and KL (B, L), in double precision."""
     for _, some in groupby(passes(model, rows, draws, seed), key=lambda step: int(step[0][0])):
-        weights, log_px, kl = [], [], []
+        weights, kl = [], []
         for _, _, run in some:
             weights.append((run.log_px + run.log_pz - run.log_qz).double().cpu())
-            log_px.append(run.log_px.double().sum(0).cpu())
             kl.append(run.draws * run.kl.double().cpu())
-        yield torch.cat(weights), -torch.stack(log_px).sum(0) / draws, torch.stack(kl).sum(0) / draws
+        yield torch.cat(weights), torch.stack(kl).sum(0) / draws
 
 
 def pareto_k(log_weight: np.ndarray) -> float:

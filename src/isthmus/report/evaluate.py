@@ -158,7 +158,7 @@ def lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         if found["khat"] is not None:
             above = f"above {KHAT_GOOD} in {found['khat_above']:.0%} of rows"
             shown.append(("  Pareto k-hat", f"{found['khat']:.2f} (median row); {above}"))
-        shown.append(("  last doubling of draws", f"raised it by {found['rise']:.3f} nats"))
+        shown.append(("  last doubling of draws", f"changed it by {round(found['rise'], 3) + 0.0:+.3f} nats"))
         for name, key in (("ELBO", "elbo"), ("distortion", "distortion"), ("rate: KL(q(z|x) || p(z))", "kl")):
             shown.append((name, f"{number(facts[key])} nats"))
         if facts["mutual_information"]:
