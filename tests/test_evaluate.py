@@ -15,6 +15,7 @@ import isthmus
 from isthmus.cli.main import main
 from isthmus.evaluation.aggregate import surgery
 from isthmus.evaluation.evidence import scored
+from isthmus.evaluation.probes import probes
 from isthmus.evaluation.sweep import pareto_k, sweep
 from isthmus.report.evaluate import evaluate
 from models import DATA, DENSE, NAMES, small, table
@@ -158,3 +159,29 @@ def test_too_few_rows_to_see_the_mutual_information_say_so():
     about = found.to_dict()["mutual_information"]
     assert about["mean"] <= about["ceiling"] + 1e-6
     assert "can show no more" in str(found)
+
+
+def test_probes_of_codes_that_say_everything_nothing_or_too_little():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 1000)
+    plain = probes(np.eye(4)[labels] + 0.01 * random.normal(size=(1000, 4)), labels)
+    assert plain["linear"].accuracy == plain["nearest"].accuracy == 1.0
+    blind = probes(random.normal(size=(1000, 4)), labels)
+    for name in ("linear", "nearest", "commonest"):  # chance is a quarter; the commonest of four a little more
+        assert blind[name].accuracy == pytest.approx(0.25, abs=4 * blind[name].error)
+    # On a ring a line reads two of four alternating arcs at best, neighbours all.
+    angle = random.uniform(0, 2 * np.pi, 1000)
+    ring = probes(np.stack([np.cos(angle), np.sin(angle)], 1), (angle / (np.pi / 2)).astype(int) % 2)
+    assert ring["nearest"].accuracy > 0.97
+    assert ring["linear"].accuracy < 0.65
+    assert probes(random.normal(size=(1000, 4)), random.normal(size=1000)) is None  # not classes
+    assert probes(random.normal(size=(8, 4)), np.arange(8)) is None
+
+
+def test_labels_are_read_from_codes_and_must_fit():
+    labels = np.arange(90) % 3
+    facts = evaluate(small("Autoencoder").fit(table()), table(), labels).to_dict()
+    assert set(facts["probes"]) == {"linear", "nearest", "commonest"}
+    assert facts["probes"]["commonest"]["mean"] == pytest.approx(1 / 3)
+    with pytest.raises(isthmus.InputError, match="one label a row"):
+        evaluate(small("Autoencoder").fit(table()), table(), labels[:5])

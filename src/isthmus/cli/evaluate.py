@@ -44,6 +44,6 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         part, more = use.rows_of(arguments, model)
         which = f"{len(part.x):,} rows of {arguments.data}"
-    found = evaluate(model, part.x, **more, draws=arguments.draws, train=train)
+    found = evaluate(model, part.x, part.y, **more, draws=arguments.draws, train=train)
     facts = {"run": arguments.run, "which": which, **found.to_dict()}
     tell(arguments, facts, f"{which}\n{found}{lacking}")

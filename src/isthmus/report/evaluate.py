@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import Inputs, collect
 from isthmus.evaluation.aggregate import surgery
 from isthmus.evaluation.evidence import mean_and_error
+from isthmus.evaluation.probes import probes
 from isthmus.evaluation.sweep import sweep
 from isthmus.report.baselines import linear_error, linear_evidence
 from isthmus.train.machine import running
@@ -23,6 +25,11 @@ KHAT_GOOD = 0.7
 """Above this a row's weights may have no variance, and more draws do not mend its estimate."""
 FULL = 0.9
 """Share of log n from which on the mutual information that n rows show says little of the model."""
+PROBES = {
+    "linear": "labels read linearly",
+    "nearest": "labels read by neighbours",
+    "commonest": "labels guessed: commonest",
+}
 SQUARED = "squared units of the data, summed"
 
 
@@ -52,8 +59,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a fitted model on X (n, *X); nats in the data's own units.
 
-    `y` (n,) is the condition of a conditional model. `train` are the rows that baselines are fitted to; without, there
-    are none. Raises InputError for rows that the model cannot read.
+    `y` (n,) are labels, which probes try to read from codes, and the condition of a conditional model. `train` are the
+    rows that baselines are fitted to; without, there are none. Raises InputError for rows that the model cannot read.
     """
     if model.schema_.condition is not None and condition is None:
         condition = y
@@ -63,11 +70,25 @@ def evaluate(
         facts |= of_density(model, X, inputs, draws)
     codes = model.transform(X, condition=condition, lengths=lengths)
     facts["active_units"] = {"count": in_use(codes, model.density), "of": model.latent_dim, "unit": "dimensions"}
+    read = None if y is None else probes(codes, as_labels(y, len(codes)), model.seed_ % 2**31)
+    if read is not None:
+        facts["probes"] = {
+            name: {"mean": found.accuracy, "standard_error": found.error, "unit": "share of rows", "kind": "accuracy"}
+            for name, found in read.items()
+        }
     errors = model.squared_error(X, condition=condition, lengths=lengths)
     facts["reconstruction"] = spread_of(errors, SQUARED, "squared error")
     if train is not None and not model.schema_.sequence:
         facts["baselines"] = baselines(model, train, inputs, facts)
     return Evaluation(facts)
+
+
+def as_labels(y: Any, n: int) -> np.ndarray:
+    """Labels as an array, one a row; InputError for another number of them."""
+    labels = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
+    if labels.shape[:1] != (n,):
+        raise InputError(f"y has shape {labels.shape} and there are {n} rows; one label a row is wanted")
+    return labels
 
 
 def of_density(model: Estimator, X: Any, inputs: Inputs, draws: int) -> dict[str, Any]:
@@ -168,6 +189,8 @@ def lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
             shown.append(("  mutual information", f"{number(about)} nats{told}"))
             shown.append(("  aggregate from prior", f"{number(facts['aggregate_kl'])} nats"))
     shown.append(("latent dimensions in use", f"{facts['active_units']['count']} of {facts['active_units']['of']}"))
+    for name, about in facts.get("probes", {}).items():
+        shown.append((PROBES[name], f"{number(about, '.1%')} of rows"))
     shown.append(("squared error", f"{number(facts['reconstruction'], '.4g')} (summed over features)"))
     for name, about in facts.get("baselines", {}).items():
         size = f" of {about['latent_dim']} dimensions" if "latent_dim" in about else ""
