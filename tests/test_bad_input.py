@@ -201,9 +201,9 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
 
-def newer(folder: Path) -> None:
+def written_in(folder: Path, form: int) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"format": 99, "versions": {"isthmus": "9.0"}}))
+    (folder / "config.json").write_text(json.dumps(config | {"format": form, "versions": {"isthmus": "9.0"}}))
 
 
 def edited(folder: Path, **fields) -> None:
@@ -226,7 +226,8 @@ DAMAGE = {
     "a pickle": (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n."), "truncated"),
     "truncated config": (lambda f: truncate(f / "config.json"), "not JSON"),
     "foreign config": (lambda f: (f / "config.json").write_text("[1, 2]"), "not a configuration"),
-    "newer": (newer, "upgrade"),
+    "newer": (lambda f: written_in(f, 99), "upgrade"),
+    "older": (lambda f: written_in(f, 1), "train it again"),
     "other size": (lambda f: edited(f, latent_dim=9), "does not fit"),
     "field of another version": (lambda f: edited(f, nonsense=1), "nonsense"),
     "a field that is code": (lambda f: edited(f, prior="__import__('os').abort()"), "cannot be read"),

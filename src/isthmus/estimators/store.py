@@ -27,7 +27,7 @@ from isthmus.train.machine import device_for_use, pick_dtype, pick_threads
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
 
-FORMAT = 1
+FORMAT = 2
 """Rises when files of before cannot be read any more, or files of now not by versions of before."""
 OWN = "a part of the user's own"
 PICTURES = ("reconstructions.png", "samples.png", "latent.png", "curves.png")
@@ -147,11 +147,12 @@ def read_config(folder: Path, own: type[Estimator] | None = None) -> dict[str, A
     config = read_json(folder / "config.json")
     if not is_run(folder):
         raise InputError(f"{folder / 'config.json'} is not a configuration of isthmus")
-    if not isinstance(config["format"], int) or config["format"] > FORMAT:
-        version = config.get("versions", {}).get("isthmus", "a newer version")
+    if config["format"] != FORMAT:
+        version = config.get("versions", {}).get("isthmus", "another version")
+        older = isinstance(config["format"], int) and config["format"] < FORMAT
         raise InputError(
             f"{folder} was written by isthmus {version} in format {config['format']}, this is {isthmus.__version__} "
-            f"and reads up to {FORMAT}; upgrade isthmus"
+            f"and reads {FORMAT}; {'train it again' if older else 'upgrade isthmus'}"
         )
     name = config["class"]
     if own is not None and own.__name__ != name:
