@@ -12,12 +12,12 @@ import torch
 from scipy.stats import genpareto
 
 import isthmus
+from isthmus.assessment.evaluate import evaluate
 from isthmus.cli.main import main
 from isthmus.evaluation.aggregate import surgery
 from isthmus.evaluation.evidence import scored
 from isthmus.evaluation.probes import probes
 from isthmus.evaluation.sweep import pareto_k, sweep
-from isthmus.report.evaluate import evaluate
 from models import DATA, DENSE, NAMES, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
@@ -165,15 +165,15 @@ def test_probes_of_codes_that_say_everything_nothing_or_too_little():
     random = np.random.default_rng(0)
     labels = random.integers(0, 4, 1000)
     plain = probes(np.eye(4)[labels] + 0.01 * random.normal(size=(1000, 4)), labels)
-    assert plain["linear"].accuracy == plain["nearest"].accuracy == 1.0
+    assert plain["linear"].mean == plain["nearest"].mean == 1.0
     blind = probes(random.normal(size=(1000, 4)), labels)
     for name in ("linear", "nearest", "commonest"):  # chance is a quarter; the commonest of four a little more
-        assert blind[name].accuracy == pytest.approx(0.25, abs=4 * blind[name].error)
+        assert blind[name].mean == pytest.approx(0.25, abs=4 * blind[name].error)
     # On a ring a line reads two of four alternating arcs at best, neighbours all.
     angle = random.uniform(0, 2 * np.pi, 1000)
     ring = probes(np.stack([np.cos(angle), np.sin(angle)], 1), (angle / (np.pi / 2)).astype(int) % 2)
-    assert ring["nearest"].accuracy > 0.97
-    assert ring["linear"].accuracy < 0.65
+    assert ring["nearest"].mean > 0.97
+    assert ring["linear"].mean < 0.65
     assert probes(random.normal(size=(1000, 4)), random.normal(size=1000)) is None  # not classes
     assert probes(random.normal(size=(8, 4)), np.arange(8)) is None
 

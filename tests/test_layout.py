@@ -12,7 +12,7 @@ import isthmus
 ROOT = Path(isthmus.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
-    {"errors", "files", "registry", "__init__"},
+    {"errors", "files", "finding", "registry", "__init__"},
     {"batch", "schema", "data"},
     {"nets", "distributions"},
     {"families"},
@@ -22,7 +22,9 @@ ORDER = [
     {"terms"},
     {"train", "evaluation"},
     {"estimators", "checking"},
-    {"report", "outputs"},
+    {"assessment"},
+    {"diagnosis"},
+    {"report", "comparison", "outputs"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: i for i, names in enumerate(ORDER) for name in names}

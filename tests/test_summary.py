@@ -15,10 +15,11 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import isthmus
+from isthmus.assessment import baselines
 from isthmus.data import Dataset, Part
 from isthmus.estimators import runs
 from isthmus.estimators.inputs import Inputs
-from isthmus.report import baselines, summary
+from isthmus.report import summary
 from isthmus.report.summary import Summary, summarise
 from models import bits, counts, images, table
 

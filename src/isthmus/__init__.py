@@ -19,7 +19,7 @@ _PLACES = {
     "load": "isthmus.estimators.store",
     "read": "isthmus.data",
     "check": "isthmus.checking",
-    "evaluate": "isthmus.report.evaluate",
+    "evaluate": "isthmus.assessment.evaluate",
 }
 
 

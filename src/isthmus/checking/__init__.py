@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from isthmus.checking.report import Report, check
-from isthmus.checking.view import Finding
+from isthmus.finding import Finding
 
 __all__ = ["Finding", "Report", "check"]

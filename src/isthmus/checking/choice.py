@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from isthmus.checking.view import Finding, View
+from isthmus.checking.view import View
+from isthmus.finding import Finding
 
 if TYPE_CHECKING:
     import numpy as np

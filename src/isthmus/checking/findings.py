@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 
 from isthmus.checking.choice import Choice, constant, outside
-from isthmus.checking.view import Finding, View, listed, look, mended, plural
+from isthmus.checking.view import View, listed, look, mended, plural
 from isthmus.data import Part
+from isthmus.finding import Finding
 
 FEWEST_ROWS = 50
 """Rows under which nothing that is measured on a tenth of them means anything."""

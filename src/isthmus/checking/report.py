@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.checking.choice import choose, why_likelihood, why_network, why_scaling
 from isthmus.checking.findings import MEASURES, held_out, not_finite, unusable
-from isthmus.checking.view import Finding, look, mended, outline, plural
+from isthmus.checking.view import look, mended, outline, plural
 from isthmus.data import Dataset, Part
+from isthmus.finding import Finding, ranked
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
@@ -49,8 +50,7 @@ class Report:
         )
         for name, (what, why) in zip(("likelihood:", "network:", "scaling:"), chosen):
             lines += [f"{name:<12}{what}: {why}"] if what else []
-        for finding in self.findings:
-            lines += [f"{finding.severity + ':':<12}{finding.message} [{finding.code}]", f"{'':<12}{finding.remedy}"]
+        lines += map(str, self.findings)
         return "\n".join(lines if self.findings else [*lines, "nothing wrong was found"])
 
 
@@ -93,10 +93,9 @@ def report(data: Dataset, model: Estimator) -> Report:
     for name, part in (("x_valid", data.valid), ("x_test", data.test)):
         if part is not None:
             findings += held_out(part, name, choice)
-    findings.sort(key=lambda finding: ("error", "warning", "info").index(finding.severity))
     return Report(
         *about,
-        findings,
+        ranked(findings),
         kind=choice.schema.kind,
         likelihood=choice.likelihood,
         likelihood_why=why_likelihood(model, rows, choice),

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from isthmus.data import Part, as_numbers, doubled
+from isthmus.finding import Finding
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is worth knowing: `info`, `warning`, or `error` (a model cannot be trained on these data)."""
-
-    code: str
-    severity: str
-    message: str
-    remedy: str
-    evidence: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

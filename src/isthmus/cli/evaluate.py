@@ -21,11 +21,11 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from isthmus.assessment.evaluate import evaluate
+    from isthmus.assessment.held import held_out
     from isthmus.errors import InputError
     from isthmus.estimators import runs
     from isthmus.estimators.store import load
-    from isthmus.report.evaluate import evaluate
-    from isthmus.report.summary import held_out
 
     train, lacking = None, ""
     try:

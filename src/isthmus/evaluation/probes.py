@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -12,21 +11,18 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from isthmus.evaluation.measured import Measured
+
 FOLDS = 5
 MOST_ROWS = 5_000
 """Rows that probes see: an accuracy is known to half a per cent then."""
 MOST_CLASSES = 100
 
 
-class Probe(NamedTuple):
-    """Share of labels read right from rows that the probe was not fitted to, with its standard error."""
-
-    accuracy: float
-    error: float
-
-
-def probes(codes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, Probe] | None:
+def probes(codes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, Measured] | None:
     """A linear and a nearest-neighbour probe of codes (n, L) by cross-validation, beside the commonest label.
+
+    Shares of labels read right from rows that the probe was not fitted to.
 
     None where labels (n,) are not classes of at least five rows each.
     """
@@ -48,7 +44,7 @@ def probes(codes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, Pr
     return {name: share(hit) for name, hit in right.items()}
 
 
-def share(hits: np.ndarray) -> Probe:
+def share(hits: np.ndarray) -> Measured:
     """How many of (n,) are True."""
     mean = float(hits.mean())
-    return Probe(mean, math.sqrt(mean * (1 - mean) / len(hits)))
+    return Measured(mean, math.sqrt(mean * (1 - mean) / len(hits)))

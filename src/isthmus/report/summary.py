@@ -9,22 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.assessment.baselines import linear_error, linear_evidence
+from isthmus.assessment.evaluate import in_use
+from isthmus.assessment.held import HeldOut, held_out
 from isthmus.checking.view import plural
-from isthmus.data import Part
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import Inputs, collect
 from isthmus.estimators.runs import Run
 from isthmus.evaluation.evidence import Scored, mean_and_error, scored
-from isthmus.report.baselines import linear_error, linear_evidence
-from isthmus.report.evaluate import in_use
 from isthmus.report.plots import draw, views_of
 from isthmus.report.shown import held_rows
 from isthmus.train.machine import running
 
-ROWS_SCORED = 1000
-"""Rows scored at the end of a run, at most: enough for a figure to a tenth of its spread."""
 DRAWS = 1000
-CHOSEN_BY = " (they also chose the weights)"
 
 
 @dataclass(frozen=True)
@@ -33,38 +30,6 @@ class Summary:
 
     facts: dict[str, Any]
     words: str
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Rows that the model was not fitted to, as far as there are any."""
-
-    part: Part
-    name: str
-    which: str
-    """How many, and what else is to be known of them."""
-
-
-def held_out(run: Run) -> HeldOut:
-    """Test rows, else validation rows, else training rows, at most `ROWS_SCORED` of them."""
-    if run.dataset.test is not None:
-        part, name, more = run.dataset.test, "test rows", ""
-    elif run.dataset.valid is not None:
-        part, name, more = run.dataset.valid, "validation rows", CHOSEN_BY
-    elif run.job.valid_index is not None:
-        part, name, more = take(run.dataset.train, run.job.valid_index), "validation rows", CHOSEN_BY
-    else:
-        part, name, more = run.dataset.train, "training rows", " (none were kept aside)"
-    if len(part.x) > ROWS_SCORED:
-        index = np.sort(np.random.default_rng(run.job.plan.seed).permutation(len(part.x))[:ROWS_SCORED])
-        return HeldOut(take(part, index), name, f"{ROWS_SCORED:,} of {len(part.x):,} {name}{more}")
-    return HeldOut(part, name, f"{plural(len(part.x), name.removesuffix('s'))}{more}")
-
-
-def take(part: Part, index: np.ndarray) -> Part:
-    """Some rows of a part."""
-    x = part.x.iloc[index] if hasattr(part.x, "iloc") else part.x[index]
-    return Part(x, *[None if a is None else np.asarray(a)[index] for a in (part.y, part.lengths)])
 
 
 def summarise(run: Run) -> Summary:

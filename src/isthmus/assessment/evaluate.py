@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.assessment.baselines import linear_error, linear_evidence
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import Inputs, collect
@@ -15,7 +16,6 @@ from isthmus.evaluation.aggregate import surgery
 from isthmus.evaluation.evidence import mean_and_error
 from isthmus.evaluation.probes import probes
 from isthmus.evaluation.sweep import sweep
-from isthmus.report.baselines import linear_error, linear_evidence
 from isthmus.train.machine import running
 
 DRAWS = 1000
@@ -73,7 +73,7 @@ def evaluate(
     read = None if y is None else probes(codes, as_labels(y, len(codes)), model.seed_ % 2**31)
     if read is not None:
         facts["probes"] = {
-            name: {"mean": found.accuracy, "standard_error": found.error, "unit": "share of rows", "kind": "accuracy"}
+            name: {"mean": found.mean, "standard_error": found.error, "unit": "share of rows", "kind": "accuracy"}
             for name, found in read.items()
         }
     errors = model.squared_error(X, condition=condition, lengths=lengths)
