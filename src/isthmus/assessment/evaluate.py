@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,14 @@ SQUARED = "squared units of the data, summed"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured; every number says its unit, and whether it belongs to a density or a probability."""
+    """What was measured; every number says its unit, and whether it belongs to a density or a probability.
+
+    `rows` holds what was measured of each row: log_px, elbo, khat, ess (n,), kl (n, L), where there is a density; codes
+    (n, L) and squared_error (n,).
+    """
 
     facts: dict[str, Any]
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -66,8 +71,9 @@ def evaluate(
         condition = y
     inputs = collect(model, X, condition, lengths)
     facts: dict[str, Any] = {"model": type(model).__name__, "rows": len(inputs)}
+    per_row: dict[str, np.ndarray] = {}
     if model.density:
-        facts |= of_density(model, X, inputs, draws)
+        facts |= of_density(model, X, inputs, draws, per_row)
     codes = model.transform(X, condition=condition, lengths=lengths)
     facts["active_units"] = {"count": in_use(codes, model.density), "of": model.latent_dim, "unit": "dimensions"}
     read = None if y is None else probes(codes, as_labels(y, len(codes)), model.seed_ % 2**31)
@@ -80,7 +86,7 @@ def evaluate(
     facts["reconstruction"] = spread_of(errors, SQUARED, "squared error")
     if train is not None and not model.schema_.sequence:
         facts["baselines"] = baselines(model, train, inputs, facts)
-    return Evaluation(facts)
+    return Evaluation(facts, {**per_row, "codes": codes, "squared_error": errors})
 
 
 def as_labels(y: Any, n: int) -> np.ndarray:
@@ -91,12 +97,13 @@ def as_labels(y: Any, n: int) -> np.ndarray:
     return labels
 
 
-def of_density(model: Estimator, X: Any, inputs: Inputs, draws: int) -> dict[str, Any]:
-    """Evidence, its bound and the bound's parts."""
+def of_density(model: Estimator, X: Any, inputs: Inputs, draws: int, per_row: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Evidence, its bound and the bound's parts; what belongs to each row goes to `per_row`."""
     schema = model.schema_
     rows = model.rows(X, inputs.condition, inputs.lengths, bits="fixed")
     with running(model.settings_["threads"]):
         found, parts = sweep(model.model_, rows, draws), surgery(model.model_, rows)
+    per_row |= {"log_px": found.log_px.values, "elbo": found.elbo, "kl": found.kl, "khat": found.khat, "ess": found.ess}
     kind = "probability" if schema.discrete else "density"
     mean, error = mean_and_error(*found.log_px)
     known = found.khat[np.isfinite(found.khat)]
