@@ -20,6 +20,9 @@ _PLACES = {
     "read": "isthmus.data",
     "check": "isthmus.checking",
     "evaluate": "isthmus.assessment.evaluate",
+    "diagnose": "isthmus.diagnosis.diagnose",
+    "wrap": "isthmus.diagnosis.wrap",
+    "compare": "isthmus.comparison.compare",
 }
 
 

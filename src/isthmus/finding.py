@@ -19,9 +19,14 @@ class Finding:
     message: str
     remedy: str
     evidence: dict[str, Any] = field(default_factory=dict)
+    cause: str = ""
+    """Why it is so, in a sentence, where the message does not say it."""
 
     def __str__(self) -> str:
-        return f"{self.severity + ':':<12}{self.message} [{self.code}]\n{'':<12}{self.remedy}"
+        more = [self.cause, self.remedy] if self.cause else [self.remedy]
+        return "\n".join(
+            [f"{self.severity + ':':<12}{self.message} [{self.code}]", *(f"{'':<12}{line}" for line in more)]
+        )
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:

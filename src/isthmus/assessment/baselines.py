@@ -1,16 +1,25 @@
-"""The exact linear models that a run is put beside, on the same rows."""
+"""The simple models that a run is put beside, on the same rows: linear ones, factor analysis, a Gaussian mixture."""
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.decomposition import PCA
+from scipy.linalg import helmert
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import Inputs
+from isthmus.evaluation.evidence import mean_and_error
 from isthmus.schema import spread
 
 FITTED = 10_000
@@ -19,6 +28,23 @@ NOISES = 8
 """Dequantisation noises averaged a row."""
 NOTHING = 1e-12
 """Share of the rows' variance under which what is left is rounding."""
+EXACT_UP_TO = 128
+"""Columns up to which factor analysis decomposes exactly: the work grows with their cube."""
+CONVERGED = 1e-5
+"""Nats a row; factor analysis stops where a step gains less."""
+STEPS = 100
+"""Of expectation and maximisation for a mixture, at most."""
+COMPONENTS = (1, 3, 10, 30)
+"""Sizes that a mixture is tried with."""
+ROWS_EACH = 10
+"""Rows a component that a size wants, at least."""
+MIXED = 2_000_000
+"""Numbers that a mixture is fitted to, at most: it is fitted several times, each time step by step."""
+WIDTH = 1e-4
+"""Added to a component's variances, in units of all rows' variance: none shrinks onto a single row."""
+
+Score = Callable[[np.ndarray], np.ndarray]
+"""Rows (n, d) to their log-densities (n,), nats."""
 
 
 class Linear(NamedTuple):
@@ -31,6 +57,72 @@ class Linear(NamedTuple):
     rank: int
     """Dimensions that the training rows span."""
     values: np.ndarray | None
+
+
+class Density(NamedTuple):
+    """What a fitted density makes of the test rows."""
+
+    values: np.ndarray
+    """(n,) log-densities, nats, dequantised where the data are discrete."""
+    size: dict[str, int]
+    """`latent_dim` or `components`."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Training rows as numbers, and what can be fitted to them; everything is worked out when it is first read."""
+
+    x: np.ndarray
+    """(n, d), dequantised where the data are discrete."""
+    scale: np.ndarray
+    """(d,) the data's units in those that the model's networks read."""
+    wanted: int
+    """Latent dimensions of the model."""
+    discrete: bool
+    rounding: float
+    """The relative error of a number of x."""
+    seed: int
+
+    @cached_property
+    def root(self) -> np.ndarray:
+        """(min(n, d), d) with the singular values of the centred rows, also after any scaling of columns."""
+        return np.asarray(np.linalg.qr(self.x - self.x.mean(0), mode="r"))
+
+    @cached_property
+    def rank(self) -> int:
+        """Dimensions that the rows span."""
+        n, d = self.x.shape
+        return min(d, n - 1) if self.discrete else rank_of(self.x, self.rounding, self.root)
+
+    @property
+    def spanned(self) -> bool:
+        """Whether a density with a noise of its own in each direction is bounded on the rows."""
+        return self.rank == self.x.shape[1]
+
+    @cached_property
+    def bounded(self) -> bool:
+        """Whether a density with one noise for all directions is.
+
+        Fewer rows than features span what they can: such a noise is still learned from those left over.
+        """
+        return self.discrete or self.spanned or (self.rank == len(np.unique(self.x, axis=0)) - 1 > 0)
+
+    @cached_property
+    def latent_dim(self) -> int:
+        """As many of the wanted dimensions as leave a noise to learn; 0 where no density is bounded."""
+        if not self.bounded:
+            return 0
+        if self.discrete:
+            return max(0, min(self.wanted, self.x.shape[1] - 1, len(self.x) - 2))
+        variance = np.linalg.svd(self.root, compute_uv=False) ** 2  # in the columns' units, as PCA sees it
+        return max(0, min(self.wanted, self.rank - 1, int((variance > NOTHING * variance[0]).sum()) - 1))
+
+
+class Fitted(NamedTuple):
+    """A density that was fitted."""
+
+    score: Score
+    size: dict[str, int]
 
 
 def some_rows(train: Inputs, seed: int) -> Inputs:
@@ -52,22 +144,129 @@ def as_scored(model: Estimator, inputs: Inputs) -> np.ndarray:
 
 
 def linear_evidence(model: Estimator, train: Inputs, test: Inputs) -> Linear:
-    """Probabilistic PCA (Tipping & Bishop, 1999) fitted to training rows, and what it makes of the test rows."""
+    """Probabilistic PCA fitted to training rows, and what it makes of the test rows."""
+    ground, found = fitted_and_scored(model, train, test, {"ppca": probabilistic_pca})
+    return Linear(ground.latent_dim, ground.rank, found["ppca"].values if found else None)
+
+
+def densities(model: Estimator, train: Inputs, test: Inputs) -> dict[str, Density]:
+    """Every density by name, fitted to the same training rows; those that would not be bounded are left out."""
+    return fitted_and_scored(model, train, test, DENSITIES)[1]
+
+
+def fitted_and_scored(
+    model: Estimator, train: Inputs, test: Inputs, fits: dict[str, Callable[[Ground], Fitted | None]]
+) -> tuple[Ground, dict[str, Density]]:
+    """Fit each to the same training rows and score the same test rows, under the same noises where there are any."""
     train = some_rows(train, model.seed_)
-    fitted, scored = as_scored(model, train), as_scored(model, test)
-    n, d = fitted.shape
-    if model.schema_.discrete:
-        random, k = np.random.default_rng(model.seed_), max(0, min(model.latent_dim, d - 1, n - 2))
-        exact = PCA(k, svd_solver="full").fit(fitted + random.random(fitted.shape))
-        noisy = [exact.score_samples(scored + random.random(scored.shape)) for _ in range(NOISES)]
-        return Linear(k, min(d, n - 1), np.mean(noisy, axis=0))
-    rank = rank_of(fitted, rounding_of(train.x))
-    # Fewer rows than features span what they can: a noise in all directions is still learned from those left over.
-    if rank == 0 or (rank < d and rank < len(np.unique(fitted, axis=0)) - 1):
-        return Linear(0, rank, None)
-    variance = np.linalg.svd(fitted - fitted.mean(0), compute_uv=False) ** 2  # in the columns' units, as PCA sees it
-    k = max(0, min(model.latent_dim, rank - 1, int((variance > NOTHING * variance[0]).sum()) - 1))
-    return Linear(k, rank, PCA(k, svd_solver="full").fit(fitted).score_samples(scored))
+    x, scored = as_scored(model, train), as_scored(model, test)
+    schema, random = model.schema_, np.random.default_rng(model.seed_)
+    discrete, scale = schema.discrete, np.ones(x.shape[1])
+    if discrete:
+        x = x + random.random(x.shape)
+    else:
+        scale = np.broadcast_to(schema.scale, schema.event_shape).reshape(-1)
+    ground = Ground(x, scale, model.latent_dim, discrete, rounding_of(train.x), model.seed_ % 2**31)
+    fitted = {name: made for name, fit in fits.items() if (made := fit(ground)) is not None}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in fitted}
+    for _ in range(NOISES if discrete else 1):
+        noisy = scored + random.random(scored.shape) if discrete else scored
+        for name, made in fitted.items():
+            found[name].append(made.score(noisy))
+    return ground, {name: Density(np.mean(found[name], axis=0), made.size) for name, made in fitted.items()}
+
+
+def probabilistic_pca(ground: Ground) -> Fitted | None:
+    """A linear model with one noise for all columns (Tipping & Bishop, 1999)."""
+    if not ground.bounded:
+        return None
+    return Fitted(
+        PCA(ground.latent_dim, svd_solver="full").fit(ground.x).score_samples, {"latent_dim": ground.latent_dim}
+    )
+
+
+def factor_analysis(ground: Ground) -> Fitted | None:
+    """A linear model with a noise of its own for each column (Rubin & Thayer, 1982); None where one could vanish."""
+    if not ground.spanned:
+        return None
+    (n, d), mean, scale = ground.x.shape, ground.x.mean(0), spread(ground.x)
+    k = min(ground.wanted, d - 1)
+    # The fit reads no more than the covariance: d + 1 rows that have the same one make its steps cheap.
+    root = ground.root / scale
+    few = helmert(len(root) + 1).T @ root * math.sqrt((len(root) + 1) / n)
+    model = FactorAnalysis(
+        k,
+        tol=CONVERGED * len(few),
+        svd_method="lapack" if d <= EXACT_UP_TO else "randomized",
+        random_state=ground.seed,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not the best one is a density all the same
+        model.fit(few)
+    volume = float(np.log(scale).sum())
+    return Fitted(lambda x: model.score_samples((x - mean) / scale) - volume, {"latent_dim": k})
+
+
+def gaussian_mixture(ground: Ground) -> Fitted | None:
+    """A mixture of Gaussians whose size a fifth of the training rows, held back, chooses: a larger one by clear gain.
+
+    Components lie along the rows' principal axes: along all of them, or along as many as probabilistic PCA has, with
+    one noise in the rest. The latter with one component is probabilistic PCA of scaled columns.
+    """
+    if not ground.bounded:
+        return None
+    order = np.random.default_rng(ground.seed).permutation(len(ground.x))
+    x = ground.x[order[: max(2, MIXED // ground.x.shape[1])]] / ground.scale
+    held, kept = np.split(x, [len(x) // 5])
+    few = min(ground.latent_dim, max(0, len(kept) - 2))
+    options = [
+        (axes, components)
+        for axes in ((few, x.shape[1]) if ground.spanned and len(kept) > x.shape[1] else (few,))
+        for components in (COMPONENTS if axes else (1,))
+        if components == 1 or components * ROWS_EACH <= len(kept)
+    ]
+    axes, components = options[0]
+    if len(held) and len(options) > 1:
+        found = PCA(svd_solver="full").fit(kept)
+        best = mixture(found, kept, axes, components, ground.seed)(held)
+        for option in options[1:]:
+            values = mixture(found, kept, option[0], option[1], ground.seed)(held)
+            gain, error = mean_and_error(values - best)
+            if gain > error:
+                (axes, components), best = option, values
+    score = mixture(PCA(svd_solver="full").fit(x), x, axes, components, ground.seed)
+    volume = float(np.log(ground.scale).sum())
+    return Fitted(lambda rows: score(rows / ground.scale) - volume, {"components": components})
+
+
+def mixture(pca: PCA, x: np.ndarray, axes: int, components: int, seed: int) -> Score:
+    """So many Gaussians along the first principal axes of rows x (n, d), and one noise in all other directions."""
+    rest = x.shape[1] - axes
+    least = NOTHING * float(pca.explained_variance_[0])
+    turn, variance = pca.components_[:axes], np.maximum(pca.explained_variance_[:axes], least)  # (axes, d), (axes,)
+    noise = max(float(pca.explained_variance_[axes:].mean()), least) if rest else 1.0
+    volume = 0.5 * float(np.log(variance).sum()) + 0.5 * rest * math.log(2 * math.pi * noise)
+    model = GaussianMixture(components, covariance_type="diag", reg_covar=WIDTH, max_iter=STEPS, random_state=seed)
+    if axes:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit((x - pca.mean_) @ turn.T / np.sqrt(variance))
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        centred = rows - pca.mean_
+        along = centred @ turn.T  # (n, axes)
+        outside = np.square(centred - along @ turn).sum(1) / (2 * noise) if rest else 0.0
+        inside = model.score_samples(along / np.sqrt(variance)) if axes else 0.0
+        return inside - outside - volume
+
+    return score
+
+
+DENSITIES: dict[str, Callable[[Ground], Fitted | None]] = {
+    "ppca": probabilistic_pca,
+    "factor_analysis": factor_analysis,
+    "gaussian_mixture": gaussian_mixture,
+}
 
 
 def rounding_of(x: np.ndarray) -> float:
@@ -75,16 +274,18 @@ def rounding_of(x: np.ndarray) -> float:
     return float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps)
 
 
-def rank_of(rows: np.ndarray, rounding: float) -> int:
+def rank_of(rows: np.ndarray, rounding: float, root: np.ndarray | None = None) -> int:
     """How many dimensions rows (n, d) span around their mean, whatever the columns' units.
 
-    Rows in a plane leave it by the rounding of their numbers, which may be large beside the columns' spreads.
+    Rows in a plane leave it by the rounding of their numbers, which may be large beside the columns' spreads. `root`
+    may stand for the centred rows: a matrix R (m, d) with R'R = X'X.
 
     >>> rank_of(np.array([[1e9, 0, 1], [2e9, 0, 2], [4e9, 0, 4], [4e9, 0, 5]]), 1e-16)
     2
     """
     scale = spread(rows)  # (d,)
-    singular = np.linalg.svd((rows - rows.mean(0)) / scale, compute_uv=False)
+    centred = rows - rows.mean(0) if root is None else root
+    singular = np.linalg.svd(centred / scale, compute_uv=False)
     noise = 4 * rounding * np.sqrt(rows.size) * (np.abs(rows).max(0) / scale)[rows.std(0) > 0].max(initial=1)
     return int((singular > noise).sum())
 

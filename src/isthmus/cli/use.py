@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,78 @@ def rows_of(arguments: argparse.Namespace, model: Any) -> tuple[Part, dict[str, 
     return part, more
 
 
+def measured_parser(name: str) -> Parser:
+    """RUN [DATA], of a command that measures."""
+    made = command_parser(name)
+    made.add_argument("run", metavar="RUN", help="the folder of a trained model")
+    made.add_argument("data", metavar="DATA", nargs="?", help="other data than the run's own test or validation rows")
+    made.add_argument("--condition", metavar="COLUMN", help="the column of DATA that holds the condition")
+    made.add_argument("--part", default="all", choices=("all", "train", "valid", "test"), help="which rows of DATA")
+    made.add_argument("--draws", type=int, default=1000, metavar="K", help="draws a row for log p(x) (default 1000)")
+    return made
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run and the rows that it is measured on."""
+
+    model: Any
+    part: Part
+    more: dict[str, Any]
+    """The condition and lengths that the model wants with the rows."""
+    which: str
+    """How many rows, of what."""
+    train: Any = None
+    """The rows that it was fitted to, where they are known."""
+    lacking: str = ""
+    """Why they are not."""
+    data: str = ""
+    """Name or path of the data that it was trained on."""
+    condition: str | None = None
+    broken: str = ""
+    """Why training broke off, where it did."""
+
+
+def opened(arguments: argparse.Namespace) -> Opened:
+    """The run that was asked for, with its own held-out rows or the rows of DATA."""
+    from isthmus.assessment.held import held_out
+    from isthmus.estimators import runs
+    from isthmus.estimators.store import load, read_config
+
+    folder, known, lacking = Path(arguments.run), None, ""
+    broken = read_config(folder).get("broken") or ""
+    try:
+        known = runs.reopen(folder)
+        model = known.estimator
+    except InputError as error:
+        if arguments.data is None:
+            raise
+        model, lacking = load(folder), f"\nno baselines, for {error}"
+    if arguments.data is None:
+        assert known is not None
+        held = held_out(known)
+        part, which = held.part, held.which
+        more: dict[str, Any] = {} if part.lengths is None else {"lengths": part.lengths}
+        if model.schema_.condition is not None:
+            more["condition"] = part.y
+    else:
+        part, more = rows_of(arguments, model)
+        which = f"{len(part.x):,} rows of {arguments.data}"
+    if known is None:
+        return Opened(model, part, more, which, lacking=lacking, broken=broken)
+    data, column = known.source["data"], known.source["condition"]
+    return Opened(model, part, more, which, known.job.train_rows, "", data, column, broken)
+
+
 def joined(parts: list[Part]) -> Part:
     """Several parts end to end."""
     import pandas as pd
 
     arrays: list[Any] = [part.x for part in parts]
     x = pd.concat(arrays) if isinstance(arrays[0], pd.DataFrame) else np.concatenate(arrays)
-    return Part(x, together([p.y for p in parts]), together([p.lengths for p in parts]))
+    return Part(
+        x, together([p.y for p in parts]), together([p.lengths for p in parts]), together([p.factors for p in parts])
+    )
 
 
 def together(arrays: list[np.ndarray | None]) -> np.ndarray | None:

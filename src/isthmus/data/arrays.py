@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from isthmus.data.dataset import Dataset, Part
+from isthmus.data.dataset import Dataset, Part, whole_factors
 from isthmus.data.safety import need
 from isthmus.errors import InputError, unknown
 
@@ -61,13 +61,16 @@ def rows_of(x: np.ndarray, what: str) -> np.ndarray:
     return x
 
 
+ROLES = ("x", "y", "lengths", "factors")
 PARTS = {"": "train", "_train": "train", "_valid": "valid", "_test": "test"}
-KEYS = {role + suffix: (part, role) for role in ("x", "y", "lengths") for suffix, part in PARTS.items()}
+KEYS = {role + suffix: (part, role) for role in ROLES for suffix, part in PARTS.items()}
 """The keys of an .npz: part and role of each."""
+NAMES = "factor_names"
+"""The key of the factors' names, which all parts share."""
 
 
 def from_npz(path: Path, source: str) -> Dataset:
-    """`x`, or `x_train`, `x_valid`, `x_test`, with `y...` and `lengths...`; sequences lie end to end."""
+    """`x`, or `x_train`, `x_valid`, `x_test`, with `y...`, `lengths...` and `factors...`; sequences lie end to end."""
     with zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         keys = keys_of(list(members), source)
@@ -75,10 +78,8 @@ def from_npz(path: Path, source: str) -> Dataset:
         need(sum(sizes.values()), source)
         found: dict[str, dict[str, np.ndarray]] = {}
         for (part, role), key in keys.items():
-            with archive.open(members[key]) as file:
-                announced(file, f"{key} of {source}", sizes[key])
-            with archive.open(members[key]) as file:
-                found.setdefault(part, {})[role] = array_in(file)
+            found.setdefault(part, {})[role] = member(archive, members[key], f"{key} of {source}")
+        names = member(archive, members[NAMES], f"{NAMES} of {source}") if NAMES in members else None
     # One padded length for all parts: a model wants every row in the shape that it was trained on.
     longest = max((int(a["lengths"].max(initial=0)) for a in found.values() if "lengths" in a), default=0)
     parts = {part: part_of(arrays, longest, f"{source} ({part})") for part, arrays in found.items()}
@@ -88,7 +89,31 @@ def from_npz(path: Path, source: str) -> Dataset:
                 f"the {part} rows of {source} have shape {rows.x.shape[1:]} and those to train on "
                 f"{parts['train'].x.shape[1:]}; they must be alike"
             )
-    return Dataset(source, parts["train"], parts.get("valid"), parts.get("test"))
+    factors = {part: rows.factors.shape[1] for part, rows in parts.items() if rows.factors is not None}
+    if len(set(factors.values())) > 1:
+        raise InputError(f"the parts of {source} have {factors} factors; they must be alike")
+    named = names_of(names, next(iter(factors.values()), None), source)
+    return Dataset(source, parts["train"], parts.get("valid"), parts.get("test"), factor_names=named)
+
+
+def member(archive: zipfile.ZipFile, name: str, what: str) -> np.ndarray:
+    """One array of an .npz."""
+    with archive.open(name) as file:
+        announced(file, what, archive.getinfo(name).file_size)
+    with archive.open(name) as file:
+        return array_in(file)
+
+
+def names_of(names: np.ndarray | None, size: int | None, source: str) -> tuple[str, ...] | None:
+    """Names of the factors, where both are there; InputError for another number of them, or what is no word."""
+    if names is None or size is None:
+        return None
+    if names.shape != (size,) or names.dtype.kind not in "US":
+        raise InputError(
+            f"{NAMES} of {source} have shape {names.shape} and dtype {names.dtype}; words ({size},) are wanted, "
+            "one for each factor"
+        )
+    return tuple(names.astype(str).tolist())
 
 
 def keys_of(names: list[str], source: str) -> dict[tuple[str, str], str]:
@@ -97,7 +122,7 @@ def keys_of(names: list[str], source: str) -> dict[tuple[str, str], str]:
     for name in names:
         place = KEYS.get(name[:1].lower() + name[1:])
         if place is None:
-            if re.match(r"(?i)(x|y|lengths)_", name):
+            if re.match(rf"(?i)({'|'.join(ROLES)})_", name):
                 raise InputError(f"{source}: {unknown('key', name, KEYS)}")
         elif place in keys:
             raise InputError(f"{source} holds both {keys[place]!r} and {name!r}; only one of them is wanted")
@@ -107,13 +132,13 @@ def keys_of(names: list[str], source: str) -> dict[tuple[str, str], str]:
     if ("train", "x") not in keys or lost is not None:
         raise InputError(
             f"{source} holds the keys {', '.join(sorted(names)) or '(none)'}; x is wanted, or x_train with x_valid "
-            "and x_test, and beside each, if you like, y... and lengths..."
+            "and x_test, and beside each, if you like, y..., lengths... and factors..."
         )
     return keys
 
 
 def part_of(arrays: dict[str, np.ndarray], longest: int, what: str) -> Part:
-    """Rows, labels and lengths that go together; steps laid end to end are padded to `longest` with zeros."""
+    """Rows and what goes with them; steps laid end to end are padded to `longest` with zeros."""
     x, y, lengths = arrays["x"], arrays.get("y"), arrays.get("lengths")
     if lengths is not None:
         if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or lengths.min(initial=1) < 1:
@@ -126,7 +151,8 @@ def part_of(arrays: dict[str, np.ndarray], longest: int, what: str) -> Part:
         y = y.astype(str) if y.dtype.kind == "S" else y
         if y.ndim == 0 or len(y) != len(x):
             raise InputError(f"y of {what} has shape {y.shape} and there are {len(x)} rows; one label a row is wanted")
-    return Part(x, y, lengths)
+    factors = arrays.get("factors")
+    return Part(x, y, lengths, None if factors is None else whole_factors(factors, len(x), f"factors of {what}"))
 
 
 def padded(steps: np.ndarray, lengths: np.ndarray, longest: int, what: str) -> np.ndarray:

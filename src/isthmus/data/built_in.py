@@ -1,4 +1,4 @@
-"""Data sets by name: what ships with scikit-learn, and what it downloads."""
+"""Data sets by name: what ships with scikit-learn, what it downloads, and what is drawn here."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ BUILT_IN = {
     "wine": "a table of 178 wines, 13 chemical measurements, three cultivars",
     "iris": "a table of 150 flowers, 4 measurements, three species",
     "breast_cancer": "a table of 569 tumours, 30 measurements, two diagnoses",
+    "sprites": "6,144 one-bit images of a shape, 64 x 64: every shape, size, angle and place, as factors",
     "mnist": "70,000 images of handwritten digits, 28 x 28 bytes, ten classes (downloaded at first use)",
     "fashion_mnist": "70,000 images of clothes, 28 x 28 bytes, ten classes (downloaded at first use)",
     "olivetti_faces": "400 images of 40 faces, 64 x 64 floats from 0 to 1 (downloaded at first use)",
@@ -37,6 +38,10 @@ def built_in(name: str) -> Dataset:
         return Dataset(name, Part(x[:60_000], y[:60_000]), test=Part(x[60_000:], y[60_000:]))
     if name == "olivetti_faces":
         return Dataset(name, Part(*downloaded(name, _faces)))
+    if name == "sprites":
+        from isthmus.data.sprites import sprites
+
+        return sprites()
     from sklearn import datasets
 
     table = getattr(datasets, f"load_{name}")(as_frame=True)

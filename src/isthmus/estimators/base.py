@@ -24,28 +24,18 @@ from isthmus.errors import InputError, TrainingError, unknown
 from isthmus.estimators.inputs import Inputs, as_codes, as_condition, collect, unpadded
 from isthmus.estimators.job import Job, prepare, seed_of
 from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, PRIORS, build, own_part
+from isthmus.estimators.recipe import Recipe
 from isthmus.evaluation import evidence
 from isthmus.latent_model import LatentModel
 from isthmus.nets import conv
 from isthmus.nets.layers import Before, Foreign, Log1p
 from isthmus.nets.mlp import MLP
-from isthmus.objective import Objective, Term
 from isthmus.schema import Schema
 from isthmus.train.loader import Rows
 from isthmus.train.machine import running, seeded
 
 ENCODED_AT_ONCE = 2048
 """Rows through a network in one call, in use."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What `compose` gives: a model, its loss, and a closed form where one is known."""
-
-    model: LatentModel
-    objective: Objective | Term
-    solve: typing.Callable[[Tensor], None] | None = None
-    """Sets the best weights given all rows (n, *X), instead of training."""
 
 
 def _has_density(estimator: Estimator) -> bool:
@@ -74,7 +64,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     likelihood: str | nn.Module = "auto"
     """p(x given z), a name or a part; auto reads it off the data. The s of normal(s) is in the scaled units."""
     prior: str | nn.Module = "normal"
-    """p(z): normal, mixture(k), or conditional (on the condition)."""
+    """p(z): normal, mixture(k), conditional, or refit(k): a mixture fitted to the codes after training."""
     corruption: str | nn.Module | None = None
     """Damage to undo in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s)."""
     scaling: str = "auto"
@@ -259,9 +249,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Rows checked against the schema and laid on the device."""
         check_is_fitted(self, "model_")
         inputs = collect(self, X, condition, lengths)
-        return self._lay(inputs, bits)
+        return self.lay(inputs, bits)
 
-    def _lay(self, inputs: Inputs, bits: str) -> Rows:
+    def lay(self, inputs: Inputs, bits: str = "mean") -> Rows:
+        """Rows that are checked already, on the device."""
         schema = self.schema_
         if (inputs.lengths is None) == schema.sequence:
             raise InputError(
@@ -308,9 +299,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self._codes(X, condition, lengths).cpu().numpy()
 
     def _codes(self, X: Any, condition: Any, lengths: Any) -> Tensor:
-        return self._encode(self.rows(X, condition, lengths))
+        return self.codes_of(self.rows(X, condition, lengths))
 
-    def _encode(self, rows: Rows) -> Tensor:
+    def codes_of(self, rows: Rows) -> Tensor:
+        """Posterior means (n, latent_dim)."""
         with torch.no_grad(), self._used():
             batches = (rows.batch(index) for index in self._batches(len(rows)))
             return torch.cat([self.model_.posterior(b.x, b.c, b.mask).mean for b in batches])
@@ -321,9 +313,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         if lengths is not None and not self.schema_.sequence:
             raise InputError("lengths were given, but this model was trained without")
         codes = as_codes(Z, self.latent_dim).to(self.device_, self.dtype_)
-        return unpadded(self._decode(codes, condition, drawn=False), lengths)
+        return unpadded(self.decoded(codes, condition, drawn=False), lengths)
 
-    def _decode(self, codes: Tensor, condition: Any, *, drawn: bool) -> np.ndarray:
+    def decoded(self, codes: Tensor, condition: Any, *, drawn: bool) -> np.ndarray:
+        """E[x given z] (n, *X), or draws from p(x given z), in the data's units."""
         n = len(codes)
         encoded = self._condition(as_condition(condition, n), n)
         c = None if encoded is None else torch.as_tensor(encoded, dtype=codes.dtype, device=codes.device)
@@ -336,7 +329,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """E[x given the code of x] (n, *X): what the model makes of each row; a denoising one cleans it."""
-        return unpadded(self._decode(self._codes(X, condition, lengths), condition, drawn=False), lengths)
+        return unpadded(self.decoded(self._codes(X, condition, lengths), condition, drawn=False), lengths)
 
     @available_if(_has_density)
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, mean: bool = False) -> np.ndarray:
@@ -353,7 +346,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 c = torch.as_tensor(encoded, dtype=self.dtype_, device=self.device_)
             prior = self.model_.prior(c, None, self.model_.posterior)
             codes = prior.sample((n,)) if not prior.batch_shape else prior.sample()
-            return self._decode(codes, condition, drawn=not mean)
+            return self.decoded(codes, condition, drawn=not mean)
 
     # --------------------------------------------------------------- evidence
 
@@ -381,10 +374,19 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """(n,) squared distance of each row from its reconstruction, summed over features, in the data's units."""
         check_is_fitted(self, "model_")
         inputs = collect(self, X, condition, lengths)
+        return self.misses(inputs, self.codes_of(self.lay(inputs)))
+
+    def misses(self, inputs: Inputs, codes: Tensor) -> np.ndarray:
+        """(n,) squared distance of rows from what their codes are decoded to."""
         gap = inputs.x.astype(np.float64)
-        again = self._decode(self._encode(self._lay(inputs, "mean")), inputs.condition, drawn=False)
-        gap -= unpadded(again, inputs.lengths)
+        gap -= unpadded(self.decoded(codes, inputs.condition, drawn=False), inputs.lengths)
         return np.square(gap).reshape(len(gap), -1).sum(-1)
+
+    def diagnose(self, X: Any, y: Any = None, **more: Any) -> list[Any]:
+        """What is wrong with the model, the gravest first, and the line that mends each: `isthmus.diagnose`."""
+        import isthmus
+
+        return isthmus.diagnose(self, X, y, **more)
 
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder: weights in safetensors, everything else in JSON."""

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.fields import check_fields
 from isthmus.estimators.inputs import Inputs, collect, describe
+from isthmus.latent_model import LatentModel
 from isthmus.objective import as_objective
+from isthmus.priors import Refit
 from isthmus.schema import Schema
 from isthmus.train.fit import Keep, Plan, Show, fit
 from isthmus.train.loader import Rows
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 UPDATES = 5_000
 """Updates that `epochs="auto"` makes, about."""
+AT_ONCE = 2048
+"""Rows encoded in one call, to fit a prior to their codes."""
 
 
 @dataclass
@@ -72,9 +77,19 @@ class Job:
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.lay(self.valid_rows)
-        return fit(
-            self.recipe.model, rows, self.recipe.objective, self.plan, validation=validation, keep=keep, show=show
-        )
+        model = self.recipe.model
+        history = fit(model, rows, self.recipe.objective, self.plan, validation=validation, keep=keep, show=show)
+        if isinstance(model.prior, Refit):
+            with running(self.plan.threads):
+                model.prior.refit(codes_drawn(model, rows, self.plan.seed), self.plan.seed)
+        return history
+
+
+def codes_drawn(model: LatentModel, rows: Rows, seed: int) -> Tensor:
+    """(n, latent_dim) a draw from the posterior of each row."""
+    with torch.no_grad(), seeded(seed, rows.device):
+        batches = map(rows.batch, torch.arange(len(rows), device=rows.device).split(AT_ONCE))
+        return torch.cat([model.posterior(b.x, b.c, b.mask).rsample() for b in batches])
 
 
 def prepare(
@@ -187,14 +202,14 @@ def work_of(recipe: Recipe, schema: Schema) -> float:
     return operations(recipe.model, empty)
 
 
-def validation_rows(estimator: Estimator, validation: Any, schema: Schema) -> Inputs:
-    """Rows to validate on: an array, or a dict with X, condition, lengths and target."""
+def validation_rows(estimator: Estimator, validation: Any, schema: Schema, name: str = "validation") -> Inputs:
+    """Rows to validate on, or others by name: an array, or a dict with X, condition, lengths and target."""
     parts = dict(validation) if isinstance(validation, dict) else {"X": validation}
     unknown = set(parts) - {"X", "condition", "lengths", "target"}
     if unknown or "X" not in parts:
-        raise InputError(f"validation has keys {sorted(parts)}; X, condition, lengths and target are known")
+        raise InputError(f"{name} has keys {sorted(parts)}; X, condition, lengths and target are known")
     if (schema.condition is None) != (parts.get("condition") is None):
-        raise InputError("training and validation must both have a condition, or neither")
+        raise InputError(f"{name} rows want a condition as the model does, or none if it has none")
     if schema.paired and parts.get("target") is None:
         raise InputError("training has a target and validation has none; pass validation={'X': ..., 'target': ...}")
     bare = copy.copy(estimator)
@@ -202,7 +217,7 @@ def validation_rows(estimator: Estimator, validation: Any, schema: Schema) -> In
     try:
         return collect(bare, parts["X"], parts.get("condition"), parts.get("lengths"), parts.get("target"))
     except InputError as error:
-        raise InputError(f"in the validation rows: {error}") from None
+        raise InputError(f"in the {name} rows: {error}") from None
 
 
 def fingerprint(*groups: Inputs | None) -> str:

@@ -154,6 +154,7 @@ AUTO = {
 PRIORS: dict[str, Callable[..., nn.Module]] = {
     "normal": lambda estimator, schema: priors.StandardNormal(estimator.latent_dim),
     "mixture": lambda estimator, schema, k=10: priors.Mixture(estimator.latent_dim, k),
+    "refit": lambda estimator, schema, k=10: priors.Refit(estimator.latent_dim, k),
     "conditional": lambda estimator, schema: _conditional_prior(estimator, schema),
 }
 

@@ -83,7 +83,8 @@ def scored(model: LatentModel, rows: Rows, draws: int, seed: int = NOISE_SEED) -
 
 def pooled(total: np.ndarray, sizes: np.ndarray) -> Scored:
     """Log p(x) of rows from (P, n) log-sums of the weights of groups of draws, of so many draws each."""
-    values = np.logaddexp.reduce(total) - math.log(sizes.sum())
+    with np.errstate(invalid="ignore"):  # of a model whose weights are no numbers
+        values = np.logaddexp.reduce(total) - math.log(sizes.sum())
     if len(sizes) == 1:
         return Scored(values, math.inf)
     without = [

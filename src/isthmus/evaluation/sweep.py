@@ -67,12 +67,12 @@ def blocks(model: LatentModel, rows: Rows, draws: int, seed: int) -> Iterator[tu
 
 
 def pareto_k(log_weight: np.ndarray) -> float:
-    """Shape of a generalised Pareto distribution fitted to the largest of (K,) weights; NaN for too few.
+    """Shape of a generalised Pareto distribution fitted to the largest of (K,) weights; NaN for too few or for no numbers.
 
     The fit of Zhang & Stephens (2009), drawn towards 0.5 by ten pseudo-draws as Vehtari et al. (2024) do.
     """
     tail = int(min(len(log_weight) / 5, 3 * math.sqrt(len(log_weight))))
-    if tail < 5:
+    if tail < 5 or not np.isfinite(log_weight.max()):
         return math.nan
     ordered = np.sort(log_weight)
     weight = np.exp(ordered - ordered[-1])

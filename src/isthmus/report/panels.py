@@ -113,15 +113,15 @@ def softened(images: np.ndarray) -> np.ndarray:
     return ndimage.zoom(images, (1, factor, factor, 1), order=3, mode="nearest", grid_mode=True).clip(0, 1)
 
 
-def mosaic(images: np.ndarray, columns: int, gap: int) -> np.ndarray:
-    """One picture (H, W, 3) of images (n, h, w, 3), white between them and where one is missing.
+def mosaic(images: np.ndarray, columns: int, gap: int, between: float = 1.0) -> np.ndarray:
+    """One picture (H, W, c) of images (n, h, w, c), all channels `between` (white) where there is none.
 
     >>> mosaic(np.zeros((5, 4, 6, 3)), 3, 1).shape
     (9, 20, 3)
     """
-    n, h, w, _ = images.shape
+    n, h, w, channels = images.shape
     rows = math.ceil(n / columns)
-    sheet = np.ones((rows * (h + gap) - gap, columns * (w + gap) - gap, 3))
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, channels), between)
     for i, image in enumerate(images):
         top, left = (i // columns) * (h + gap), (i % columns) * (w + gap)
         sheet[top : top + h, left : left + w] = image

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.assessment.baselines import linear_error, linear_evidence
-from isthmus.assessment.evaluate import in_use
 from isthmus.assessment.held import HeldOut, held_out
+from isthmus.assessment.units import in_use
 from isthmus.checking.view import plural
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import Inputs, collect

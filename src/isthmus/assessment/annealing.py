@@ -1,0 +1,43 @@
+"""Log p(x) by annealing, and how far such an estimate can be off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from isthmus.assessment.subject import Subject
+from isthmus.assessment.told import told, told_rows
+from isthmus.evaluation.annealed import ais, bdmc
+from isthmus.evaluation.evidence import scored
+from isthmus.train.loader import Rows
+
+SIMULATED = 50
+"""Rows drawn from the model, between whose bounds log p(x) is known to lie."""
+
+
+def annealed(subject: Subject, count: int, draws: int, steps: int) -> dict[str, Any]:
+    """Annealed importance sampling of the first `count` rows beside importance weighting of the same, nats.
+
+    Both are lower bounds in expectation: the higher is nearer to log p(x). The two-sided bound on simulated rows says
+    by how much annealing is off at most, as far as the model's own rows are like these.
+    """
+    model = subject.model.model_
+    rows = subject.model.lay(subject.inputs.take(torch.arange(min(count, len(subject))).numpy()), "fixed")
+    with subject.using():
+        found, weighted = ais(model, rows, steps=steps), scored(model, rows, draws)
+        simulated = bdmc(model, min(SIMULATED, len(rows)), steps=steps, **company(rows, SIMULATED))
+    kind = "probability" if subject.model.schema_.discrete else "density"
+    return {
+        **told_rows(found.values, "nats", kind, rows=len(rows), steps=steps),
+        "importance_weighted": told_rows(weighted.values, "nats", kind, draws=draws),
+        "above_importance_weighted": told_rows(found.values - weighted.values, "nats", "difference"),
+        "two_sided_gap": told(*simulated.gap, "nats", "difference", rows=min(SIMULATED, len(rows))),
+        "acceptance": float(found.acceptance.mean()),
+    }
+
+
+def company(rows: Rows, n: int) -> dict[str, Any]:
+    """Conditions and masks of n rows, for rows simulated in their place."""
+    batch = rows.batch(torch.arange(min(n, len(rows)), device=rows.device))
+    return {"c": batch.c, "mask": batch.mask}

@@ -1,0 +1,42 @@
+"""What a conditional model makes of its condition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from isthmus.assessment.subject import Subject
+from isthmus.evaluation.evidence import log_evidence, mean_and_error
+from isthmus.evaluation.probes import probes
+
+DRAWS = 100
+MOST_ROWS = 500
+
+
+def of_condition(subject: Subject) -> dict[str, Any] | None:
+    """The nats that the true condition is worth against that of another row, and how well codes tell it.
+
+    A condition worth nothing is ignored by the decoder; one that codes tell leaks into these, and is told twice. None
+    for models without a condition or a density.
+    """
+    model, inputs = subject.model, subject.inputs
+    if model.schema_.condition is None or not model.density:
+        return None
+    some = inputs.take(np.arange(min(len(inputs), MOST_ROWS)))
+    other = np.roll(np.asarray(some.condition), len(some) // 2, axis=0)
+    with subject.using():
+        right, wrong = (
+            log_evidence(model.model_, model.lay(replace(some, condition=given), "fixed"), DRAWS)
+            for given in (some.condition, other)
+        )
+    gain, error = mean_and_error(right - wrong)
+    found: dict[str, Any] = {"mean": gain, "standard_error": error, "unit": "nats", "kind": "difference"}
+    read = (
+        probes(subject.codes, np.asarray(inputs.condition), subject.seed) if model.schema_.condition.classes else None
+    )
+    if read is not None:
+        found["read_from_codes"] = max(read["linear"], read["nearest"])._asdict()
+        found["commonest"] = read["commonest"]._asdict()
+    return found

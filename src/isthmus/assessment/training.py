@@ -1,0 +1,53 @@
+"""The rows that a model was fitted to beside those that it was not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from isthmus.assessment.subject import Subject, squared
+from isthmus.assessment.told import told, told_rows
+from isthmus.estimators.inputs import unpadded
+from isthmus.evaluation.evidence import mean_and_error, scored
+
+DRAWS = 100
+MOST_ROWS = 500
+
+
+def of_training(subject: Subject) -> dict[str, Any] | None:
+    """Log p(x) (nats) and squared error of training rows, and by how much they are better than other rows.
+
+    Both kinds of rows are scored by the same few draws. None where the training rows are not known.
+    """
+    if subject.train is None:
+        return None
+    model, seen = subject.model, some(subject.train, subject.seed)
+    codes = model.codes_of(model.lay(seen))
+    errors = squared(seen.x, unpadded(model.decoded(codes, seen.condition, drawn=False), seen.lengths))
+    found: dict[str, Any] = {
+        "rows": len(seen),
+        "squared_error": told_rows(errors, "squared units of the data, summed", "squared error"),
+        "squared_error_gap": apart(subject.errors, errors, "squared units of the data, summed"),
+    }
+    if model.density:
+        held = some(subject.inputs, subject.seed)
+        with subject.using():
+            here, there = (scored(model.model_, model.lay(part, "fixed"), DRAWS).values for part in (seen, held))
+        found["log_likelihood"] = told_rows(here, "nats", "probability" if model.schema_.discrete else "density")
+        found["log_likelihood_gap"] = apart(here, there, "nats")
+    return found
+
+
+def some(inputs: Any, seed: int) -> Any:
+    """At most `MOST_ROWS` of the rows, a random choice by the seed."""
+    if len(inputs) <= MOST_ROWS:
+        return inputs
+    return inputs.take(np.sort(np.random.default_rng(seed).permutation(len(inputs))[:MOST_ROWS]))
+
+
+def apart(more: np.ndarray, less: np.ndarray, unit: str) -> dict[str, Any]:
+    """The difference of the means of two sets of rows."""
+    (high, first), (low, second) = mean_and_error(more), mean_and_error(less)
+    return told(high - low, math.hypot(first, second), unit, "difference")

@@ -1,0 +1,38 @@
+"""`isthmus diagnose RUN [DATA]`: exit 3 where a finding is an error."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from isthmus.cli.main import Parser, tell
+from isthmus.cli.use import measured_parser, opened
+
+GRAVE = 3
+"""Exit code where something that was found makes the model's numbers unusable."""
+
+
+def parser(words: list[str]) -> Parser:
+    return measured_parser("diagnose")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from isthmus.diagnosis.case import Command
+    from isthmus.diagnosis.diagnose import diagnose
+
+    case = opened(arguments)
+    command = Command(arguments.run, case.data, case.condition) if case.data else None
+    findings = diagnose(
+        case.model,
+        case.part.x,
+        case.part.y,
+        **case.more,
+        train=case.train,
+        draws=arguments.draws,
+        command=command,
+        broken=case.broken,
+    )
+    words = "\n".join(map(str, findings)) or "nothing wrong was found"
+    facts = {"run": arguments.run, "which": case.which, "findings": [dataclasses.asdict(about) for about in findings]}
+    tell(arguments, facts, f"{case.which}\n{words}{case.lacking}")
+    return GRAVE if any(about.severity == "error" for about in findings) else 0

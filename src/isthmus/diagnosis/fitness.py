@@ -1,0 +1,170 @@
+"""Findings about what a model is good for: against simple models, as a source of samples, as a measure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from isthmus.diagnosis.case import Case
+from isthmus.finding import Finding
+
+NO_BETTER = 0.99
+"""Share of the mean's squared error that is as good as all of it."""
+WORSE = 1.05
+"""Times PCA's squared error, from which on PCA is to be taken."""
+ALIKE = 0.1
+"""Share of the variance of reconstructions under which samples look alike."""
+HOLE = 1.0
+"""Nats that a better prior gains, from which on samples miss where codes are."""
+SURE = 4.0
+"""Standard errors that are no accident among the many things that are looked for."""
+TOLD = 0.05
+"""More rows than half told apart, from which on it matters."""
+HEAVY = 0.1
+"""Share of rows with too heavy weights, or nats of the last doubling of draws, that are too much."""
+
+
+def worse_than_simple(case: Case) -> Iterator[Finding]:
+    """Reconstructions no better than the mean, or than PCA's; log p(x) below the exact linear model's."""
+    own, mean, pca = case.mean("reconstruction"), case.mean("baselines", "mean"), case.mean("baselines", "pca")
+    if own is None or mean is None or pca is None:
+        return
+    evidence = {"squared_error": own, "mean": mean, "pca": pca}
+    if own > NO_BETTER * mean:
+        yield Finding(
+            "worse-than-mean",
+            "error",
+            f"the reconstructions are no better than the training mean: squared error {own:.4g}, the mean's {mean:.4g}",
+            case.again(epochs=longer(case)),
+            evidence,
+            "nothing of x goes through the code",
+        )
+    elif not case.density and own > WORSE * pca:
+        yield Finding(
+            "worse-than-pca",
+            "warning",
+            f"PCA of the same size reconstructs better: squared error {own:.4g}, PCA's {pca:.4g}",
+            case.again(hidden=()),
+            evidence,
+            "the network is not trained to the end, or knows its rows by heart; without hidden layers it is PCA",
+        )
+    linear, evidence_mean = case.mean("baselines", "ppca"), case.mean("log_likelihood")
+    if linear is None or evidence_mean is None or own > NO_BETTER * mean:
+        return
+    lead = evidence_mean - linear
+    error = (case.error("log_likelihood") ** 2 + case.error("baselines", "ppca") ** 2) ** 0.5
+    if lead < -2 * error:
+        yield Finding(
+            "worse-than-pca",
+            "warning",
+            f"probabilistic PCA, which is exact and instant, gives the same rows {-lead:.2f} nats more",
+            "isthmus.ProbabilisticPCA(latent_dim=...).fit(X)" if not case.command else ppca(case),
+            {"lead": lead, "standard_error": error},
+            "the rows are too few for a network this large, or it is not trained to the end",
+        )
+
+
+def ppca(case: Case) -> str:
+    assert case.command is not None
+    return f"isthmus fit ppca {case.command.data} -o {case.command.run}-ppca --latent-dim {case.model.latent_dim}"
+
+
+def longer(case: Case) -> int:
+    """Twice the epochs that were run."""
+    return 2 * max(len(case.history), 20)
+
+
+def prior_hole(case: Case) -> Iterator[Finding]:
+    """Codes that lie elsewhere than the prior's draws."""
+    gain = case.mean("refit_gain")
+    if gain is None or gain < max(HOLE, 3 * case.error("refit_gain")):
+        return
+    yield Finding(
+        "prior-hole",
+        "warning",
+        f"the prior is not where codes are: a mixture fitted to these gains {gain:.2f} nats an example",
+        case.again(prior="refit"),
+        {"gain": gain, "aggregate_kl": case.mean("aggregate_kl")},
+        "the KL term weighs too little to draw the codes onto the prior, so samples are decoded from places that "
+        "training never saw",
+    )
+
+
+def samples_alike(case: Case) -> Iterator[Finding]:
+    """Samples that vary far less than reconstructions do, or than data."""
+    drawn, again = case.mean("sample_spread"), case.at("sample_spread", "of_reconstructions")
+    mean, pca = case.mean("baselines", "mean"), case.mean("baselines", "pca")
+    if drawn is None:
+        return
+    # What a code of this size can explain at all, where it is known: noise is not to be held against samples.
+    reach = max(again, 1 - pca / mean if pca is not None and mean else 0.0)
+    if drawn > ALIKE * reach:
+        return
+    yield Finding(
+        "samples-alike",
+        "warning",
+        f"all samples look alike: what is decoded from the prior has {drawn:.1%} of the data's variance, "
+        f"reconstructions have {again:.1%}",
+        case.again(warmup=0.5) if again < ALIKE else case.again(prior="refit"),
+        {"samples": drawn, "reconstructions": again},
+        "whatever is drawn, the decoder answers with something near the mean",
+    )
+
+
+def loose(case: Case) -> Iterator[Finding]:
+    """An estimate of log p(x) that its draws do not carry."""
+    about = case.at("log_likelihood")
+    if about is None or about["khat_above"] is None:
+        return
+    if about["khat_above"] <= HEAVY and about["rise"] <= HEAVY:
+        return
+    draws = 10 * about["draws"]
+    line = "isthmus evaluate RUN --ais" if case.command is None else f"isthmus evaluate {case.command.run} --ais"
+    yield Finding(
+        "loose-evidence",
+        "warning",
+        f"log p(x) is a loose bound: in {about['khat_above']:.0%} of the rows few draws carry it (Pareto k-hat above "
+        f"0.7), and the last doubling of draws raised it by {about['rise']:.2f} nats",
+        f"{line}; or {draws:,} draws",
+        {"khat_above": about["khat_above"], "rise": about["rise"], "ess": about["ess"], "draws": about["draws"]},
+        "q(z|x) misses part of the true posterior, so that rare draws weigh most",
+    )
+
+
+def memorised(case: Case) -> Iterator[Finding]:
+    """Samples that are copies of training rows."""
+    close, usual = case.at("copies", "close"), case.at("copies", "close", "of_data")
+    to_train = case.at("copies", "to_train")
+    if close is None or to_train is None:
+        return
+    sure = (to_train["mean"] - to_train["expected"]) / max(to_train["standard_error"], 1e-9)
+    if sure < SURE or close["mean"] - usual["mean"] < 2 * math.hypot(close["standard_error"], usual["error"]):
+        return
+    yield Finding(
+        "memorised",
+        "warning",
+        f"samples are copies of training rows: {close['mean']:.0%} lie as near to one as {usual['mean']:.0%} of other "
+        "rows do",
+        case.again(hidden=tuple(max(8, width // 4) for width in case.model.hidden)),
+        {"close": close["mean"], "expected": usual["mean"], "nearest_is_training": to_train["mean"], "sigma": sure},
+        "the decoder stores rows instead of what they have in common: it is large for so few of them",
+    )
+
+
+def unlike_training(case: Case) -> Iterator[Finding]:
+    """Rows to judge by that are told from training rows without any model."""
+    about = case.at("samples", "classifier", "of_data")
+    if about is None or about["mean"] - 0.5 < max(SURE * about["error"], TOLD):
+        return
+    yield Finding(
+        "unlike-training",
+        "warning",
+        f"a classifier tells these rows from training rows in {about['mean']:.0%} of cases; half would be chance",
+        "shuffle the rows before splitting them, or judge the model on rows like those that it will meet",
+        {"accuracy": about["mean"], "standard_error": about["error"]},
+        "they come from another source, time or order than the training rows, so that no number here is about the same "
+        "thing that was learned",
+    )
+
+
+FINDINGS = (memorised, unlike_training, worse_than_simple, prior_hole, samples_alike, loose)

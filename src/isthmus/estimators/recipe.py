@@ -1,0 +1,21 @@
+"""What the recipe of a model gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from isthmus.latent_model import LatentModel
+from isthmus.objective import Objective, Term
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `compose` gives: a model, its loss, and a closed form where one is known."""
+
+    model: LatentModel
+    objective: Objective | Term
+    solve: Callable[[Tensor], None] | None = None
+    """Sets the best weights given all rows (n, *X), instead of training."""

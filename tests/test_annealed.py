@@ -1,0 +1,359 @@
+"""Annealed importance sampling, its bracket and the inference gap, where the truth is known."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
+
+import isthmus
+from isthmus.conditional import Conditional
+from isthmus.distributions.continuous import Normal
+from isthmus.errors import InputError
+from isthmus.evaluation import annealed
+from isthmus.evaluation.annealed import ais, bdmc
+from isthmus.evaluation.gap import inference_gap
+from isthmus.families import DiagonalNormal, Located
+from isthmus.latent_model import LatentModel
+from isthmus.nets.mlp import MLP
+from isthmus.priors import StandardNormal
+from isthmus.schema import Schema
+from isthmus.train.loader import Rows
+from models import bits, small, table
+
+GRID = torch.linspace(-9, 9, 2001, dtype=torch.float64)[:, None, None]  # (G, 1, 1): a code of one dimension
+WIDTH = float(GRID[1] - GRID[0])
+SHORT = {"steps": 30, "chains": 8, "leapfrog": 3}
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """A model whose posterior is exact, its rows, and log p(x) of each."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(40, 2)) @ random.normal(size=(2, 5)) * 1.5 + random.normal(size=(40, 5))
+    model = isthmus.ProbabilisticPCA(latent_dim=2).fit(x)
+    return model.model_, model.rows(x), model.score_samples(x, draws=1)
+
+
+@pytest.fixture(scope="module")
+def curved():
+    """A decoder that is not linear, of a one-dimensional code, and rows."""
+    random = np.random.default_rng(0)
+    t = random.normal(size=(300, 1))
+    x = np.hstack([np.sin(2 * t), t**2, np.tanh(3 * t)]) + 0.5 * random.normal(size=(300, 3))
+    model = small("VAE", latent_dim=1, hidden=(16,), epochs=100, learning_rate=0.01, precision="double").fit(x[:280])
+    return model.model_, model.rows(x[260:])
+
+
+def everything(rows):
+    return rows.batch(torch.arange(len(rows)))
+
+
+def on_grid(model, batch):
+    """(G, n) log p(x, z) over the grid."""
+    with torch.no_grad():
+        run = annealed.joint(model, batch, GRID.expand(-1, len(batch.x), 1))
+        return (run.log_px[0] + run.log_pz[0]).double()
+
+
+def integral(log_joint):
+    """(n,) log p(x)."""
+    return (log_joint.logsumexp(0) + math.log(WIDTH)).numpy()
+
+
+def bound(log_joint, loc, log_scale):
+    """(n,) the evidence lower bound of normal posteriors (n, 1)."""
+    log_q = Normal(loc, log_scale).log_prob(GRID)  # (G, n)
+    return (log_q.exp() * (log_joint - log_q)).sum(0) * WIDTH
+
+
+def best_bound(log_joint, loc, log_scale):
+    """(n,) the bound of the best normal posterior, found by a general optimiser."""
+
+    def lost(numbers):
+        at = torch.tensor(numbers.reshape(2, -1, 1), requires_grad=True)
+        value = -bound(log_joint, *at).sum()
+        return value.item(), torch.autograd.grad(value, at)[0].numpy().ravel()
+
+    found = minimize(lost, torch.stack([loc, log_scale]).numpy().ravel(), jac=True, method="L-BFGS-B")
+    return bound(log_joint, *torch.as_tensor(found.x).reshape(2, -1, 1)).numpy()
+
+
+def within(estimates, truth, errors, times=4.0):
+    """Four standard errors: one of 50 rows is further out by chance in 3 seeds of 1,000; the seed is fixed."""
+    assert (np.abs(estimates - truth) <= times * errors + 1e-9).all()
+
+
+def lies_on(values, truth, times=3.5):
+    """Whether the mean over rows is right within its paired error."""
+    difference = values - truth
+    return abs(difference.mean()) <= times * difference.std(ddof=1) / math.sqrt(len(difference)) + 1e-9
+
+
+# ------------------------------------------------------------------------ ais
+
+
+def test_log_evidence_of_a_linear_model(linear):
+    model, rows, truth = linear
+    found = ais(model, rows, steps=150, chains=16, leapfrog=5)
+    within(found.values, truth, found.error, 5)  # a jackknife of 16 chains has wide tails itself
+    assert lies_on(found.values, truth)
+    assert found.error.max() < 0.3
+    assert found.ess.min() > 4
+    assert ((found.acceptance > 0.4) & (found.acceptance < 0.95)).all()  # 0.65 aimed at
+
+
+def test_from_an_exact_posterior_nothing_is_left_to_anneal(linear):
+    model, rows, truth = linear
+    found = ais(model, rows, steps=3, chains=4, leapfrog=2, start="posterior")
+    assert found.values == pytest.approx(truth, abs=1e-8)
+    assert found.ess == pytest.approx(4)
+
+
+@pytest.mark.parametrize("start", ["prior", "posterior"])
+def test_log_evidence_by_quadrature(curved, start):
+    model, rows = curved
+    truth = integral(on_grid(model, everything(rows)))
+    found = ais(model, rows, steps=60, chains=16, leapfrog=3, start=start)
+    within(found.values, truth, found.error, 5)
+    assert lies_on(found.values, truth)
+    assert found.error.max() < 0.5
+
+
+def test_evidence_of_every_outcome_sums_to_one():
+    x = bits(200, 3)
+    fitted = small("VAE", latent_dim=2, prior="mixture(3)", precision="double", epochs=20).fit(x)
+    outcomes = np.indices((2, 2, 2)).reshape(3, -1).T.astype(np.uint8)
+    found = ais(fitted.model_, fitted.rows(outcomes, bits="fixed"), **SHORT)
+    chance = np.exp(found.values)
+    assert abs(chance.sum() - 1) < 4 * np.sqrt(np.square(chance * found.error).sum())
+    assert found.error.max() < 0.2
+
+
+def test_the_estimate_is_unbiased_before_the_logarithm(curved):
+    """One step of one chain is the plainest estimate there is: its mean, not its log, is p(x)."""
+    model, rows = curved
+    one = everything(rows)._replace(x=everything(rows).x[:1])
+    same = Rows(one.x.repeat(3000, 1), Schema((3,), "real", "f8"), device=rows.device, dtype=rows.dtype)
+    truth = integral(on_grid(model, one))
+    ratio = np.exp(ais(model, same, steps=6, chains=1, leapfrog=2).values - truth)
+    assert abs(ratio.mean() - 1) < 4 * ratio.std() / math.sqrt(len(ratio))
+    assert ratio.std() / math.sqrt(len(ratio)) < 0.1
+    assert np.log(ratio).mean() < -0.05  # and its logarithm lies below
+
+
+def test_temperatures_go_from_end_to_end():
+    beta = np.array(annealed.temperatures(100))
+    assert (beta[0], beta[-1]) == (0, 1)
+    assert (np.diff(beta) > 0).all()
+    assert beta + beta[::-1] == pytest.approx(np.ones(101))
+
+
+# ----------------------------------------------------------------------- bdmc
+
+
+def test_a_bracket_closes_on_a_linear_model(linear):
+    model = linear[0]
+    found = bdmc(model, 40, steps=150, chains=8, leapfrog=5)
+    assert found.gap.mean == pytest.approx((found.upper - found.lower).mean())
+    assert -2 * found.gap.error < found.gap.mean < 0.1
+    exact = bdmc(model, 5, steps=3, chains=2, leapfrog=2, start="posterior")
+    assert exact.upper == pytest.approx(exact.lower, abs=1e-8)
+
+
+@pytest.mark.parametrize("steps", [4, 60])
+def test_a_bracket_holds_the_truth(curved, steps):
+    model, _ = curved
+    n, seed = 100, 3
+    found = bdmc(model, n, steps=steps, chains=4, leapfrog=3, seed=seed)
+    with annealed.seeded(annealed.fresh(np.random.default_rng(seed)), torch.device("cpu")):
+        truth = integral(on_grid(model, annealed.simulated(model, n, None, None)[1]))
+    below, above = truth - found.lower, found.upper - truth
+    if steps == 4:  # far from converged: both sides are wide, on the right side each
+        assert below.mean() > 2 * below.std() / math.sqrt(n)
+        assert above.mean() > 2 * above.std() / math.sqrt(n)
+    else:
+        assert lies_on(found.lower, truth, 4)
+        assert lies_on(found.upper, truth, 4)
+        assert found.gap.mean < 0.1
+
+
+def test_simulated_rows_follow_conditions_and_masks():
+    x = table(60)
+    labels = np.arange(60) % 3
+    fitted = small("ConditionalVAE", prior="conditional").fit(x, condition=labels)
+    c = torch.eye(3)[[0, 1, 2, 0]]
+    found = bdmc(fitted.model_, 4, c=c, **SHORT)
+    assert np.isfinite([found.lower, found.upper]).all()
+    rows = fitted.rows(x[:6], labels[:6])
+    assert ais(fitted.model_, rows, **SHORT).values.shape == (6,)
+    with pytest.raises(InputError, match="c has 4 rows and n is 5"):
+        bdmc(fitted.model_, 5, c=c, **SHORT)
+
+
+def test_padding_is_not_read():
+    random = np.random.default_rng(0)
+    x, lengths = random.normal(size=(40, 6, 2)), random.integers(2, 7, 40)
+    fitted = small("VAE").fit(x, lengths=lengths)
+    spoiled = x.copy()
+    spoiled[np.arange(6) >= lengths[:, None]] = 1e6
+    found = [ais(fitted.model_, fitted.rows(some, lengths=lengths), **SHORT).values for some in (x, spoiled)]
+    assert (found[0] == found[1]).all()
+    truth = fitted.score_samples(x, draws=3000, lengths=lengths)
+    assert abs((found[0] - truth).mean()) < 0.1  # both are noisy by about 0.02 in the mean
+    mask = fitted.rows(x, lengths=lengths).mask
+    assert bdmc(fitted.model_, 40, mask=mask, **SHORT).gap.mean < 0.5
+
+
+# ------------------------------------------------------------------------ gap
+
+
+def tilted():
+    """A linear model whose true posterior is correlated, an encoder of the right mean and the wrong scale, and truth.
+
+    Returns the model, rows, log p(x) of each, the approximation gap and the amortisation gap, nats.
+    """
+    random = np.random.default_rng(1)
+    weight, noise = np.array([[1.0, 0.8], [0.5, 0.9], [-0.7, -0.6], [0.2, 0.4]]), 0.7
+    precision = np.eye(2) + weight.T @ weight / noise**2
+    log_scale = np.array([-1.5, -0.3])  # of the encoder
+    decoder, encoder = MLP((2,), (), 4), MLP((4,), (), 4)
+    with torch.no_grad():
+        decoder.layers[0].weight.copy_(torch.from_numpy(weight))
+        decoder.layers[0].bias.zero_()
+        mean = np.linalg.solve(precision, weight.T / noise**2)
+        encoder.layers[0].weight.copy_(torch.from_numpy(np.vstack([mean, np.zeros((2, 4))])))
+        encoder.layers[0].bias.copy_(torch.from_numpy(np.concatenate([np.zeros(2), log_scale])))
+    likelihood = Conditional(decoder, Located(Normal, (4,), noise))
+    model = LatentModel(Conditional(encoder, DiagonalNormal((2,))), likelihood, StandardNormal(2)).double()
+    x = random.normal(size=(30, 2)) @ weight.T + noise * random.normal(size=(30, 4))
+    rows = Rows(x, Schema((4,), "real", "f8"), device=torch.device("cpu"), dtype=torch.float64)
+    diagonal = np.diag(precision)
+    approximation = 0.5 * (np.log(diagonal).sum() - np.linalg.slogdet(precision)[1])
+    share = diagonal * np.exp(2 * log_scale)  # of the best variance
+    truth = multivariate_normal(cov=weight @ weight.T + noise**2 * np.eye(4)).logpdf(x)
+    return model, rows, truth, approximation, 0.5 * (share - 1 - np.log(share)).sum()
+
+
+def test_an_exact_posterior_leaves_no_gap(linear):
+    model, rows, truth = linear
+    for log_px in (None, truth):
+        found = inference_gap(model, rows, steps=200, draws=100, log_px=log_px)
+        for part in (found.total, found.approximation, found.amortisation):
+            assert part.mean == pytest.approx(0, abs=1e-5)  # Adam stirs even what is right; its step falls to zero
+    assert found.rows == 40
+
+
+def test_the_gap_of_a_correlated_posterior_in_closed_form():
+    model, rows, truth, approximation, amortisation = tilted()
+    assert approximation > 0.3
+    assert amortisation > 0.5
+    found = inference_gap(model, rows, steps=300, draws=2000, log_px=truth)
+    # a bound's mean over 2,000 draws of 30 rows is known to 1 / sqrt(60,000) = 0.004 for each nat of spread
+    assert found.approximation.mean == pytest.approx(approximation, abs=0.02)
+    assert found.amortisation.mean == pytest.approx(amortisation, abs=0.02)
+    assert found.total.mean == pytest.approx(found.approximation.mean + found.amortisation.mean)
+    assert found.approximation.error < 0.01  # every row has the same gap
+    weighted = inference_gap(model, rows, steps=300, draws=2000)
+    assert weighted.amortisation == found.amortisation
+    assert abs(weighted.approximation.mean - approximation) < 4 * weighted.approximation.error
+
+
+def test_a_spoiled_encoder_raises_the_amortisation_gap_alone(curved):
+    model, rows = curved
+    spoiled = copy.deepcopy(model)
+    with torch.no_grad(), annealed.seeded(5, torch.device("cpu")):
+        for weight in spoiled.posterior.parameters():
+            weight += 0.3 * torch.randn_like(weight)
+    log_joint = on_grid(model, everything(rows))
+    log_px = integral(log_joint)
+    with torch.no_grad():
+        own, worse = (each.posterior(everything(rows).x) for each in (model, spoiled))
+    best = best_bound(log_joint, own.loc, own.log_scale)
+    gaps = [inference_gap(each, rows, log_px=log_px, steps=400, draws=500) for each in (model, spoiled)]
+    for gap, q in zip(gaps, (own, worse)):
+        # log-weights of the best posterior spread by under a tenth of a nat, of a spoiled one by some of its gap
+        assert gap.approximation.mean == pytest.approx((log_px - best).mean(), abs=0.003)
+        lost = (best - bound(log_joint, q.loc, q.log_scale).numpy()).mean()
+        assert gap.amortisation.mean == pytest.approx(lost, abs=0.003 + 0.05 * lost)
+    assert gaps[1].amortisation.mean > gaps[0].amortisation.mean + 1
+    assert gaps[1].approximation.mean == pytest.approx(gaps[0].approximation.mean, abs=0.003)
+
+
+def test_a_posterior_that_is_not_normal_has_no_split():
+    x = table()
+    fitted = small("Autoencoder").fit(x)
+    assert inference_gap(fitted.model_, fitted.rows(x)) is None
+
+
+# ----------------------------------------------------------------------- laws
+
+
+def test_the_seed_decides_and_nothing_else_is_touched(curved):
+    model, rows = curved
+    frozen = next(model.posterior.parameters())
+    frozen.requires_grad_(False)
+    kept = torch.ones_like(frozen)
+    frozen.grad = kept
+    before = copy.deepcopy(model.state_dict())
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - the global generator is what is watched
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+
+    def everything_measured(seed):
+        with torch.no_grad():  # a caller's own context
+            once = ais(model, rows, seed=seed, **SHORT)
+            both = bdmc(model, 6, seed=seed, **SHORT)
+        parts = inference_gap(model, rows, steps=5, draws=20, seed=seed)
+        return np.concatenate([*once, both.lower, both.upper, *parts[:3]])
+
+    first, again, other = everything_measured(1), everything_measured(1), everything_measured(2)
+    assert (first == again).all()
+    assert (first != other).any()
+    assert (torch.get_rng_state() == states[0]).all()
+    assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
+    assert frozen.grad is kept
+    assert not frozen.requires_grad
+    assert (kept == 1).all()
+    frozen.requires_grad_(True)
+    frozen.grad = None
+    assert all(weight.grad is None and weight.requires_grad for weight in model.parameters())
+    assert all((before[name] == value).all() for name, value in model.state_dict().items())
+
+
+def test_blocks_of_rows_are_blocks_only(linear, monkeypatch):
+    model, rows, truth = linear
+    monkeypatch.setattr(annealed, "DECODED_AT_ONCE", 7 * 16)
+    found = ais(model, rows, steps=20, chains=16, leapfrog=5)
+    assert all(part.shape == (40,) for part in found)
+    within(found.values, truth, found.error, 5)
+    twice = np.corrcoef(found.values[:7] - truth[:7], found.values[7:14] - truth[7:14])[0, 1]
+    assert abs(twice) < 0.99  # no block sees the noise of another
+
+
+def test_one_chain_tells_no_error(linear):
+    model, rows, _ = linear
+    found = ais(model, rows, steps=1, chains=1, leapfrog=1)
+    assert (found.error == math.inf).all()
+    assert np.isfinite(found.values).all()
+
+
+def test_what_cannot_be_annealed_is_refused(linear):
+    model, rows, _ = linear
+    for name in ("steps", "chains", "leapfrog"):
+        with pytest.raises(InputError, match=f"{name}=0 came"):
+            ais(model, rows, **{name: 0})
+    with pytest.raises(InputError, match="no start named 'pror'; did you mean 'prior'"):
+        ais(model, rows, start="pror")
+    x = table()
+    point = small("Autoencoder").fit(x)
+    for measure in (lambda: ais(point.model_, point.rows(x), **SHORT), lambda: bdmc(point.model_, 3, **SHORT)):
+        with pytest.raises(InputError, match="no prior over codes"):
+            measure()
+    with pytest.raises(InputError, match="log_px has 3 numbers and there are 40 rows"):
+        inference_gap(model, rows, log_px=np.zeros(3))

@@ -1,0 +1,354 @@
+"""Each finding: a model with the defect planted, and a healthy one of which nothing is said."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isthmus
+from isthmus.cli.main import main
+from isthmus.diagnosis.case import Case, Command
+from isthmus.diagnosis.convention import Convention
+from isthmus.diagnosis.diagnose import diagnose
+from isthmus.errors import TrainingError
+from isthmus.families import Bernoulli
+from isthmus.finding import Finding
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def planted(n: int, factors: int = 2, d: int = 8, noise: float = 0.3, seed: int = 0) -> np.ndarray:
+    """Rows of `factors` normal factors in rotated axes, with noise: the axes are those of seed 0, whatever the seed."""
+    axes, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(d, d)))
+    random = np.random.default_rng(seed + 1)
+    return random.normal(size=(n, factors)) * 2 @ axes[:factors] + noise * random.normal(size=(n, d))
+
+
+TRAIN, HELD = planted(600), planted(200, seed=1)
+
+
+def vae(**fields) -> isthmus.VAE:
+    defaults = {
+        "latent_dim": 2,
+        "hidden": (),
+        "scaling": "global",
+        "epochs": 150,
+        "batch_size": 64,
+        "learning_rate": 1e-2,
+        "threads": 1,
+    }
+    return isthmus.VAE(**{**defaults, "random_state": 0, **fields})
+
+
+def autoencoder(name: str = "Autoencoder", **fields):
+    defaults = {
+        "latent_dim": 2,
+        "hidden": (),
+        "scaling": "global",
+        "epochs": 100,
+        "batch_size": 64,
+        "learning_rate": 1e-2,
+        "threads": 1,
+    }
+    return getattr(isthmus, name)(**{**defaults, "random_state": 0, **fields})
+
+
+def found(model, held=HELD, y=None, train=TRAIN, **more) -> dict[str, Finding]:
+    return {finding.code: finding for finding in diagnose(model, held, y, train=train, **more)}
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    return vae().fit(TRAIN)
+
+
+@pytest.fixture(scope="module")
+def said_of_healthy(healthy):
+    labels = (HELD @ np.ones(8) > 0).astype(int)
+    return set(found(healthy, y=labels))
+
+
+@pytest.fixture(scope="module")
+def said_of_plain():
+    return set(found(autoencoder().fit(TRAIN)))
+
+
+def test_nothing_is_said_of_a_healthy_model(said_of_healthy, said_of_plain):
+    assert not said_of_healthy
+    assert not said_of_plain - {"latent-holes"}  # a plain autoencoder has them, which is said
+
+
+def with_spoiled_encoder():
+    model = vae().fit(TRAIN)
+    with torch.no_grad():  # q(z|x) far narrower than the posterior: rare draws carry everything
+        model.model_.posterior.net.layers[-1].bias[2:] -= 3
+    return model
+
+
+def with_fallen_scale():
+    model = vae(epochs=20).fit(TRAIN)
+    with torch.no_grad():
+        model.model_.likelihood.family.log_scale.raw.fill_(-3)
+    return model
+
+
+def with_dead_units():
+    model = autoencoder(latent_dim=32, sparsity="l1(0.1)", epochs=20).fit(TRAIN)
+    with torch.no_grad():
+        model.model_.posterior.net.layers[-1].bias[:16] -= 100
+    return model
+
+
+class Doubled(Bernoulli):
+    """No probability: e^3 too much of everything."""
+
+    def forward(self, raw):
+        made = super().forward(raw)
+        inner = made.log_prob
+        made.log_prob = lambda x: inner(x) + 30.0
+        return made
+
+
+def of_bits(**fields):
+    x = (TRAIN > 0).astype(np.uint8)
+    return vae(epochs=5, **fields).fit(x), {"held": (HELD > 0).astype(np.uint8), "train": x}
+
+
+def of_shares():
+    squeeze = 1 / (1 + np.exp(-TRAIN)), 1 / (1 + np.exp(-HELD))
+    return vae(epochs=5, likelihood="bernoulli").fit(squeeze[0]), {"held": squeeze[1], "train": squeeze[0]}
+
+
+def of_few_rows():
+    return vae(hidden=(256, 256), epochs=600, learning_rate=5e-3, validation_fraction=0, latent_dim=8).fit(
+        TRAIN[:24]
+    ), {"train": TRAIN[:24]}
+
+
+def of_small_units():
+    return vae(epochs=60).fit(TRAIN / 1e3), {"held": HELD / 1e3, "train": TRAIN / 1e3}
+
+
+def of_unequal_columns():
+    units = np.logspace(0, 4, 8)
+    return vae(epochs=20, scaling="global").fit(TRAIN * units), {"held": HELD * units, "train": TRAIN * units}
+
+
+PLANTED = {
+    "posterior-collapse": ("error", lambda: (vae(beta=1e3, epochs=60).fit(TRAIN), {})),
+    "worse-than-mean": ("error", lambda: (vae(beta=1e3, epochs=60).fit(TRAIN), {})),
+    "samples-alike": ("warning", lambda: (vae(beta=1e3, epochs=60).fit(TRAIN), {})),
+    "too-many-dimensions": ("info", lambda: (vae(latent_dim=3).fit(planted(3000)), {})),
+    "too-few-dimensions": (
+        "info",
+        lambda: (vae().fit(planted(600, factors=3)), {"held": planted(200, 3, seed=1), "train": planted(600, 3)}),
+    ),
+    "prior-hole": ("warning", lambda: (vae(beta=1e-3).fit(TRAIN), {})),
+    "worse-than-pca": ("warning", lambda: (autoencoder(epochs=30, learning_rate=3e-3).fit(TRAIN), {})),
+    "bernoulli-not-binary": ("error", of_shares),
+    "fixed-scale": ("warning", lambda: (vae(likelihood="normal(1)").fit(TRAIN), {})),
+    "negative-loss": ("info", of_small_units),
+    "probability-above-one": ("error", lambda: of_bits(likelihood=Doubled((8,)))),
+    "scale-floor": ("warning", lambda: (with_fallen_scale(), {})),
+    "identity-leak": ("warning", lambda: (autoencoder(latent_dim=8, epochs=300).fit(TRAIN), {})),
+    "dead-units": ("warning", lambda: (with_dead_units(), {})),
+    "overfitting": ("warning", of_few_rows),
+    "not-converged": ("warning", lambda: (vae(epochs=12, learning_rate=5e-4).fit(TRAIN), {})),
+    "warmup-too-long": ("warning", lambda: (vae(warmup=1.0, epochs=20).fit(TRAIN), {})),
+    "unscaled-columns": ("warning", of_unequal_columns),
+    "labels-unread": ("warning", lambda: (vae(epochs=20).fit(TRAIN), {"y": np.arange(200) % 4})),
+    "loose-evidence": ("warning", lambda: (with_spoiled_encoder(), {})),
+}
+
+
+@pytest.mark.parametrize("code", PLANTED)
+def test_a_planted_defect_is_found_and_a_healthy_model_is_not_accused(code, said_of_healthy):
+    severity, plant = PLANTED[code]
+    model, more = plant()
+    findings = found(model, **more)
+    assert code in findings
+    about = findings[code]
+    assert about.severity == severity
+    assert about.remedy
+    assert about.evidence or code == "diverged"
+    assert about.cause
+    json.dumps(about.evidence, allow_nan=False)
+    assert code not in said_of_healthy
+
+
+def test_more_than_half_of_a_code_unused_is_a_collapse_too():
+    about = found(vae(latent_dim=6).fit(planted(3000)))["posterior-collapse"]
+    assert about.severity == "warning"
+    assert about.evidence["in_use"] == 2
+
+
+def test_autoencoders_that_know_their_rows_by_heart():
+    few = TRAIN[:16]
+    model = autoencoder(hidden=(256, 256), latent_dim=6, epochs=600, validation_fraction=0).fit(few)
+    assert "overfitting" in found(model, train=few)
+
+
+def labelled(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose class shifts their mean."""
+    labels = np.random.default_rng(seed + 9).integers(0, 3, n)
+    return planted(n, seed=seed) + 4 * np.eye(8)[labels], labels
+
+
+def conditional(**fields):
+    made = autoencoder("ConditionalVAE", epochs=100, **fields)
+    x, labels = labelled(600, 0)
+    return made, x, labels
+
+
+def test_a_condition_that_says_nothing_is_ignored_and_one_in_the_code_leaks():
+    made, x, labels = conditional()
+    held, given = labelled(200, 1)
+    told = {"condition": given, "train": {"X": x, "condition": labels}}
+    healthy = found(made.fit(x, condition=labels), held, **told)
+    assert not {"condition-ignored", "condition-leak"} & set(healthy)
+    blind = np.random.default_rng(0).permutation(labels)
+    made, x, _ = conditional()
+    assert "condition-ignored" in found(made.fit(x, condition=blind), held, **told)
+    made, x, labels = conditional(beta=1e-4, latent_dim=8)
+    assert "condition-leak" in found(made.fit(x, condition=labels), held, **told)
+
+
+def test_a_run_that_broke_off_says_why():
+    model = vae(learning_rate=1e30, epochs=5)
+    with pytest.raises(TrainingError) as stopped:
+        model.fit(TRAIN)
+    about = found(model, broken=str(stopped.value))["diverged"]
+    assert about.severity == "error"
+    assert "not finite" in about.message
+    with torch.no_grad():
+        next(model.model_.parameters()).fill_(math.nan)
+    assert found(model)["diverged"].message == "log p(x) is not a number"
+
+
+# ----------------------------------------------------------------- networks of the user's own
+
+
+class Encoder(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.net = model.model_.posterior.net
+
+    def forward(self, x):
+        loc, log_scale = self.net(x).chunk(2, -1)
+        return loc, 2 * log_scale
+
+
+class Decoder(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.net = model.model_.likelihood.net
+
+    def forward(self, z):
+        return self.net(z)
+
+
+def test_foreign_networks_are_measured_as_the_model_that_they_are():
+    model = vae(scaling="none", likelihood="normal(0.5)", epochs=30).fit(TRAIN.astype(np.float32))
+    same = isthmus.wrap(Encoder(model), Decoder(model), likelihood="normal(0.5)").on(HELD.astype(np.float32))
+    np.testing.assert_allclose(same.transform(HELD), model.transform(HELD), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(same.score_samples(HELD), model.score_samples(HELD), rtol=1e-5, atol=1e-4)
+
+
+def test_probabilities_logits_and_points_are_told_apart():
+    bits = (TRAIN > 0).astype(np.float32)
+    model = vae(epochs=10).fit(bits)
+    squashed = nn.Sequential(Decoder(model), nn.Sigmoid())
+    by_logits, by_chances = (
+        isthmus.wrap(Encoder(model), net, likelihood="bernoulli").on(bits) for net in (Decoder(model), squashed)
+    )
+    np.testing.assert_allclose(by_logits.score_samples(bits), by_chances.score_samples(bits), rtol=1e-4)
+    point = isthmus.wrap(nn.Linear(8, 3), nn.Linear(3, 8), likelihood="mse").on(TRAIN.astype(np.float32))
+    assert not point.density
+    assert point.latent_dim == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "amounts"),
+    [
+        ({}, 1.0),
+        ({"reduction": "mean"}, 8.0),  # 1/8 of the reconstruction: the KL weighs 8 times as much
+        ({"reduction": "mean", "beta": 0.5}, 4.0),
+        ({"kl_reduction": "mean"}, 0.5),
+        ({"reduction": "mean", "kl_reduction": "mean"}, 4.0),
+    ],
+)
+def test_what_the_weights_of_a_loss_amount_to(words, amounts, healthy):
+    about = Convention(**{"features": 8, "latent_dim": 2, **words})
+    assert about.effective_beta == pytest.approx(amounts)
+
+
+def test_a_mean_over_features_is_told_with_the_beta_that_it_amounts_to():
+    x, held = TRAIN.astype(np.float32), HELD.astype(np.float32)
+    model = vae(scaling="none", likelihood="normal(0.3)").fit(x)
+    nets = Encoder(model), Decoder(model)
+    said = {f.code: f for f in isthmus.wrap(*nets, likelihood="mse", reduction="mean", beta=2.0).diagnose(held)}
+    about = said["effective-beta"]
+    assert about.evidence["effective_beta"] == pytest.approx(16.0)
+    # Against the best scale: the squared error without its half is a normal of variance 1/2.
+    rms = said["fixed-scale"].evidence["best_scale"]
+    assert about.evidence["effective_beta_at_the_best_scale"] == pytest.approx(16.0 * 0.5 / rms**2)
+    assert "16" in about.message
+    silent = {f.code for f in isthmus.wrap(*nets, likelihood="mse").diagnose(held)}
+    assert "effective-beta" not in silent
+
+
+def test_a_loss_below_zero_for_values_outside_the_support_is_wrong():
+    model = vae(epochs=2).fit((TRAIN > 0).astype(np.float32))
+    (about,) = isthmus.wrap(Encoder(model), Decoder(model), likelihood="bernoulli").diagnose(HELD.astype(np.float32))
+    assert about.code == "outside-support"
+    assert about.severity == "error"
+    assert "negative loss" in about.cause
+
+
+def test_what_cannot_be_wrapped_is_refused():
+    with pytest.raises(isthmus.InputError, match=r"torch.nn.Module is wanted"):
+        isthmus.wrap(lambda x: x, nn.Linear(2, 8))
+    with pytest.raises(isthmus.InputError, match="did you mean 'mean'"):
+        isthmus.wrap(nn.Linear(8, 2), nn.Linear(2, 8), reduction="means")
+    with pytest.raises(isthmus.InputError, match="cannot read rows"):
+        isthmus.wrap(nn.Linear(5, 2), nn.Linear(2, 5)).diagnose(HELD)
+
+
+# ------------------------------------------------------------------------------- remedies, command
+
+
+def test_remedies_are_lines_to_run(healthy):
+    by_hand = Case(healthy, {})
+    assert by_hand.again(warmup=0.5).startswith("isthmus.VAE(")
+    assert "warmup=0.5" in by_hand.again(warmup=0.5)
+    line = Case(healthy, {}, command=Command("runs/my run", "wine")).again(hidden=(4, 4), warmup=0.5)
+    assert line.startswith("isthmus fit vae wine -o 'runs/my run' ")
+    assert "--hidden 4,4" in line
+    assert "--warmup 0.5" in line
+    assert line.endswith("--force")
+
+
+def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert main(["fit", "vae", "iris", "-o", run, "--epochs", "30", "--beta", "1000", "--random-state", "0"]) == 0
+    capsys.readouterr()
+    assert main(["diagnose", run, "--draws", "50", "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    first = told["findings"][0]
+    assert first["severity"] == "error"
+    assert {"code", "severity", "message", "remedy", "evidence", "cause"} <= set(first)
+    collapse = next(about for about in told["findings"] if about["code"] == "posterior-collapse")
+    assert collapse["remedy"].startswith(f"isthmus fit vae iris -o {run} ")
+    words = collapse["remedy"].split()
+    assert main([word for word in words[1:] if word != "--force"] + ["--force", "--epochs", "2"]) == 0  # it runs
+    capsys.readouterr()
+    assert main(["diagnose", str(tmp_path / "none")]) == 2
+
+
+def test_a_model_diagnoses_itself(healthy):
+    assert healthy.diagnose(HELD, train=TRAIN) == diagnose(healthy, HELD, train=TRAIN)

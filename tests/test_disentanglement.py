@@ -1,0 +1,309 @@
+"""Disentanglement: codes whose scores are known, chance taken out; and images drawn from known factors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import mutual_info_score
+
+import isthmus
+from isthmus.cli.main import main
+from isthmus.data import read
+from isthmus.data.sprites import PERIODS, SHAPES, SIZES, inside
+from isthmus.errors import InputError
+from isthmus.evaluation import disentanglement as scores
+from isthmus.evaluation.disentanglement import dci, disentanglement, factor_vae, mig, modularity, sap
+
+SCORES = ["mig", "sap", "factor_vae", "modularity", "disentanglement", "completeness", "informativeness"]
+LEVELS = 4
+
+
+def drawn(n: int = 1500, factors: int = 4, seed: int = 0) -> np.ndarray:
+    """(n, F) independent factors of four even levels."""
+    return np.random.default_rng(seed).integers(0, LEVELS, (n, factors))
+
+
+def turned(f: np.ndarray) -> np.ndarray:
+    """The first two factors rotated into each other by an eighth of a turn."""
+    return np.column_stack([f[:, 0] - f[:, 1], f[:, 0] + f[:, 1], f[:, 2:]])
+
+
+def spread(f: np.ndarray) -> np.ndarray:
+    """The first factor over two dimensions, a bit in each."""
+    return np.column_stack([f[:, 0] // 2, f[:, 0] % 2, f[:, 1:]])
+
+
+def shared(f: np.ndarray) -> np.ndarray:
+    """The first two factors in one dimension, which tells all their pairs apart."""
+    return np.column_stack([LEVELS * f[:, 0] + f[:, 1], f[:, 2:]])
+
+
+BIT = 1 - math.log(2) / math.log(4)
+"""Of a dimension that is as important for two of four factors."""
+OF_FIVE = 1 - math.log(2) / math.log(5)
+"""Of a factor that two of five dimensions are as important for."""
+# Two of four factors lose their gap, or half of their votes: (1 + 1 + 1/2 + 1/2) / 4 right, where a guess has 1/4.
+KNOWN = {
+    "turned": (turned, [1 / 2, 1 / 2, 2 / 3, (2 + 2 * (2 / 3)) / 4, (2 + 2 * BIT) / 4, (2 + 2 * BIT) / 4, 1]),
+    "spread": (spread, [3 / 4, 3 / 4, 1, 1, 1, (3 + OF_FIVE) / 4, 1]),
+    "shared": (shared, [1, 1, 2 / 3, (2 + 2 / 3) / 3, (2 + 2 * BIT) / 4, 1, 1]),
+}
+"""Codes, and what each score is of them."""
+
+
+@pytest.mark.parametrize("bent", [lambda f: f, lambda f: np.exp(3 * f), lambda f: -((f - 5.0) ** 3)[:, ::-1]])
+def test_one_dimension_a_factor_scores_one_however_it_is_bent(bent):
+    found = disentanglement(bent(drawn().astype(float)), drawn())
+    assert list(found) == SCORES
+    for name, value in found.items():
+        # Only the gaps see a second dimension, which is a guess to two hundredths of so many rows.
+        assert value.mean == pytest.approx(1, abs=0.03 if name in ("mig", "sap") else 1e-3), name
+
+
+@pytest.mark.parametrize("name", list(KNOWN))
+def test_codes_whose_scores_follow_from_their_definitions(name):
+    code, wanted = KNOWN[name]
+    for (score, value), expected in zip(disentanglement(code(drawn()), drawn()).items(), wanted):
+        # The factors themselves are even and independent to 1 / sqrt(1500) = 0.026 only.
+        assert value.mean == pytest.approx(expected, abs=0.03), score
+        assert value.error < 0.05, score
+
+
+def test_a_code_that_tells_of_no_factor_scores_nothing():
+    codes = np.random.default_rng(1).normal(size=(1500, 6))
+    for name, value in disentanglement(codes, drawn()).items():
+        # Errors of five groups are known to a third: five of them are seldom passed by chance.
+        assert abs(value.mean) <= 5 * value.error, name
+        assert value.error < 0.1, name
+
+
+@pytest.mark.parametrize("score", [mig, sap, factor_vae])
+def test_chance_is_taken_out_and_not_only_small(score):
+    found = []
+    for seed in range(16):
+        codes = np.random.default_rng(100 + seed).normal(size=(160, 8))
+        found.append(score(codes, drawn(160, seed=seed), seed).mean)
+    assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(len(found))
+
+
+def test_the_best_of_many_chances_would_be_something():
+    gaps = []
+    for seed in range(16):
+        codes = np.random.default_rng(100 + seed).normal(size=(160, 8))
+        share = scores.shared(codes, drawn(160, seed=seed)).share
+        gaps.append(scores.gap(share, share))
+    assert np.mean(gaps) > 5 * np.std(gaps) / math.sqrt(len(gaps))
+
+
+def test_information_is_what_is_beyond_the_mean_over_all_pairings():
+    random = np.random.default_rng(0)
+    rows, columns = random.integers(0, 7, 80), random.choice(5, 80, p=[0.6, 0.2, 0.1, 0.05, 0.05])
+
+    def table(rows):
+        counts = np.zeros((7, 5), int)
+        np.add.at(counts, (rows, columns), 1)
+        return counts
+
+    plain = [mutual_info_score(random.permutation(rows), columns) for _ in range(400)]
+    nats, share, chance = scores.information(table(rows))
+    # The mean of 400 pairings has an error of its own: four of them.
+    assert mutual_info_score(rows, columns) - nats == pytest.approx(np.mean(plain), abs=4 * np.std(plain) / 20)
+    assert abs(share) < 0.1
+    assert chance > 0.01
+    assert scores.information(table(columns))[1:] == (pytest.approx(1), pytest.approx(0, abs=1e-9))
+
+
+def test_errors_are_those_of_other_samples():
+    random, found = np.random.default_rng(2), []
+    for seed in range(24):
+        factors = drawn(600, 3, seed)
+        found.append(mig(factors + random.normal(size=factors.shape), factors, seed))
+    means, errors = np.array(found).T
+    # The spread of 24 numbers is known to 15 %, the mean of as many errors of four degrees of freedom to 8 %.
+    assert 0.5 < math.sqrt(np.mean(errors**2)) / means.std() < 2
+
+
+def test_noise_lowers_what_is_read_and_not_what_is_gone_by():
+    factors = drawn()
+    found = disentanglement(factors + 0.5 * np.random.default_rng(3).normal(size=factors.shape), factors)
+    for name in ("mig", "sap", "informativeness"):
+        assert 0.2 < found[name].mean < 0.9, name
+    for name in ("factor_vae", "modularity", "disentanglement", "completeness"):
+        assert found[name].mean > 0.97, name  # each dimension still tells of its own factor only
+
+
+def test_what_never_changes_is_left_out():
+    factors, codes = drawn(300, 3), turned(drawn(300, 3)).astype(float)
+    still = np.column_stack([factors, np.full(300, 7)])
+    padded = np.column_stack([np.full(300, 0.1), codes, np.zeros(300)])
+    assert disentanglement(padded, still) == disentanglement(codes, factors)
+
+
+def test_the_names_of_levels_do_not_matter():
+    factors = drawn(300, 3)
+    codes = turned(factors)
+    assert disentanglement(codes, 1000 * factors - 5) == disentanglement(codes, factors)
+    assert disentanglement(codes, factors.astype(np.uint8)) == disentanglement(codes, factors)
+
+
+def test_a_collapsed_code_scores_nothing_and_one_dimension_is_scored():
+    factors = drawn(300, 3)
+    assert {value.mean for value in disentanglement(np.ones((300, 5)), factors).values()} == {0.0}
+    one = disentanglement(factors[:, :1], factors)
+    assert one["mig"].mean == pytest.approx(1 / 3, abs=1e-9)  # one factor whole, of two nothing
+    assert one["informativeness"].mean == pytest.approx(1 / 3, abs=1e-9)
+    assert one["modularity"].mean == pytest.approx(1, abs=0.01)
+
+
+def test_rare_levels_and_truth_values_are_factors_too():
+    factors = np.column_stack([np.arange(200) == 7, np.arange(200) % 2 == 0, np.arange(200) // 100]).astype(bool)
+    for value in disentanglement(factors.astype(float), factors).values():
+        assert np.isfinite(value).all()
+
+
+def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone():
+    codes, before = turned(drawn(300, 3)), np.random.get_state()[1].tolist()
+    assert disentanglement(codes, drawn(300, 3), 5) == disentanglement(codes, drawn(300, 3), 5)
+    assert np.random.get_state()[1].tolist() == before
+    assert mig(codes, drawn(300, 3), 5) != mig(codes, drawn(300, 3), 6)
+
+
+def test_work_is_bounded():
+    codes, factors = scores.usable(np.zeros((9000, 2)) + np.arange(9000)[:, None], drawn(9000), 0)
+    assert codes.shape == (5000, 2)
+    assert factors.shape == (5000, 4)
+    assert len(np.unique(codes)) == 5000
+
+
+@pytest.mark.parametrize(
+    ("codes", "factors", "words"),
+    [
+        (drawn(), drawn()[:9], r"shape \(9, 4\) and there are 1500 rows"),
+        (drawn(), drawn()[:, 0], r"\(1500, number of factors\)"),
+        (drawn(), drawn()[:, :0], r"\(1500, number of factors\)"),
+        (drawn(), drawn().astype(float), "float64; whole numbers"),
+        (drawn(), drawn().astype(str), "whole numbers"),
+        (drawn(), drawn() * [1, 0, 0, 0], "1 of 4 factors vary"),
+        (drawn(), np.column_stack([drawn(), np.arange(1500)]), "1,500 levels"),
+        (drawn()[:, 0], drawn(), r"\(n, latent_dim\)"),
+        (drawn().astype(str), drawn(), r"\(n, latent_dim\)"),
+        (drawn() / np.array([1, 1, 1, np.nan]), drawn(), "NaN"),
+        (drawn(50), drawn(50), "at least 100"),
+    ],
+)
+@pytest.mark.parametrize("score", [disentanglement, mig, dci, modularity])
+def test_what_cannot_be_scored_is_refused_in_one_line(score, codes, factors, words):
+    with pytest.raises(InputError, match=words) as caught:
+        score(codes, factors)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# --------------------------------------------------------------------- sprites
+
+
+@pytest.fixture(scope="module")
+def sprites():
+    return read("sprites")
+
+
+def test_sprites_are_every_combination_once(sprites, capsys):
+    x, y, factors = sprites.train.x, sprites.train.y, sprites.train.factors
+    assert (x.shape, x.dtype) == ((6144, 64, 64), np.uint8)
+    assert np.unique(x).tolist() == [0, 1]
+    assert factors.dtype == np.int64
+    assert factors.max(0).tolist() == [2, 3, 7, 7, 7]
+    assert len(np.unique(factors, axis=0)) == 6144
+    assert len(np.unique(np.packbits(x.reshape(6144, -1), 1), axis=0)) == 6144
+    assert sprites.factor_names == ("shape", "scale", "rotation", "x", "y")
+    assert (y == factors[:, 0]).all()
+    assert isthmus.check(x[::24]).kind == "binary"
+    assert main(["data"]) == 0
+    assert sum(line.startswith("sprites ") for line in capsys.readouterr().out.splitlines()) == 1
+
+
+def test_sprites_lie_inside_and_have_their_area(sprites):
+    x, factors = sprites.train.x, sprites.train.factors
+    assert not x[:, [0, -1]].any()
+    assert not x[:, :, [0, -1]].any()
+    wanted = np.square(np.array(SIZES))[factors[:, 1]]
+    # A sprite of 13 pixels has some 50 on its edge, of which chance puts a few more in than out: a twenty-fifth.
+    np.testing.assert_allclose(x.sum((1, 2)), wanted, rtol=0.04)
+    areas = x.sum((1, 2)).reshape(len(SHAPES) * len(SIZES) * 8, 64)
+    assert (areas == areas[:, :1]).all()  # the same pixels, wherever they lie
+
+
+def test_places_are_read_from_the_centre_of_mass(sprites):
+    x, factors = sprites.train.x, sprites.train.factors
+    mass = x.sum((1, 2))
+    for dim, axis in (("x", 1), ("y", 2)):
+        centre = x.sum(axis) @ np.arange(64) / mass  # columns for x, rows for y
+        place = factors[:, sprites.factor_names.index(dim)]
+        # Places are four pixels apart, and no shape's centre is off by more than half a pixel.
+        assert np.abs(centre - (31.5 + 4 * (place - 3.5))).max() < 0.5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_have_area_one_centre_nought_and_the_symmetry_that_they_are_turned_by(shape):
+    place = np.linspace(-1, 1, 801)
+    u, v = np.meshgrid(place, place)
+    area = (place[1] - place[0]) ** 2
+    whole = inside(shape, u, v)
+    # The edge is some four long and a point 0.0025 wide: its points fall in or out by chance.
+    assert whole.sum() * area == pytest.approx(1, abs=0.005)
+    assert abs((whole * u).sum() * area) < 0.002
+    assert abs((whole * v).sum() * area) < 0.002
+    for share, same in ((1, True), (0.5, False), (0.25, False)):
+        angle = share * PERIODS[shape]
+        cos, sin = math.cos(angle), math.sin(angle)
+        differs = (whole != inside(shape, cos * u + sin * v, cos * v - sin * u)).sum() * area
+        assert (differs < 0.01) == same
+
+
+def test_sprites_are_drawn_alike_every_time(sprites):
+    again = read("sprites")
+    np.testing.assert_array_equal(sprites.train.x, again.train.x)
+    np.testing.assert_array_equal(sprites.train.factors, again.train.factors)
+
+
+def test_the_factors_of_sprites_are_a_perfect_code_of_themselves(sprites):
+    factors = sprites.train.factors
+    assert modularity(factors, factors).mean == pytest.approx(1, abs=1e-3)
+    assert mig(np.exp(factors), factors).mean == pytest.approx(1, abs=0.01)
+
+
+# ------------------------------------------------------------- factors in files
+
+
+def test_factors_come_with_a_file(tmp_path):
+    rows, factors = np.random.default_rng(0).normal(size=(9, 3)), drawn(9, 2)
+    np.savez(tmp_path / "one.npz", x=rows, factors=factors.astype(np.uint8))
+    one = read(tmp_path / "one.npz")
+    np.testing.assert_array_equal(one.train.factors, factors)
+    assert one.factor_names is None
+    parts = {"x_train": rows, "factors_train": factors, "x_test": rows[:4], "factors_test": factors[:4]}
+    np.savez(tmp_path / "two.npz", **parts, factor_names=np.array(["hue", "size"]))
+    two = read(tmp_path / "two.npz")
+    np.testing.assert_array_equal(two.test.factors, factors[:4])
+    assert two.factor_names == ("hue", "size")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"factors": drawn(9, 2)[:5]}, r"shape \(5, 2\) and there are 9 rows"),
+        ({"factors": drawn(9, 2) / 2}, "whole numbers"),
+        ({"factors": drawn(9, 2), "factor_names": np.array(["hue"])}, r"words \(2,\) are wanted"),
+        ({"factors": drawn(9, 2), "factor_names": np.arange(2)}, r"words \(2,\) are wanted"),
+        ({"factors_tset": drawn(9, 2)}, "did you mean 'factors_test'"),
+        ({"factors_test": drawn(9, 2)}, "x is wanted"),
+        ({"factors": drawn(9, 2), "x_test": np.ones((9, 3)), "factors_test": drawn(9, 3)}, "must be alike"),
+        ({"factors": np.array([[None]] * 9)}, "pickle"),
+    ],
+)
+def test_factors_of_a_file_that_cannot_be_used(tmp_path, arrays, words):
+    np.savez(tmp_path / "x.npz", x=np.ones((9, 3)), **arrays)
+    with pytest.raises(InputError, match=words) as caught:
+        read(tmp_path / "x.npz")
+    assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,342 @@
+"""The page of a report: it is whole, loads nothing, says every picture in words, and comes out the same twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+
+import isthmus
+from isthmus.assessment.evaluate import Evaluation, evaluate
+from isthmus.cli.main import main
+from isthmus.estimators.inputs import Inputs
+from isthmus.finding import Finding
+from isthmus.report.blocks import strip, svg
+from isthmus.report.exhibit import Exhibit, stepwise
+from isthmus.report.measured import facts_table
+from isthmus.report.page import page
+from isthmus.report.shown import held_rows
+from isthmus.report.verdict import verdict
+from models import DATA, NAMES, images, small, table
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+SECTIONS = ["verdict", "findings", "curves", "reconstructions", "samples", "latent-map", "traversals", "interpolations", "dimensions", "distribution", "numbers", "model-card", "configuration"]
+
+
+class Parsed(HTMLParser):
+    """Tags with their attributes, headings, text; a tag left open or closed twice is an error."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def named(self, *names: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+def whole(text: str) -> Parsed:
+    """The parsed page, after everything that must hold of any."""
+    parsed = Parsed(text)
+    assert len(text.encode()) < 5e6
+    assert not {"script", "iframe", "object", "embed", "video", "audio", "base", "form"} & {t for t, _ in parsed.tags}
+    for tag, attributes in parsed.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
+                assert (value or "").startswith(("data:", "#")), (tag, name, value)
+    assert "http" not in text
+    assert "@import" not in text
+    assert all(inside.startswith("#") for inside in re.findall(r"url\(['\"]?([^)]*)\)", text))
+    for picture in parsed.named("img"):
+        assert len(picture["alt"] or "") > 10
+        assert int(picture["width"] or 0) > 0
+    for drawing in parsed.named("svg"):
+        assert drawing["role"] == "img"
+        assert len(drawing["aria-label"] or "") > 10
+    levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:]))
+    assert parsed.named("html")[0]["lang"] == "en"
+    assert any(meta.get("name") == "viewport" for meta in parsed.named("meta"))
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert set(SECTIONS) <= set(ids)
+    used = {link["href"].removeprefix("#") for link in parsed.named("a", "use") if (link.get("href") or "")[:1] == "#"}
+    assert used <= set(ids)
+    return parsed
+
+
+def made(model, x, y=None, *, condition=None, lengths=None, findings=(), train: bool = True, **about) -> str:
+    """A page on the rows that the model was fitted to."""
+    held = held_rows(x, y, condition, lengths, "training rows")
+    inputs = Inputs(np.asarray(x), condition, lengths) if train else None
+    found = evaluate(model, x, y, condition=condition, lengths=lengths, draws=20, train=inputs)
+    return page(model, held, found, list(findings), train=inputs, about=about, seed=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["table", "images"])
+def test_every_model_has_a_page(name, kind):
+    x = DATA[kind](60)
+    if name == "ProbabilisticPCA":
+        x = x.reshape(len(x), -1).astype(float)
+    text = made(small(name, epochs=1).fit(x), x)
+    parsed = whole(text)
+    assert f"{name}" in "".join(parsed.text)
+
+
+@pytest.mark.parametrize("kind", ["bits", "counts"])
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_small_codes_and_other_kinds(kind, latent_dim):
+    x = DATA[kind](60)
+    whole(made(small("VAE", epochs=1, latent_dim=latent_dim).fit(x), x, np.arange(60) % 3))
+
+
+@pytest.mark.parametrize(("features", "corruption"), [(1, None), (2, "mask(0.3)"), (5, None)])
+def test_sequences(features, corruption):
+    random = np.random.default_rng(0)
+    x, lengths = random.normal(size=(40, 12, features)), np.arange(40) % 8 + 5
+    model = small("VAE", epochs=1, corruption=corruption).fit(x, lengths=lengths)
+    text = made(model, x, lengths=lengths)
+    whole(text)
+    garbage = np.where(np.arange(12)[:, None] >= lengths[:, None, None], 1e6, x)
+    held = held_rows(garbage, None, None, lengths, "training rows")
+    found = evaluate(model, x, lengths=lengths, draws=20)
+    train = Inputs(x, None, lengths)
+    assert page(model, held, found, [], train=train, about={}, seed=0) == text
+
+
+@pytest.mark.parametrize(
+    "condition", [np.arange(40) % 3, np.linspace(0, 1, 40), np.array(["a&b", "<i>"])[np.arange(40) % 2]]
+)
+def test_conditions(condition):
+    x = images(40)
+    model = small("ConditionalVAE", epochs=1).fit(x, condition=condition)
+    text = made(model, x, condition if condition.dtype.kind != "f" else None, condition=condition)
+    whole(text)
+    assert "p(x given z, c)" in text
+    assert "<i>" not in text
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_several_channels(channels):
+    x = images(40, (9, 8, channels))
+    parsed = whole(made(small("VAE", epochs=1, network="mlp").fit(x), x))
+    assert len(parsed.named("img")) > 10
+
+
+def test_large_noisy_colours_stay_under_five_megabytes():
+    x = np.random.default_rng(0).integers(0, 256, (40, 70, 60, 3)).astype(np.uint8)
+    model = small("VAE", epochs=1, network="mlp", hidden=(8,), latent_dim=8).fit(x)
+    found = Evaluation({"model": "VAE", "rows": 40}, {"log_px": np.arange(40.0)})  # missing numbers are no error
+    held = held_rows(x, None, None, None, "training rows")
+    whole(page(model, held, found, [], train=Inputs(x), about={}, seed=0))
+
+
+def test_words_of_the_user_are_escaped_and_nothing_is_hidden():
+    columns = ["<script>alert(1)</script>", "a&b", '"><img src=x>', "$x_{"]
+    frame = pd.DataFrame(table(60, 4), columns=columns)
+    labels = np.array(["<b>bold", "a&b", "</svg>"])[np.arange(60) % 3]
+    finding = Finding("code", "warning", "<i>message", "isthmus fit <model>", {"n&m": 3.0}, "because <u>")
+    model = small("VAE", epochs=1).fit(frame)
+    text = made(model, frame, labels, findings=[finding], run="<run>", data="/a/<data>.csv", which='60 "rows"')
+    parsed = whole(text)
+    shown = "".join(parsed.text)
+    for word in (
+        *columns,
+        *set(labels),
+        "<i>message",
+        "isthmus fit <model>",
+        "because <u>",
+        "n&m",
+        "Run <run>",
+        "<data>.csv",
+    ):
+        assert word in shown, word
+    tags = {tag for tag, _ in parsed.tags}
+    assert not tags & {"script", "b", "i", "u", "run", "data", "model"}
+
+
+def test_the_same_arguments_give_the_same_page_and_leave_the_generators_alone():
+    import torch
+
+    x = images(40)
+    model = small("VAE", epochs=2, corruption="mask(0.5)").fit(x)
+    labels = np.arange(40) % 4
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first = made(model, x, labels)
+    assert made(model, x, labels) == first
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+
+
+def test_few_rows_and_no_training_rows():
+    x = table(60)
+    model = small("VAE", epochs=1).fit(x)
+    for n in (1, 2, 5):
+        held = held_rows(x[:n], None, None, None, "rows")
+        found = evaluate(model, x[:n], draws=20)
+        whole(page(model, held, found, [], train=None, about={}, seed=0))
+
+
+def test_a_collapsed_code_is_said():
+    x = table(60)
+    model = small("VAE", epochs=1).fit(x)
+    with __import__("torch").no_grad():
+        for parameter in model.model_.posterior.parameters():
+            parameter.zero_()
+    text = made(model, x)
+    whole(text)
+    assert "None of the 3 dimensions of the code is in use" in text
+    assert "nothing to walk along" in text
+
+
+# ------------------------------------------------------------------------ parts
+
+
+def facts(mean: float, linear: float, **more) -> dict:
+    evidence = {"mean": mean, "standard_error": 1.0, "unit": "nats", "kind": "density", "given_condition": False}
+    ppca = {"mean": linear, "standard_error": 1.0, "unit": "nats", "kind": "density", "latent_dim": 2}
+    return {"model": "VAE", "log_likelihood": evidence, "baselines": {"ppca": ppca, **more}}
+
+
+def test_the_verdict_follows_the_numbers():
+    other = {"mean": 5.0, "standard_error": 1.0, "unit": "nats", "kind": "density"}
+    heads = {
+        "better than probabilistic PCA by": facts(10, 0),
+        "worse than probabilistic PCA by": facts(0, 10),
+        "not clearly different from probabilistic PCA": facts(2, 0),  # sqrt(2) is the error of the difference
+        "better than every baseline": facts(10, 0, gaussian_mixture=other),
+        "but worse than a Gaussian mixture": facts(0, 0, gaussian_mixture=other),
+        "no use": facts(float("nan"), 0),
+    }
+    for words, given in heads.items():
+        assert words in verdict(given, [], of="the rows")[0]
+    said = " ".join(verdict(facts(10, 0), [], of="the 9 rows", pseudo=True))
+    assert "no density" in said
+    assert "probabilistic PCA" not in said
+    units = {"active_units": {"count": 1, "of": 4}, "reconstruction": {"mean": 2.0, "standard_error": 0.1}}
+    pca = {"pca": {"mean": 1.0, "latent_dim": 4}, "mean": {"mean": 8.0}}
+    plain = verdict({"model": "Autoencoder", **units, "baselines": pca}, [], of="the rows")
+    assert plain[0] == "Autoencoder reconstructs worse than PCA."
+    assert "75% of the variation is kept" in " ".join(plain)
+    assert "1 of 4 dimensions" in " ".join(plain)
+    grave = [Finding("a", "info", "mild", ""), Finding("b", "error", "grave", "")]
+    assert "The gravest finding: grave." in " ".join(verdict(facts(1, 0), grave, of="the rows"))
+
+
+def test_no_fact_is_lost():
+    given = {
+        "model": "VAE",
+        "new_number": {"mean": 3.0, "standard_error": 0.5, "unit": "furlongs", "kind": "length", "odd": 7},
+        "new_group": {"one": {"mean": 1.25}, "mean": {"mean": 2.5}, "unit": "parsecs", "flat": True},
+        "new_value": [1, 2, 3],
+        "nothing": None,
+    }
+    rows = facts_table(given).rows
+    assert ["new number", "3.00 ± 0.50", "furlongs", "length", "odd: 7"] in rows
+    assert ["new group: one", "1.25", "parsecs", "", ""] in rows
+    assert ["new group: mean", "2.5", "parsecs", "", ""] in rows
+    assert ["new group: flat", "yes", "parsecs", "", ""] in rows
+    assert ["new value", "1, 2, 3", "", "", ""] in rows
+    assert ["nothing", "–", "", "", ""] in rows
+
+
+def exhibit_of(model, x, **more) -> Exhibit:
+    return Exhibit(model, held_rows(x, None, None, more.get("lengths"), "rows"), Evaluation({}), Inputs(x, **more), 0)
+
+
+def test_the_nearest_training_row_is_found_across_blocks(monkeypatch):
+    monkeypatch.setattr("isthmus.report.exhibit.BLOCK", 7)
+    x = table(60)
+    exhibit = exhibit_of(small("VAE", epochs=1).fit(x), x)
+    near, far, name = exhibit.nearest(x[[3, 20, 59]] + 1e-3)
+    assert np.array_equal(near, x[[3, 20, 59]])
+    assert name == "training row"
+    assert far == pytest.approx(5e-6, rel=0.1)  # five columns, each off by 1e-3; the rest is cancellation
+
+
+def test_sequences_are_compared_over_the_steps_that_there_are():
+    row, block = np.ones((4, 2)), np.zeros((2, 4, 2))
+    block[0, 2:] = 100.0
+    assert stepwise(row, block, np.array([2, 4])).tolist() == [2.0, 2.0]
+
+
+def test_pca_on_the_page_is_pca():
+    from sklearn.decomposition import PCA
+
+    x = table(60)
+    model = small("VAE", epochs=1, scaling="global").fit(x)
+    exhibit = exhibit_of(model, x)
+    exact = PCA(3).fit(x)
+    assert np.allclose(exhibit.by_pca(np.arange(60)), exact.inverse_transform(exact.transform(x)))
+
+
+def test_a_strip_keeps_pixels_whole_and_gaps_clear():
+    picture = strip(np.ones((3, 28, 28, 3)), "three white squares", "label")
+    width, height = (int(n) for n in re.findall(r'(?:width|height)="(\d+)"', picture.markup))
+    assert (width, height) == (3 * 56 + 2 * 4, 56)  # 28 pixels twice as large, gaps of 4
+
+
+def test_a_drawing_follows_the_page_and_clashes_with_no_other():
+    from matplotlib.figure import Figure
+
+    from isthmus.report.panels import BLUE
+
+    def drawn(height: float) -> str:
+        figure = Figure((3, 2))
+        figure.subplots().plot([0, height], color=BLUE, clip_on=True)
+        return svg(figure, 'alt "quoted" <tag>').markup
+
+    first, second = drawn(1.0), drawn(2.0)
+    assert "var(--blue)" in first
+    assert BLUE not in first
+    names = [set(re.findall(r' id="([^"]+)"', text)) for text in (first, second)]
+    assert not names[0] & names[1]
+    assert Parsed(first).named("svg")[0]["aria-label"] == 'alt "quoted" <tag>'
+
+
+# ---------------------------------------------------------------------- command
+
+
+def test_the_command_writes_the_page(tmp_path, capsys):
+    run = tmp_path / "run"
+    data = tmp_path / "flowers.csv"
+    load_iris(as_frame=True).data.to_csv(data, index=False)
+    fields = ["--hidden", "8", "--latent-dim", "2", "--epochs", "2", "--random-state", "0", "--threads", "1"]
+    assert main(["fit", "vae", str(data), "-o", str(run), *fields]) == 0
+    capsys.readouterr()
+    assert main(["report", str(run), "--draws", "20", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    text = (run / "report.html").read_text("utf-8")
+    assert told["file"] == str(run / "report.html")
+    assert told["bytes"] == len(text.encode())
+    parsed = whole(text)
+    assert "VAE of flowers.csv" in "".join(parsed.text)
+    assert main(["report", str(tmp_path / "none")]) == 2
+    assert isthmus.load(run).latent_dim == 2
