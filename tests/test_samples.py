@@ -227,7 +227,8 @@ def test_channels_of_different_units_have_a_scale_each():
     np.testing.assert_array_equal(scaling_of(still)(still + 1), np.ones((20, 3)))
 
 
-def test_quality_beside_what_data_reach_the_same_for_one_seed():
+def test_quality_beside_what_data_reach_the_same_for_one_seed(monkeypatch):
+    monkeypatch.setattr(features, "UPDATES", 200)  # enough for four columns
     train, held, drawn = normal(400, 4, 0), normal(150, 4, 1), normal(130, 4, 2, 2.0)
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first, second = (sample_quality(train, held, drawn, learned_features(train, (4,), 5), 5) for _ in range(2))

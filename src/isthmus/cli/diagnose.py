@@ -17,21 +17,24 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from isthmus.assessment.evaluate import evaluate
     from isthmus.diagnosis.case import Command
     from isthmus.diagnosis.diagnose import diagnose
 
     case = opened(arguments)
     command = Command(arguments.run, case.data, case.condition) if case.data else None
-    findings = diagnose(
-        case.model,
-        case.part.x,
-        case.part.y,
-        **case.more,
-        train=case.train,
-        draws=arguments.draws,
-        command=command,
-        broken=case.broken,
-    )
+    found = None
+    if not case.broken:
+        found = evaluate(
+            case.model,
+            case.part.x,
+            case.part.y,
+            **case.more,
+            draws=arguments.draws,
+            train=case.train,
+            ais=arguments.ais,
+        )
+    findings = diagnose(case.model, case.part.x, **case.more, found=found, command=command, broken=case.broken)
     words = "\n".join(map(str, findings)) or "nothing wrong was found"
     facts = {"run": arguments.run, "which": case.which, "findings": [dataclasses.asdict(about) for about in findings]}
     tell(arguments, facts, f"{case.which}\n{words}{case.lacking}")

@@ -43,5 +43,6 @@ def run(arguments: argparse.Namespace) -> None:
     held = held_rows(part.x, part.y, condition, part.lengths, rows.name)
     text = page(model, held, found, findings, train=train, about=about, seed=model.seed_ % 2**31)
     path = write_page(text, folder)
-    facts = {"run": str(folder), "file": str(path), "bytes": len(text.encode()), "rows": len(held)}
-    tell(arguments, facts, f"The report on {rows.which}: {path} ({facts['bytes'] / 1e6:.1f} MB)")
+    size = len(text.encode())
+    facts = {"run": str(folder), "file": str(path), "bytes": size, "rows": len(held)}
+    tell(arguments, facts, f"The report on {rows.which}: {path} ({size / 1e6:.1f} MB)")

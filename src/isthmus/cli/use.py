@@ -49,6 +49,15 @@ def measured_parser(name: str) -> Parser:
     made.add_argument("--condition", metavar="COLUMN", help="the column of DATA that holds the condition")
     made.add_argument("--part", default="all", choices=("all", "train", "valid", "test"), help="which rows of DATA")
     made.add_argument("--draws", type=int, default=1000, metavar="K", help="draws a row for log p(x) (default 1000)")
+    made.add_argument(
+        "--ais",
+        type=int,
+        nargs="?",
+        const=100,
+        default=0,
+        metavar="ROWS",
+        help="anneal the log p(x) of so many rows too (default 100), and bracket it on simulated ones: some minutes",
+    )
     return made
 
 

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from isthmus.assessment.baselines import NOTHING, linear_evidence
-from isthmus.assessment.evaluate import evaluate
+from isthmus.assessment.evaluate import MEASURES, evaluate
 from isthmus.comparison.entries import Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
@@ -25,6 +25,8 @@ from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.schema import Schema
 from isthmus.train.fit import Keep, Show
 
+READ = {"active_units", "probes", "samples"}
+"""Measures that the table shows."""
 ROWS = ("log_px", "squared_error")
 """What is kept of every row: differences between models are taken row by row."""
 
@@ -86,7 +88,8 @@ def trial(
 def measured(estimator: Estimator, job: Job, split: Split, draws: int) -> dict[str, Any]:
     """Everything of the test rows, as `evaluate` tells it, with numbers a row."""
     test, company = split.test, split.company(estimator, split.test)
-    found = evaluate(estimator, test.x, test.y, **company, draws=draws, train=job.train_rows)
+    left_out = {*MEASURES, "baselines"} - READ
+    found = evaluate(estimator, test.x, test.y, **company, draws=draws, train=job.train_rows, without=left_out)
     rows = {name: found.rows[name] for name in ROWS if name in found.rows}
     kind, bound = score_of(estimator.schema_), False
     inputs = collect(estimator, test.x, company["condition"], company["lengths"])

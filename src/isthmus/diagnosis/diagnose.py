@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from isthmus.assessment.evaluate import DRAWS, Evaluation, evaluate
+from isthmus.assessment.evaluate import Evaluation, evaluate
 from isthmus.checking.report import check
 from isthmus.diagnosis import codes, fitness, loss, training
 from isthmus.diagnosis.case import Case, Command
@@ -25,7 +25,6 @@ def diagnose(
     condition: Any = None,
     lengths: Any = None,
     train: Any = None,
-    draws: int = DRAWS,
     found: Evaluation | None = None,
     command: Command | None = None,
     broken: str = "",
@@ -46,7 +45,7 @@ def diagnose(
     if broken or not finite(model):
         return [diverged(Case(model, {}, [], command, convention, broken))]
     if found is None:
-        found = evaluate(model, X, y, condition=condition, lengths=lengths, draws=draws, train=train)
+        found = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
     case = Case(model, found.facts, getattr(model, "history_", []), command, convention)
     if not math.isfinite(case.mean("log_likelihood") or 0.0):
         return [diverged(case)]

@@ -155,10 +155,11 @@ def bdmc(
     device = next(model.parameters()).device
     seeds = np.random.default_rng(seed)
     with seeded(fresh(seeds), device):
-        codes, all_rows = simulated(model, n, c, mask)
+        codes, x = simulated(model, n, c, mask)
     lower, upper = [], []
     for index in torch.arange(n, device=device).split(at_once(plan)):
-        batch = Batch(*(part if part is None else part[index] for part in all_rows))
+        own = [None if part is None else part[index] for part in (c, mask)]
+        batch = Batch(x[index], *own)
         with seeded(fresh(seeds), device):
             sizes = step_sizes(model, batch, plan)  # of x alone: the exact draw must not have a say in them
         with seeded(fresh(seeds), device):
@@ -225,12 +226,12 @@ def joint(model: LatentModel, batch: Batch, z: Tensor) -> Pass:
     return model.push(batch, Delta(z), z)
 
 
-def simulated(model: LatentModel, n: int, c: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Batch]:
-    """Codes (n, *Z) from the prior, and rows drawn from them."""
+def simulated(model: LatentModel, n: int, c: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Codes (n, *Z) from the prior, and rows (n, *X) drawn from them."""
     with torch.no_grad():
         z = drawn(prior_of(model, c, mask), (n,))
         px = joint(model, Batch(z, c, mask), z).px  # no row is read for it
-        return z, Batch(px.sample()[0], c, mask)
+        return z, px.sample()[0]
 
 
 def prior_of(model: LatentModel, c: Tensor | None, mask: Tensor | None) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 from isthmus.batch import Batch
 from isthmus.distributions.continuous import Normal
 from isthmus.errors import InputError
+from isthmus.evaluation.annealed import need_whole
 from isthmus.evaluation.evidence import DECODED_AT_ONCE, NOISE_SEED, mean_and_error
 from isthmus.evaluation.measured import Measured
 from isthmus.latent_model import LatentModel
@@ -35,7 +36,7 @@ class Gap(NamedTuple):
 
     total: Measured
     approximation: Measured
-    """What even the best normal posterior of independent dimensions for each row would lose."""
+    """What the best normal of independent dimensions for each row still loses."""
     amortisation: Measured
     """What the encoder loses against that."""
     rows: int
@@ -54,11 +55,13 @@ def inference_gap(
 
     `log_px` (n,) are estimates of log p(x) in nats, from elsewhere; without, it is importance-weighted with the
     optimised posteriors as proposals (Burda et al., 2016), from the same draws as their bound. Both are lower bounds,
-    and so are the total and the approximation gap. Raises InputError where there are fewer estimates than rows.
+    and so are the total and the approximation gap. Raises InputError for another number of estimates than rows.
     """
-    index = torch.arange(min(len(rows), MOST_ROWS), device=rows.device)
+    need_whole("steps", steps)
+    need_whole("draws", draws)
     if log_px is not None and len(log_px) != len(rows):
         raise InputError(f"log_px has {len(log_px)} numbers and there are {len(rows)} rows; one a row is wanted")
+    index = torch.arange(min(len(rows), MOST_ROWS), device=rows.device)
     with seeded(seed, rows.device):
         with torch.no_grad():
             batch = rows.batch(index)
@@ -73,7 +76,8 @@ def inference_gap(
     if log_px is not None:
         evidence = torch.as_tensor(log_px[: len(index)], dtype=torch.float64)
     parts = (evidence - bound, evidence - best_bound, best_bound - bound)
-    return Gap(*(Measured(*mean_and_error(part.numpy())) for part in parts), rows=len(index))
+    total, approximation, amortisation = (Measured(*mean_and_error(part.numpy())) for part in parts)
+    return Gap(total, approximation, amortisation, len(index))
 
 
 def optimised(model: LatentModel, batch: Batch, q: Normal, steps: int) -> Normal:

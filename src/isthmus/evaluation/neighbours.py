@@ -30,8 +30,8 @@ class Copying(NamedTuple):
     """Whether samples are nearer to training rows than they should be.
 
     Exact copies, even a few, make `close` rise above `close_held`; damaged copies, if many, `to_train` above
-    `to_train_expected`; where most samples are copies, `z` falls below -3. Blurred samples are near to all rows, seen or
-    not: they lower `z` and may raise `close`, but do not move `to_train`.
+    `to_train_expected`; where most samples are copies, `z` falls below -3. Blurred samples are near to all rows, seen
+    or not: they lower `z` and may raise `close`, but do not move `to_train`.
     """
 
     z: float
@@ -71,8 +71,9 @@ def nearest(train: np.ndarray, rows: np.ndarray, k: int = 1) -> tuple[np.ndarray
 def memorisation(train: np.ndarray, held: np.ndarray, drawn: np.ndarray, seed: int = 0) -> Copying:
     """Look for copies of training rows (n, *X) among samples, beside held-out rows (m, *X) as the reference.
 
-    All training rows are looked through, and at most 2,000 held-out rows and samples, drawn by `seed`. Distances are
-    in standardised units. Raises InputError below 100 held-out rows or samples, or for numbers that are not finite.
+    All training rows are looked through, for at most 2,000 held-out rows and samples drawn by `seed`, fewer where the
+    training set is large. Distances are in standardised units. Raises InputError below 100 held-out rows or samples, or
+    for numbers that are not finite.
     """
     for name, side in (("held-out rows", held), ("samples", drawn)):
         if len(side) < FEWEST_ROWS:

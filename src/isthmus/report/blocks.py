@@ -24,6 +24,8 @@ TILE = 64
 """Pixels that the longer side of an image takes: two hundred of them, in colour, stay under four megabytes."""
 WIDE = 152
 """Pixels that a sequence drawn as heat takes, five in a strip."""
+MARGINS = (58, 8, 42, 8)
+"""Pixels left of a pair of axes, right, below and above: room for their words, the same in every drawing of a row."""
 INCH = 96
 """Pixels of a page in an inch, by CSS."""
 
@@ -68,8 +70,9 @@ class Section(NamedTuple):
 
 def panel(x: str = "", y: str = "", *, width: int = 290, height: int = 200) -> tuple[Figure, Axes]:
     """A drawing of one pair of axes, in pixels of the page: small enough for a phone to show it as large as it is."""
-    figure = Figure((width / INCH, height / INCH), dpi=INCH, layout="constrained")
-    axis = figure.subplots()
+    figure = Figure((width / INCH, height / INCH), dpi=INCH)
+    left, right, below, above = MARGINS
+    axis = figure.add_axes((left / width, below / height, 1 - (left + right) / width, 1 - (below + above) / height))
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color(MUTED)
     axis.tick_params(labelsize=8, colors=MUTED, labelcolor=INK, length=2.5)
@@ -108,7 +111,7 @@ def strip(images: np.ndarray, alt: str, label: str = "", tile: int = TILE) -> Pi
     if (shown[..., 0] == shown[..., 1]).all() and (shown[..., 1] == shown[..., 2]).all():
         shown = shown[..., [0, 3]]
     out = io.BytesIO()
-    Image.fromarray(shown).save(out, "PNG", optimize=True)
+    Image.fromarray(shown).save(out, "PNG")
     data = base64.b64encode(out.getvalue()).decode()
     size = f'width="{sheet.shape[1]}" height="{sheet.shape[0]}"'
     return Picture(Markup(f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}" {size}>'), label)

@@ -205,7 +205,7 @@ def scaling_words(schema: Schema) -> str:
 def configuration(model: Estimator, about: dict[str, Any]) -> list[Table]:
     """Every field, every setting that was decided, and the versions."""
     fields = getattr(model, "_trained_as", None) or model.get_params(deep=False)
-    defaults = {name: field.default for name, field in type(model).__dataclass_fields__.items()}  # type: ignore[attr-defined]
+    defaults = {name: field.default for name, field in type(model).__dataclass_fields__.items()}
     rows = []
     for name, value in fields.items():
         shown, usual = as_typed(value), as_typed(defaults.get(name))

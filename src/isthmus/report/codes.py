@@ -28,7 +28,7 @@ BARS = 48
 """Dimensions that have a bar."""
 PATHS = 4
 """Pairs of rows that are walked between."""
-MOVED = 6
+MOVED = 4
 """Columns of a table that are shown along a walk: those that move most."""
 NEIGHBOURS = 5
 """Rows around one whose labels are compared with its own."""
@@ -64,6 +64,12 @@ def latent_map(exhibit: Exhibit) -> Section:
     elif labels is None:
         words.append("There are no labels to colour by: the darker, the more rows lie there.")
     shown = exhibit.held.counted if len(index) == len(exhibit.held) else f"{len(index):,} of {exhibit.held.counted}"
+    if not exhibit.groups and labels is not None and labels.dtype.kind in "iuf":
+        ends = [number(end(labels[np.isfinite(labels)]), 3) for end in (np.min, np.max)]
+        legend = (("var(--blue)", f"{by} {ends[0]}"), ("var(--orange)", f"{by} {ends[1]}"))
+        words.append(
+            f"Rows near each other have codes alike. Colours go with the {by}, from the lowest to the highest."
+        )
     caption = f"{shown}. PCA sees the data scaled as the model reads them."
     return Section("latent-map", "Latent map", words, [Gallery(pictures, caption, "pair", legend)])
 
@@ -106,8 +112,7 @@ def map_panel(exhibit: Exhibit, places: np.ndarray, names: list[str], index: np.
     for i, (name, mask) in enumerate(groups):
         axis.scatter(*places[mask].T, color=PALE if name in ("others", "unlabelled") else PALETTE[i], **look)
     if not groups and labels is not None and labels.dtype.kind in "iuf":
-        points = axis.scatter(*places.T, c=labels[index], cmap=BLEND, **look)
-        figure.colorbar(points, ax=axis, shrink=0.7, aspect=30, label=by)
+        axis.scatter(places[:, 0], places[:, 1], c=labels[index], cmap=BLEND, **look)
     elif not groups and len(places) < 300:
         axis.scatter(*places.T, color=BLUE, **{**look, "alpha": 0.5})
     elif not groups:
@@ -227,17 +232,16 @@ def moved_columns(exhibit: Exhibit, paths: dict[int, np.ndarray], ends: list[str
     for j, path in paths.items():
         flat = path.reshape(len(path), -1)
         moves = np.ptp(flat, axis=0) / spread
-        for i, column in enumerate(np.argsort(-moves, kind="stable")[: min(MOVED, flat.shape[1])]):
+        for column in np.argsort(-moves, kind="stable")[:MOVED]:
             move = (flat[-1, column] - flat[0, column]) / spread[column]
-            first = f"z{j + 1}" if i == 0 else ""
             told = f"{move:+.1f}".replace("-", "−")
-            rows.append([first, names[column], *(number(v, 3) for v in flat[:, column]), told])
+            rows.append([f"z{j + 1}: {names[column]}", told, *(number(v, 3) for v in flat[:, column])])
     most = "the columns" if exhibit.schema.size <= MOVED else f"the {MOVED} columns"
     caption += (
-        f" For each, {most} that move most, in the data's units; the last number is the move from end to end, in "
+        f" For each, {most} that move most, in the data's units; the first number is the move from end to end, in "
         "standard deviations of the column."
     )
-    return Table(caption, ["", "column", *ends, "moves by"], rows)
+    return Table(caption, ["dimension: column", "moves by", *ends], rows)
 
 
 def interpolations(exhibit: Exhibit) -> Section:

@@ -238,7 +238,7 @@ def samples(exhibit: Exhibit) -> Section:
         pictures = [
             line_panel(
                 {"nearest": near[i], "sample": shown[i]},
-                f"Sample {i + 1}, {from_to(shown[i])}; squared distance a step to the nearest {name} {number(far[i], 3)}.",
+                f"Sample {i + 1}, {from_to(shown[i])}; {number(far[i], 3)} a step from the nearest {name}.",
                 f"sample {i + 1}",
                 span,
             )

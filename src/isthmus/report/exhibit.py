@@ -135,13 +135,14 @@ class Exhibit:
         rows = self.scaled(self.held.x, self.held.lengths)
         if inputs is not None:
             rows = self.scaled(inputs.x, inputs.lengths)
-        return PCA(min(max(2, self.model.latent_dim), *rows.shape), random_state=self.seed).fit(rows)
+        with np.errstate(invalid="ignore", divide="ignore"):  # rows that are all the same have no shares to name
+            return PCA(min(max(2, self.model.latent_dim), *rows.shape), random_state=self.seed).fit(rows)
 
     @cached_property
     def pca_places(self) -> tuple[np.ndarray, list[str]]:
         """PCA's map (n, 2 at most) of the held rows, and its axes' names."""
         places = self.pca.transform(self.scaled(self.held.x, self.held.lengths))[:, : min(2, self.model.latent_dim)]
-        shares = self.pca.explained_variance_ratio_
+        shares = np.nan_to_num(self.pca.explained_variance_ratio_)
         which = ("first", "second")
         return places, [f"{which[j]} component ({shares[j]:.0%})" for j in range(places.shape[1])]
 
