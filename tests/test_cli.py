@@ -104,7 +104,7 @@ def test_fit_as_json(capsys, tmp_path):
     assert code == 0
     assert facts["log_likelihood"]["kind"] == "density"
     # The model is probabilistic PCA itself, so that it cannot differ from the baseline.
-    assert facts["log_likelihood"]["mean"] == pytest.approx(facts["ppca"]["mean"], abs=1e-6)
+    assert facts["log_likelihood"]["mean"] == pytest.approx(facts["baselines"]["ppca"]["mean"], abs=1e-6)
 
 
 def test_an_existing_run_is_not_replaced_without_force(capsys, trained):

@@ -15,10 +15,11 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import isthmus
-from isthmus.assessment import baselines
+from isthmus.assessment import baselines, density
 from isthmus.data import Dataset, Part
 from isthmus.estimators import runs
 from isthmus.estimators.inputs import Inputs
+from isthmus.evaluation.sweep import Sweep, sweep
 from isthmus.report import summary
 from isthmus.report.summary import Summary, summarise
 from models import bits, counts, images, table
@@ -59,21 +60,21 @@ def test_the_error_counts_what_rows_share():
 
 
 def test_the_gap_counts_it_too(monkeypatch):
-    monkeypatch.setattr(summary, "scored", lambda *a: evidence_of(a[1], 1e6))
+    monkeypatch.setattr(density, "sweep", lambda *a: shared(sweep(*a), 1e6))
     result, _ = ran(isthmus.VAE(**FAST), table())
     assert result.facts["log_likelihood"]["standard_error"] > 1e6 - 1
     assert "not clearly different" in result.words
 
 
-def evidence_of(rows, shared: float) -> summary.Scored:
-    return summary.Scored(np.linspace(0, 1, len(rows)), shared)
+def shared(found: Sweep, error: float) -> Sweep:
+    return found._replace(log_px=found.log_px._replace(shared_error=error))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_rows_in_a_subspace_are_compared_with_nothing(dtype):
     result, _ = ran(isthmus.VAE(**FAST), collinear(dtype=dtype))
     assert result.facts["degenerate"] == {"rank": 3, "features": 5}
-    assert "ppca" not in result.facts
+    assert "ppca" not in result.facts["baselines"]
     assert "span 3 of 5 dimensions" in result.words
     assert "Probabilistic PCA" not in result.words
 
@@ -82,8 +83,8 @@ def test_discrete_rows_in_a_subspace_are_compared():
     x = counts()
     x[:, 1] = x[:, 0]
     result, _ = ran(isthmus.VAE(**FAST | {"latent_dim": 9}), x)
-    assert -100 < result.facts["ppca"]["mean"] < 0
-    assert result.facts["ppca"]["latent_dim"] == 4
+    assert -100 < result.facts["baselines"]["ppca"]["mean"] < 0
+    assert result.facts["baselines"]["ppca"]["latent_dim"] == 4
 
 
 @pytest.mark.parametrize(
@@ -115,8 +116,8 @@ def test_the_baseline_is_scikit_learns():
     x = table()
     result, run = ran(isthmus.VAE(**FAST), x[:80], test=Part(x[80:]))
     exact = PCA(2, svd_solver="full").fit(run.job.train_rows.x)
-    assert result.facts["ppca"]["mean"] == pytest.approx(exact.score(x[80:]))
-    assert result.facts["rows"] == "10 test rows"
+    assert result.facts["baselines"]["ppca"]["mean"] == pytest.approx(exact.score(x[80:]))
+    assert result.facts["which"] == "10 test rows"
 
 
 def test_a_condition_is_marked():
@@ -125,7 +126,7 @@ def test_a_condition_is_marked():
     assert "log p(x) given its condition of" in result.words
     assert "given its condition; probabilistic PCA is not told the condition." in result.words
     assert result.facts["log_likelihood"]["given_condition"] is True
-    assert result.facts["ppca"]["given_condition"] is False
+    assert result.facts["baselines"]["ppca"]["given_condition"] is False
     plain, _ = ran(isthmus.VAE(**FAST), x, labels)
     assert "condition" not in plain.words
     assert plain.facts["log_likelihood"]["given_condition"] is False
@@ -144,7 +145,7 @@ def test_denoising_is_measured(corruption):
     result, _ = ran(model, x)
     told = result.facts["denoising"]
     assert told["corruption"] == corruption
-    assert told["damaged"]["mean"] > told["cleaned"]["mean"] > result.facts["squared_error"]["mean"]
+    assert told["damaged"]["mean"] > told["cleaned"]["mean"] > result.facts["reconstruction"]["mean"]
     assert f"damaged by {corruption}" in result.words
     if corruption == "mask(0.5)":
         half = 0.5 * np.square(x.astype(float)).sum((1, 2)).mean()
@@ -165,7 +166,7 @@ def test_denoising_of_padded_sequences_reads_no_padding():
 @pytest.mark.parametrize("x", [table(), collinear()])
 def test_pca_that_keeps_everything_has_no_error(x):
     result, _ = ran(isthmus.Autoencoder(**FAST | {"latent_dim": 8}), x)
-    assert result.facts["pca"]["squared_error"] == 0
+    assert result.facts["baselines"]["pca"]["mean"] == 0
     assert "PCA with 5 dimensions on the same rows: 0, for the rows vary in no more directions." in result.words
 
 
@@ -182,7 +183,7 @@ def test_baselines_are_fitted_to_a_random_part_of_the_rows(monkeypatch):
     monkeypatch.setattr(baselines, "some_rows", lambda train, seed: asked.append(len(train)) or train)
     ran(isthmus.VAE(**FAST), table())
     ran(isthmus.Autoencoder(**FAST), table())
-    assert asked == [81, 81]
+    assert asked == [81, 81, 81]
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -198,7 +199,7 @@ def test_binarised_rows_are_compared_as_the_bits_that_were_scored(named):
         rows = model.rows(pd.DataFrame(train.x, columns=x.columns) if named else train.x, train.condition, bits="fixed")
     assert set(np.unique(seen)) == {0.0, 1.0}
     assert (seen == rows.batch(torch.arange(len(rows))).x.numpy()).all()
-    assert -60 < result.facts["ppca"]["mean"] < 0
+    assert -60 < result.facts["baselines"]["ppca"]["mean"] < 0
 
 
 def test_an_early_stop_is_said():
@@ -221,7 +222,7 @@ def test_a_full_run_and_a_solved_one():
     assert blind.facts["best_epoch"] is None
     exact, _ = ran(isthmus.ProbabilisticPCA(latent_dim=2), table())
     assert exact.words.splitlines()[0] == "ProbabilisticPCA of rows.csv: 90 training rows; solved exactly."
-    gap = exact.facts["log_likelihood"]["mean"] - exact.facts["ppca"]["mean"]
+    gap = exact.facts["log_likelihood"]["mean"] - exact.facts["baselines"]["ppca"]["mean"]
     assert abs(gap) < 1e-6
     assert "not clearly different" in exact.words
 

@@ -152,6 +152,11 @@ class Schema:
         return self.condition.width if self.condition else 0
 
     @property
+    def improper(self) -> bool:
+        """Whether the likelihood is no density on such data: Bernoulli on numbers between 0 and 1."""
+        return self.likelihood == "bernoulli" and self.kind == "unit" and not self.binarize
+
+    @property
     def log_volume(self) -> float:
         """What scaling takes from a log-density, nats: log p(raw) = log p(x) - log_volume."""
         if self.discrete:

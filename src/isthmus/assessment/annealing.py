@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from isthmus.assessment.density import kind_of
 from isthmus.assessment.subject import Subject
 from isthmus.assessment.told import told, told_rows
 from isthmus.evaluation.annealed import ais, bdmc
@@ -27,7 +28,7 @@ def annealed(subject: Subject, count: int, draws: int, steps: int) -> dict[str, 
     with subject.using():
         found, weighted = ais(model, rows, steps=steps), scored(model, rows, draws)
         simulated = bdmc(model, min(SIMULATED, len(rows)), steps=steps, **company(rows, SIMULATED))
-    kind = "probability" if subject.model.schema_.discrete else "density"
+    kind = kind_of(subject.model.schema_)
     return {
         **told_rows(found.values, "nats", kind, rows=len(rows), steps=steps),
         "importance_weighted": told_rows(weighted.values, "nats", kind, draws=draws),

@@ -149,9 +149,9 @@ def linear_evidence(model: Estimator, train: Inputs, test: Inputs) -> Linear:
     return Linear(ground.latent_dim, ground.rank, found["ppca"].values if found else None)
 
 
-def densities(model: Estimator, train: Inputs, test: Inputs) -> dict[str, Density]:
+def densities(model: Estimator, train: Inputs, test: Inputs) -> tuple[Ground, dict[str, Density]]:
     """Every density by name, fitted to the same training rows; those that would not be bounded are left out."""
-    return fitted_and_scored(model, train, test, DENSITIES)[1]
+    return fitted_and_scored(model, train, test, DENSITIES)
 
 
 def fitted_and_scored(

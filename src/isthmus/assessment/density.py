@@ -13,11 +13,17 @@ from isthmus.evaluation.aggregate import surgery
 from isthmus.evaluation.evidence import mean_and_error
 from isthmus.evaluation.gap import inference_gap
 from isthmus.evaluation.sweep import sweep
+from isthmus.schema import Schema
 
 STEPS = 150
 """By which a posterior of its own is found for each row."""
 KHAT_GOOD = 0.7
 """Above this a row's weights may have no variance, and more draws do not mend its estimate."""
+
+
+def kind_of(schema: Schema) -> str:
+    """What the log of is told: numbers of different kinds cannot be compared."""
+    return "pseudo-probability" if schema.improper else "probability" if schema.discrete else "density"
 
 
 def of_density(subject: Subject, draws: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -26,7 +32,7 @@ def of_density(subject: Subject, draws: int) -> tuple[dict[str, Any], dict[str, 
     with subject.using():
         found, parts = sweep(model.model_, subject.rows, draws), surgery(model.model_, subject.rows)
     per_row = {"log_px": found.log_px.values, "elbo": found.elbo, "kl": found.kl, "khat": found.khat, "ess": found.ess}
-    kind = "probability" if schema.discrete else "density"
+    kind = kind_of(schema)
     mean, error = mean_and_error(*found.log_px)
     known = found.khat[np.isfinite(found.khat)]
     evidence: dict[str, Any] = {

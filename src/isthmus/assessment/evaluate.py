@@ -18,8 +18,8 @@ from isthmus.assessment.labels import disentangled, labels_read
 from isthmus.assessment.prior import refit_gain
 from isthmus.assessment.residuals import column_spread, leftover, residuals
 from isthmus.assessment.space import geometry, paths, sharp
-from isthmus.assessment.subject import Subject
-from isthmus.assessment.told import told_rows
+from isthmus.assessment.subject import Subject, squared
+from isthmus.assessment.told import told, told_rows
 from isthmus.assessment.training import of_training
 from isthmus.assessment.units import active_units, copying
 from isthmus.assessment.words import lines
@@ -29,6 +29,7 @@ from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import Inputs, collect
 from isthmus.estimators.job import validation_rows
 from isthmus.evaluation.annealed import STEPS as AIS_STEPS
+from isthmus.evaluation.evidence import mean_and_error
 
 DRAWS = 1000
 SQUARED = "squared units of the data, summed"
@@ -101,7 +102,7 @@ def evaluate(
         if known is not None:
             facts[name] = known
     if "baselines" not in without and train is not None and not model.schema_.sequence:
-        facts["baselines"] = baselines(model, train, inputs, facts)
+        facts |= baselines(subject, facts.get("log_likelihood"), rows.get("log_px"))
     return Evaluation(facts, {**rows, "codes": subject.codes, "squared_error": subject.errors})
 
 
@@ -135,17 +136,27 @@ def as_labels(y: Any, n: int) -> np.ndarray:
     return labels
 
 
-def baselines(model: Estimator, train: Inputs, test: Inputs, facts: dict[str, Any]) -> dict[str, Any]:
-    """The training mean and PCA by squared error, and where there is a density the baselines that have one."""
+def baselines(subject: Subject, evidence: dict[str, Any] | None, log_px: np.ndarray | None) -> dict[str, Any]:
+    """The training mean and PCA by squared error, and where there is a density the baselines that have one.
+
+    By how much the model is better is told row by row. Where the training rows span too few dimensions for a density,
+    that is said instead.
+    """
+    model, train, test = subject.model, subject.train, subject.inputs
+    assert train is not None
     centre = train.x.mean(0, dtype=np.float64)
-    still = np.square(test.x - centre).reshape(len(test), -1).sum(1)
     k, error = linear_error(model, train, test)
     found: dict[str, Any] = {
-        "mean": told_rows(still, SQUARED, "squared error"),
-        "pca": {"mean": error, "latent_dim": k, "unit": SQUARED, "kind": "squared error"},
+        "mean": told_rows(squared(test.x, np.broadcast_to(centre, test.x.shape)), SQUARED, "squared error"),
+        "pca": told(error, None, SQUARED, "squared error", latent_dim=k),
     }
-    if model.density:
-        kind = "dequantised density, a lower bound on a log-probability" if model.schema_.discrete else "density"
-        for name, (values, size) in densities(model, train, test).items():
-            found[name] = {**told_rows(values, "nats", kind), **size}
-    return found
+    if evidence is None or log_px is None or model.schema_.improper:
+        return {"baselines": found}
+    ground, known = densities(model, train, test)
+    kind = "dequantised density, a lower bound on a log-probability" if model.schema_.discrete else "density"
+    for name, (values, size) in known.items():
+        lead = told(*mean_and_error(log_px - values, evidence["shared_error"]), "nats", "difference")
+        found[name] = told_rows(values, "nats", kind, **size, given_condition=False, lead=lead)
+    if ground.bounded:
+        return {"baselines": found}
+    return {"baselines": found, "degenerate": {"rank": ground.rank, "features": model.schema_.size}}

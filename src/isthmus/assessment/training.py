@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.assessment.density import kind_of
 from isthmus.assessment.subject import Subject, squared
 from isthmus.assessment.told import told, told_rows
 from isthmus.estimators.inputs import unpadded
@@ -35,7 +36,7 @@ def of_training(subject: Subject) -> dict[str, Any] | None:
         held = some(subject.inputs, subject.seed)
         with subject.using():
             here, there = (scored(model.model_, model.lay(part, "fixed"), DRAWS).values for part in (seen, held))
-        found["log_likelihood"] = told_rows(here, "nats", "probability" if model.schema_.discrete else "density")
+        found["log_likelihood"] = told_rows(here, "nats", kind_of(model.schema_))
         found["log_likelihood_gap"] = apart(here, there, "nats")
     return found
 

@@ -48,11 +48,10 @@ def worse_than_simple(case: Case) -> Iterator[Finding]:
             evidence,
             "the network is not trained to the end, or knows its rows by heart; without hidden layers it is PCA",
         )
-    linear, evidence_mean = case.mean("baselines", "ppca"), case.mean("log_likelihood")
-    if linear is None or evidence_mean is None or own > NO_BETTER * mean:
+    lead = case.mean("baselines", "ppca", "lead")
+    if lead is None or own > NO_BETTER * mean:
         return
-    lead = evidence_mean - linear
-    error = (case.error("log_likelihood") ** 2 + case.error("baselines", "ppca") ** 2) ** 0.5
+    error = case.error("baselines", "ppca", "lead")
     if lead < -2 * error:
         yield Finding(
             "worse-than-pca",

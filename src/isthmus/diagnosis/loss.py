@@ -81,7 +81,7 @@ def scale_floor(case: Case) -> Iterator[Finding]:
 def not_binary(case: Case) -> Iterator[Finding]:
     """Bernoulli on numbers between 0 and 1."""
     schema = case.model.schema_
-    if schema.likelihood != "bernoulli" or schema.kind != "unit" or schema.binarize:
+    if not schema.improper:
         return
     yield Finding(
         "bernoulli-not-binary",

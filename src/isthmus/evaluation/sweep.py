@@ -67,7 +67,7 @@ def blocks(model: LatentModel, rows: Rows, draws: int, seed: int) -> Iterator[tu
 
 
 def pareto_k(log_weight: np.ndarray) -> float:
-    """Shape of a generalised Pareto distribution fitted to the largest of (K,) weights; NaN for too few or for no numbers.
+    """Shape of a generalised Pareto distribution fitted to the largest of (K,) weights; NaN for too few, or no numbers.
 
     The fit of Zhang & Stephens (2009), drawn towards 0.5 by ten pseudo-draws as Vehtari et al. (2024) do.
     """

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from isthmus.assessment.baselines import linear_error, linear_evidence
+from isthmus.assessment.evaluate import evaluate
 from isthmus.assessment.held import HeldOut, held_out
-from isthmus.assessment.units import in_use
 from isthmus.checking.view import plural
+from isthmus.diagnosis.case import Command
+from isthmus.diagnosis.diagnose import diagnose
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.inputs import Inputs, collect
 from isthmus.estimators.runs import Run
-from isthmus.evaluation.evidence import Scored, mean_and_error, scored
+from isthmus.evaluation.evidence import mean_and_error
 from isthmus.report.plots import draw, views_of
 from isthmus.report.shown import held_rows
-from isthmus.train.machine import running
 
 DRAWS = 1000
+LATER = ("inference_gap",)
+"""What takes longest is measured when it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -33,35 +34,47 @@ class Summary:
 
 
 def summarise(run: Run) -> Summary:
-    """Score held-out rows, draw the pictures, and say it: a sentence a line."""
+    """Measure held-out rows, draw the pictures and the page, and say it: a sentence a line."""
     model, held = run.estimator, held_out(run)
-    more: dict[str, Any] = {} if held.part.lengths is None else {"lengths": held.part.lengths}
-    if model.schema_.condition is not None:
-        more["condition"] = held.part.y
+    condition = held.part.y if model.schema_.condition is not None else None
+    more: dict[str, Any] = {"condition": condition, "lengths": held.part.lengths}
     history, seed = model.history_, model.seed_ % 2**31
+    found = evaluate(
+        model,
+        held.part.x,
+        held.part.y,
+        **more,
+        draws=DRAWS,
+        train=run.job.train_rows,
+        factors=held.part.factors,
+        without=LATER,
+    )
     facts: dict[str, Any] = {
         **model.settings_,
         "run": str(run.folder),
         "model": type(model).__name__,
         "data": run.dataset.source,
-        "rows": held.which,
+        "which": held.which,
         "seed": model.seed_,
         "epochs": len(history),
         "seconds": round(history[-1]["seconds"], 2) if history else 0.0,
+        **found.to_dict(),
+        "latent_dim": model.latent_dim,
     }
-    lines = began(run, facts)
-    inputs = collect(model, held.part.x, more.get("condition"), more.get("lengths"))
-    if model.density:
-        rows = model.rows(held.part.x, **more, bits="fixed")
-        with running(model.settings_["threads"]):
-            result = scored(model.model_, rows, DRAWS)
-        lines += evidence_lines(run, held, inputs, result, facts)
-    else:
-        errors = model.squared_error(held.part.x, **more)
-        lines += error_lines(run, held, inputs, errors, facts)
+    lines = [
+        *began(run, facts),
+        *(evidence_lines(run, held, facts) if model.density else error_lines(run, held, facts)),
+    ]
     if model.model_.corruption is not None:
         lines.append(denoising_line(model, held, more, seed, facts))
-    lines.append(units_line(model, held, more, facts))
+    used = facts["active_units"]["count"]
+    lines.append(f"{used} of {model.latent_dim} latent dimensions are in use.")
+    command = Command(str(run.folder), run.source["data"], run.source["condition"])
+    findings = diagnose(model, held.part.x, found=found, command=command)
+    facts["findings"] = [asdict(finding) for finding in findings]
+    lines += [
+        f"{finding.severity.capitalize()}: {finding.message}." for finding in findings if finding.severity != "info"
+    ]
     pictures = draw(model, held.part.x, run.folder, y=held.part.y, history=history, seed=seed, name=held.name, **more)
     facts["pictures"] = [str(path) for path in pictures]
     lines.append(f"Pictures in {run.folder}: {', '.join(path.name for path in pictures)}.")
@@ -91,76 +104,49 @@ def best_epoch(run: Run) -> int | None:
     return min(known, key=lambda record: record["valid_loss"])["epoch"] if known else None
 
 
-def evidence_lines(run: Run, held: HeldOut, inputs: Inputs, result: Scored, facts: dict[str, Any]) -> list[str]:
+def evidence_lines(run: Run, held: HeldOut, facts: dict[str, Any]) -> list[str]:
     """log p(x), beside probabilistic PCA's."""
-    model, schema = run.estimator, run.estimator.schema_
-    mean, error = mean_and_error(*result)
-    pseudo = schema.likelihood == "bernoulli" and schema.kind == "unit" and not schema.binarize
-    kind, conditional = "probability" if schema.discrete else "density", schema.condition is not None
-    given = " given its condition" if conditional else ""
-    facts["log_likelihood"] = {
-        "mean": mean,
-        "standard_error": error,
-        "shared_error": result.shared_error,
-        "draws": DRAWS,
-        "kind": kind,
-        "unit": "nats",
-        "given_condition": conditional,
-    }
+    schema, about = run.estimator.schema_, facts["log_likelihood"]
+    mean, error, kind, conditional = about["mean"], about["standard_error"], about["kind"], about["given_condition"]
     if not math.isfinite(mean):
         return [f"log p(x) of {held.which} is not a number: the weights are of no use; lower --learning-rate."]
+    given = " given its condition" if conditional else ""
     lines = [f"log p(x){given} of {held.which}: {mean:.2f} ± {error:.2f} nats (log-{kind}, {DRAWS:,} draws a row)."]
-    if pseudo:
+    if schema.improper:
         return [*lines, "Bernoulli on numbers between 0 and 1 is not a density, so nothing is compared with it."]
     if schema.sequence:
         return lines
-    linear = linear_evidence(model, run.job.train_rows, inputs)
-    if linear.values is None:
-        facts["degenerate"] = {"rank": linear.rank, "features": schema.size}
-        span = f"The training rows span {linear.rank:,} of {schema.size:,} dimensions (constant or collinear columns)"
+    if "degenerate" in facts:
+        rank, features = facts["degenerate"]["rank"], facts["degenerate"]["features"]
+        span = f"The training rows span {rank:,} of {features:,} dimensions (constant or collinear columns)"
         return [*lines, f"{span}: their density is degenerate, so nothing is compared with it."]
-    against, spread = mean_and_error(linear.values)
-    gap, gap_error = mean_and_error(result.values - linear.values, result.shared_error)
-    facts["ppca"] = {
-        "mean": against,
-        "standard_error": spread,
-        "latent_dim": linear.latent_dim,
-        "kind": "density" if not schema.discrete else "lower bound on a log-probability by dequantised density",
-        "given_condition": False,
-    }
-    lines.append(
-        f"Probabilistic PCA with {linear.latent_dim} dimensions on the same rows: {against:.2f} ± {spread:.2f} nats."
-    )
+    linear = facts["baselines"]["ppca"]
+    told = f"{linear['mean']:.2f} ± {linear['standard_error']:.2f} nats"
+    lines.append(f"Probabilistic PCA with {linear['latent_dim']} dimensions on the same rows: {told}.")
     if schema.discrete:
         lines.append(
             "It saw the rows dequantised by uniform noise: a density that bounds the log-probability from below."
         )
+    gap, gap_error = linear["lead"]["mean"], linear["lead"]["standard_error"]
     verdict = "better" if gap > 2 * gap_error else "worse" if gap < -2 * gap_error else "not clearly different"
     size = f" by {abs(gap):.2f} ± {gap_error:.2f} nats" if verdict != "not clearly different" else ""
-    told = ", given its condition; probabilistic PCA is not told the condition" if conditional else ""
-    return [*lines, f"{type(model).__name__} is {verdict}{size}{told}."]
+    aside = ", given its condition; probabilistic PCA is not told the condition" if conditional else ""
+    return [*lines, f"{facts['model']} is {verdict}{size}{aside}."]
 
 
-def error_lines(run: Run, held: HeldOut, inputs: Inputs, errors: np.ndarray, facts: dict[str, Any]) -> list[str]:
+def error_lines(run: Run, held: HeldOut, facts: dict[str, Any]) -> list[str]:
     """Squared error, beside PCA's."""
-    schema = run.estimator.schema_
-    mean, error = mean_and_error(errors)
+    schema, about = run.estimator.schema_, facts["reconstruction"]
     conditional = schema.condition is not None
-    facts["squared_error"] = {
-        "mean": mean,
-        "standard_error": error,
-        "unit": "squared units of the data, summed",
-        "given_condition": conditional,
-    }
     given = " given its condition" if conditional else ""
-    lines = [f"Squared error an example{given} of {held.which}: {mean:.4g} ± {error:.2g} (summed over features)."]
+    told = f"{about['mean']:.4g} ± {about['standard_error']:.2g}"
+    lines = [f"Squared error an example{given} of {held.which}: {told} (summed over features)."]
     if schema.sequence:
         return lines
-    k, against = linear_error(run.estimator, run.job.train_rows, inputs)
-    facts["pca"] = {"squared_error": against, "latent_dim": k, "given_condition": False}
-    said = f"{against:.4g}" if against else "0, for the rows vary in no more directions"
-    told = ", which is not told the condition," if conditional else ""
-    return [*lines, f"PCA with {k} dimensions{told} on the same rows: {said}."]
+    pca = facts["baselines"]["pca"]
+    said = f"{pca['mean']:.4g}" if pca["mean"] else "0, for the rows vary in no more directions"
+    aside = ", which is not told the condition," if conditional else ""
+    return [*lines, f"PCA with {pca['latent_dim']} dimensions{aside} on the same rows: {said}."]
 
 
 def denoising_line(model: Estimator, held: HeldOut, more: dict[str, Any], seed: int, facts: dict[str, Any]) -> str:
@@ -178,10 +164,3 @@ def denoising_line(model: Estimator, held: HeldOut, more: dict[str, Any], seed: 
     }
     numbers = f"{before[0]:.4g} ± {before[1]:.2g} damaged, {after[0]:.4g} ± {after[1]:.2g} cleaned"
     return f"The same rows damaged by {how}, squared error from the clean ones: {numbers}."
-
-
-def units_line(model: Estimator, held: HeldOut, more: dict[str, Any], facts: dict[str, Any]) -> str:
-    """How many latent dimensions are in use: those whose posterior mean varies (Burda et al., 2016)."""
-    used = in_use(model.transform(held.part.x, **more), model.density)
-    facts["active_units"], facts["latent_dim"] = used, model.latent_dim
-    return f"{used} of {model.latent_dim} latent dimensions are in use."
