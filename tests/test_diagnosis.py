@@ -94,7 +94,7 @@ def test_nothing_is_said_of_a_healthy_model(said_of_healthy, said_of_plain):
 def with_spoiled_encoder():
     model = vae().fit(TRAIN)
     with torch.no_grad():  # q(z|x) far narrower than the posterior: rare draws carry everything
-        model.model_.posterior.net.layers[-1].bias[2:] -= 3
+        model.model_.posterior.net.layers[-1].bias[2:] -= 6
     return model
 
 
@@ -199,6 +199,40 @@ def test_autoencoders_that_know_their_rows_by_heart():
     few = TRAIN[:16]
     model = autoencoder(hidden=(256, 256), latent_dim=6, epochs=600, validation_fraction=0).fit(few)
     assert "overfitting" in found(model, train=few)
+
+
+def islands(n: int, seed: int) -> np.ndarray:
+    """Rows of four groups far from each other."""
+    random = np.random.default_rng(seed)
+    return 8 * np.eye(8)[random.integers(0, 4, n)] + 0.3 * random.normal(size=(n, 8))
+
+
+def test_holes_between_islands():
+    x, held = islands(600, 0), islands(200, 1)
+    of_vae = found(vae(latent_dim=4, hidden=(32,), learning_rate=5e-3).fit(x), held, train=x)["latent-holes"]
+    assert of_vae.severity == "warning"
+    of_plain = found(autoencoder(latent_dim=3, hidden=(32,), learning_rate=5e-3).fit(x), held, train=x)["latent-holes"]
+    assert of_plain.severity == "info"
+    assert "to be expected" in of_plain.cause
+
+
+def test_copies_of_training_rows_are_found(healthy):
+    class Parrot(isthmus.VAE):
+        """Draws rows that it has learned by heart."""
+
+        def sample(self, n=1, *, mean=False, **more):
+            return TRAIN[np.arange(n) % len(TRAIN)]
+
+    model = Parrot(**vae().get_params())
+    model.__dict__ |= {name: value for name, value in vars(healthy).items() if name.endswith("_")}
+    findings = {finding.code: finding for finding in diagnose(model, HELD, train=TRAIN)}
+    assert findings["memorised"].evidence["close"] > 0.9
+    assert "memorised" not in {finding.code for finding in diagnose(healthy, HELD, train=TRAIN)}
+
+
+def test_rows_unlike_the_training_rows_are_told(healthy):
+    shifted = {finding.code: finding for finding in diagnose(healthy, HELD + 0.7, train=TRAIN)}
+    assert shifted["unlike-training"].evidence["accuracy"] > 0.6
 
 
 def labelled(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

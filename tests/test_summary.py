@@ -21,6 +21,7 @@ from isthmus.estimators import runs
 from isthmus.estimators.inputs import Inputs
 from isthmus.evaluation.sweep import Sweep, sweep
 from isthmus.report import summary
+from isthmus.report.run import MeasuredRun
 from isthmus.report.summary import Summary, summarise
 from models import bits, counts, images, table
 
@@ -31,6 +32,7 @@ FAST = {"latent_dim": 2, "hidden": (8,), "epochs": 3, "random_state": 0, "thread
 def _quick(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(summary, "DRAWS", 30)
+    monkeypatch.setattr(MeasuredRun, "draw_page", lambda self: Path("run/report.html"))
     monkeypatch.setattr(summary, "draw", lambda *a, **k: [Path("run/latent.png")])
 
 

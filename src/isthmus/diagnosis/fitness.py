@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator
 
 from isthmus.diagnosis.case import Case
@@ -20,8 +21,8 @@ SURE = 4.0
 """Standard errors that are no accident among the many things that are looked for."""
 TOLD = 0.05
 """More rows than half told apart, from which on it matters."""
-HEAVY = 0.1
-"""Share of rows with too heavy weights, or nats of the last doubling of draws, that are too much."""
+HEAVY, LOOSE = 0.1, 0.3
+"""Share of rows with too heavy weights, or nats of the last doubling of draws, that are worth a word; and too much."""
 
 
 def worse_than_simple(case: Case) -> Iterator[Finding]:
@@ -117,14 +118,13 @@ def loose(case: Case) -> Iterator[Finding]:
         return
     if about["khat_above"] <= HEAVY and about["rise"] <= HEAVY:
         return
-    draws = 10 * about["draws"]
-    line = "isthmus evaluate RUN --ais" if case.command is None else f"isthmus evaluate {case.command.run} --ais"
+    run = "RUN" if case.command is None else shlex.quote(case.command.run)
     yield Finding(
         "loose-evidence",
-        "warning",
+        "warning" if about["rise"] > LOOSE else "info",
         f"log p(x) is a loose bound: in {about['khat_above']:.0%} of the rows few draws carry it (Pareto k-hat above "
         f"0.7), and the last doubling of draws raised it by {about['rise']:.2f} nats",
-        f"{line}; or {draws:,} draws",
+        f"isthmus evaluate {run} --ais",
         {"khat_above": about["khat_above"], "rise": about["rise"], "ess": about["ess"], "draws": about["draws"]},
         "q(z|x) misses part of the true posterior, so that rare draws weigh most",
     )

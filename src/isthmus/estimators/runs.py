@@ -109,11 +109,11 @@ def _as_configured(folder: Path, config: dict[str, Any]) -> Run:
 
 
 def drawn(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether a finished run has its pictures: no samples without a density, no curves without a history."""
+    """Whether a finished run has its page and pictures: no samples without a density, no curves without a history."""
     density = store.class_of(models()[config["class"]]).density
     history = bool(store.read_history(folder / "history.jsonl"))
     wanted = {"samples.png": density, "curves.png": history}
-    return all((folder / name).exists() for name in store.PICTURES if wanted.get(name, True))
+    return all((folder / name).exists() for name in ("report.html", *store.PICTURES) if wanted.get(name, True))
 
 
 def _prepared(estimator: Estimator, dataset: Dataset, folder: Path, source: dict[str, Any], **more: Any) -> Run:

@@ -44,8 +44,6 @@ def page(
     arguments give the same text.
     """
     exhibit = Exhibit(model, held, found, train, seed)
-    schema = model.schema_
-    pseudo = schema.likelihood == "bernoulli" and schema.kind == "unit" and not schema.binarize
     which = str(about.get("which", held.counted))
     numbers = Section("numbers", "All numbers", [], [facts_table(found.facts)])
     chosen = Section("model-card", "Model card", [], [card(model, held, about, None if train is None else len(train))])
@@ -55,7 +53,7 @@ def page(
     return template.render(
         title=type(model).__name__ + (f" of {Path(str(about['data'])).name}" if about.get("data") else ""),
         below=subtitle(about, which, train),
-        verdict=verdict(found.facts, findings, of=f"the {held.counted}", pseudo=pseudo),
+        verdict=verdict(found.facts, findings, of=f"the {held.counted}"),
         findings=[(finding, evidence_of(finding)) for finding in ranked(findings)],
         sections=[*(part(exhibit) for part in PARTS), numbers, chosen, settings],
         is_gallery=lambda block: isinstance(block, Gallery),

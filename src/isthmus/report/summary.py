@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.assessment.evaluate import evaluate
-from isthmus.assessment.held import HeldOut, held_out
-from isthmus.checking.view import plural
-from isthmus.diagnosis.case import Command
-from isthmus.diagnosis.diagnose import diagnose
+from isthmus.assessment.held import HeldOut
+from isthmus.checking.view import listed, plural
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.runs import Run
 from isthmus.evaluation.evidence import mean_and_error
 from isthmus.report.plots import draw, views_of
+from isthmus.report.run import measure
 from isthmus.report.shown import held_rows
 
 DRAWS = 1000
@@ -35,20 +33,9 @@ class Summary:
 
 def summarise(run: Run) -> Summary:
     """Measure held-out rows, draw the pictures and the page, and say it: a sentence a line."""
-    model, held = run.estimator, held_out(run)
-    condition = held.part.y if model.schema_.condition is not None else None
-    more: dict[str, Any] = {"condition": condition, "lengths": held.part.lengths}
+    measured = measure(run, DRAWS, LATER)
+    model, held, more = run.estimator, measured.held, measured.more
     history, seed = model.history_, model.seed_ % 2**31
-    found = evaluate(
-        model,
-        held.part.x,
-        held.part.y,
-        **more,
-        draws=DRAWS,
-        train=run.job.train_rows,
-        factors=held.part.factors,
-        without=LATER,
-    )
     facts: dict[str, Any] = {
         **model.settings_,
         "run": str(run.folder),
@@ -58,7 +45,7 @@ def summarise(run: Run) -> Summary:
         "seed": model.seed_,
         "epochs": len(history),
         "seconds": round(history[-1]["seconds"], 2) if history else 0.0,
-        **found.to_dict(),
+        **measured.found.to_dict(),
         "latent_dim": model.latent_dim,
     }
     lines = [
@@ -69,15 +56,15 @@ def summarise(run: Run) -> Summary:
         lines.append(denoising_line(model, held, more, seed, facts))
     used = facts["active_units"]["count"]
     lines.append(f"{used} of {model.latent_dim} latent dimensions are in use.")
-    command = Command(str(run.folder), run.source["data"], run.source["condition"])
-    findings = diagnose(model, held.part.x, found=found, command=command)
-    facts["findings"] = [asdict(finding) for finding in findings]
-    lines += [
-        f"{finding.severity.capitalize()}: {finding.message}." for finding in findings if finding.severity != "info"
-    ]
+    facts["findings"] = [asdict(finding) for finding in measured.findings]
+    grave = [finding.code for finding in measured.findings if finding.severity != "info"]
+    if grave:
+        lines.append(f"Found: {listed(grave)}; isthmus diagnose {run.folder} says what mends it.")
     pictures = draw(model, held.part.x, run.folder, y=held.part.y, history=history, seed=seed, name=held.name, **more)
     facts["pictures"] = [str(path) for path in pictures]
-    lines.append(f"Pictures in {run.folder}: {', '.join(path.name for path in pictures)}.")
+    facts["report"] = str(measured.draw_page())
+    shown = [path.name for path in (Path(facts["report"]), *pictures)]
+    lines.append(f"To look at, in {run.folder}: {', '.join(shown)}.")
     return Summary(facts, "\n".join(lines))
 
 

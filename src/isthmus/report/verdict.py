@@ -12,18 +12,18 @@ CLEAR = 2.0
 """Standard errors from which a difference is called one."""
 
 
-def verdict(facts: dict[str, Any], findings: list[Finding], *, of: str, pseudo: bool = False) -> list[str]:
+def verdict(facts: dict[str, Any], findings: list[Finding], *, of: str) -> list[str]:
     """Sentences, the shortest first: whether it is better than the linear model; the numbers; the worst finding.
 
-    `of` says which rows; `pseudo` whether log p(x) is no density at all (a Bernoulli on numbers between 0 and 1).
+    `of` says which rows.
     """
-    said = [headline(facts, pseudo), evidence(facts, of, pseudo), reconstruction(facts), in_use(facts), worst(findings)]
+    said = [headline(facts), evidence(facts, of), reconstruction(facts), in_use(facts), worst(findings)]
     return [sentence for sentence in said if sentence]
 
 
-def headline(facts: dict[str, Any], pseudo: bool) -> str:
+def headline(facts: dict[str, Any]) -> str:
     """Better or worse than the linear model, in a few words."""
-    name, found, others = facts["model"], facts.get("log_likelihood"), densities(facts, pseudo)
+    name, found, others = facts["model"], facts.get("log_likelihood"), densities(facts)
     if found and not math.isfinite(found["mean"]):
         return f"{name} is of no use: log p(x) is not a number."
     if found and "ppca" in others:
@@ -47,23 +47,27 @@ def headline(facts: dict[str, Any], pseudo: bool) -> str:
     return f"{name} reconstructs {how} PCA."
 
 
-def densities(facts: dict[str, Any], pseudo: bool) -> dict[str, dict[str, Any]]:
+def densities(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The baselines that log p(x) may be compared with."""
-    known = {} if pseudo else facts.get("baselines") or {}
+    known = facts.get("baselines") or {}
     return {key: about for key, about in known.items() if about.get("unit") == "nats" and about.get("mean") is not None}
 
 
 def clearly(found: dict[str, Any], other: dict[str, Any]) -> int:
     """1 or -1 where one mean is above or below another by more than its error, else 0.
 
-    Errors are added as if the rows were not the same ones, which errs on the safe side.
+    By the difference row by row where that is known; else errors are added as if the rows were not the same ones, which
+    errs on the safe side.
     """
+    if "lead" in other:
+        lead = other["lead"]
+        return 0 if abs(lead["mean"]) <= CLEAR * lead["standard_error"] else 1 if lead["mean"] > 0 else -1
     gap = float(found["mean"]) - float(other["mean"])
     error = math.hypot(found.get("standard_error") or 0.0, other.get("standard_error") or 0.0)
     return 0 if abs(gap) <= CLEAR * error else 1 if gap > 0 else -1
 
 
-def evidence(facts: dict[str, Any], of: str, pseudo: bool) -> str:
+def evidence(facts: dict[str, Any], of: str) -> str:
     """log p(x) beside the baselines', and what its unit means."""
     found = facts.get("log_likelihood")
     if not found:
@@ -72,7 +76,7 @@ def evidence(facts: dict[str, Any], of: str, pseudo: bool) -> str:
         return ""
     given = " given its condition" if found.get("given_condition") else ""
     words = f"It gives {of} a mean log p(x){given} of {shown(found)} nats"
-    others = densities(facts, pseudo)
+    others = densities(facts)
     if "ppca" in others:
         linear = others["ppca"]
         size = counted(linear.get("latent_dim", 0), "dimension")
@@ -82,7 +86,7 @@ def evidence(facts: dict[str, Any], of: str, pseudo: bool) -> str:
             words += f"; the best baseline, {NAMES.get(best, best.replace('_', ' '))}, {shown(others[best])}"
         if "bound" in str(linear.get("kind", "")):
             words += " (baselines see discrete rows with noise added, which makes theirs lower bounds)"
-    if pseudo:
+    if found.get("kind") == "pseudo-probability":
         return f"{words}. A Bernoulli on numbers between 0 and 1 is no density: that compares only with models alike."
     if found.get("kind") == "probability":
         bits = found.get("bits_per_dim")
