@@ -21,8 +21,9 @@ SURE = 4.0
 """Standard errors that are no accident among the many things that are looked for."""
 TOLD = 0.05
 """More rows than half told apart, from which on it matters."""
-HEAVY, LOOSE = 0.1, 0.3
-"""Share of rows with too heavy weights, or nats of the last doubling of draws, that are worth a word; and too much."""
+HEAVY, LOOSE, MOST = 0.1, 0.3, 0.9
+"""Share of rows with too heavy weights, or nats of the last doubling of draws, that are worth a word; nats, and a share
+of rows, that are too much."""
 
 
 def worse_than_simple(case: Case) -> Iterator[Finding]:
@@ -121,7 +122,7 @@ def loose(case: Case) -> Iterator[Finding]:
     run = "RUN" if case.command is None else shlex.quote(case.command.run)
     yield Finding(
         "loose-evidence",
-        "warning" if about["rise"] > LOOSE else "info",
+        "warning" if about["rise"] > LOOSE or about["khat_above"] > MOST else "info",
         f"log p(x) is a loose bound: in {about['khat_above']:.0%} of the rows few draws carry it (Pareto k-hat above "
         f"0.7), and the last doubling of draws raised it by {about['rise']:.2f} nats",
         f"isthmus evaluate {run} --ais",
