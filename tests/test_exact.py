@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 import isthmus
+from isthmus.terms.bounds import iwae
 from models import bits, small, table
 
 
@@ -140,3 +142,50 @@ def test_beta_does_not_reach_the_evidence():
     bound = model.elbo(x)
     model.beta = 50.0
     np.testing.assert_array_equal(model.elbo(x), bound)
+
+
+# ------------------------------------------------------------------ mistakes that others have shipped
+
+
+def test_the_log_likelihood_of_bits_has_the_sign_of_one():
+    """Minus log p(x) under the name of log p(x), or the reverse, would be above zero, and rise as rows get stranger."""
+    usual, strange = (np.random.default_rng(0).random((90, 8)) < 0.1).astype(np.uint8), np.ones((90, 8), np.uint8)
+    model = small("VAE", epochs=60).fit(usual)
+    assert (model.score_samples(usual, draws=50) < 0).all()
+    assert model.score(usual) > model.score_samples(strange, draws=200).mean()
+    assert model.score(usual) == pytest.approx(model.score_samples(usual).mean())
+
+
+@pytest.mark.parametrize("draws", [1, 5, 50])
+def test_the_importance_weighted_loss_is_the_bound_itself(draws):
+    """Not a surrogate whose gradient is right and whose value is not: minus the loss is log (1/K) sum of weights."""
+    model = small("VAE", epochs=3, precision="double").fit(table())
+    rows, latent = model.rows(table()), model.model_
+    batch = rows.batch(torch.arange(len(rows)))
+    run = latent(batch, draws)
+    weights = (run.log_px + run.log_pz - run.log_qz).detach().numpy()  # (K, B)
+    bound = np.logaddexp.reduce(weights) - math.log(draws)
+    np.testing.assert_allclose(-iwae(draws).fn(latent, batch, run).detach(), bound, rtol=1e-12)
+
+
+@pytest.mark.parametrize("prior", ["mixture(3)", "refit(3)"])
+def test_samples_come_from_the_prior_that_was_trained(prior):
+    """Not from a standard normal whatever the model's prior is."""
+    model = small("VAE", prior=prior, latent_dim=2, epochs=20, beta=0.05).fit(table())
+    distribution = model.model_.prior(None, None, model.model_.posterior)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        codes = distribution.sample((400,))
+    known = model.inverse_transform(codes.numpy())
+    drawn = model.sample(400, mean=True, random_state=7)
+    np.testing.assert_allclose(drawn, known, rtol=1e-4, atol=1e-4)
+    normal = model.inverse_transform(np.random.default_rng(0).normal(size=(400, 2)))
+    # The trained prior is not the standard normal: what is decoded from that varies otherwise.
+    assert abs(np.log(known.std(0) / normal.std(0))).max() > 0.1
+
+
+def test_a_refitted_prior_raises_the_evidence_where_codes_left_the_normal():
+    plain, refit = (small("VAE", prior=prior, beta=0.02, epochs=60).fit(table(300)) for prior in ("normal", "refit(5)"))
+    held = table(300)[::2]
+    np.testing.assert_allclose(plain.transform(held), refit.transform(held), rtol=1e-5)  # training is the same
+    assert refit.score(held) > plain.score(held)
