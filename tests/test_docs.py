@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.assessment.evaluate import MEASURES
 from isthmus.cli.main import main
 
 ROOT = Path(__file__).parents[1]
@@ -20,9 +21,11 @@ def blocks(name: str, language: str) -> list[str]:
 
 @pytest.fixture
 def short(tmp_path, monkeypatch):
-    """A folder of its own, and runs of the fewest epochs."""
+    """A folder of its own, runs of the fewest epochs, and no measures that take long: these have tests of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("isthmus.estimators.job.UPDATES", 1)
+    for slow in ("inference_gap", "samples", "copies"):
+        monkeypatch.setitem(MEASURES, slow, lambda subject: None)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
