@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits, load_wine
 
 import isthmus
 from isthmus.assessment.words import lines
+from quality import mnist_vae
 
 
 @dataclass
@@ -60,18 +61,7 @@ def wine(seed: int):
 
 def mnist_bits(seed: int):
     data = file_of("mnist.npz")
-    rows = Rows(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000])
-    return rows, isthmus.VAE(
-        latent_dim=50,
-        hidden=(200, 200),
-        network="mlp",
-        binarize=True,
-        validation_fraction=0,
-        batch_size=256,
-        learning_rate=2e-3,
-        epochs=330,
-        random_state=seed,
-    )
+    return Rows(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000]), mnist_vae(seed)
 
 
 def mnist_grey(seed: int):

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from isthmus.cli.main import Parser, tell
-from isthmus.cli.use import measured_parser, opened
+from isthmus.cli.use import evaluated, measured_parser, opened
 
 GRAVE = 3
 """Exit code where something that was found makes the model's numbers unusable."""
@@ -17,23 +17,12 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from isthmus.assessment.evaluate import evaluate
     from isthmus.diagnosis.case import Command
     from isthmus.diagnosis.diagnose import diagnose
 
     case = opened(arguments)
     command = Command(arguments.run, case.data, case.condition) if case.data else None
-    found = None
-    if not case.broken:
-        found = evaluate(
-            case.model,
-            case.part.x,
-            case.part.y,
-            **case.more,
-            draws=arguments.draws,
-            train=case.train,
-            ais=arguments.ais,
-        )
+    found = None if case.broken else evaluated(case, arguments)
     findings = diagnose(case.model, case.part.x, **case.more, found=found, command=command, broken=case.broken)
     words = "\n".join(map(str, findings)) or "nothing wrong was found"
     facts = {"run": arguments.run, "which": case.which, "findings": [dataclasses.asdict(about) for about in findings]}

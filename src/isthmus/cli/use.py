@@ -82,6 +82,15 @@ class Opened:
     """Why training broke off, where it did."""
 
 
+def evaluated(case: Opened, arguments: argparse.Namespace) -> Any:
+    """The rows measured, as the arguments of `measured_parser` say."""
+    from isthmus.assessment.evaluate import evaluate
+
+    part = case.part
+    own = {"draws": arguments.draws, "ais": arguments.ais}
+    return evaluate(case.model, part.x, part.y, **case.more, train=case.train, factors=part.factors, **own)
+
+
 def opened(arguments: argparse.Namespace) -> Opened:
     """The run that was asked for, with its own held-out rows or the rows of DATA."""
     from isthmus.assessment.held import held_out
