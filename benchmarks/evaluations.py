@@ -3,7 +3,7 @@
     ISTHMUS_DATA=folder python benchmarks/evaluations.py [SET ...] [--runs FOLDER] [--ais ROWS] [--seed 0]
 
 Sets: digits, wine, mnist_bits (dynamically binarised), mnist_grey, frey. The folder holds mnist.npz and freyfaces.npz;
-sets that want these are skipped without. `--runs` keeps the trained models, and takes those that are there.
+sets that want these are skipped without. `--runs` keeps trained models and their pages, and takes those that are there.
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ def main() -> None:
                 model.save(kept)
         start = time.perf_counter()
         found = isthmus.evaluate(model, rows.test, rows.labels, train=rows.train, ais=arguments.ais)
+        if kept:
+            isthmus.report_page(model, rows.test, kept / "report.html", rows.labels, train=rows.train, found=found)
         spent = model.history_[-1]["seconds"] / 60
         print(f"### {name}: {' '.join(repr(model).split())}\n")
         print(f"Trained in {spent:.1f} minutes, measured in {(time.perf_counter() - start) / 60:.1f}.\n")

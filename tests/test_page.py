@@ -364,3 +364,16 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     assert "VAE of flowers.csv" in "".join(parsed.text)
     assert main(["report", str(tmp_path / "none")]) == 2
     assert isthmus.load(run).latent_dim == 2
+
+
+def test_a_page_from_python(tmp_path):
+    x, labels = table(), np.arange(90) % 3
+    model = small("VAE").fit(x[:60])
+    path = isthmus.report_page(model, x[60:], tmp_path / "page.html", labels[60:], train=x[:60])
+    assert "Verdict" in path.read_text()
+    given = small("ConditionalVAE").fit(x[:60], condition=labels[:60])
+    told = {"X": x[:60], "condition": labels[:60]}
+    assert isthmus.report_page(given, x[60:], tmp_path / "given.html", labels[60:], train=told).exists()
+    with pytest.raises(isthmus.InputError):
+        isthmus.report_page(model, x[:, :2], tmp_path / "none.html")
+    assert not (tmp_path / "none.html").exists()

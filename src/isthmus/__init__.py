@@ -22,6 +22,7 @@ _PLACES = {
     "evaluate": "isthmus.assessment.evaluate",
     "diagnose": "isthmus.diagnosis.diagnose",
     "wrap": "isthmus.diagnosis.wrap",
+    "report_page": "isthmus.report.run",
     "compare": "isthmus.comparison.compare",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,6 +78,10 @@ def evaluate(
     `ais_steps` temperatures: minutes for a hundred. `without` leaves out measures by name (`MEASURES`). Raises
     InputError for rows that the model cannot read.
     """
+    if ais and not model.density:
+        raise InputError(f"{type(model).__name__} has no density, so that there is nothing to anneal; leave out ais")
+    if not isinstance(ais, numbers.Integral) or ais < 0:
+        raise InputError(f"ais={ais!r} came; a number of rows is wanted")
     unknown_name = next((name for name in without if name not in (*MEASURES, "baselines")), None)
     if unknown_name is not None:
         raise unknown("measure", unknown_name, (*MEASURES, "baselines"))

@@ -1,4 +1,4 @@
-"""A run measured on its held-out rows, and its page."""
+"""A run, or a model with rows of the user's own, measured and put on its page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from isthmus.assessment.held import HeldOut, held_out
 from isthmus.diagnosis.case import Command
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.estimators import store
+from isthmus.estimators.base import Estimator
+from isthmus.estimators.inputs import Inputs
+from isthmus.estimators.job import validation_rows
 from isthmus.estimators.runs import Run
+from isthmus.files import written
 from isthmus.finding import Finding
 from isthmus.report.page import page, write_page
 from isthmus.report.shown import held_rows
@@ -56,3 +60,33 @@ def measure(run: Run, draws: int = DRAWS, without: Collection[str] = ()) -> Meas
     )
     command = Command(str(run.folder), run.source["data"], run.source["condition"])
     return MeasuredRun(run, held, more, found, diagnose(model, part.x, found=found, command=command))
+
+
+def report_page(
+    model: Estimator,
+    X: Any,
+    path: str | Path,
+    y: Any = None,
+    *,
+    condition: Any = None,
+    lengths: Any = None,
+    train: Any = None,
+    found: Evaluation | None = None,
+) -> Path:
+    """Write the page on a model, shown on rows X (n, *X) that it was not fitted to, to `path`; return it.
+
+    The arguments are those of `evaluate`, and `found` what that said of the same rows, if it is there already. Raises
+    InputError for rows that the model cannot read, or a path that cannot be written.
+    """
+    if train is not None and not isinstance(train, Inputs):
+        train = validation_rows(model, train, model.schema_, "train")
+    if model.schema_.condition is not None and condition is None:
+        condition = y
+    if found is None:
+        found = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
+    findings = diagnose(model, X, found=found)
+    rows, seed = held_rows(X, y, condition, lengths, "held-out rows"), model.seed_ % 2**31
+    text = page(model, rows, found, findings, train=train, about={}, seed=seed)
+    with written(Path(path)) as part:
+        part.write_text(text, encoding="utf-8")
+    return Path(path)
