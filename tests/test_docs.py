@@ -24,7 +24,7 @@ def short(tmp_path, monkeypatch):
     """A folder of its own, runs of the fewest epochs, and no measures that take long: these have tests of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("isthmus.estimators.job.UPDATES", 1)
-    for slow in ("inference_gap", "samples", "copies"):
+    for slow in ("inference_gap", "classifier", "samples", "copies"):
         monkeypatch.setitem(MEASURES, slow, lambda subject: None)
 
 

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 
 import isthmus
 from isthmus.assessment import baselines, density
+from isthmus.assessment.subject import some_of
 from isthmus.data import Dataset, Part
 from isthmus.estimators import runs
 from isthmus.estimators.inputs import Inputs
@@ -173,16 +174,15 @@ def test_pca_that_keeps_everything_has_no_error(x):
 
 
 def test_baselines_are_fitted_to_a_random_part_of_the_rows(monkeypatch):
-    monkeypatch.setattr(baselines, "FITTED", 40)
     rows = Inputs(np.arange(400.0)[:, None], np.arange(400), np.arange(400))
-    some = baselines.some_rows(rows, 3)
+    some = some_of(rows, 40, 3)
     assert len(set(some.x.ravel())) == 40
     assert 100 < some.x.mean() < 300  # not the first ones
     assert (some.x.ravel() == some.condition).all()
-    assert (some.x == baselines.some_rows(rows, 3).x).all()
-    assert baselines.some_rows(rows, 3).x.tolist() != baselines.some_rows(rows, 4).x.tolist()
+    assert (some.x == some_of(rows, 40, 3).x).all()
+    assert some.x.tolist() != some_of(rows, 40, 4).x.tolist()
     asked = []
-    monkeypatch.setattr(baselines, "some_rows", lambda train, seed: asked.append(len(train)) or train)
+    monkeypatch.setattr(baselines, "some_of", lambda train, *how: asked.append(len(train)) or train)
     ran(isthmus.VAE(**FAST), table())
     ran(isthmus.Autoencoder(**FAST), table())
     assert asked == [81, 81, 81]

@@ -81,6 +81,8 @@ class Refit(nn.Module):
 
     def refit(self, codes: Tensor, seed: int) -> None:
         """Fit the mixture to draws from the posteriors of the training rows (n, dim)."""
+        if len(codes) < 2 or not bool(codes.isfinite().all()):
+            raise InputError(f"{len(codes)} codes came, and a mixture is fitted to two finite ones at least")
         k = min(len(self.log_weight), len(codes))
         found = GaussianMixture(k, covariance_type="diag", reg_covar=LEAST_VARIANCE, random_state=seed % 2**31)
         with warnings.catch_warnings():

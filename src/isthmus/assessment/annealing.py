@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from isthmus.assessment.density import kind_of
@@ -18,13 +19,13 @@ SIMULATED = 50
 
 
 def annealed(subject: Subject, count: int, draws: int, steps: int) -> dict[str, Any]:
-    """Annealed importance sampling of the first `count` rows beside importance weighting of the same, nats.
+    """Annealed importance sampling of `count` rows beside importance weighting of the same, nats.
 
     Both are lower bounds in expectation: the higher is nearer to log p(x). The two-sided bound on simulated rows says
     by how much annealing is off at most, as far as the model's own rows are like these.
     """
     model = subject.model.model_
-    rows = subject.model.lay(subject.inputs.take(torch.arange(min(count, len(subject))).numpy()), "fixed")
+    rows = subject.model.lay(subject.some(count), "fixed")
     with subject.using():
         found, weighted = ais(model, rows, steps=steps), scored(model, rows, draws)
         simulated = bdmc(model, min(SIMULATED, len(rows)), steps=steps, **company(rows, SIMULATED))
@@ -34,6 +35,7 @@ def annealed(subject: Subject, count: int, draws: int, steps: int) -> dict[str, 
         "importance_weighted": told_rows(weighted.values, "nats", kind, draws=draws),
         "above_importance_weighted": told_rows(found.values - weighted.values, "nats", "difference"),
         "two_sided_gap": told(*simulated.gap, "nats", "difference", rows=min(SIMULATED, len(rows))),
+        "ess": float(np.median(found.ess)),
         "acceptance": float(found.acceptance.mean()),
     }
 

@@ -17,6 +17,7 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
+from isthmus.assessment.subject import some_of
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import Inputs
 from isthmus.evaluation.evidence import mean_and_error
@@ -125,13 +126,6 @@ class Fitted(NamedTuple):
     size: dict[str, int]
 
 
-def some_rows(train: Inputs, seed: int) -> Inputs:
-    """At most `FITTED` of the training rows, a random choice by the seed."""
-    if len(train) <= FITTED:
-        return train
-    return train.take(np.sort(np.random.default_rng(seed).permutation(len(train))[:FITTED]))
-
-
 def as_scored(model: Estimator, inputs: Inputs) -> np.ndarray:
     """(n, d) the numbers that the likelihood is a distribution over: bits where pixels are binarised."""
     values = inputs.x
@@ -158,7 +152,7 @@ def fitted_and_scored(
     model: Estimator, train: Inputs, test: Inputs, fits: dict[str, Callable[[Ground], Fitted | None]]
 ) -> tuple[Ground, dict[str, Density]]:
     """Fit each to the same training rows and score the same test rows, under the same noises where there are any."""
-    train = some_rows(train, model.seed_)
+    train = some_of(train, FITTED, model.seed_)
     x, scored = as_scored(model, train), as_scored(model, test)
     schema, random = model.schema_, np.random.default_rng(model.seed_)
     discrete, scale = schema.discrete, np.ones(x.shape[1])
@@ -290,12 +284,13 @@ def rank_of(rows: np.ndarray, rounding: float, root: np.ndarray | None = None) -
     return int((singular > noise).sum())
 
 
-def linear_error(model: Estimator, train: Inputs, test: Inputs) -> tuple[int, float]:
-    """PCA's dimensions, and its squared error an example of the test rows; 0 where only rounding is left."""
-    train = some_rows(train, model.seed_)
-    fitted, held = (part.x.reshape(len(part), -1).astype(np.float64) for part in (train, test))
-    k = min(model.latent_dim, *fitted.shape)
-    pca = PCA(k, random_state=model.seed_ % 2**31).fit(fitted)
-    error = float(np.square(pca.inverse_transform(pca.transform(held)) - held).sum(1).mean())
-    whole = float(np.square(held - pca.mean_).sum(1).mean())
-    return k, error if error > NOTHING * whole else 0.0
+def linear_reconstruction(train: np.ndarray, test: np.ndarray, latent_dim: int, seed: int) -> tuple[int, np.ndarray]:
+    """PCA's dimensions, and what it makes of test rows (n, *X): these themselves where only rounding is left."""
+    fitted, held = (
+        part.reshape(len(part), -1).astype(np.float64) for part in (some_of(Inputs(train), FITTED, seed).x, test)
+    )
+    k = min(latent_dim, *fitted.shape)
+    pca = PCA(k, random_state=seed % 2**31).fit(fitted)
+    again = pca.inverse_transform(pca.transform(held))
+    missed, whole = np.square(again - held).sum(), np.square(held - pca.mean_).sum()
+    return k, (again if missed > NOTHING * whole else held).reshape(test.shape)

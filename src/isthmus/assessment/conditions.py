@@ -24,8 +24,14 @@ def of_condition(subject: Subject) -> dict[str, Any] | None:
     model, inputs = subject.model, subject.inputs
     if model.schema_.condition is None or not model.density:
         return None
-    some = inputs.take(np.arange(min(len(inputs), MOST_ROWS)))
-    other = np.roll(np.asarray(some.condition), len(some) // 2, axis=0)
+    some = inputs.take(np.random.default_rng(subject.seed).permutation(len(inputs))[:MOST_ROWS])
+    own = np.asarray(some.condition).reshape(len(some), -1)
+    partner = others(own)
+    told_apart = (own != own[partner]).any(1)
+    if not told_apart.any():
+        return None
+    some, partner = some.take(np.flatnonzero(told_apart)), partner[told_apart]
+    other = own[partner].reshape(len(partner), *np.shape(inputs.condition)[1:])
     with subject.using():
         right, wrong = (
             log_evidence(model.model_, model.lay(replace(some, condition=given), "fixed"), DRAWS)
@@ -40,3 +46,15 @@ def of_condition(subject: Subject) -> dict[str, Any] | None:
         found["read_from_codes"] = max(read["linear"], read["nearest"])._asdict()
         found["commonest"] = read["commonest"]._asdict()
     return found
+
+
+def others(conditions: np.ndarray) -> np.ndarray:
+    """For each of conditions (n, k) the index of a row whose condition is another, as far as there is one.
+
+    Among sorted conditions a row half way round is another, unless more than half are the same.
+    """
+    n = len(conditions)
+    order = np.lexsort(conditions.T[::-1])
+    partner = np.empty(n, int)
+    partner[order] = np.roll(order, -(n // 2))
+    return partner

@@ -11,7 +11,7 @@ from isthmus.assessment.subject import Subject
 from isthmus.assessment.told import told, told_rows
 from isthmus.evaluation.aggregate import surgery
 from isthmus.evaluation.evidence import mean_and_error
-from isthmus.evaluation.gap import inference_gap
+from isthmus.evaluation.gap import MOST_ROWS, inference_gap
 from isthmus.evaluation.sweep import sweep
 from isthmus.schema import Schema
 
@@ -34,14 +34,15 @@ def of_density(subject: Subject, draws: int) -> tuple[dict[str, Any], dict[str, 
     per_row = {"log_px": found.log_px.values, "elbo": found.elbo, "kl": found.kl, "khat": found.khat, "ess": found.ess}
     kind = kind_of(schema)
     mean, error = mean_and_error(*found.log_px)
-    known = found.khat[np.isfinite(found.khat)]
+    known = found.khat[~np.isnan(found.khat)]  # minus infinity where all weights are alike
     evidence: dict[str, Any] = {
         "mean": mean,
         "standard_error": error,
         "shared_error": found.log_px.shared_error,
+        "deviation": float(found.log_px.values.std()),
         "draws": draws,
         "ess": float(np.median(found.ess)),
-        "khat": float(np.median(known)) if len(known) else None,
+        "khat": middle if len(known) and math.isfinite(middle := float(np.median(known))) else None,
         "khat_above": float((known > KHAT_GOOD).mean()) if len(known) else None,
         "rise": found.rise,
         "bits_per_dim": None,
@@ -49,7 +50,7 @@ def of_density(subject: Subject, draws: int) -> tuple[dict[str, Any], dict[str, 
         "kind": kind,
         "given_condition": schema.condition is not None,
     }
-    if schema.discrete and not schema.sequence:
+    if schema.discrete and not schema.sequence and not schema.improper:
         evidence["bits_per_dim"] = -mean / (schema.size * math.log(2))
     facts: dict[str, Any] = {
         "log_likelihood": evidence,
@@ -71,7 +72,7 @@ def gap(subject: Subject) -> dict[str, Any] | None:
     if not subject.model.density:
         return None
     with subject.using():
-        found = inference_gap(subject.model.model_, subject.rows, steps=STEPS)
+        found = inference_gap(subject.model.model_, subject.model.lay(subject.some(MOST_ROWS), "fixed"), steps=STEPS)
     if found is None:
         return None
     parts = {"total": found.total, "approximation": found.approximation, "amortisation": found.amortisation}

@@ -10,18 +10,17 @@ from isthmus.assessment.subject import Subject
 from isthmus.assessment.told import told
 from isthmus.evaluation.features import learned_features
 from isthmus.evaluation.neighbours import memorisation
-from isthmus.evaluation.samples import FEWEST_ROWS, sample_quality
+from isthmus.evaluation.samples import enough, sample_quality
 
 COUNT = 500
 """Codes drawn to see how much what is decoded from them varies."""
 QUALITY = {
-    "accuracy": ("classifier", "share told right", "accuracy"),
-    "mmd": ("mmd", "squared", "discrepancy"),
-    "precision": ("precision", "share of samples", "share"),
-    "recall": ("recall", "share of data", "share"),
-    "frechet": ("frechet", "squared deviations of learned features", "distance"),
+    "mmd": ("squared", "discrepancy"),
+    "precision": ("share of samples", "share"),
+    "recall": ("share of data", "share"),
+    "frechet": ("squared deviations of learned features", "distance"),
 }
-"""What is compared, the name under which it is told, its unit and its kind."""
+"""The unit and the kind of what is compared."""
 
 
 def sample_spread(subject: Subject) -> dict[str, Any] | None:
@@ -43,34 +42,40 @@ def variance(x: np.ndarray) -> float:
     return float(x.reshape(len(x), -1).var(0, dtype=np.float64).sum())
 
 
-def samples(subject: Subject) -> dict[str, Any] | None:
-    """How far samples are from held-out rows, each number beside what training rows reach in their place.
-
-    Rows that are too few to tell are said to be so. None without a prior, without training rows, for sequences.
-    """
+def comparable(subject: Subject) -> tuple[np.ndarray, np.ndarray] | None:
+    """Training rows and held-out rows as samples come; None without a prior, without training rows, for sequences."""
     if not subject.model.density or subject.train is None or subject.model.schema_.sequence:
         return None
-    seen, held, drawn = subject.bits(subject.train.x), subject.bits(subject.inputs.x), subject.samples
-    for name, side in (("training", seen), ("held-out", held)):
-        if len(side) < FEWEST_ROWS:
-            return {"refused": f"{len(side)} {name} rows are too few to compare samples with: {FEWEST_ROWS} are wanted"}
+    return subject.bits(subject.train.x), subject.bits(subject.inputs.x)
+
+
+def classifier(subject: Subject) -> dict[str, Any] | None:
+    """How often a classifier tells samples from held-out rows, beside training rows in their place."""
+    rows = comparable(subject)
+    if rows is None:
+        return None
+    both = sample_quality(*rows, subject.samples, None, subject.seed)["accuracy"]
+    return told(*both.samples, "share told right", "accuracy", of_data=both.data._asdict())
+
+
+def samples(subject: Subject) -> dict[str, Any] | None:
+    """How far learned features of samples are from those of held-out rows, beside training rows in their place."""
+    rows = comparable(subject)
+    if rows is None:
+        return None
+    seen, held = rows
+    enough(seen, held, subject.samples)  # before anything is learned
     features = learned_features(seen, seen.shape[1:], subject.seed)
-    found = sample_quality(seen, held, drawn, features, subject.seed)
-    told_as = {QUALITY[name]: both for name, both in found.items()}
-    return {
-        name: told(*both.samples, unit, kind, of_data=both.data._asdict())
-        for (name, unit, kind), both in told_as.items()
-    }
+    found = sample_quality(seen, held, subject.samples, features, subject.seed)
+    return {name: told(*both.samples, *QUALITY[name], of_data=both.data._asdict()) for name, both in found.items()}
 
 
 def copies(subject: Subject) -> dict[str, Any] | None:
-    """Whether samples are copies of training rows; None where it cannot be told."""
-    if not subject.model.density or subject.train is None or subject.model.schema_.sequence:
+    """Whether samples are copies of training rows."""
+    rows = comparable(subject)
+    if rows is None:
         return None
-    if min(len(subject), len(subject.train)) < FEWEST_ROWS:
-        return None
-    seen, held = subject.bits(subject.train.x), subject.bits(subject.inputs.x)
-    found = memorisation(seen, held, subject.samples, subject.seed)
+    found = memorisation(*rows, subject.samples, subject.seed)
     return {
         "z": told(found.z, 1.0, "standard deviations", "statistic"),
         "close": told(*found.close, "share of samples", "share", of_data=found.close_held._asdict()),

@@ -11,10 +11,10 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus.assessment.annealing import annealed
-from isthmus.assessment.baselines import densities, linear_error
+from isthmus.assessment.baselines import densities, linear_reconstruction
 from isthmus.assessment.conditions import of_condition
 from isthmus.assessment.density import gap, of_density
-from isthmus.assessment.drawn import copies, sample_spread, samples
+from isthmus.assessment.drawn import classifier, copies, sample_spread, samples
 from isthmus.assessment.labels import disentangled, labels_read
 from isthmus.assessment.prior import refit_gain
 from isthmus.assessment.residuals import column_spread, leftover, residuals
@@ -33,7 +33,7 @@ from isthmus.evaluation.annealed import STEPS as AIS_STEPS
 from isthmus.evaluation.evidence import mean_and_error
 
 DRAWS = 1000
-SQUARED = "squared units of the data, summed"
+SQUARED, SCALED = "squared units of the data, summed", "squared units that networks read, summed"
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,18 @@ def evaluate(
     `ais_steps` temperatures: minutes for a hundred. `without` leaves out measures by name (`MEASURES`). Raises
     InputError for rows that the model cannot read.
     """
+    check_is_fitted(model, "model_")
     if ais and not model.density:
         raise InputError(f"{type(model).__name__} has no density, so that there is nothing to anneal; leave out ais")
     if not isinstance(ais, numbers.Integral) or ais < 0:
         raise InputError(f"ais={ais!r} came; a number of rows is wanted")
-    unknown_name = next((name for name in without if name not in (*MEASURES, "baselines")), None)
-    if unknown_name is not None:
-        raise unknown("measure", unknown_name, (*MEASURES, "baselines"))
+    wrong = next((name for name in without if name not in (*MEASURES, "baselines")), None)
+    if wrong is not None:
+        raise unknown("measure", wrong, (*MEASURES, "baselines"))
+    if not finite(model):
+        raise InputError("the weights are no numbers: training diverged; train again with a lower learning_rate")
     if model.schema_.condition is not None and condition is None:
         condition = y
-    check_is_fitted(model, "model_")
     inputs = collect(model, X, condition, lengths)
     if train is not None and not isinstance(train, Inputs):
         train = validation_rows(model, train, model.schema_, "train")
@@ -101,9 +103,14 @@ def evaluate(
         facts |= found
         if ais:
             facts["ais"] = annealed(subject, ais, draws, ais_steps)
-    facts["reconstruction"] = told_rows(subject.errors, SQUARED, "squared error")
+    scaled = told_rows(squared(subject.as_read, subject.scaled(subject.again)), SCALED, "squared error")
+    facts["reconstruction"] = told_rows(subject.errors, SQUARED, "squared error", scaled=scaled)
     for name, measure in MEASURES.items():
-        known = None if name in without else measure(subject)
+        try:
+            known = None if name in without else measure(subject)
+        except InputError as error:  # too few rows for one measure are no reason to withhold the others
+            facts.setdefault("refused", {})[name] = str(error)
+            continue
         if known is not None:
             facts[name] = known
     if "baselines" not in without and train is not None and not model.schema_.sequence:
@@ -126,6 +133,7 @@ MEASURES: dict[str, Callable[[Subject], Any]] = {
     "geometry": geometry,
     "paths": paths,
     "sharpness": sharp,
+    "classifier": classifier,
     "samples": samples,
     "copies": copies,
     "disentanglement": disentangled,
@@ -133,28 +141,39 @@ MEASURES: dict[str, Callable[[Subject], Any]] = {
 """What is measured beside the density and the reconstructions; a measure says None where it does not apply."""
 
 
+def finite(model: Estimator) -> bool:
+    """Whether all weights are numbers."""
+    return all(bool(weight.isfinite().all()) for weight in model.model_.parameters())
+
+
 def as_labels(y: Any, n: int) -> np.ndarray:
     """Labels as an array, one a row; InputError for another number of them."""
     labels = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
     if labels.shape[:1] != (n,):
         raise InputError(f"y has shape {labels.shape} and there are {n} rows; one label a row is wanted")
-    return labels
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def baselines(subject: Subject, evidence: dict[str, Any] | None, log_px: np.ndarray | None) -> dict[str, Any]:
     """The training mean and PCA by squared error, and where there is a density the baselines that have one.
 
-    By how much the model is better is told row by row. Where the training rows span too few dimensions for a density,
-    that is said instead.
+    By how much the model is better is told row by row, squared errors in the units that networks read: in those they
+    were made small, by the model and by PCA, while in the data's units one wide column may rule. Where the training
+    rows span too few dimensions for a density, that is said instead.
     """
     model, train, test = subject.model, subject.train, subject.inputs
     assert train is not None
-    centre = train.x.mean(0, dtype=np.float64)
-    k, error = linear_error(model, train, test)
-    found: dict[str, Any] = {
-        "mean": told_rows(squared(test.x, np.broadcast_to(centre, test.x.shape)), SQUARED, "squared error"),
-        "pca": told(error, None, SQUARED, "squared error", latent_dim=k),
-    }
+    read = {"mean": subject.scaled(np.broadcast_to(train.x.mean(0, dtype=np.float64), test.x.shape))}
+    k, read["pca"] = linear_reconstruction(subject.scaled(train.x), subject.as_read, model.latent_dim, model.seed_)
+    own = squared(subject.as_read, subject.scaled(subject.again))
+    found: dict[str, Any] = {}
+    for name, again in read.items():
+        errors = squared(subject.as_read, again)
+        raw = squared(test.x, subject.unscaled(again)) if errors.any() else errors  # nothing missed: no rounding either
+        told_raw = told_rows(raw, SQUARED, "squared error")
+        found[name] = {**told_raw, "scaled": told_rows(errors, SCALED, "squared error")}
+        found[name]["lead"] = told_rows(errors - own, SCALED, "difference")
+    found["pca"]["latent_dim"] = k
     if evidence is None or log_px is None or model.schema_.improper:
         return {"baselines": found}
     ground, known = densities(model, train, test)

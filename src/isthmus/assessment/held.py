@@ -43,5 +43,5 @@ def held_out(run: Run) -> HeldOut:
 
 def take(part: Part, index: np.ndarray) -> Part:
     """Some rows of a part."""
-    x = part.x.iloc[index] if hasattr(part.x, "iloc") else part.x[index]
+    x = part.x.iloc[index] if hasattr(part.x, "iloc") else np.asarray(part.x)[index]
     return Part(x, *[None if a is None else np.asarray(a)[index] for a in (part.y, part.lengths, part.factors)])

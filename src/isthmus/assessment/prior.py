@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from isthmus.assessment.subject import Subject
+from isthmus.assessment.subject import Subject, some_of
 from isthmus.assessment.told import told_rows
-from isthmus.assessment.training import some
 from isthmus.estimators.job import codes_drawn
 from isthmus.priors import Refit
 
+MOST_ROWS = 2_000
 COMPONENTS = 10
 """Of the mixture: as many as `prior="refit"` has by default."""
 
@@ -30,7 +30,7 @@ def refit_gain(subject: Subject) -> dict[str, Any] | None:
         prior = latent.prior(subject.rows.batch(torch.arange(1)).c, None, latent.posterior)
         if prior.batch_shape:
             return None
-        seen = codes_drawn(latent, model.lay(some(subject.train, subject.seed), "fixed"), subject.seed)
+        seen = codes_drawn(latent, model.lay(some_of(subject.train, MOST_ROWS, subject.seed), "fixed"), subject.seed)
         mixture = Refit(seen.shape[1], COMPONENTS).to(seen).eval()
         mixture.refit(seen, subject.seed)
         codes = codes_drawn(latent, subject.rows, subject.seed + 1)

@@ -10,6 +10,7 @@ import torch
 
 from isthmus.assessment.subject import Subject
 from isthmus.assessment.told import told
+from isthmus.distributions.continuous import Normal
 from isthmus.evaluation.evidence import NOISE_SEED
 from isthmus.families import SCALE_FLOOR, FixedScale, Located
 from isthmus.train.machine import seeded
@@ -26,15 +27,15 @@ def residuals(subject: Subject) -> dict[str, Any] | None:
     """The scale of p(x given z) and the residuals' root mean square, both in the units that networks read.
 
     The best scale of a normal is that root mean square (Rybkin et al., 2021), and a fixed scale s in its place is a
-    weight of s^2 / rms^2 on the KL term. None for likelihoods without a location and a scale.
+    weight of s^2 / rms^2 on the KL term. None for other likelihoods.
     """
-    model, rows = subject.model, subject.rows
+    model, rows = subject.model, subject.model.lay(subject.some(MOST_ROWS), "fixed")
     family = model.model_.likelihood.family
-    if not isinstance(family, Located):
+    if not isinstance(family, Located) or family.distribution is not Normal:
         return None
     latent, total, count = model.model_, 0.0, 0
     with torch.no_grad(), seeded(NOISE_SEED, rows.device):
-        for index in torch.arange(min(len(rows), MOST_ROWS), device=rows.device).split(AT_ONCE):
+        for index in torch.arange(len(rows), device=rows.device).split(AT_ONCE):
             batch = rows.batch(index)
             z = latent.posterior(batch.x, batch.c, batch.mask).rsample((DRAWS,))  # (K, B, L)
             gap = batch.wanted - latent.likelihood(z, batch.c, batch.mask).mean  # (K, B, *X)
@@ -62,7 +63,8 @@ def column_spread(subject: Subject) -> dict[str, Any] | None:
     schema = subject.model.schema_
     if schema.image or schema.sequence or schema.discrete:
         return None
-    spread = subject.as_read.reshape(len(subject), -1).std(0, dtype=np.float64)
+    read = subject.as_read if subject.train is None else subject.scaled(subject.train.x)
+    spread = read.reshape(len(read), -1).std(0, dtype=np.float64)
     moving = spread[spread > 0]
     return told(float(moving.max() / moving.min()), None, "times", "ratio") if len(moving) > 1 else None
 
@@ -74,10 +76,10 @@ def leftover(subject: Subject) -> dict[str, Any] | None:
     total would show in so many rows and columns (Marchenko & Pastur, 1967): 1 where no structure is left. None for
     sequences, and where nothing is missed.
     """
-    n = min(len(subject), MOST_ROWS)
-    if subject.model.schema_.sequence or n < 2:
+    chosen = np.random.default_rng(subject.seed).permutation(len(subject))[:MOST_ROWS]
+    if subject.model.schema_.sequence or (n := len(chosen)) < 2:
         return None
-    missed = (subject.as_read[:n] - subject.scaled(subject.again[:n])).reshape(n, -1).astype(np.float64)
+    missed = (subject.as_read[chosen] - subject.scaled(subject.again[chosen])).reshape(n, -1).astype(np.float64)
     missed -= missed.mean(0)
     moving = missed[:, missed.std(0) > 0]
     total, d = float(np.square(moving).sum()), moving.shape[1]

@@ -31,6 +31,10 @@ class Subject:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def some(self, count: int) -> Inputs:
+        """At most `count` of the rows, drawn by the seed: files are often sorted."""
+        return some_of(self.inputs, count, self.seed)
+
     @property
     def seed(self) -> int:
         return self.model.seed_ % 2**31
@@ -64,6 +68,11 @@ class Subject:
         schema = self.model.schema_
         return (x - schema.shift) / schema.scale
 
+    def unscaled(self, x: np.ndarray) -> np.ndarray:
+        """Rows (n, *X) back in the data's units."""
+        schema = self.model.schema_
+        return x * schema.scale + schema.shift
+
     @cached_property
     def as_read(self) -> np.ndarray:
         """(n, *X) the rows in the units that networks read."""
@@ -80,9 +89,11 @@ class Subject:
         return squared(self.inputs.x, self.again)
 
     def conditions(self, n: int) -> np.ndarray | None:
-        """The conditions of n samples: those of the rows, in turn."""
+        """The conditions of n samples: those of rows drawn by the seed, each as often as the others."""
         given = self.inputs.condition
-        return None if given is None else np.asarray(given)[np.arange(n) % len(self)]
+        if given is None:
+            return None
+        return np.asarray(given)[np.resize(np.random.default_rng(self.seed).permutation(len(self)), n)]
 
     def drawn(self, n: int, *, mean: bool = False) -> np.ndarray:
         """(n, *X) samples from the prior and the decoder, under the rows' conditions."""
@@ -97,3 +108,10 @@ class Subject:
 def squared(x: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(n,) squared distances of rows (n, *X), summed over features."""
     return np.square(x.astype(np.float64) - other).reshape(len(x), -1).sum(1)
+
+
+def some_of(inputs: Inputs, count: int, seed: int) -> Inputs:
+    """At most `count` rows, a random choice by the seed, in their order."""
+    if len(inputs) <= count:
+        return inputs
+    return inputs.take(np.sort(np.random.default_rng(seed).permutation(len(inputs))[:count]))

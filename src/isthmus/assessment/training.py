@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.assessment.density import kind_of
-from isthmus.assessment.subject import Subject, squared
+from isthmus.assessment.subject import Subject, some_of, squared
 from isthmus.assessment.told import told, told_rows
 from isthmus.estimators.inputs import unpadded
 from isthmus.evaluation.evidence import mean_and_error, scored
@@ -24,7 +24,7 @@ def of_training(subject: Subject) -> dict[str, Any] | None:
     """
     if subject.train is None:
         return None
-    model, seen = subject.model, some(subject.train, subject.seed)
+    model, seen = subject.model, some_of(subject.train, MOST_ROWS, subject.seed)
     codes = model.codes_of(model.lay(seen))
     errors = squared(seen.x, unpadded(model.decoded(codes, seen.condition, drawn=False), seen.lengths))
     found: dict[str, Any] = {
@@ -33,19 +33,12 @@ def of_training(subject: Subject) -> dict[str, Any] | None:
         "squared_error_gap": apart(subject.errors, errors, "squared units of the data, summed"),
     }
     if model.density:
-        held = some(subject.inputs, subject.seed)
+        held = subject.some(MOST_ROWS)
         with subject.using():
             here, there = (scored(model.model_, model.lay(part, "fixed"), DRAWS).values for part in (seen, held))
         found["log_likelihood"] = told_rows(here, "nats", kind_of(model.schema_))
         found["log_likelihood_gap"] = apart(here, there, "nats")
     return found
-
-
-def some(inputs: Any, seed: int) -> Any:
-    """At most `MOST_ROWS` of the rows, a random choice by the seed."""
-    if len(inputs) <= MOST_ROWS:
-        return inputs
-    return inputs.take(np.sort(np.random.default_rng(seed).permutation(len(inputs))[:MOST_ROWS]))
 
 
 def apart(more: np.ndarray, less: np.ndarray, unit: str) -> dict[str, Any]:

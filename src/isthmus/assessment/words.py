@@ -143,12 +143,11 @@ def code(facts: Facts) -> Iterator[Line]:
 
 def drawn(facts: Facts) -> Iterator[Line]:
     """How samples are, each number beside that of training rows in their place."""
-    about = facts.get("samples", {})
-    if "refused" in about:
-        yield "samples", about["refused"]
-        about = {}
+    for name, why in facts.get("refused", {}).items():
+        yield name.replace("_", " "), f"not measured: {why}"
+    about = facts.get("samples", {}) | {"classifier": facts.get("classifier")}
     for name, (title, digits, meaning) in SAMPLES.items():
-        if name in about:
+        if about.get(name):
             real = about[name]["of_data"]["mean"]
             yield title, f"{number(about[name], digits)} {meaning} ({real:{digits}} for training rows)"
     if "copies" in facts:

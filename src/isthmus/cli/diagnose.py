@@ -17,12 +17,13 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from isthmus.assessment.evaluate import finite
     from isthmus.diagnosis.case import Command
     from isthmus.diagnosis.diagnose import diagnose
 
     case = opened(arguments)
     command = Command(arguments.run, case.data, case.condition) if case.data else None
-    found = None if case.broken else evaluated(case, arguments)
+    found = evaluated(case, arguments) if not case.broken and finite(case.model) else None
     findings = diagnose(case.model, case.part.x, **case.more, found=found, command=command, broken=case.broken)
     words = "\n".join(map(str, findings)) or "nothing wrong was found"
     facts = {"run": arguments.run, "which": case.which, "findings": [dataclasses.asdict(about) for about in findings]}

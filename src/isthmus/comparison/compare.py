@@ -59,7 +59,8 @@ def compare(
     unknown models and fields, for fields that no model can be made of and for a folder that holds something else.
     """
     data = X if isinstance(X, Dataset) else Dataset("X", Part(X, y, lengths))
-    parts_of(draws)  # raises for a number that is none
+    if len(parts_of(draws)) < 2:
+        raise InputError(f"draws={draws} came; two at least are wanted, whose difference tells how sure a figure is")
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise InputError(f"seeds={seeds!r} came; a whole number of at least 1 is wanted")
     fraction = fields.pop(OF_THE_SPLIT, VALIDATED)
@@ -72,14 +73,13 @@ def compare(
             entry.estimator.set_params(levels=data.levels)  # a built-in set knows what its numbers mean
     rows = split(data, fraction)
     check_entries(chosen, rows)
-    check_entries(chosen, rows)
     path = None if folder is None else Path(folder)
     tasks = tasks_of(chosen, seeds, path)
     if path is not None:
         settings = {"rows": rows.fingerprint, "draws": draws, "fields": plain(fields), "version": __version__}
         kept.opened(path, settings, force=force)
     records = run_all(tasks, rows, draws, verbose)
-    order = {(entry.label, repr(entry.value)): i for i, entry in enumerate(chosen)}
+    order = {(entry.label, repr(plain(entry.value))): i for i, entry in enumerate(chosen)}
     records.sort(key=lambda record: order[record["model"], repr(record["value"])])
     table = tabled(records, about(data, rows, records, seeds), values[0] if values else None)
     if path is not None:

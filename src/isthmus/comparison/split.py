@@ -50,8 +50,8 @@ def split(data: Dataset, fraction: float) -> Split:
     if test is None:
         kept, held = job.split(len(train.x), TESTED, SEED)
         train, test = take(train, kept), take(train, held)
-        said.append("a random fifth")
-    elif len(test.x) > ROWS_SCORED:
+        said.append("a random fifth" if len(held) <= ROWS_SCORED else "of a random fifth")
+    if len(test.x) > ROWS_SCORED:
         some = np.sort(np.random.default_rng(SEED).permutation(len(test.x))[:ROWS_SCORED])
         said.append(f"of {len(test.x):,}")
         test = take(test, some)

@@ -141,10 +141,9 @@ def cells_of(record: dict[str, Any]) -> dict[Column, tuple[np.ndarray, float | N
         cells[column] = rows["log_px"], shared if math.isfinite(shared) else 0.0
     error = Column(f"squared_error{given}", f"squared error{given}", "summed", False)
     cells[error] = rows["squared_error"], None
-    for column, about in ((LABELS, facts.get("probes")), (SAMPLES, facts.get("samples"))):
-        key = "linear" if column is LABELS else "classifier"
-        if isinstance(about, dict) and isinstance(about.get(key), dict):
-            cells[column] = np.array([about[key]["mean"]]), about[key].get("standard_error")
+    for column, found in ((LABELS, (facts.get("probes") or {}).get("linear")), (SAMPLES, facts.get("classifier"))):
+        if found:
+            cells[column] = np.array([found["mean"]]), found["standard_error"]
     cells[SECONDS] = np.array([record["seconds"]]), None
     cells[SIZE] = np.array([float(record["parameters"])]), 0.0
     return cells

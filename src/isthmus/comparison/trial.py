@@ -25,7 +25,7 @@ from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.schema import Schema
 from isthmus.train.fit import Keep, Show
 
-READ = {"active_units", "probes", "samples"}
+READ = {"probes", "classifier"}
 """Measures that the table shows."""
 ROWS = ("log_px", "squared_error")
 """What is kept of every row: differences between models are taken row by row."""

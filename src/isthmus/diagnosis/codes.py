@@ -61,7 +61,7 @@ def stronger_code(case: Case) -> str:
     beta = getattr(case.model, "beta", 1.0)
     if beta > 1:
         return case.again(beta=1.0)
-    return case.again(warmup=0.5) if case.model.warmup < 0.5 else case.again(beta=0.5 * beta)
+    return case.first({"warmup": 0.5} if case.model.warmup < 0.5 else {}, {"beta": 0.5 * beta})
 
 
 def too_many(case: Case) -> Iterator[Finding]:
@@ -145,9 +145,10 @@ def labels_unread(case: Case) -> Iterator[Finding]:
         "labels-unread",
         "warning",
         f"labels are read from codes no better than guessed: {best['mean']:.1%} right, the commonest is {guess:.1%}",
-        "isthmus.ConditionalVAE(...).fit(X, condition=y), or check that labels and rows are in the same order",
+        case.other("ConditionalVAE", latent_dim=case.model.latent_dim),
         {"read": best["mean"], "commonest": guess},
-        "the code keeps what reconstructs best; what tells these labels apart is not in it, or not in x",
+        "the code keeps what reconstructs best, and what tells these labels apart is not in it, or not in x; or labels "
+        "and rows are not in the same order",
     )
 
 
@@ -172,7 +173,7 @@ def conditions(case: Case) -> Iterator[Finding]:
                 "condition-leak",
                 "warning",
                 f"the code holds the condition: {read:.0%} are read from it, {guess:.0%} by guessing",
-                case.again(prior="conditional") if case.model.prior == "normal" else case.again(beta=2.0),
+                case.first({"prior": "conditional"}, {"beta": 2.0 * getattr(case.model, "beta", 1.0)}),
                 {"read": read, "commonest": guess},
                 "a sample whose condition is set to another will keep much of the old one in its code",
             )
@@ -194,7 +195,9 @@ def holes(case: Case) -> Iterator[Finding]:
         "latent-holes",
         "warning" if case.density else "info",
         f"{share:.0%} of straight paths between two codes lead through a hole: the middle is {lost} than the ends",
-        case.again(prior="mixture(50)") if case.density else "isthmus.VAE(...).fit(X), if codes between codes matter",
+        case.first({"prior": "mixture(50)"}, {"beta": 2.0 * getattr(case.model, "beta", 1.0)})
+        if case.density
+        else case.other("VAE", latent_dim=case.model.latent_dim),
         {"holes": share, "standard_error": error, "worse": about["mean"]},
         "codes lie in islands that the KL term has not joined; a mixture as prior at least knows where they are"
         if case.density

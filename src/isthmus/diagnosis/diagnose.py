@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from isthmus.assessment.evaluate import Evaluation, evaluate
+from isthmus.assessment.evaluate import Evaluation, evaluate, finite
 from isthmus.checking.report import check
 from isthmus.diagnosis import codes, fitness, loss, training
 from isthmus.diagnosis.case import Case, Command
@@ -50,11 +50,6 @@ def diagnose(
     if not math.isfinite(case.mean("log_likelihood") or 0.0):
         return [diverged(case)]
     return ranked(finding for look in FINDINGS for finding in look(case))
-
-
-def finite(model: Estimator) -> bool:
-    """Whether all weights are numbers."""
-    return all(bool(weight.isfinite().all()) for weight in model.model_.state_dict().values())
 
 
 def diverged(case: Case) -> Finding:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator
 
 from isthmus.diagnosis.case import Case
+from isthmus.diagnosis.training import smaller
 from isthmus.finding import Finding
 
 NO_BETTER = 0.99
 """Share of the mean's squared error that is as good as all of it."""
 WORSE = 1.05
 """Times PCA's squared error, from which on PCA is to be taken."""
+FEWEST = 10
+"""Rows under which an error is not called one."""
+SIMPLE = (("baselines", "mean"), ("baselines", "pca"))
 ALIKE = 0.1
 """Share of the variance of reconstructions under which samples look alike."""
 HOLE = 1.0
@@ -28,11 +31,13 @@ of rows, that are too much."""
 
 def worse_than_simple(case: Case) -> Iterator[Finding]:
     """Reconstructions no better than the mean, or than PCA's; log p(x) below the exact linear model's."""
-    own, mean, pca = case.mean("reconstruction"), case.mean("baselines", "mean"), case.mean("baselines", "pca")
+    own, mean, pca = (case.mean(*path, "scaled") for path in (("reconstruction",), *SIMPLE))
     if own is None or mean is None or pca is None:
         return
-    evidence = {"squared_error": own, "mean": mean, "pca": pca}
-    if own > NO_BETTER * mean:
+    evidence = {"squared_error": own, "mean": mean, "pca": pca, "unit": "as networks read the columns"}
+    useless = own > NO_BETTER * mean and case.facts["rows"] >= FEWEST
+    over_mean, over_pca = (case.mean(*path, "lead") or 0.0 for path in SIMPLE)
+    if useless and over_mean < 2 * case.error(*SIMPLE[0], "lead"):
         yield Finding(
             "worse-than-mean",
             "error",
@@ -41,17 +46,17 @@ def worse_than_simple(case: Case) -> Iterator[Finding]:
             evidence,
             "nothing of x goes through the code",
         )
-    elif not case.density and own > WORSE * pca:
+    elif not case.density and own > WORSE * pca and over_pca < -2 * case.error(*SIMPLE[1], "lead"):
         yield Finding(
             "worse-than-pca",
             "warning",
             f"PCA of the same size reconstructs better: squared error {own:.4g}, PCA's {pca:.4g}",
-            case.again(hidden=()),
+            case.first({"hidden": ()}, {"epochs": longer(case)}),
             evidence,
-            "the network is not trained to the end, or knows its rows by heart; without hidden layers it is PCA",
+            "the network is not trained to the end, or knows its rows by heart; without hidden layers it tends to PCA",
         )
     lead = case.mean("baselines", "ppca", "lead")
-    if lead is None or own > NO_BETTER * mean:
+    if lead is None or useless:
         return
     error = case.error("baselines", "ppca", "lead")
     if lead < -2 * error:
@@ -59,15 +64,10 @@ def worse_than_simple(case: Case) -> Iterator[Finding]:
             "worse-than-pca",
             "warning",
             f"probabilistic PCA, which is exact and instant, gives the same rows {-lead:.2f} nats more",
-            "isthmus.ProbabilisticPCA(latent_dim=...).fit(X)" if not case.command else ppca(case),
+            case.other("ProbabilisticPCA", latent_dim=case.model.latent_dim),
             {"lead": lead, "standard_error": error},
             "the rows are too few for a network this large, or it is not trained to the end",
         )
-
-
-def ppca(case: Case) -> str:
-    assert case.command is not None
-    return f"isthmus fit ppca {case.command.data} -o {case.command.run}-ppca --latent-dim {case.model.latent_dim}"
 
 
 def longer(case: Case) -> int:
@@ -84,7 +84,7 @@ def prior_hole(case: Case) -> Iterator[Finding]:
         "prior-hole",
         "warning",
         f"the prior is not where codes are: a mixture fitted to these gains {gain:.2f} nats an example",
-        case.again(prior="refit"),
+        case.first({"prior": "refit"}, {"prior": "refit(50)"}),
         {"gain": gain, "aggregate_kl": case.mean("aggregate_kl")},
         "the KL term weighs too little to draw the codes onto the prior, so samples are decoded from places that "
         "training never saw",
@@ -101,12 +101,13 @@ def samples_alike(case: Case) -> Iterator[Finding]:
     reach = max(again, 1 - pca / mean if pca is not None and mean else 0.0)
     if drawn > ALIKE * reach:
         return
+    lighter = {"beta": 0.5 * getattr(case.model, "beta", 1.0)}
     yield Finding(
         "samples-alike",
         "warning",
         f"all samples look alike: what is decoded from the prior has {drawn:.1%} of the data's variance, "
         f"reconstructions have {again:.1%}",
-        case.again(warmup=0.5) if again < ALIKE else case.again(prior="refit"),
+        case.first({"warmup": 0.5} if again < ALIKE else {"prior": "refit"}, lighter),
         {"samples": drawn, "reconstructions": again},
         "whatever is drawn, the decoder answers with something near the mean",
     )
@@ -115,18 +116,18 @@ def samples_alike(case: Case) -> Iterator[Finding]:
 def loose(case: Case) -> Iterator[Finding]:
     """An estimate of log p(x) that its draws do not carry."""
     about = case.at("log_likelihood")
-    if about is None or about["khat_above"] is None:
+    if about is None:
         return
-    if about["khat_above"] <= HEAVY and about["rise"] <= HEAVY:
+    above = about["khat_above"] or 0.0
+    if above <= HEAVY and about["rise"] <= HEAVY:
         return
-    run = "RUN" if case.command is None else shlex.quote(case.command.run)
     yield Finding(
         "loose-evidence",
-        "warning" if about["rise"] > LOOSE or about["khat_above"] > MOST else "info",
-        f"log p(x) is a loose bound: in {about['khat_above']:.0%} of the rows few draws carry it (Pareto k-hat above "
+        "warning" if about["rise"] > LOOSE or above > MOST else "info",
+        f"log p(x) is a loose bound: in {above:.0%} of the rows few draws carry it (Pareto k-hat above "
         f"0.7), and the last doubling of draws raised it by {about['rise']:.2f} nats",
-        f"isthmus evaluate {run} --ais",
-        {"khat_above": about["khat_above"], "rise": about["rise"], "ess": about["ess"], "draws": about["draws"]},
+        case.annealed(),
+        {"khat_above": above, "rise": about["rise"], "ess": about["ess"], "draws": about["draws"]},
         "q(z|x) misses part of the true posterior, so that rare draws weigh most",
     )
 
@@ -145,7 +146,7 @@ def memorised(case: Case) -> Iterator[Finding]:
         "warning",
         f"samples are copies of training rows: {close['mean']:.0%} lie as near to one as {usual['mean']:.0%} of other "
         "rows do",
-        case.again(hidden=tuple(max(8, width // 4) for width in case.model.hidden)),
+        smaller(case),
         {"close": close["mean"], "expected": usual["mean"], "nearest_is_training": to_train["mean"], "sigma": sure},
         "the decoder stores rows instead of what they have in common: it is large for so few of them",
     )
@@ -153,7 +154,7 @@ def memorised(case: Case) -> Iterator[Finding]:
 
 def unlike_training(case: Case) -> Iterator[Finding]:
     """Rows to judge by that are told from training rows without any model."""
-    about = case.at("samples", "classifier", "of_data")
+    about = case.at("classifier", "of_data")
     if about is None or about["mean"] - 0.5 < max(SURE * about["error"], TOLD):
         return
     yield Finding(

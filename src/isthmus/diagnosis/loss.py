@@ -21,6 +21,8 @@ def effective_beta(case: Case) -> Iterator[Finding]:
     if own is None or not case.density:
         return
     seems, weight = own.beta, own.effective_beta
+    if not seems:
+        return
     hidden = case.at("residuals", "hidden_beta") if own.squared else None
     evidence = {"beta": seems, "effective_beta": weight, "features": own.features, "latent_dim": own.latent_dim}
     why = f"a mean over {own.features:,} features is 1/{own.features:,} of log p(x|z)"
@@ -31,7 +33,7 @@ def effective_beta(case: Case) -> Iterator[Finding]:
         best = weight * hidden
         evidence["effective_beta_at_the_best_scale"] = best
         told += f"; to {best:.4g} against a normal whose scale is that of the residuals"
-    if not 1 / OFF < weight / max(seems, 1e-300) < OFF:
+    if not 1 / OFF < weight / seems < OFF:
         yield Finding(
             "effective-beta",
             "warning",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,8 @@ LARGE = 0.5
 """Standard deviations of single rows by which training rows are better, from which on they are known by heart."""
 TIMES = 1.5
 """The same of squared errors, as a ratio."""
+FEWEST = 10
+"""Rows under which an error bar itself is not to be trusted."""
 STILL = 0.05
 """Share of all that the loss fell by which it fell in the second half: more says that it was not done."""
 
@@ -21,14 +22,20 @@ def overfitting(case: Case) -> Iterator[Finding]:
     """Training rows that are far better known than others."""
     gap, error = case.mean("training", "log_likelihood_gap"), case.error("training", "log_likelihood_gap")
     if gap is not None:
-        n, spread = case.facts["rows"], case.error("log_likelihood") * math.sqrt(case.facts["rows"])
-        if gap < max(3 * error, LARGE * spread) or n < 2:
+        if gap < max(3 * error, LARGE * case.facts["log_likelihood"]["deviation"]) or case.facts["rows"] < FEWEST:
             return
         told, evidence = f"training rows have {gap:.2f} nats more than others", {"gap": gap, "standard_error": error}
     else:
         held, seen = case.mean("reconstruction"), case.mean("training", "squared_error")
         gap, error = case.mean("training", "squared_error_gap"), case.error("training", "squared_error_gap")
-        if held is None or seen is None or gap is None or gap < 3 * error or held < TIMES * seen:
+        if (
+            held is None
+            or seen is None
+            or gap is None
+            or gap < 3 * error
+            or held < TIMES * seen
+            or case.facts["rows"] < FEWEST
+        ):
             return
         told = f"the squared error of training rows is {seen:.4g}, of others {held:.4g}"
         evidence = {"training": seen, "others": held}
@@ -44,10 +51,10 @@ def overfitting(case: Case) -> Iterator[Finding]:
 
 def smaller(case: Case) -> str:
     """A smaller network, or one that sees damaged rows."""
-    hidden = tuple(case.model.hidden)
-    if case.convention is None and hidden:
-        return case.again(hidden=tuple(max(8, width // 4) for width in hidden))
-    return case.again(corruption="gaussian(0.1)")
+    model = case.model
+    field = "channels" if model.network_kind(model.schema_) == "conv" else "hidden"
+    fewer = tuple(max(8, width // 4) for width in getattr(model, field))
+    return case.first({field: fewer} if fewer and case.convention is None else {}, {"corruption": "gaussian(0.1)"})
 
 
 def unfinished(case: Case) -> Iterator[Finding]:

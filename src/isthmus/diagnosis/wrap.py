@@ -76,7 +76,8 @@ class Wrapped:
         """The networks as a fitted model of data like X (n, *X); InputError where they do not read X."""
         x = from_torch(X) if hasattr(X, "detach") else np.asarray(X)
         encoder = Encoding(self.encoder, self.spread)
-        rows = torch.as_tensor(x[:LOOKED_AT], dtype=dtype_of(self.encoder))
+        first = next(self.encoder.parameters(), torch.zeros(()))
+        rows = torch.as_tensor(x[:LOOKED_AT], dtype=dtype_of(self.encoder), device=first.device)
         was = [(module, module.training) for module in (self.encoder, self.decoder)]
         try:
             for module, _ in was:

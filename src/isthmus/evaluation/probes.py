@@ -26,6 +26,8 @@ def probes(codes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, Me
 
     None where labels (n,) are not classes of at least five rows each.
     """
+    if labels.ndim == 1 and labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 == 0).all():
+        labels = labels.astype(np.int64)  # classes, on their way through a table of floats
     if labels.ndim != 1 or labels.dtype.kind not in "biuUSO":
         return None
     classes, place, counts = np.unique(labels.astype(str), return_inverse=True, return_counts=True)

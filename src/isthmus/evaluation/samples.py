@@ -48,20 +48,34 @@ class Compared(NamedTuple):
 
 
 def sample_quality(
-    train: np.ndarray, held: np.ndarray, drawn: np.ndarray, features: Features, seed: int = 0
+    train: np.ndarray, held: np.ndarray, drawn: np.ndarray, features: Features | None, seed: int = 0
 ) -> dict[str, Compared]:
     """Compare samples `drawn` with rows `held` that no model saw, and rows of `train` with the same; (n, *X) each.
 
-    `accuracy`: share of rows that a classifier tells right, 0.5 where it cannot (`classifier_accuracy`);
-    `mmd`: squared maximum mean discrepancy of features, 0 where they are alike (`mean_discrepancy`);
+    By features:
+    `mmd`: squared maximum mean discrepancy, 0 where they are alike (`mean_discrepancy`);
     `precision`: share of samples that lie where data do; `recall`: share of data that lie where samples do;
-    `frechet`: squared deviations of features (`frechet`); absent with fewer than 5 rows a feature.
+    `frechet`: squared deviations (`frechet`); absent with fewer than 5 rows a feature.
+    Without, by the rows themselves:
+    `accuracy`: share of rows that a classifier tells right, 0.5 where it cannot (`classifier_accuracy`).
 
     All three sides have the same number of rows, at most 2,000, drawn by `seed`: precision and recall depend on it.
-    Raises InputError, whose message is the reason, below 100 rows a side or for samples that are not finite.
+    Raises InputError as `enough`.
     """
-    sides = {"training rows": train, "held-out rows": held, "samples": drawn}
-    for name, side in sides.items():
+    enough(train, held, drawn)
+    n = min(MOST_ROWS, len(train), len(held), len(drawn))
+    random = np.random.default_rng(seed)
+    real, held, drawn = (side[random.permutation(len(side))[:n]] for side in (train, held, drawn))
+    if features is None:
+        accuracies = [classifier_accuracy(side, held, seed) for side in (drawn, real)]
+        return {"accuracy": Compared(*accuracies)}
+    by_samples, by_data = (compared(features(side), features(held)) for side in (drawn, real))
+    return {name: Compared(by_samples[name], by_data[name]) for name in by_samples}
+
+
+def enough(train: np.ndarray, held: np.ndarray, drawn: np.ndarray) -> None:
+    """Raise InputError, whose message is the reason, below 100 rows a side, or for rows that cannot be compared."""
+    for name, side in {"training rows": train, "held-out rows": held, "samples": drawn}.items():
         if len(side) < FEWEST_ROWS:
             raise InputError(f"{len(side)} {name} came; samples are compared with data from {FEWEST_ROWS} a side on")
         if side.shape[1:] != held.shape[1:]:
@@ -70,17 +84,11 @@ def sample_quality(
             )
         if not np.isfinite(side).all():
             raise InputError(f"{name} hold numbers that are not finite; nothing can be compared with them")
-    n = min(MOST_ROWS, *map(len, sides.values()))
-    random = np.random.default_rng(seed)
-    real, held, drawn = (side[random.permutation(len(side))[:n]] for side in sides.values())
-    by_samples, by_data = (compared(side, held, features, seed) for side in (drawn, real))
-    return {name: Compared(by_samples[name], by_data[name]) for name in by_samples}
 
 
-def compared(rows: np.ndarray, held: np.ndarray, features: Features, seed: int) -> dict[str, Measured]:
-    """Every measure of rows (n, *X) against held-out rows (n, *X)."""
-    f, g = features(rows), features(held)  # (n, F)
-    found = {"accuracy": classifier_accuracy(rows, held, seed), "mmd": mean_discrepancy(f, g)}
+def compared(f: np.ndarray, g: np.ndarray) -> dict[str, Measured]:
+    """Every measure of features of rows (n, F) against those of held-out rows (n, F)."""
+    found = {"mmd": mean_discrepancy(f, g)}
     found["precision"], found["recall"] = precision_and_recall(f, g)
     if len(g) >= FEWEST_A_FEATURE * g.shape[1]:
         found["frechet"] = frechet(f, g)

@@ -11,8 +11,9 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import euclidean_distances
 
-from isthmus.assessment.baselines import some_rows
+from isthmus.assessment.baselines import FITTED
 from isthmus.assessment.evaluate import Evaluation
+from isthmus.assessment.subject import some_of
 from isthmus.assessment.units import ACTIVE, FEW
 from isthmus.estimators.base import ENCODED_AT_ONCE, Estimator
 from isthmus.estimators.inputs import Inputs
@@ -131,7 +132,7 @@ class Exhibit:
     @cached_property
     def pca(self) -> PCA:
         """As many dimensions as the model's, fitted to the rows that it was fitted to, scaled as it reads them."""
-        inputs = None if self.train is None else some_rows(self.train, self.model.seed_)
+        inputs = None if self.train is None else some_of(self.train, FITTED, self.model.seed_)
         rows = self.scaled(self.held.x, self.held.lengths)
         if inputs is not None:
             rows = self.scaled(inputs.x, inputs.lengths)
