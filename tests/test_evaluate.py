@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import genpareto
+from sklearn.exceptions import NotFittedError
 
 import isthmus
+from isthmus.assessment import density
 from isthmus.assessment.evaluate import evaluate
 from isthmus.cli.main import main
 from isthmus.evaluation.aggregate import surgery
-from isthmus.evaluation.evidence import scored
+from isthmus.evaluation.evidence import Scored, scored
 from isthmus.evaluation.probes import probes
-from isthmus.evaluation.sweep import pareto_k, sweep
-from models import DATA, DENSE, NAMES, small, table
+from isthmus.evaluation.sweep import Sweep, pareto_k, sweep
+from models import DATA, DENSE, NAMES, images, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -101,6 +103,75 @@ def test_every_model_is_evaluated_and_told_as_json(name):
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
     assert ("log_likelihood" in found.to_dict()) == (name in DENSE)
     assert "latent dimensions in use" in str(found)
+
+
+def test_samples_of_binarised_pixels_are_compared_as_bits():
+    x = images(400)
+    model = small("VAE", binarize=True, epochs=60).fit(x[:250])
+    facts = evaluate(model, x[250:], draws=20, train=x[:250], without=("samples",)).to_dict()
+    # Bars of random brightness and place: a small model draws them badly, yet bits are not told by their size alone.
+    assert facts["classifier"]["mean"] < 0.95
+    assert facts["copies"]["to_train"]["mean"] < 1
+
+
+def test_a_measure_that_has_too_few_rows_says_so_and_the_others_are_there():
+    x = table(90)
+    factors = np.random.default_rng(0).integers(0, 2, (40, 2))
+    facts = evaluate(small("VAE").fit(x[:50]), x[50:], draws=20, train=x[:50], factors=factors).to_dict()
+    assert set(facts["refused"]) == {"classifier", "samples", "copies", "disentanglement"}
+    assert "baselines" in facts
+    assert "not measured: " in str(isthmus.evaluate(small("VAE").fit(x[:50]), x[50:], draws=20, train=x[:50]))
+
+
+def test_the_worth_of_a_condition_does_not_depend_on_the_order_of_rows():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 300)
+    x = table(300, seed=1) + 200 * np.eye(5)[labels]
+    model = small("ConditionalVAE", epochs=40).fit(x, condition=labels)
+    order = np.argsort(labels, kind="stable")
+    worth = [evaluate(model, x[rows], labels[rows], draws=50).to_dict()["condition"] for rows in (slice(None), order)]
+    assert worth[0]["mean"] > 5
+    assert worth[1]["mean"] == pytest.approx(worth[0]["mean"], abs=4 * worth[0]["standard_error"])
+    alike = evaluate(model, x[labels == 0], labels[labels == 0], draws=20).to_dict()
+    assert "condition" not in alike  # there is no other to compare it with
+
+
+def test_what_cannot_be_measured_is_refused_in_one_line():
+    model = small("VAE").fit(table())
+    for words, more in {
+        "a number of rows": {"ais": -3},
+        "no measure named": {"without": ("smaples",)},
+        "whole numbers": {"factors": np.zeros((90, 2)) + 0.5},
+    }.items():
+        with pytest.raises(isthmus.InputError, match=words):
+            evaluate(model, table(), **more)
+    with pytest.raises(isthmus.InputError, match="nothing to anneal"):
+        evaluate(small("Autoencoder").fit(table()), table(), ais=5)
+    with pytest.raises(NotFittedError):
+        evaluate(small("VAE"), table())
+    with torch.no_grad():
+        next(model.model_.parameters()).fill_(math.nan)
+    with pytest.raises(isthmus.InputError, match="weights are no numbers"):
+        evaluate(model, table())
+
+
+def test_labels_that_are_whole_floats_or_a_column_are_labels():
+    labels = np.arange(90) % 3
+    model = small("Autoencoder").fit(table())
+    told = [evaluate(model, table(), y).to_dict()["probes"] for y in (labels, labels.astype(float), labels[:, None])]
+    assert told[0] == told[1] == told[2]
+
+
+def test_one_heavy_row_is_no_heavy_set():
+    found = Sweep(Scored(np.zeros(100), 0.0), *np.zeros((1, 100)), np.zeros((100, 2)), np.ones(100), LIGHT, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(density, "sweep", lambda *a: found)
+        facts = evaluate(small("VAE").fit(table(100)), table(100), draws=20).to_dict()["log_likelihood"]
+    assert facts["khat_above"] == pytest.approx(0.01)
+    assert facts["khat"] is None
+
+
+LIGHT = np.append(np.full(99, -math.inf), 2.0)
 
 
 def test_a_prior_for_each_row_has_no_aggregate():

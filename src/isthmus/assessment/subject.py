@@ -59,7 +59,7 @@ class Subject:
         return self.latent.cpu().numpy()
 
     def bits(self, x: np.ndarray) -> np.ndarray:
-        """Rows (n, *X) as samples come: drawn bits, where pixels are binarised."""
+        """Rows (n, *X) as `samples` are: drawn bits, where pixels are binarised."""
         schema = self.model.schema_
         return fixed_bits(x, schema).astype(np.uint8) if schema.binarize else x
 
@@ -101,8 +101,9 @@ class Subject:
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """As many draws as there are rows, at most `MOST_DRAWN`."""
-        return self.drawn(min(len(self), MOST_DRAWN))
+        """As many draws as there are rows, at most `MOST_DRAWN`; bits where pixels are binarised."""
+        drawn = self.drawn(min(len(self), MOST_DRAWN))
+        return (drawn > 0).astype(np.uint8) if self.model.schema_.binarize else drawn
 
 
 def squared(x: np.ndarray, other: np.ndarray) -> np.ndarray:
