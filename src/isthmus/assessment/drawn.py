@@ -8,6 +8,8 @@ import numpy as np
 
 from isthmus.assessment.subject import Subject
 from isthmus.assessment.told import told
+from isthmus.assessment.training import SEEN
+from isthmus.errors import InputError
 from isthmus.evaluation.features import learned_features
 from isthmus.evaluation.neighbours import memorisation
 from isthmus.evaluation.samples import enough, sample_quality
@@ -46,6 +48,8 @@ def comparable(subject: Subject) -> tuple[np.ndarray, np.ndarray] | None:
     """Training rows and held-out rows as samples come; None without a prior, without training rows, for sequences."""
     if not subject.model.density or subject.train is None or subject.model.schema_.sequence:
         return None
+    if subject.seen:
+        raise InputError(SEEN)
     return subject.bits(subject.train.x), subject.bits(subject.inputs.x)
 
 

@@ -78,6 +78,8 @@ def evaluate(
     `ais_steps` temperatures: minutes for a hundred. `without` leaves out measures by name (`MEASURES`). Raises
     InputError for rows that the model cannot read.
     """
+    if not isinstance(model, Estimator):
+        raise InputError(f"a {type(model).__name__} came; a fitted model is wanted, of wrapped networks wrapped.on(X)")
     check_is_fitted(model, "model_")
     if ais and not model.density:
         raise InputError(f"{type(model).__name__} has no density, so that there is nothing to anneal; leave out ais")

@@ -78,7 +78,8 @@ def paths(subject: Subject) -> dict[str, Any] | None:
 
 def told_path(found: Paths, unit: str) -> dict[str, Any]:
     """Paths as plain values."""
-    return told(*found.worse, unit, "difference", holes=found.holes._asdict(), along=found.along.tolist())
+    holes = told(*found.holes, "share of paths", "share")
+    return told(*found.worse, unit, "difference", holes=holes, along=found.along.tolist())
 
 
 def sharp(subject: Subject) -> dict[str, Any] | None:

@@ -63,6 +63,15 @@ class Subject:
         schema = self.model.schema_
         return fixed_bits(x, schema).astype(np.uint8) if schema.binarize else x
 
+    @cached_property
+    def seen(self) -> bool:
+        """Whether most of the rows are training rows."""
+        if self.train is None:
+            return False
+        known = {row.tobytes() for row in np.ascontiguousarray(self.train.x)}
+        again = sum(row.tobytes() in known for row in np.ascontiguousarray(self.inputs.x.astype(self.train.x.dtype)))
+        return again > len(self) / 2
+
     def scaled(self, x: np.ndarray) -> np.ndarray:
         """Rows (n, *X) in the units that networks read."""
         schema = self.model.schema_

@@ -10,9 +10,11 @@ import numpy as np
 from isthmus.assessment.density import kind_of
 from isthmus.assessment.subject import Subject, some_of, squared
 from isthmus.assessment.told import told, told_rows
+from isthmus.errors import InputError
 from isthmus.estimators.inputs import unpadded
 from isthmus.evaluation.evidence import mean_and_error, scored
 
+SEEN = "these are the training rows themselves; pass others"
 DRAWS = 100
 MOST_ROWS = 500
 
@@ -24,6 +26,8 @@ def of_training(subject: Subject) -> dict[str, Any] | None:
     """
     if subject.train is None:
         return None
+    if subject.seen:
+        raise InputError(SEEN)
     model, seen = subject.model, some_of(subject.train, MOST_ROWS, subject.seed)
     codes = model.codes_of(model.lay(seen))
     errors = squared(seen.x, unpadded(model.decoded(codes, seen.condition, drawn=False), seen.lengths))

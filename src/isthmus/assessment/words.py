@@ -36,6 +36,10 @@ SAMPLES = {
     "mmd": ("  squared MMD", ".4f", "of learned features"),
     "frechet": ("  Fréchet distance", ".3g", "of learned features"),
 }
+PATHS = {
+    "log_likelihood": ("between two codes: log p(x)", "nats less"),
+    "distance": ("  distance from data", "more"),
+}
 SCORES = {
     "mig": "MIG",
     "sap": "SAP",
@@ -52,7 +56,7 @@ def lines(facts: Facts) -> list[Line]:
     shown = [("model", facts["model"]), ("rows", f"{facts['rows']:,}")]
     if "log_likelihood" in facts:
         shown += density(facts)
-    shown.append(("squared error", f"{number(facts['reconstruction'], '.4g')} (summed over features)"))
+    shown.append(("squared error", missed(facts["reconstruction"])))
     return [*shown, *baselines(facts), *training(facts), *code(facts), *drawn(facts)]
 
 
@@ -60,6 +64,14 @@ def number(about: Facts, digits: str = ".2f") -> str:
     """An estimate, with its error where it has one."""
     error = about.get("standard_error")
     return f"{about['mean']:{digits}}" + (f" ± {error:{digits}}" if error is not None else "")
+
+
+def missed(about: Facts) -> str:
+    """A squared error in the data's units, and in those that networks read where these differ."""
+    read = about["scaled"]
+    alike = abs(read["mean"] - about["mean"]) < 1e-9 * about["mean"]
+    more = "" if alike else f"; {number(read, '.4g')} in scaled columns"
+    return f"{number(about, '.4g')} (summed over features{more})"
 
 
 def density(facts: Facts) -> Iterator[Line]:
@@ -90,7 +102,7 @@ def density(facts: Facts) -> Iterator[Line]:
         told = f"; {about['rows']:,} rows can show no more: the rest counts as aggregate" if few else ""
         yield "  mutual information", f"{number(about)} nats{told}"
         yield "  aggregate from prior", f"{number(facts['aggregate_kl'])} nats"
-    if "refit_gain" in facts:
+    if facts.get("refit_gain", {"mean": 0})["mean"] > 0:
         yield "  a refitted prior gains", f"{number(facts['refit_gain'])} nats"
     if "inference_gap" in facts:
         about = facts["inference_gap"]
@@ -106,6 +118,9 @@ def baselines(facts: Facts) -> Iterator[Line]:
     for name, about in facts.get("baselines", {}).items():
         size = f", {about['latent_dim']} dimensions" if "latent_dim" in about else ""
         size += f", {about['components']} components" if "components" in about else ""
+        if "scaled" in about:
+            yield f"baseline: {BASELINES[name]}", f"{missed(about)[:-1]}{size})"
+            continue
         digits = ".2f" if about["unit"] == "nats" else ".4g"
         unit = KINDS.get(about["kind"], about["kind"])
         yield f"baseline: {BASELINES[name]}", f"{number(about, digits)} ({unit}{size})"
@@ -117,8 +132,8 @@ def training(facts: Facts) -> Iterator[Line]:
     if about:
         density = "log_likelihood_gap" in about
         gap = about["log_likelihood_gap" if density else "squared_error_gap"]
-        unit = "nats more likely" if density else "of squared error better"
-        yield "training rows are", f"{number(gap, '.2f' if density else '.4g')} {unit}"
+        what = "log p(x) above this" if density else "squared error below this"
+        yield f"training rows: {what}", f"{number(gap, '.2f' if density else '.4g')}"
 
 
 def code(facts: Facts) -> Iterator[Line]:
@@ -137,8 +152,8 @@ def code(facts: Facts) -> Iterator[Line]:
     for name, about in facts.get("disentanglement", {}).items():
         yield SCORES[name], number(about)
     for name, about in facts.get("paths", {}).items():
-        lost = f"{number(about)} nats" if name == "log_likelihood" else f"{number(about)} farther from data"
-        yield "between two codes", f"{lost}; holes on {about['holes']['mean']:.0%} of paths"
+        label, unit = PATHS[name]
+        yield label, f"{number(about)} {unit} than at the ends; holes on {about['holes']['mean']:.0%} of paths"
 
 
 def drawn(facts: Facts) -> Iterator[Line]:

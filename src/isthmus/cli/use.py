@@ -98,13 +98,16 @@ def opened(arguments: argparse.Namespace) -> Opened:
     from isthmus.estimators.store import load, read_config
 
     folder, known, lacking = Path(arguments.run), None, ""
-    broken = read_config(folder).get("broken") or ""
+    config = read_config(folder)
+    broken = config.get("broken") or ""
+    if arguments.condition is None:
+        arguments.condition = (config.get("source") or {}).get("condition")
     try:
         known = runs.reopen(folder)
         model = known.estimator
     except InputError as error:
         if arguments.data is None:
-            raise
+            raise InputError(f"{error}; or name other rows after {arguments.run}") from None
         model, lacking = load(folder), f"\nno baselines, for {error}"
     if arguments.data is None:
         assert known is not None

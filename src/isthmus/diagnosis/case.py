@@ -91,7 +91,9 @@ class Case:
 
     def arguments(self, *, conditional: bool) -> str:
         """What `fit` is called with."""
-        return "X, condition=y" if conditional or self.model.schema_.condition is not None else "X"
+        schema = self.model.schema_
+        given = ", condition=y" if conditional or schema.condition is not None else ""
+        return f"X{given}{', lengths=lengths' if schema.sequence else ''}"
 
     def typed(self, name: str, run: str, fields: dict[str, Any]) -> str:
         """The command that trains a model with these fields; parts that no word expresses are left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.diagnosis.case import Case
+from isthmus.diagnosis.fitness import nothing_to_code
 from isthmus.finding import Finding
 
 SILENT = 0.1
@@ -29,7 +30,9 @@ def collapse(case: Case) -> Iterator[Finding]:
     if kl is None or used is None:
         return
     evidence = {"kl": kl, "in_use": used, "latent_dim": of, "mutual_information": case.mean("mutual_information")}
-    told = f"KL(q(z|x) || p(z)) is {kl:.2f} nats an example, {used} of {of} dimensions are in use"
+    told = f"KL(q(z|x) || p(z)) is {kl:.2f} nats an example, and {used} of {of} dimensions carry {IDLE:g} nats or more"
+    if nothing_to_code(case):
+        return
     if used == 0 or kl < SILENT:
         yield Finding(
             "posterior-collapse",
@@ -43,7 +46,7 @@ def collapse(case: Case) -> Iterator[Finding]:
         yield Finding(
             "posterior-collapse",
             "warning",
-            f"more than half of the code is not used: {told}",
+            f"more than half of the code says nothing: {told}",
             stronger_code(case),
             evidence,
             "dimensions that had not earned their KL term when it reached its full weight were given up",
@@ -58,6 +61,8 @@ def talking(case: Case) -> int | None:
 
 def stronger_code(case: Case) -> str:
     """Less weight on the KL term, or a later rise to it."""
+    if case.convention is not None:
+        return "in your own training: the reconstruction summed over features, not its mean (reduction='mean' if it is)"
     beta = getattr(case.model, "beta", 1.0)
     if beta > 1:
         return case.again(beta=1.0)
@@ -135,7 +140,7 @@ def identity_leak(case: Case) -> Iterator[Finding]:
 def labels_unread(case: Case) -> Iterator[Finding]:
     """Labels that codes do not tell."""
     probes = case.at("probes")
-    if probes is None:
+    if probes is None or case.model.schema_.condition is not None:
         return
     best = max((probes[name] for name in ("linear", "nearest")), key=lambda about: about["mean"])
     guess = probes["commonest"]["mean"]
@@ -186,7 +191,7 @@ def holes(case: Case) -> Iterator[Finding]:
         return
     # A model may well find likely what it draws in between, however far that is from data: either is a hole.
     name, about = max(known.items(), key=lambda item: item[1]["holes"]["mean"])
-    share, error = about["holes"]["mean"], about["holes"]["error"]
+    share, error = about["holes"]["mean"], about["holes"]["standard_error"]
     if share - 2 * error < HOLED:
         return
     by_nats = name == "log_likelihood"

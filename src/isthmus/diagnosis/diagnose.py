@@ -13,8 +13,9 @@ from isthmus.diagnosis.wrap import Wrapped
 from isthmus.estimators.base import Estimator
 from isthmus.finding import Finding, ranked
 
-FINDINGS = (*training.FINDINGS, *fitness.FINDINGS, *codes.FINDINGS, *loss.FINDINGS)
+FINDINGS = (*loss.FINDINGS, *training.FINDINGS, *fitness.FINDINGS, *codes.FINDINGS)
 """Each looks for one thing, in this order among equally grave ones."""
+EARLY = ("posterior-collapse", "too-many-dimensions", "too-few-dimensions", "latent-holes")
 
 
 def diagnose(
@@ -49,7 +50,14 @@ def diagnose(
     case = Case(model, found.facts, getattr(model, "history_", []), command, convention)
     if not math.isfinite(case.mean("log_likelihood") or 0.0):
         return [diverged(case)]
-    return ranked(finding for look in FINDINGS for finding in look(case))
+    return ranked(settled([finding for look in FINDINGS for finding in look(case)]))
+
+
+def settled(findings: list[Finding]) -> list[Finding]:
+    """Without what a run that was broken off too early says of its code: that may yet change."""
+    if not any(finding.code == "not-converged" and finding.severity == "warning" for finding in findings):
+        return findings
+    return [finding for finding in findings if finding.code not in EARLY or finding.severity == "error"]
 
 
 def diverged(case: Case) -> Finding:

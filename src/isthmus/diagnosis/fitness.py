@@ -15,6 +15,8 @@ WORSE = 1.05
 """Times PCA's squared error, from which on PCA is to be taken."""
 FEWEST = 10
 """Rows under which an error is not called one."""
+NOISE = 1.5
+"""Times the share of dimensions that PCA keeps, up to which their share of the variance is that of noise."""
 SIMPLE = (("baselines", "mean"), ("baselines", "pca"))
 ALIKE = 0.1
 """Share of the variance of reconstructions under which samples look alike."""
@@ -36,6 +38,16 @@ def worse_than_simple(case: Case) -> Iterator[Finding]:
         return
     evidence = {"squared_error": own, "mean": mean, "pca": pca, "unit": "as networks read the columns"}
     useless = own > NO_BETTER * mean and case.facts["rows"] >= FEWEST
+    if nothing_to_code(case):
+        yield Finding(
+            "nothing-to-code",
+            "info",
+            f"PCA of this size keeps {1 - pca / mean:.1%} of the variance, as much as it would of noise",
+            "nothing is to be done: columns that do not hang together need no code",
+            {"pca": pca, "mean": mean, "latent_dim": case.model.latent_dim, "features": case.model.schema_.size},
+            "no linear code of this size says anything of these columns",
+        )
+        return
     over_mean, over_pca = (case.mean(*path, "lead") or 0.0 for path in SIMPLE)
     if useless and over_mean < 2 * case.error(*SIMPLE[0], "lead"):
         yield Finding(
@@ -59,6 +71,17 @@ def worse_than_simple(case: Case) -> Iterator[Finding]:
     if lead is None or useless:
         return
     error = case.error("baselines", "ppca", "lead")
+    better = {name: case.mean("baselines", name, "lead") or 0.0 for name in ("factor_analysis", "gaussian_mixture")}
+    best = min(better, key=lambda name: better[name])
+    if lead >= -2 * error and better[best] < -2 * case.error("baselines", best, "lead"):
+        yield Finding(
+            "worse-than-baseline",
+            "warning",
+            f"{best.replace('_', ' ')} gives the same rows {-better[best]:.2f} nats more",
+            case.again(epochs=longer(case)),
+            {"lead": better[best], "standard_error": case.error("baselines", best, "lead")},
+            "a density without a network is the better one here: the network is too small, or not trained to the end",
+        )
     if lead < -2 * error:
         yield Finding(
             "worse-than-pca",
@@ -68,6 +91,15 @@ def worse_than_simple(case: Case) -> Iterator[Finding]:
             {"lead": lead, "standard_error": error},
             "the rows are too few for a network this large, or it is not trained to the end",
         )
+
+
+def nothing_to_code(case: Case) -> bool:
+    """Whether PCA keeps no more of the variance than it would of noise."""
+    mean, pca = (case.mean(*path, "scaled") for path in SIMPLE)
+    size, sequence = case.model.schema_.size, case.model.schema_.sequence
+    if not mean or pca is None or sequence or case.model.latent_dim >= size / 2:
+        return False
+    return 1 - pca / mean < NOISE * case.model.latent_dim / size
 
 
 def longer(case: Case) -> int:
@@ -95,7 +127,7 @@ def samples_alike(case: Case) -> Iterator[Finding]:
     """Samples that vary far less than reconstructions do, or than data."""
     drawn, again = case.mean("sample_spread"), case.at("sample_spread", "of_reconstructions")
     mean, pca = case.mean("baselines", "mean"), case.mean("baselines", "pca")
-    if drawn is None:
+    if drawn is None or nothing_to_code(case):
         return
     # What a code of this size can explain at all, where it is known: noise is not to be held against samples.
     reach = max(again, 1 - pca / mean if pca is not None and mean else 0.0)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.diagnosis.case import Case
+from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.finding import Finding
 
 OFF = 2.0
 """Times that a weight may be off before it is worth a word."""
+GROSS = 10.0
+"""Times from which on it is another model than the one that is believed."""
 APART = 100.0
 """Ratio of the columns' standard deviations, as networks read them, above which the largest rule the loss."""
 LONG = 0.9
@@ -36,7 +39,7 @@ def effective_beta(case: Case) -> Iterator[Finding]:
     if not 1 / OFF < weight / seems < OFF:
         yield Finding(
             "effective-beta",
-            "warning",
+            "warning" if 1 / GROSS < weight / seems < GROSS else "error",
             told,
             f"in your own training: reduction = sum over features, mean over rows, beta = {seems:g}",
             evidence,
@@ -47,19 +50,24 @@ def effective_beta(case: Case) -> Iterator[Finding]:
 def fixed_scale(case: Case) -> Iterator[Finding]:
     """A squared error whose fixed scale is far from the residuals', which is a KL weight in disguise."""
     about = case.at("residuals")
-    if about is None or not case.density or not about["fixed"] or 1 / OFF < about["hidden_beta"] < OFF:
+    if about is None or not case.density or not about["fixed"]:
         return
-    scale, rms = about["scale"], about["rms"]
+    scale, rms, weight = about["scale"], about["rms"], about["hidden_beta"]
+    if case.convention is not None:
+        weight *= case.convention.effective_beta
+    if 1 / OFF < weight < OFF:
+        return
     remedy = case.again(likelihood="normal")
     if case.convention is not None:
-        remedy = f"in your own training: the squared error divided by {2 * rms**2:.4g} (2 * {rms:.4g}^2), summed"
+        twice = f"{2 * rms**2:.4g} (2 * {rms:.4g}^2)"
+        remedy = f"in your own training: the squared error divided by {twice}, summed, and beta = 1"
     yield Finding(
         "fixed-scale",
         "warning",
         f"p(x|z) has the fixed scale {scale:.4g}, the residuals have {rms:.4g}, which would be the best",
         remedy,
-        {"scale": scale, "best_scale": rms, "hidden_beta": about["hidden_beta"]},
-        f"that weighs the KL term {about['hidden_beta']:.4g} times as much as the best scale does",
+        {"scale": scale, "best_scale": rms, "hidden_beta": weight},
+        f"that weighs the KL term {weight:.4g} times as much as the evidence lower bound with the best scale does",
     )
 
 
@@ -144,7 +152,7 @@ def unscaled(case: Case) -> Iterator[Finding]:
         return
     yield Finding(
         "unscaled-columns",
-        "warning",
+        "info" if isinstance(case.model, ProbabilisticPCA) else "warning",
         f"as the network reads them, the widest column varies {ratio:,.0f} times as much as the narrowest",
         case.again(scaling="standard"),
         {"ratio": ratio},

@@ -16,6 +16,7 @@ from isthmus.estimators.autoencoders import Autoencoder
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import from_torch
 from isthmus.estimators.job import prepare
+from isthmus.estimators.parts import LIKELIHOODS, parse
 from isthmus.estimators.variational import VAE
 
 SPREADS = ("log_variance", "log_scale", "scale")
@@ -157,6 +158,9 @@ def wrap(
     for module in (encoder, decoder):
         if not isinstance(module, nn.Module):
             raise InputError(f"a {type(module).__name__} came as a network; a torch.nn.Module is wanted")
+    name, _ = parse(likelihood, "likelihood")
+    if name not in (known := ("auto", "mse", *LIKELIHOODS)):
+        raise unknown("likelihood", name, known)
     if spread not in SPREADS:
         raise unknown("spread", str(spread), SPREADS)
     Convention(beta, reduction, kl_reduction)

@@ -32,11 +32,13 @@ class Surgery(NamedTuple):
 
 
 def surgery(model: LatentModel, rows: Rows, seed: int = NOISE_SEED) -> Surgery | None:
-    """Split E[KL(q(z given x) || p(z))] by one draw a row; None where each row has a prior of its own.
+    """Split E[KL(q(z given x) || p(z))] by one draw a row; None for one row, and where each has a prior of its own.
 
     The aggregate is the mixture of the rows' own posteriors, so that the mutual information is that of these rows.
     """
     n = min(len(rows), MOST_ROWS)
+    if n < 2:
+        return None
     with torch.no_grad(), seeded(seed, rows.device):
         batch = rows.batch(torch.arange(n, device=rows.device))
         q = model.posterior(batch.x, batch.c, batch.mask)
