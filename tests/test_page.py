@@ -377,3 +377,18 @@ def test_a_page_from_python(tmp_path):
     with pytest.raises(isthmus.InputError):
         isthmus.report_page(model, x[:, :2], tmp_path / "none.html")
     assert not (tmp_path / "none.html").exists()
+
+
+def test_the_verdict_of_real_facts_says_who_is_better():
+    x = (
+        np.random.default_rng(0).normal(size=(300, 2))
+        @ np.random.default_rng(1).normal(size=(2, 6))
+        * np.logspace(0, 3, 6)
+    )
+    x = x + 0.1 * x.std(0) * np.random.default_rng(2).normal(size=x.shape)
+    fields = {"latent_dim": 2, "hidden": (), "learning_rate": 1e-2, "random_state": 0, "threads": 1}
+    good, bad = (isthmus.Autoencoder(**fields, epochs=epochs).fit(x[:200]) for epochs in (400, 1))
+    said = [" ".join(verdict(evaluate(m, x[200:], train=x[:200]).facts, [], of="the rows")) for m in (good, bad)]
+    assert "reconstructs about as well as PCA" in said[0] or "reconstructs better than PCA" in said[0]
+    assert "reconstructs worse than PCA" in said[1]
+    assert "columns scaled as networks read them), more than PCA with 2 dimensions" in said[1]

@@ -10,6 +10,8 @@ from isthmus.report.blocks import counted, number, with_error
 
 CLEAR = 2.0
 """Standard errors from which a difference is called one."""
+SLIGHT = 0.02
+"""Share of a squared error that nobody would see, however sure it is."""
 
 
 def verdict(facts: dict[str, Any], findings: list[Finding], *, of: str) -> list[str]:
@@ -60,8 +62,10 @@ def clearly(found: dict[str, Any], other: dict[str, Any]) -> int:
     errs on the safe side.
     """
     if "lead" in other:
-        lead = other["lead"]
-        return 0 if abs(lead["mean"]) <= CLEAR * lead["standard_error"] else 1 if lead["mean"] > 0 else -1
+        lead, above = other["lead"], 1 if other["unit"] == "nats" else -1  # a squared error is better where it is lower
+        slight = 0.0 if above == 1 else SLIGHT * other["scaled"]["mean"]
+        small = abs(lead["mean"]) <= max(CLEAR * lead["standard_error"], slight)
+        return 0 if small else above if lead["mean"] > 0 else -above
     gap = float(found["mean"]) - float(other["mean"])
     error = math.hypot(found.get("standard_error") or 0.0, other.get("standard_error") or 0.0)
     return 0 if abs(gap) <= CLEAR * error else 1 if gap > 0 else -1
@@ -112,8 +116,12 @@ def reconstruction(facts: dict[str, Any]) -> str:
     found, others = facts.get("reconstruction"), facts.get("baselines") or {}
     if not found:
         return ""
-    told = f"Its reconstructions miss by {shown(found)} (squared error, summed over the features)"
     pca, still = others.get("pca"), others.get("mean")
+    of = "the features"
+    if scales_differ(found):  # in the data's units one wide column would rule
+        found, of = found["scaled"], "columns scaled as networks read them"
+        pca, still = ({**about, **about["scaled"]} if about else about for about in (pca, still))
+    told = f"Its reconstructions miss by {shown(found)} (squared error, summed over {of})"
     if not pca or pca.get("mean") is None:
         return f"{told}."
     name = f"PCA with {counted(pca.get('latent_dim', 0), 'dimension')}"
@@ -127,6 +135,11 @@ def reconstruction(facts: dict[str, Any]) -> str:
         kept = f"{share:.0%}" if share <= 0.995 else f"{share:.1%}"
         words += f"; {kept} of the variation is kept" if share > 0 else "; predicting the mean would be no worse"
     return words + "."
+
+
+def scales_differ(found: dict[str, Any]) -> bool:
+    """Whether an error in the data's units is not that which networks read."""
+    return "scaled" in found and not math.isclose(found["scaled"]["mean"], found["mean"], rel_tol=1e-9)
 
 
 def in_use(facts: dict[str, Any]) -> str:
