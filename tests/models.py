@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import isthmus
+from isthmus.assessment.evaluate import MEASURES
 from isthmus.registry import models
 
 NAMES = list(models())
@@ -54,3 +55,14 @@ def counts(n: int = 90, d: int = 5, seed: int = 0) -> np.ndarray:
 
 
 DATA = {"table": table, "images": images, "bits": bits, "counts": counts}
+
+
+SLOW = ("inference_gap", "classifier", "samples", "copies", "paths", "training", "sharpness")
+"""Measures that take seconds, and that have tests of their own."""
+
+
+def without_slow_measures(patch) -> None:
+    """Let commands that measure a run on their way do so in a moment."""
+    for name in SLOW:
+        patch.setitem(MEASURES, name, lambda subject: None)
+    patch.setattr("isthmus.report.summary.DRAWS", 50)

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from isthmus.cli.main import COMMANDS, main
-from models import bits, images, table
+from models import bits, images, table, without_slow_measures
 
 FAST = ["--epochs", "3", "--hidden", "16", "--latent-dim", "2", "--random-state", "0", "--threads", "1"]
 
@@ -26,6 +26,13 @@ def run(capsys, *words: str) -> tuple[int, str, str]:
     code = main([str(word) for word in words])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    with pytest.MonkeyPatch.context() as patch:
+        without_slow_measures(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

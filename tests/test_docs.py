@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.assessment.evaluate import MEASURES
 from isthmus.cli.main import main
+from models import without_slow_measures
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,8 +24,7 @@ def short(tmp_path, monkeypatch):
     """A folder of its own, runs of the fewest epochs, and no measures that take long: these have tests of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("isthmus.estimators.job.UPDATES", 1)
-    for slow in ("inference_gap", "classifier", "samples", "copies"):
-        monkeypatch.setitem(MEASURES, slow, lambda subject: None)
+    without_slow_measures(monkeypatch)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
@@ -48,7 +47,8 @@ def test_commands_run(short, capsys):
     ours = [words for words in commands if words and words[0] == "isthmus"]
     assert len(ours) > 8
     for words in ours:
-        assert main(words[1:]) == 0, (words, capsys.readouterr().err)
+        fewer = ["--draws", "20"] if words[1] in ("evaluate", "diagnose", "report", "compare") else []
+        assert main([*words[1:], *fewer]) == 0, (words, capsys.readouterr().err)
 
 
 def test_links_lead_somewhere():

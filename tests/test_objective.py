@@ -364,7 +364,7 @@ def test_the_exact_posterior_makes_every_bound_exact():
 
 
 def test_iwae_needs_a_draw():
-    with pytest.raises(InputError, match="at least 1 draw"):
+    with pytest.raises(InputError, match="at least 1, is wanted"):
         iwae(0)
 
 

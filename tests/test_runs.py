@@ -63,8 +63,9 @@ def test_force_replaces_runs_only_and_only_what_they_wrote(capsys, rows, tmp_pat
     for name in [*ours, "holiday.png", ".part-mine"]:
         (folder / name).write_text("old")
     assert run(capsys, "fit", "ae", rows, "-o", folder, "--force", *FAST)[0] == 0
-    kept = {"holiday.png", ".part-mine", "config.json", "model.safetensors", "history.jsonl"}
+    kept = {"holiday.png", ".part-mine", "config.json", "model.safetensors", "history.jsonl", "report.html"}
     assert files(folder) == kept | set(PICTURES) - {"samples.png"}  # an autoencoder draws none: the old are gone
+    assert "Autoencoder" in (folder / "report.html").read_text()
     assert not (folder / "checkpoint").exists()
 
 
@@ -84,7 +85,7 @@ def test_pictures_that_are_missing_are_drawn_by_resume(capsys, rows, tmp_path, m
     before = {name: (folder / name).read_bytes() for name in files(folder)}
     code, out, _ = run(capsys, "fit", "--resume", folder)
     assert code == 0
-    assert "Pictures in" in out
+    assert f"To look at, in {folder}: report.html" in out
     assert "latent dimensions are in use" in out
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert "nothing to resume" in run(capsys, "fit", "--resume", folder)[1]

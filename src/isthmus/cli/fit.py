@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from isthmus.cli.flags import add_fields, fields_given, flag_of
-from isthmus.cli.main import Parser, command_parser, tell
+from isthmus.cli.main import Parser, command_parser, note, tell
 from isthmus.errors import InputError, Interrupted
 from isthmus.registry import Model, model_named, models
 
@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
                 runs.finish(started, show)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; go on with: isthmus fit --resume {folder}") from None
+    note("measuring rows that were kept aside")
     try:
         summary = summarise(started)
     except KeyboardInterrupt:

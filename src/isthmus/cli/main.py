@@ -112,6 +112,12 @@ def report(message: str, code: int) -> int:
     return code
 
 
+def note(message: str) -> None:
+    """A word on stderr about what takes a while, where somebody is watching."""
+    if sys.stderr.isatty():
+        print(message, file=sys.stderr)
+
+
 def command_parser(name: str, **more: Any) -> Parser:
     """The parser of a subcommand, with what every one of them takes."""
     parser = Parser(prog=f"isthmus {name}", description=COMMANDS[name.split()[0]], **more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from isthmus.cli.main import Parser, command_parser, tell
+from isthmus.cli.main import Parser, command_parser, note, tell
 
 
 def parser(words: list[str]) -> Parser:
@@ -19,6 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
     from isthmus.estimators import runs
     from isthmus.report.run import measure
 
+    note("measuring rows that were kept aside")
     measured = measure(runs.reopen(Path(arguments.run)), arguments.draws)
     path = measured.draw_page()
     size = path.stat().st_size

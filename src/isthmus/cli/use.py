@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.cli.main import Parser, command_parser, tell
+from isthmus.cli.main import Parser, command_parser, note, tell
 from isthmus.data import Part, read
 from isthmus.errors import InputError
 
@@ -87,6 +87,7 @@ def evaluated(case: Opened, arguments: argparse.Namespace) -> Any:
     from isthmus.assessment.evaluate import evaluate
 
     part = case.part
+    note(f"measuring {case.which}")
     own = {"draws": arguments.draws, "ais": arguments.ais}
     return evaluate(case.model, part.x, part.y, **case.more, train=case.train, factors=part.factors, **own)
 

@@ -9,7 +9,7 @@ from isthmus.estimators.base import Estimator, Recipe
 from isthmus.estimators.job import warn_unconditional
 from isthmus.objective import warmup
 from isthmus.schema import Schema
-from isthmus.terms.bounds import kl, nll
+from isthmus.terms.bounds import iwae, kl, nll
 
 
 class VAE(Estimator):
@@ -28,6 +28,16 @@ class BetaVAE(VAE):
 
     beta: float = 4.0
     """Weight of the KL term: 1 is the evidence lower bound, more presses for disentanglement."""
+
+
+class IWAE(Estimator):
+    """VAE trained on the importance-weighted bound of several draws (Burda et al., 2016)."""
+
+    draws: int = 5
+    """Draws a row that the bound weighs; one leaves the VAE's bound, by draws."""
+
+    def compose(self, schema: Schema) -> Recipe:
+        return Recipe(self.latent_model(schema, families.DiagonalNormal((self.latent_dim,))), iwae(self.draws))
 
 
 class ConditionalVAE(VAE):

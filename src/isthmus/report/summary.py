@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from isthmus.assessment.held import HeldOut
+from isthmus.assessment.held import HeldOut, held_out
 from isthmus.checking.view import listed, plural
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.runs import Run
@@ -17,8 +18,12 @@ from isthmus.evaluation.evidence import mean_and_error
 from isthmus.report.plots import draw, views_of
 from isthmus.report.run import measure
 from isthmus.report.shown import held_rows
+from isthmus.train.machine import operations
 
 DRAWS = 1000
+FEWEST_DRAWS = 50
+MOST_WORK = 1.5e12
+"""Floating-point operations at the end of a run: about a minute of one core."""
 LATER = ("inference_gap",)
 """What takes longest is measured when it is asked for."""
 
@@ -33,7 +38,7 @@ class Summary:
 
 def summarise(run: Run) -> Summary:
     """Measure held-out rows, draw the pictures and the page, and say it: a sentence a line."""
-    measured = measure(run, DRAWS, LATER)
+    measured = measure(run, affordable(run), LATER)
     model, held, more = run.estimator, measured.held, measured.more
     history, seed = model.history_, model.seed_ % 2**31
     facts: dict[str, Any] = {
@@ -68,6 +73,14 @@ def summarise(run: Run) -> Summary:
     return Summary(facts, "\n".join(lines))
 
 
+def affordable(run: Run) -> int:
+    """Draws a row for log p(x), `DRAWS` of them unless a large decoder would take minutes over it."""
+    one = run.job.lay(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
+    forward = operations(run.estimator.model_, one) / 3
+    rows = len(held_out(run).part.x)
+    return int(min(DRAWS, max(FEWEST_DRAWS, MOST_WORK / max(1.0, forward * rows))))
+
+
 def began(run: Run, facts: dict[str, Any]) -> list[str]:
     """What was trained, how long, and whether it stopped early."""
     train, schema = len(run.job.train_rows), run.estimator.schema_
@@ -98,7 +111,9 @@ def evidence_lines(run: Run, held: HeldOut, facts: dict[str, Any]) -> list[str]:
     if not math.isfinite(mean):
         return [f"log p(x) of {held.which} is not a number: the weights are of no use; lower --learning-rate."]
     given = " given its condition" if conditional else ""
-    lines = [f"log p(x){given} of {held.which}: {mean:.2f} ± {error:.2f} nats (log-{kind}, {DRAWS:,} draws a row)."]
+    lines = [
+        f"log p(x){given} of {held.which}: {mean:.2f} ± {error:.2f} nats (log-{kind}, {about['draws']:,} draws a row)."
+    ]
     if schema.improper:
         return [*lines, "Bernoulli on numbers between 0 and 1 is not a density, so nothing is compared with it."]
     if schema.sequence:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 from torch import Tensor
 
 from isthmus.batch import Batch
@@ -27,8 +29,8 @@ kl = Term(_kl, "kl")
 
 def iwae(k: int) -> Term:
     """The importance-weighted bound of k draws, negated (Burda et al., 2016)."""
-    if k < 1:
-        raise InputError(f"iwae({k}) came; at least 1 draw is wanted")
+    if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 1:
+        raise InputError(f"iwae({k!r}) came; a whole number of draws, at least 1, is wanted")
 
     def bound(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
         return -(run.log_weight + run.log_px + run.log_pz - run.log_qz).logsumexp(0)
