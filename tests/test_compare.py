@@ -197,9 +197,11 @@ def test_a_run_that_fails_says_why_and_spares_the_others(monkeypatch):
     assert "vae failed (seed 0, 1)" in str(found)
 
 
-def test_sequences_leave_pca_without_a_row():
+def test_sequences_leave_pca_out_unless_it_is_asked_for():
     x, lengths = table(60, 12).reshape(60, 4, 3), np.arange(60) % 3 + 2
     found = isthmus.compare(x, lengths=lengths, models="vae", seeds=1, **QUICK)
+    assert [row["model"] for row in found.to_dict()["models"]] == ["vae"]
+    found = isthmus.compare(x, lengths=lengths, models="pca,vae", seeds=1, **QUICK)
     assert "takes no condition and no lengths" in str(found).replace("\n  ", " ")
     assert found.to_dict()["models"][1]["runs"] == 1
 

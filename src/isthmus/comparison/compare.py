@@ -67,7 +67,7 @@ def compare(
     if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
         raise InputError(f"{OF_THE_SPLIT}={fraction!r} came; a share from 0 to 1 is wanted")
     values = checked_sweep(sweep)
-    chosen = entries(models, fields, values)
+    chosen = entries(models, fields, values, linear=data.train.lengths is None)
     for entry in chosen:
         if data.levels is not None and entry.estimator.levels is None:
             entry.estimator.set_params(levels=data.levels)  # a built-in set knows what its numbers mean

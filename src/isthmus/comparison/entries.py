@@ -44,15 +44,18 @@ class Named(NamedTuple):
     """Whether these fields were written behind the name, and are part of it."""
 
 
-def entries(asked: str | Iterable[str | Estimator], fields: Mapping[str, Any], sweep: Sweep | None) -> list[Entry]:
-    """Every model once, or once a value of the sweep where it has the field; PCA comes first if it was not named.
+def entries(
+    asked: str | Iterable[str | Estimator], fields: Mapping[str, Any], sweep: Sweep | None, *, linear: bool = True
+) -> list[Entry]:
+    """Every model once, or once a value of the sweep where it has the field; PCA comes first if it was not named and
+    `linear` says that it reads such rows.
 
     Raises InputError for unknown models and fields, and for a model that is named twice.
     """
     named = [read_model(one) for one in (separated(asked) if isinstance(asked, str) else asked)]
     if not named:
         raise InputError("no models came; name them: pca,ae,vae")
-    if not any(isinstance(one.estimator, ProbabilisticPCA) for one in named):
+    if linear and not any(isinstance(one.estimator, ProbabilisticPCA) for one in named):
         size = statistics.mode([one.estimator.latent_dim for one in named])
         named.insert(0, Named(PCA, ProbabilisticPCA(latent_dim=size), {}))
     for name in [*fields, *([sweep[0]] if sweep else [])]:
