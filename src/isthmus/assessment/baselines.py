@@ -25,6 +25,8 @@ from isthmus.schema import spread
 
 FITTED = 10_000
 """Training rows that a baseline is fitted to, at most."""
+FEWEST_FITTED, NUMBERS_FITTED = 1_000, 8_000_000
+"""Rows that even wide data are fitted to, and numbers above which fewer rows are: decompositions would take minutes."""
 NOISES = 8
 """Dequantisation noises averaged a row."""
 NOTHING = 1e-12
@@ -126,6 +128,11 @@ class Fitted(NamedTuple):
     size: dict[str, int]
 
 
+def most_rows(train: np.ndarray) -> int:
+    """How many training rows (n, *X) a baseline is fitted to at most: fewer where they are wide."""
+    return min(FITTED, max(FEWEST_FITTED, NUMBERS_FITTED // max(1, train[0].size)))
+
+
 def as_scored(model: Estimator, inputs: Inputs) -> np.ndarray:
     """(n, d) the numbers that the likelihood is a distribution over: bits where pixels are binarised."""
     values = inputs.x
@@ -152,7 +159,7 @@ def fitted_and_scored(
     model: Estimator, train: Inputs, test: Inputs, fits: dict[str, Callable[[Ground], Fitted | None]]
 ) -> tuple[Ground, dict[str, Density]]:
     """Fit each to the same training rows and score the same test rows, under the same noises where there are any."""
-    train = some_of(train, FITTED, model.seed_)
+    train = some_of(train, most_rows(train.x), model.seed_)
     x, scored = as_scored(model, train), as_scored(model, test)
     schema, random = model.schema_, np.random.default_rng(model.seed_)
     discrete, scale = schema.discrete, np.ones(x.shape[1])
@@ -286,9 +293,8 @@ def rank_of(rows: np.ndarray, rounding: float, root: np.ndarray | None = None) -
 
 def linear_reconstruction(train: np.ndarray, test: np.ndarray, latent_dim: int, seed: int) -> tuple[int, np.ndarray]:
     """PCA's dimensions, and what it makes of test rows (n, *X): these themselves where only rounding is left."""
-    fitted, held = (
-        part.reshape(len(part), -1).astype(np.float64) for part in (some_of(Inputs(train), FITTED, seed).x, test)
-    )
+    some = some_of(Inputs(train), most_rows(train), seed).x
+    fitted, held = (part.reshape(len(part), -1).astype(np.float64) for part in (some, test))
     k = min(latent_dim, *fitted.shape)
     pca = PCA(k, random_state=seed % 2**31).fit(fitted)
     again = pca.inverse_transform(pca.transform(held))

@@ -157,7 +157,7 @@ def loose(case: Case) -> Iterator[Finding]:
         "loose-evidence",
         "warning" if about["rise"] > LOOSE or above > MOST else "info",
         f"log p(x) is a loose bound: in {above:.0%} of the rows few draws carry it (Pareto k-hat above "
-        f"0.7), and the last doubling of draws raised it by {about['rise']:.2f} nats",
+        f"0.7), and the last doubling of draws changed it by {about['rise']:+.2f} nats",
         case.annealed(),
         {"khat_above": above, "rise": about["rise"], "ess": about["ess"], "draws": about["draws"]},
         "q(z|x) misses part of the true posterior, so that rare draws weigh most",

@@ -24,7 +24,7 @@ DRAWS = 1000
 FEWEST_DRAWS = 50
 MOST_WORK = 1.5e12
 """Floating-point operations at the end of a run: about a minute of one core."""
-LATER = ("inference_gap",)
+LATER = ("inference_gap", "samples")
 """What takes longest is measured when it is asked for."""
 
 
