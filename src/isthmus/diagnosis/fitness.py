@@ -195,8 +195,8 @@ def unlike_training(case: Case) -> Iterator[Finding]:
         f"a classifier tells these rows from training rows in {about['mean']:.0%} of cases; half would be chance",
         "shuffle the rows before splitting them, or judge the model on rows like those that it will meet",
         {"accuracy": about["mean"], "standard_error": about["error"]},
-        "they come from another source, time or order than the training rows, so that no number here is about the same "
-        "thing that was learned",
+        "they come from another source, time or order than the training rows: numbers on them are about something else "
+        "than what was learned",
     )
 
 
