@@ -358,6 +358,18 @@ def test_a_mean_over_features_is_told_with_the_beta_that_it_amounts_to():
     assert "effective-beta" not in silent
 
 
+def test_the_commonest_mistake_is_said_first():
+    """A mean of squared errors beside a sum of KL: the code is empty, and longer training would leave it so."""
+    x, held = (np.repeat(rows, 2, 1).astype(np.float32) for rows in (TRAIN, HELD))  # 16 features
+    model = vae(scaling="none", likelihood="normal(0.7071)", beta=16.0 * 20, epochs=60).fit(x)
+    wrapped = isthmus.wrap(Encoder(model), Decoder(model), likelihood="mse", reduction="mean", beta=20.0)
+    first, *others = wrapped.diagnose(held, train=x)
+    assert (first.code, first.severity) == ("effective-beta", "error")
+    assert first.evidence["effective_beta"] == pytest.approx(320.0)
+    assert any(about.code == "posterior-collapse" for about in others)
+    assert not any("epochs" in about.remedy or "warmup" in about.remedy for about in (first, *others))
+
+
 def test_a_loss_below_zero_for_values_outside_the_support_is_wrong():
     model = vae(epochs=2).fit((TRAIN > 0).astype(np.float32))
     (about,) = isthmus.wrap(Encoder(model), Decoder(model), likelihood="bernoulli").diagnose(HELD.astype(np.float32))

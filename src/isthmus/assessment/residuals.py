@@ -58,10 +58,10 @@ def residuals(subject: Subject) -> dict[str, Any] | None:
 def column_spread(subject: Subject) -> dict[str, Any] | None:
     """How many times the largest standard deviation of a column is the smallest, in the units that networks read.
 
-    None for images, sequences and discrete data, whose columns share a unit; columns that never change do not count.
+    None for images, sequences, shares and discrete data, whose columns have one unit; constant columns do not count.
     """
     schema = subject.model.schema_
-    if schema.image or schema.sequence or schema.discrete:
+    if schema.image or schema.sequence or schema.discrete or schema.kind == "unit":
         return None
     read = subject.as_read if subject.train is None else subject.scaled(subject.train.x)
     spread = read.reshape(len(read), -1).std(0, dtype=np.float64)

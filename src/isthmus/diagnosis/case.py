@@ -12,6 +12,9 @@ from isthmus.diagnosis.convention import Convention
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.ppca import ProbabilisticPCA
 
+SUMMED = "in your own training: the reconstruction summed over features, not its mean (reduction='mean' if it is)"
+"""What to look at first where a loss of the user's own leaves the code empty."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -63,6 +66,8 @@ class Case:
 
     def again(self, **fields: Any) -> str:
         """The line that trains the model once more with other fields."""
+        if self.convention is not None and {"warmup", "epochs"} & set(fields):
+            return SUMMED  # longer or later training mends no weight that is wrong
         if self.convention is not None:
             return "in your own training: " + ", ".join(f"{name} = {value}" for name, value in fields.items())
         if isinstance(self.model, ProbabilisticPCA) and set(fields) - {"latent_dim", "scaling"}:

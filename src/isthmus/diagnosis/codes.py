@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isthmus.diagnosis.case import Case
+from isthmus.diagnosis.case import SUMMED, Case
 from isthmus.diagnosis.fitness import nothing_to_code
 from isthmus.finding import Finding
 
@@ -62,7 +62,7 @@ def talking(case: Case) -> int | None:
 def stronger_code(case: Case) -> str:
     """Less weight on the KL term, or a later rise to it."""
     if case.convention is not None:
-        return "in your own training: the reconstruction summed over features, not its mean (reduction='mean' if it is)"
+        return SUMMED
     beta = getattr(case.model, "beta", 1.0)
     if beta > 1:
         return case.again(beta=1.0)
