@@ -226,6 +226,22 @@ def test_holes_between_islands():
     assert "to be expected" in of_plain.cause
 
 
+def test_a_density_without_a_network_that_is_better_is_named(said_of_healthy):
+    x, held = islands(600, 0), islands(200, 1)
+    about = found(vae(latent_dim=3, hidden=(16,), epochs=300).fit(x), held, train=x)["worse-than-baseline"]
+    assert "gaussian mixture" in about.message
+    assert about.evidence["lead"] < 0
+    assert "worse-than-baseline" not in said_of_healthy
+
+
+def test_noise_has_nothing_to_code(said_of_healthy):
+    x, held = (np.random.default_rng(seed).normal(size=(n, 8)) for seed, n in ((0, 600), (1, 200)))
+    findings = found(vae(latent_dim=1, epochs=30).fit(x), held, train=x)
+    assert findings["nothing-to-code"].severity == "info"
+    assert not {"posterior-collapse", "worse-than-mean", "samples-alike"} & set(findings)
+    assert "nothing-to-code" not in said_of_healthy
+
+
 def test_copies_of_training_rows_are_found(healthy):
     class Parrot(isthmus.VAE):
         """Draws rows that it has learned by heart."""
