@@ -105,7 +105,7 @@ def evaluate(
         facts |= found
         if ais:
             facts["ais"] = annealed(subject, ais, draws, ais_steps)
-    scaled = told_rows(squared(subject.as_read, subject.scaled(subject.again)), SCALED, "squared error")
+    scaled = told_scaled(subject, subject.scaled(subject.again))
     facts["reconstruction"] = told_rows(subject.errors, SQUARED, "squared error", scaled=scaled)
     for name, measure in MEASURES.items():
         try:
@@ -156,6 +156,12 @@ def as_labels(y: Any, n: int) -> np.ndarray:
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
+def told_scaled(subject: Subject, again: np.ndarray) -> dict[str, Any]:
+    """The squared error of rows (n, *X) as networks read them; `uneven` where columns have scales of their own."""
+    uneven = bool(np.ptp(subject.model.schema_.scale))
+    return told_rows(squared(subject.as_read, again), SCALED, "squared error", uneven=uneven)
+
+
 def baselines(subject: Subject, evidence: dict[str, Any] | None, log_px: np.ndarray | None) -> dict[str, Any]:
     """The training mean and PCA by squared error, and where there is a density the baselines that have one.
 
@@ -173,7 +179,7 @@ def baselines(subject: Subject, evidence: dict[str, Any] | None, log_px: np.ndar
         errors = squared(subject.as_read, again)
         raw = squared(test.x, subject.unscaled(again)) if errors.any() else errors  # nothing missed: no rounding either
         told_raw = told_rows(raw, SQUARED, "squared error")
-        found[name] = {**told_raw, "scaled": told_rows(errors, SCALED, "squared error")}
+        found[name] = {**told_raw, "scaled": told_scaled(subject, again)}
         found[name]["lead"] = told_rows(errors - own, SCALED, "difference")
     found["pca"]["latent_dim"] = k
     if evidence is None or log_px is None or model.schema_.improper:

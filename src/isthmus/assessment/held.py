@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from isthmus.checking.view import plural
 from isthmus.data import Part
+from isthmus.estimators.base import Estimator
 from isthmus.estimators.runs import Run
 
 ROWS_SCORED = 1000
@@ -23,6 +25,13 @@ class HeldOut:
     name: str
     which: str
     """How many, and what else is to be known of them."""
+
+    def company(self, model: Estimator) -> dict[str, Any]:
+        """The condition and lengths that a model wants with the rows."""
+        return {
+            "condition": self.part.y if model.schema_.condition is not None else None,
+            "lengths": self.part.lengths,
+        }
 
 
 def held_out(run: Run) -> HeldOut:

@@ -67,10 +67,9 @@ def number(about: Facts, digits: str = ".2f") -> str:
 
 
 def missed(about: Facts) -> str:
-    """A squared error in the data's units, and in those that networks read where these differ."""
+    """A squared error in the data's units, and in those that networks read where columns have scales of their own."""
     read = about["scaled"]
-    alike = abs(read["mean"] - about["mean"]) < 1e-9 * about["mean"]
-    more = "" if alike else f"; {number(read, '.4g')} in scaled columns"
+    more = f"; {number(read, '.4g')} in scaled columns" if read["uneven"] else ""
     return f"{number(about, '.4g')} (summed over features{more})"
 
 

@@ -16,11 +16,13 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from isthmus.assessment.held import held_out
     from isthmus.estimators import runs
     from isthmus.report.run import measure
 
     note("measuring rows that were kept aside")
-    measured = measure(runs.reopen(Path(arguments.run)), arguments.draws)
+    opened = runs.reopen(Path(arguments.run))
+    measured = measure(opened, held_out(opened), arguments.draws)
     path = measured.draw_page()
     size = path.stat().st_size
     facts = {"run": arguments.run, "file": str(path), "bytes": size, "rows": len(measured.held.part.x)}

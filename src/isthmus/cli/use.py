@@ -113,10 +113,7 @@ def opened(arguments: argparse.Namespace) -> Opened:
     if arguments.data is None:
         assert known is not None
         held = held_out(known)
-        part, which = held.part, held.which
-        more: dict[str, Any] = {} if part.lengths is None else {"lengths": part.lengths}
-        if model.schema_.condition is not None:
-            more["condition"] = part.y
+        part, which, more = held.part, held.which, held.company(model)
     else:
         part, more = rows_of(arguments, model)
         which = f"{len(part.x):,} rows of {arguments.data}"

@@ -22,7 +22,6 @@ from isthmus.report.measured import curves, distribution, facts_table, plainly
 from isthmus.report.shown import Held
 from isthmus.report.verdict import verdict
 
-NAME = "report.html"
 PARTS = (curves, reconstructions, samples, latent_map, traversals, interpolations, dimensions, distribution)
 """The sections between the verdict and the model card, in their order."""
 
@@ -73,9 +72,8 @@ def evidence_of(finding: Finding) -> list[tuple[str, str]]:
     return [(name.replace("_", " "), plainly(value)) for name, value in finding.evidence.items()]
 
 
-def write_page(text: str, folder: str | Path) -> Path:
-    """Write a page as report.html in a run's folder, in full or not at all; its path."""
-    path = Path(folder) / NAME
+def write_page(text: str, path: Path) -> Path:
+    """Write a page, in full or not at all; its path."""
     with written(path) as part:
         part.write_text(text, encoding="utf-8")
     return path

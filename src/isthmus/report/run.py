@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.assessment.evaluate import DRAWS, Evaluation, evaluate
-from isthmus.assessment.held import HeldOut, held_out
+from isthmus.assessment.held import HeldOut
 from isthmus.diagnosis.case import Command
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.estimators import store
@@ -16,7 +16,6 @@ from isthmus.estimators.base import Estimator
 from isthmus.estimators.inputs import Inputs
 from isthmus.estimators.job import validation_rows
 from isthmus.estimators.runs import Run
-from isthmus.files import written
 from isthmus.finding import Finding
 from isthmus.report.page import page, write_page
 from isthmus.report.shown import held_rows
@@ -46,15 +45,12 @@ class MeasuredRun:
         }
         rows, seed = held_rows(part.x, part.y, **self.more, name=self.held.name), model.seed_ % 2**31
         text = page(model, rows, self.found, self.findings, train=run.job.train_rows, about=about, seed=seed)
-        return write_page(text, run.folder)
+        return write_page(text, run.folder / "report.html")
 
 
-def measure(run: Run, draws: int = DRAWS, without: Collection[str] = ()) -> MeasuredRun:
+def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str] = ()) -> MeasuredRun:
     """Evaluate and diagnose a trained run on rows that it was not fitted to."""
-    model, held = run.estimator, held_out(run)
-    part = held.part
-    condition = part.y if model.schema_.condition is not None else None
-    more: dict[str, Any] = {"condition": condition, "lengths": part.lengths}
+    model, part, more = run.estimator, held.part, held.company(run.estimator)
     found = evaluate(
         model, part.x, part.y, **more, draws=draws, train=run.job.train_rows, factors=part.factors, without=without
     )
@@ -87,6 +83,4 @@ def report_page(
     findings = diagnose(model, X, found=found)
     rows, seed = held_rows(X, y, condition, lengths, "held-out rows"), model.seed_ % 2**31
     text = page(model, rows, found, findings, train=train, about={}, seed=seed)
-    with written(Path(path)) as part:
-        part.write_text(text, encoding="utf-8")
-    return Path(path)
+    return write_page(text, Path(path))

@@ -38,8 +38,9 @@ class Summary:
 
 def summarise(run: Run) -> Summary:
     """Measure held-out rows, draw the pictures and the page, and say it: a sentence a line."""
-    measured = measure(run, affordable(run), LATER)
-    model, held, more = run.estimator, measured.held, measured.more
+    model, held = run.estimator, held_out(run)
+    measured = measure(run, held, affordable(run, len(held.part.x)), LATER)
+    more = measured.more
     history, seed = model.history_, model.seed_ % 2**31
     facts: dict[str, Any] = {
         **model.settings_,
@@ -73,11 +74,10 @@ def summarise(run: Run) -> Summary:
     return Summary(facts, "\n".join(lines))
 
 
-def affordable(run: Run) -> int:
-    """Draws a row for log p(x), `DRAWS` of them unless a large decoder would take minutes over it."""
+def affordable(run: Run, rows: int) -> int:
+    """Draws for each of so many rows: `DRAWS`, unless a large decoder would take minutes over them."""
     one = run.job.lay(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
     forward = operations(run.estimator.model_, one) / 3
-    rows = len(held_out(run).part.x)
     return int(min(DRAWS, max(FEWEST_DRAWS, MOST_WORK / max(1.0, forward * rows))))
 
 

@@ -118,7 +118,7 @@ def reconstruction(facts: dict[str, Any]) -> str:
         return ""
     pca, still = others.get("pca"), others.get("mean")
     of = "the features"
-    if scales_differ(found):  # in the data's units one wide column would rule
+    if found.get("scaled", {}).get("uneven"):  # in the data's units one wide column would rule
         found, of = found["scaled"], "columns scaled as networks read them"
         pca, still = ({**about, **about["scaled"]} if about else about for about in (pca, still))
     told = f"Its reconstructions miss by {shown(found)} (squared error, summed over {of})"
@@ -135,11 +135,6 @@ def reconstruction(facts: dict[str, Any]) -> str:
         kept = f"{share:.0%}" if share <= 0.995 else f"{share:.1%}"
         words += f"; {kept} of the variation is kept" if share > 0 else "; predicting the mean would be no worse"
     return words + "."
-
-
-def scales_differ(found: dict[str, Any]) -> bool:
-    """Whether an error in the data's units is not that which networks read."""
-    return "scaled" in found and not math.isclose(found["scaled"]["mean"], found["mean"], rel_tol=1e-9)
 
 
 def in_use(facts: dict[str, Any]) -> str:
