@@ -19,12 +19,12 @@ import numpy as np
 from sklearn.datasets import load_digits, load_wine
 
 import isthmus
-from isthmus.assessment.words import lines
+from isthmus.evaluation.formatting import lines
 from quality import mnist_vae
 
 
 @dataclass
-class Rows:
+class DeviceDataset:
     """Rows to train on, to choose weights by, and to judge by."""
 
     train: np.ndarray
@@ -48,25 +48,25 @@ def file_of(name: str) -> dict[str, np.ndarray]:
 def digits(seed: int):
     data = load_digits()
     x, order = data.images.astype("uint8"), np.random.default_rng(seed).permutation(1797)
-    rows = Rows(x[order[:1297]], x[order[1297:1497]], x[order[1497:]], data.target[order[1497:]])
+    rows = DeviceDataset(x[order[:1297]], x[order[1297:1497]], x[order[1497:]], data.target[order[1497:]])
     return rows, isthmus.VAE(levels=17, prior="mixture(50)", random_state=seed)
 
 
 def wine(seed: int):
     data = load_wine()
     order = np.random.default_rng(seed).permutation(178)
-    rows = Rows(data.data[order[:118]], None, data.data[order[118:]], data.target[order[118:]])
+    rows = DeviceDataset(data.data[order[:118]], None, data.data[order[118:]], data.target[order[118:]])
     return rows, isthmus.VAE(latent_dim=4, hidden=(32,), random_state=seed)
 
 
 def mnist_bits(seed: int):
     data = file_of("mnist.npz")
-    return Rows(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000]), mnist_vae(seed)
+    return DeviceDataset(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000]), mnist_vae(seed)
 
 
 def mnist_grey(seed: int):
     data = file_of("mnist.npz")
-    rows = Rows(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000])
+    rows = DeviceDataset(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000])
     return rows, isthmus.VAE(
         latent_dim=32,
         hidden=(300, 300),
@@ -82,7 +82,7 @@ def mnist_grey(seed: int):
 def frey(seed: int):
     x = file_of("freyfaces.npz")["x"]
     order = np.random.default_rng(seed).permutation(len(x))
-    rows = Rows(x[order[:1565]], x[order[1565:1765]], x[order[1765:]])
+    rows = DeviceDataset(x[order[:1565]], x[order[1565:1765]], x[order[1765:]])
     return rows, isthmus.VAE(
         latent_dim=64,
         network="conv",

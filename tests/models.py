@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import isthmus
-from isthmus.assessment.evaluate import MEASURES
+from isthmus.evaluation.evaluate import MEASURES
 from isthmus.registry import models
 
 NAMES = list(models())

@@ -16,15 +16,15 @@ from isthmus.batch import Batch
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
 from isthmus.errors import InputError
-from isthmus.evaluation import annealed
-from isthmus.evaluation.annealed import ais, bdmc
-from isthmus.evaluation.gap import inference_gap
-from isthmus.families import DiagonalNormal, Located
+from isthmus.families import DiagonalNormal, LocationScale
 from isthmus.latent_model import LatentModel
+from isthmus.metrics import ais as ais_module
+from isthmus.metrics.ais import ais, bdmc
+from isthmus.metrics.inference_gap import inference_gap
 from isthmus.nets.mlp import MLP
 from isthmus.priors import StandardNormal
 from isthmus.schema import Schema
-from isthmus.train.loader import Rows
+from isthmus.train.device_data import DeviceDataset
 from models import bits, small, table
 
 GRID = torch.linspace(-9, 9, 2001, dtype=torch.float64)[:, None, None]  # (G, 1, 1): a code of one dimension
@@ -58,7 +58,7 @@ def everything(rows):
 def on_grid(model, batch):
     """(G, n) log p(x, z) over the grid."""
     with torch.no_grad():
-        run = annealed.joint(model, batch, GRID.expand(-1, len(batch.x), 1))
+        run = ais_module.joint(model, batch, GRID.expand(-1, len(batch.x), 1))
         return (run.log_px[0] + run.log_pz[0]).double()
 
 
@@ -140,7 +140,7 @@ def test_the_estimate_is_unbiased_before_the_logarithm(curved):
     """One step of one chain is the plainest estimate there is: its mean, not its log, is p(x)."""
     model, rows = curved
     one = everything(rows)._replace(x=everything(rows).x[:1])
-    same = Rows(one.x.repeat(3000, 1), Schema((3,), "real", "f8"), device=rows.device, dtype=rows.dtype)
+    same = DeviceDataset(one.x.repeat(3000, 1), Schema((3,), "real", "f8"), device=rows.device, dtype=rows.dtype)
     truth = integral(on_grid(model, one))
     ratio = np.exp(ais(model, same, steps=6, chains=1, leapfrog=2).values - truth)
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / math.sqrt(len(ratio))
@@ -149,7 +149,7 @@ def test_the_estimate_is_unbiased_before_the_logarithm(curved):
 
 
 def test_temperatures_go_from_end_to_end():
-    beta = np.array(annealed.temperatures(100))
+    beta = np.array(ais_module.temperatures(100))
     assert (beta[0], beta[-1]) == (0, 1)
     assert (np.diff(beta) > 0).all()
     assert beta + beta[::-1] == pytest.approx(np.ones(101))
@@ -176,8 +176,8 @@ def test_a_bracket_holds_the_truth(curved, steps):
     model, _ = curved
     n, seed = 100, 3
     found = bdmc(model, n, steps=steps, chains=4, leapfrog=3, seed=seed)
-    with annealed.seeded(annealed.fresh(np.random.default_rng(seed)), torch.device("cpu")):
-        truth = integral(on_grid(model, Batch(annealed.simulated(model, n, None, None)[1])))
+    with ais_module.seeded(ais_module.fresh(np.random.default_rng(seed)), torch.device("cpu")):
+        truth = integral(on_grid(model, Batch(ais_module.simulated(model, n, None, None)[1])))
     below, above = truth - found.lower, found.upper - truth
     if steps == 4:  # far from converged: both sides are wide, on the right side each
         assert below.mean() > 2 * below.std() / math.sqrt(n)
@@ -234,10 +234,10 @@ def tilted():
         mean = np.linalg.solve(precision, weight.T / noise**2)
         encoder.layers[0].weight.copy_(torch.from_numpy(np.vstack([mean, np.zeros((2, 4))])))
         encoder.layers[0].bias.copy_(torch.from_numpy(np.concatenate([np.zeros(2), log_scale])))
-    likelihood = Conditional(decoder, Located(Normal, (4,), noise))
+    likelihood = Conditional(decoder, LocationScale(Normal, (4,), noise))
     model = LatentModel(Conditional(encoder, DiagonalNormal((2,))), likelihood, StandardNormal(2)).double()
     x = random.normal(size=(30, 2)) @ weight.T + noise * random.normal(size=(30, 4))
-    rows = Rows(x, Schema((4,), "real", "f8"), device=torch.device("cpu"), dtype=torch.float64)
+    rows = DeviceDataset(x, Schema((4,), "real", "f8"), device=torch.device("cpu"), dtype=torch.float64)
     diagonal = np.diag(precision)
     approximation = 0.5 * (np.log(diagonal).sum() - np.linalg.slogdet(precision)[1])
     share = diagonal * np.exp(2 * log_scale)  # of the best variance
@@ -272,7 +272,7 @@ def test_the_gap_of_a_correlated_posterior_in_closed_form():
 def test_a_spoiled_encoder_raises_the_amortisation_gap_alone(curved):
     model, rows = curved
     spoiled = copy.deepcopy(model)
-    with torch.no_grad(), annealed.seeded(5, torch.device("cpu")):
+    with torch.no_grad(), ais_module.seeded(5, torch.device("cpu")):
         for weight in spoiled.posterior.parameters():
             weight += 0.3 * torch.randn_like(weight)
     log_joint = on_grid(model, everything(rows))
@@ -333,7 +333,7 @@ def test_the_seed_decides_and_nothing_else_is_touched(curved):
 
 def test_blocks_of_rows_are_blocks_only(linear, monkeypatch):
     model, rows, truth = linear
-    monkeypatch.setattr(annealed, "DECODED_AT_ONCE", 20 * 16)
+    monkeypatch.setattr(ais_module, "DECODED_AT_ONCE", 20 * 16)
     found = ais(model, rows, steps=20, chains=16, leapfrog=5)
     assert all(part.shape == (40,) for part in found)
     within(found.values, truth, found.error)

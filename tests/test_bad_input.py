@@ -18,8 +18,8 @@ from torch import nn
 
 import isthmus
 from isthmus.cli.main import main
-from isthmus.estimators.job import prepare
-from isthmus.train.fit import Keep
+from isthmus.estimators.training_setup import prepare
+from isthmus.train.trainer import Checkpointer
 from models import bits, counts, images, small, table
 
 
@@ -170,14 +170,14 @@ def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_weights(tmp_pat
     with pytest.raises(
         isthmus.TrainingError, match=r"step 5 of 9: the term 'nll' is not finite.*learning_rate"
     ) as caught:
-        job.train(Keep(tmp_path / "run"))
+        job.train(Checkpointer(tmp_path / "run"))
     assert "\n" not in str(caught.value)
     # The weights are those after four updates: a run that stops there by itself has the same.
     healthy = prepare(small("VAE", encoder=Breaks(10**9), **fields), X)
 
     weights = {}
 
-    class Watch(Keep):
+    class Watch(Checkpointer):
         def due(self):
             return True
 
@@ -330,7 +330,7 @@ def test_a_disk_that_fills_up_while_training(tmp_path, monkeypatch, capsys):
     def full(tensors, metadata):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("isthmus.train.fit.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("isthmus.train.trainer.CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("isthmus.train.checkpoint.save", full)
     assert main(["fit", "vae", "wine", "-o", str(tmp_path / "r"), "--epochs", "2"]) == 2
     told = capsys.readouterr().err
@@ -376,7 +376,7 @@ def test_precision_set_after_fit_waits_for_the_next(plain):
 
 
 def test_data_that_do_not_fit_are_refused(monkeypatch):
-    monkeypatch.setattr("isthmus.train.loader.free_memory", lambda device: 1000)
+    monkeypatch.setattr("isthmus.train.device_data.free_memory", lambda device: 1000)
     with pytest.raises(isthmus.InputError, match="GiB"):
         small("VAE", epochs=1).fit(X)
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from isthmus.assessment import baselines
-from isthmus.assessment.baselines import DENSITIES, Ground, densities, linear_evidence
-from isthmus.assessment.evaluate import evaluate
-from isthmus.estimators.inputs import Inputs
+from isthmus.estimators.validation import Examples
+from isthmus.evaluation import baselines
+from isthmus.evaluation.baselines import DENSITIES, BaselineData, densities, linear_evidence
+from isthmus.evaluation.evaluate import evaluate
 from models import DATA, bits, images, small, table
 
 
-def ground(x: np.ndarray, latent_dim: int, scale: np.ndarray | None = None) -> Ground:
+def ground(x: np.ndarray, latent_dim: int, scale: np.ndarray | None = None) -> BaselineData:
     """Continuous rows in double precision."""
-    return Ground(x, np.ones(x.shape[1]) if scale is None else scale, latent_dim, False, 2e-16, 0)
+    return BaselineData(x, np.ones(x.shape[1]) if scale is None else scale, latent_dim, False, 2e-16, 0)
 
 
 def clusters(n: int, d: int, seed: int, apart: float = 20.0) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_where_rows_are_few_a_mixture_is_as_linear_as_probabilistic_pca():
 def test_codes_wider_than_rows_are_many_leave_every_density_finite(n):
     for x in (table(n, 30), images(n), np.repeat(table(n, 30), 3, 0), table(n, 1)):
         model = small("VAE", latent_dim=40, validation_fraction=0).fit(x)
-        _, found = densities(model, Inputs(x), Inputs(x))
+        _, found = densities(model, Examples(x), Examples(x))
         assert {"ppca", "gaussian_mixture"} <= set(found)
         assert all(np.isfinite(density.values).all() for density in found.values())
 
@@ -118,7 +118,7 @@ def test_codes_wider_than_rows_are_many_leave_every_density_finite(n):
 def test_all_densities_see_the_same_rows_and_noises(kind):
     x = DATA[kind]()
     model = small("VAE").fit(x)
-    train, test = Inputs(x[:70]), Inputs(x[70:])
+    train, test = Examples(x[:70]), Examples(x[70:])
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     _, found = densities(model, train, test)
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
@@ -136,7 +136,7 @@ def test_dequantised_densities_are_below_probabilities():
     x = bits(400, 3)
     model = small("VAE", latent_dim=1).fit(x)
     every = np.array(list(itertools.product((0, 1), repeat=3)), np.uint8)
-    for density in densities(model, Inputs(x), Inputs(every))[1].values():
+    for density in densities(model, Examples(x), Examples(every))[1].values():
         assert 0.05 < np.exp(density.values).sum() < 1.05  # eight noises a row stand for all
 
 
@@ -144,10 +144,10 @@ def test_rows_that_do_not_span_their_space_have_no_density():
     x = table(90, 4)
     x = np.concatenate([x, x[:, :1] + x[:, 1:2]], 1)
     model = small("VAE").fit(x)
-    assert densities(model, Inputs(x), Inputs(x))[1] == {}
-    assert linear_evidence(model, Inputs(x), Inputs(x)).values is None
+    assert densities(model, Examples(x), Examples(x))[1] == {}
+    assert linear_evidence(model, Examples(x), Examples(x)).values is None
     few = images(12, (6, 5))  # discrete: noise spans what rows leave, but no column's own is known
-    assert set(densities(small("VAE").fit(few), Inputs(few), Inputs(few))[1]) == {"ppca", "gaussian_mixture"}
+    assert set(densities(small("VAE").fit(few), Examples(few), Examples(few))[1]) == {"ppca", "gaussian_mixture"}
 
 
 def test_a_mixture_of_many_numbers_is_fitted_to_some_rows(monkeypatch):
@@ -161,12 +161,12 @@ def test_a_mixture_of_many_numbers_is_fitted_to_some_rows(monkeypatch):
 
 def test_baselines_are_told_with_their_size_and_unit():
     x = table()
-    found = evaluate(small("VAE").fit(x), x, draws=10, train=Inputs(x))
+    found = evaluate(small("VAE").fit(x), x, draws=10, train=Examples(x))
     facts = found.to_dict()["baselines"]
     assert list(facts) == ["mean", "pca", *DENSITIES]
     assert all(facts[name]["unit"] == "nats" and facts[name]["kind"] == "density" for name in DENSITIES)
     assert facts["factor_analysis"]["latent_dim"] == 3
     assert facts["gaussian_mixture"]["components"] >= 1
     assert "baseline: Gaussian mixture" in str(found)
-    plain = evaluate(small("Autoencoder").fit(x), x, train=Inputs(x)).to_dict()["baselines"]
+    plain = evaluate(small("Autoencoder").fit(x), x, train=Examples(x)).to_dict()["baselines"]
     assert set(plain) == {"mean", "pca"}

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from isthmus.checking import check
 from isthmus.data import Dataset, Part, read
+from isthmus.data_checks import check
 from isthmus.errors import InputError
 
 RANDOM = np.random.default_rng(0)

@@ -11,8 +11,8 @@ import pytest
 import isthmus
 from isthmus.cli.main import main
 from isthmus.comparison import compare as module
-from isthmus.comparison.contrast import Scores, difference, estimate, pooled
-from isthmus.comparison.entries import entries, read_field, read_sweep
+from isthmus.comparison.paired_stats import Scores, difference, estimate, pooled
+from isthmus.comparison.specs import entries, read_field, read_sweep
 from isthmus.comparison.split import split
 from isthmus.comparison.table import Column, Table, contest, knees, tabled
 from isthmus.data import Dataset, Part

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import isthmus
-from isthmus.estimators.job import prepare
-from isthmus.train.fit import Keep, Loop
+from isthmus.estimators.training_setup import prepare
+from isthmus.train.trainer import Checkpointer, Trainer
 from models import TRAINED, images, small, table
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -20,7 +20,7 @@ def test_the_recorded_update_is_the_eager_one(name, data, monkeypatch):
     runs = []
     for recorded in (True, False):
         if not recorded:
-            monkeypatch.setattr(Loop, "prepare", lambda loop: None)
+            monkeypatch.setattr(Trainer, "prepare", lambda loop: None)
         runs.append(small(name, device="cuda", epochs=12, learning_rate=1e-2).fit(data()))
     assert all(model.device_.type == "cuda" for model in runs)
     # The same kernels on the same numbers; random numbers are drawn in the same order from another offset.
@@ -35,7 +35,7 @@ def test_a_run_on_the_gpu_resumes(name, tmp_path):
     whole = small(name, device="cuda", epochs=4).fit(table())
     first = prepare(small(name, device="cuda", epochs=4), table())
 
-    class Stopping(Keep):
+    class Stopping(Checkpointer):
         def save(self, loop):
             super().save(loop)
             if loop.count >= loop.total // 2:
@@ -45,7 +45,7 @@ def test_a_run_on_the_gpu_resumes(name, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         first.train(Stopping(tmp_path / "run", every=0.0))
     again = prepare(small(name, device="cuda", epochs=4), table())
-    history = again.train(Keep(tmp_path / "run", every=1e9))
+    history = again.train(Checkpointer(tmp_path / "run", every=1e9))
     assert history[-1]["loss"] == pytest.approx(whole.history_[-1]["loss"], rel=1e-3)
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from isthmus import data
-from isthmus.data import read, safety
+from isthmus.data import guards, read
 from isthmus.errors import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -470,14 +470,14 @@ def test_a_file_larger_than_memory_is_refused_unread(tmp_path, monkeypatch, suff
     save = {".npy": lambda: np.save(path, rows), ".npz": lambda: np.savez(path, x=rows)}
     save |= {".csv": lambda: rows.to_csv(path, index=False), ".parquet": lambda: rows.to_parquet(path)}
     save[suffix]()
-    monkeypatch.setattr(safety, "free_memory", lambda: 4_000)
+    monkeypatch.setattr(guards, "free_memory", lambda: 4_000)
     refused(path, "GB", "fewer rows")
-    monkeypatch.setattr(safety, "free_memory", lambda: None)
+    monkeypatch.setattr(guards, "free_memory", lambda: None)
     assert len(read(path).train.x) == 400
 
 
 def test_free_memory_is_read_where_the_system_tells():
-    free = safety.free_memory()
+    free = guards.free_memory()
     assert free is None or 1e6 < free < 1e15
 
 

@@ -12,21 +12,21 @@ import torch
 from torch import nn
 
 import isthmus
-from isthmus.assessment.evaluate import evaluate, finite
 from isthmus.cli import fit as cli_fit
 from isthmus.cli.flags import fields_given
 from isthmus.cli.main import main
-from isthmus.diagnosis.case import Case, Command
-from isthmus.diagnosis.codes import stronger_code
-from isthmus.diagnosis.convention import Convention
+from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.diagnose import diagnose
-from isthmus.diagnosis.training import smaller
+from isthmus.diagnosis.latent_findings import stronger_code
+from isthmus.diagnosis.loss_convention import Convention
+from isthmus.diagnosis.training_findings import smaller
 from isthmus.errors import TrainingError
-from isthmus.estimators import runs
-from isthmus.estimators.fields import check_fields
-from isthmus.estimators.job import prepare
+from isthmus.estimators.param_validation import check_fields
+from isthmus.estimators.training_setup import prepare
+from isthmus.evaluation.evaluate import evaluate, finite
 from isthmus.families import Bernoulli
 from isthmus.finding import Finding
+from isthmus.persistence import run_dir
 from isthmus.registry import model_named
 from models import NAMES, small, table
 
@@ -407,10 +407,10 @@ def test_what_cannot_be_wrapped_is_refused():
 
 
 def test_remedies_are_lines_to_run(healthy):
-    by_hand = Case(healthy, {})
+    by_hand = DiagnosisContext(healthy, {})
     assert by_hand.again(warmup=0.5).startswith("isthmus.VAE(")
     assert "warmup=0.5" in by_hand.again(warmup=0.5)
-    line = Case(healthy, {}, command=Command("runs/my run", "my data.csv")).again(hidden=(4, 4), warmup=0.5)
+    line = DiagnosisContext(healthy, {}, command=RunRef("runs/my run", "my data.csv")).again(hidden=(4, 4), warmup=0.5)
     assert line.startswith("isthmus fit vae 'my data.csv' -o 'runs/my run' ")
     assert "--hidden=4,4" in line
     assert "--warmup=0.5" in line
@@ -422,7 +422,7 @@ def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
     if line.startswith("isthmus fit "):
         words = shlex.split(line)[2:]
         given = cli_fit.parser(words).parse_args(words)
-        model = runs.make(model_named(given.model), fields_given(given))
+        model = run_dir.make(model_named(given.model), fields_given(given))
     else:
         made = line.rpartition(".fit(")[0]
         model = eval(made, {"isthmus": isthmus})
@@ -432,14 +432,14 @@ def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
     return model
 
 
-@pytest.mark.parametrize("command", [None, Command("runs/a", "b.npz")])
+@pytest.mark.parametrize("command", [None, RunRef("runs/a", "b.npz")])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_remedy_is_accepted_and_changes_something(name, command):
     x, labels = table(), np.arange(90) % 3
     told = {"condition": labels} if name == "ConditionalVAE" else {}
     fields = {"sparsity": "top_k(2)"} if name == "SparseAutoencoder" else {}
     model = small(name, **fields).fit(x, **told)
-    case = Case(model, {"active_units": {"count": 3, "of": 3}}, command=command)
+    case = DiagnosisContext(model, {"active_units": {"count": 3, "of": 3}}, command=command)
     beta = getattr(model, "beta", 1.0)
     lines = [
         case.again(latent_dim=model.latent_dim - 1),
@@ -464,16 +464,16 @@ def test_every_remedy_is_accepted_and_changes_something(name, command):
 
 def test_what_is_so_already_is_no_remedy():
     model = vae(prior="mixture(50)", beta=0.5, epochs=1).fit(TRAIN)
-    assert "beta=2.0" in Case(model, {}, []).first({"prior": "mixture(50)"}, {"beta": 2.0})
+    assert "beta=2.0" in DiagnosisContext(model, {}, []).first({"prior": "mixture(50)"}, {"beta": 2.0})
     # Left out with a default that is not none: said, or the run again would be damaged after all.
     plain = isthmus.DenoisingAutoencoder(corruption=None)
-    assert "--corruption=none" in Case(plain, {}, command=Command("a", "b")).again(latent_dim=2)
+    assert "--corruption=none" in DiagnosisContext(plain, {}, command=RunRef("a", "b")).again(latent_dim=2)
 
 
 def test_a_convolutional_network_is_made_smaller_by_its_channels():
     x = (np.random.default_rng(0).random((40, 16, 16)) * 255).astype(np.uint8)
     model = isthmus.VAE(network="conv", channels=(8, 16), latent_dim=2, epochs=1, random_state=0).fit(x)
-    assert "channels=(8, 8)" in smaller(Case(model, {}))
+    assert "channels=(8, 8)" in smaller(DiagnosisContext(model, {}))
 
 
 def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys):

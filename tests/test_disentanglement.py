@@ -13,8 +13,8 @@ from isthmus.cli.main import main
 from isthmus.data import read
 from isthmus.data.sprites import PERIODS, SHAPES, SIZES, inside
 from isthmus.errors import InputError
-from isthmus.evaluation import disentanglement as scores
-from isthmus.evaluation.disentanglement import dci, disentanglement, factor_vae, mig, modularity, sap
+from isthmus.metrics import disentanglement as scores
+from isthmus.metrics.disentanglement import dci, disentanglement, factor_vae, mig, modularity, sap
 
 SCORES = ["mig", "sap", "factor_vae", "modularity", "disentanglement", "completeness", "informativeness"]
 LEVELS = 4

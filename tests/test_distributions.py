@@ -18,9 +18,9 @@ from torch import distributions as D
 from isthmus import families
 from isthmus.conditional import Conditional
 from isthmus.distributions import continuous, latent
-from isthmus.distributions.factorised import Masked
+from isthmus.distributions.independent import Masked
 from isthmus.errors import InputError
-from isthmus.estimators.parts import COUNTED, LEVELLED, LIKELIHOODS
+from isthmus.estimators.part_registry import COUNTED, LEVELLED, LIKELIHOODS
 from isthmus.schema import Schema
 
 F32, F64 = torch.float32, torch.float64
@@ -28,7 +28,7 @@ COUNTS_UP_TO = 100_000
 
 
 @dataclass(frozen=True)
-class Case:
+class DiagnosisContext:
     """A family with what it gives mass to: bits, grid (levels), counts, unit ([0, 1]) or real."""
 
     make: Callable[[tuple[int, ...]], families.Family]
@@ -44,7 +44,7 @@ class Case:
         return family
 
 
-def registered() -> dict[str, Case]:
+def registered() -> dict[str, DiagnosisContext]:
     """Whatever is registered as a likelihood, at several numbers of levels where it has levels."""
     cases = {}
     for name, entry in LIKELIHOODS.items():
@@ -54,19 +54,19 @@ def registered() -> dict[str, Case]:
                 return entry.make(Schema(event_shape=event, kind="real", dtype="float32", levels=levels))
 
             if levels:
-                cases[f"{name}({levels})"] = Case(make, "grid", levels)
+                cases[f"{name}({levels})"] = DiagnosisContext(make, "grid", levels)
             elif name in COUNTED:
-                cases[name] = Case(make, "counts")
+                cases[name] = DiagnosisContext(make, "counts")
             elif entry.support.low < 0:
-                cases[name] = Case(make, "real")
+                cases[name] = DiagnosisContext(make, "real")
             else:
-                cases[name] = Case(make, "bits" if entry.discrete else "unit")
+                cases[name] = DiagnosisContext(make, "bits" if entry.discrete else "unit")
     return cases
 
 
 CASES = registered() | {
-    "normal(0.1)": Case(lambda event: families.Located(continuous.Normal, event, 0.1), "real"),
-    "posterior": Case(families.DiagonalNormal, "real"),
+    "normal(0.1)": DiagnosisContext(lambda event: families.LocationScale(continuous.Normal, event, 0.1), "real"),
+    "posterior": DiagnosisContext(families.DiagonalNormal, "real"),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 REAL = {name: case for name, case in CASES.items() if case.support == "real"}
@@ -96,13 +96,13 @@ def table(family: families.Family, values: tuple[float, ...], rows: int = 48) ->
     return torch.tensor(values, dtype=F64)[torch.randint(len(values), (rows, family.n))][..., None]
 
 
-def raws(case: Case, family: families.Family) -> Tensor:
+def raws(case: DiagnosisContext, family: families.Family) -> Tensor:
     """(rows, n, 1) raw outputs from the ordinary to the absurd, where all of the mass can still be found."""
     high = (5.0,) if case.support == "counts" else (5.0, 30.0, 1e4)
     return table(family, (-1e4, -30.0, -3.0, 0.0, *high))
 
 
-def points(case: Case, family: families.Family, raw: Tensor) -> tuple[Tensor, Tensor]:
+def points(case: DiagnosisContext, family: families.Family, raw: Tensor) -> tuple[Tensor, Tensor]:
     """(N, B) values that cover the support and (N, B) weights: sum(weight * f(value)) is the integral of f."""
     if case.support in ("bits", "grid"):
         x = torch.linspace(0, 1, case.levels, dtype=F64)[:, None].expand(-1, len(raw))
@@ -125,7 +125,7 @@ def points(case: Case, family: families.Family, raw: Tensor) -> tuple[Tensor, Te
     return centre + width * t.sinh(), 1e-3 * width * t.cosh()
 
 
-def masses(case: Case, family: families.Family, raw: Tensor) -> tuple[Tensor, Tensor]:
+def masses(case: DiagnosisContext, family: families.Family, raw: Tensor) -> tuple[Tensor, Tensor]:
     """(N, B) values and what mass lies on each, by log_prob."""
     x, weight = points(case, family, raw)
     with torch.no_grad():
@@ -231,7 +231,7 @@ SHIFTS = (-100.0, -0.5, 0.0, 1.0)
 """Scales from their floor to 10,000 times the data's; degrees of freedom from 1 to 15; dispersions to both bounds."""
 
 
-def log_prob_and_gradients(case: Case, shift: float, dtype: torch.dtype, raw: Tensor, x: Tensor):
+def log_prob_and_gradients(case: DiagnosisContext, shift: float, dtype: torch.dtype, raw: Tensor, x: Tensor):
     """(N, B) log-densities in `dtype` and gradients of their sum; raw (B, n, 1) and x (N,) are given in float32."""
     family = case.family((1,), F32, shift).to(dtype)  # the same parameters to the last bit in both precisions
     raw = raw.to(dtype).expand(len(x), *raw.shape).clone().requires_grad_()

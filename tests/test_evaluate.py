@@ -13,13 +13,13 @@ from scipy.stats import genpareto
 from sklearn.exceptions import NotFittedError
 
 import isthmus
-from isthmus.assessment import density
-from isthmus.assessment.evaluate import evaluate
 from isthmus.cli.main import main
-from isthmus.evaluation.aggregate import surgery
-from isthmus.evaluation.evidence import Scored, scored
-from isthmus.evaluation.probes import probes
-from isthmus.evaluation.sweep import Sweep, pareto_k, sweep
+from isthmus.evaluation import log_likelihood
+from isthmus.evaluation.evaluate import evaluate
+from isthmus.metrics.elbo_surgery import surgery
+from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, pareto_k, sweep
+from isthmus.metrics.importance_weighting import LogLikelihood, scored
+from isthmus.metrics.probes import probes
 from models import DATA, DENSE, NAMES, images, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
@@ -163,9 +163,11 @@ def test_labels_that_are_whole_floats_or_a_column_are_labels():
 
 
 def test_one_heavy_row_is_no_heavy_set():
-    found = Sweep(Scored(np.zeros(100), 0.0), *np.zeros((1, 100)), np.zeros((100, 2)), np.ones(100), LIGHT, 0.0)
+    found = ImportanceDiagnostics(
+        LogLikelihood(np.zeros(100), 0.0), *np.zeros((1, 100)), np.zeros((100, 2)), np.ones(100), LIGHT, 0.0
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(density, "sweep", lambda *a: found)
+        patch.setattr(log_likelihood, "sweep", lambda *a: found)
         facts = evaluate(small("VAE").fit(table(100)), table(100), draws=20).to_dict()["log_likelihood"]
     assert facts["khat_above"] == pytest.approx(0.01)
     assert facts["khat"] is None

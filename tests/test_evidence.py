@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 import isthmus
 from isthmus.errors import InputError
-from isthmus.evaluation import evidence
+from isthmus.metrics import importance_weighting
 from models import DENSE, small, table
 
 SEEDS = range(30)
@@ -26,20 +26,22 @@ def trained():
 
 @pytest.mark.parametrize(("estimate", "draws"), [("scored", 40), ("scored", 7), ("scored_elbo", 40)])
 def test_the_error_that_rows_share_is_the_spread_over_noises(trained, estimate, draws):
-    runs = [getattr(evidence, estimate)(*trained, draws, seed) for seed in SEEDS]
+    runs = [getattr(importance_weighting, estimate)(*trained, draws, seed) for seed in SEEDS]
     spread = np.std([run.values.mean() for run in runs], ddof=1)
     reported = math.sqrt(np.mean([run.shared_error**2 for run in runs]))
     assert spread / 2 < reported < spread * 2
-    over_rows = evidence.mean_and_error(runs[0].values)[1]
-    assert evidence.mean_and_error(*runs[0])[1] == pytest.approx(math.hypot(over_rows, runs[0].shared_error))
+    over_rows = importance_weighting.mean_and_error(runs[0].values)[1]
+    assert importance_weighting.mean_and_error(*runs[0])[1] == pytest.approx(
+        math.hypot(over_rows, runs[0].shared_error)
+    )
 
 
 def test_twice_the_rows_do_not_halve_what_they_share(trained):
     model, rows = trained
     x = load_digits().images.astype("uint8")[1500:]
-    once = evidence.scored(model, rows, 20)
+    once = importance_weighting.scored(model, rows, 20)
     rows.x = rows.x.repeat(4, 1, 1)
-    again = evidence.scored(model, rows, 20)
+    again = importance_weighting.scored(model, rows, 20)
     rows.x = rows.x[: len(x)]
     assert again.shared_error == pytest.approx(once.shared_error, rel=1e-4)
 
@@ -47,14 +49,16 @@ def test_twice_the_rows_do_not_halve_what_they_share(trained):
 def test_an_exact_posterior_leaves_no_error_to_share():
     x = table()
     model = isthmus.ProbabilisticPCA(latent_dim=2).fit(x)
-    result = evidence.scored(model.model_, model.rows(x), 30)
+    result = importance_weighting.scored(model.model_, model.rows(x), 30)
     assert result.shared_error < 1e-9
     assert result.values == pytest.approx(model.score_samples(x, draws=1), abs=1e-8)
-    assert evidence.scored_elbo(model.model_, model.rows(x), 30).shared_error > 1e-3  # its draws still differ
+    assert (
+        importance_weighting.scored_elbo(model.model_, model.rows(x), 30).shared_error > 1e-3
+    )  # its draws still differ
 
 
 def test_one_draw_tells_no_error(trained):
-    for estimate in (evidence.scored, evidence.scored_elbo):
+    for estimate in (importance_weighting.scored, importance_weighting.scored_elbo):
         assert estimate(*trained, 1).shared_error == math.inf
         assert np.isfinite(estimate(*trained, 1).values).all()
         with pytest.raises(InputError, match="draws=0 came"):
@@ -68,14 +72,14 @@ def test_a_rows_number_does_not_depend_on_its_company(name, draws):
     x = table()
     model = small(name).fit(x)
     everything, alone = model.rows(x), model.rows(x[17:18])
-    for estimate in (evidence.log_evidence, evidence.elbo):
+    for estimate in (importance_weighting.log_evidence, importance_weighting.elbo):
         together = estimate(model.model_, everything, draws)
         assert together.shape == (len(x),)
         assert together[17:18] == pytest.approx(estimate(model.model_, alone, draws), rel=1e-4, abs=1e-3)
 
 
 def test_groups_of_draws_change_no_estimate(trained, monkeypatch):
-    grouped = [evidence.log_evidence(*trained, 23), evidence.elbo(*trained, 23)]
-    monkeypatch.setattr(evidence, "PARTS", 1)
-    whole = [evidence.log_evidence(*trained, 23), evidence.elbo(*trained, 23)]
+    grouped = [importance_weighting.log_evidence(*trained, 23), importance_weighting.elbo(*trained, 23)]
+    monkeypatch.setattr(importance_weighting, "PARTS", 1)
+    whole = [importance_weighting.log_evidence(*trained, 23), importance_weighting.elbo(*trained, 23)]
     assert np.allclose(grouped, whole, atol=1e-3)

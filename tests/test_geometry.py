@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import isthmus
-from isthmus.evaluation.geometry import (
+from isthmus.metrics.latent_geometry import (
     arc,
     dependence,
     line,

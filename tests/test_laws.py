@@ -17,10 +17,10 @@ import torch
 from sklearn.base import clone
 
 import isthmus
-from isthmus.estimators.job import prepare
+from isthmus.estimators.training_setup import prepare
 from isthmus.objective import as_objective
-from isthmus.train.fit import Keep, Loop
-from isthmus.train.step import Gradient, Step
+from isthmus.train.trainer import Checkpointer, Trainer
+from isthmus.train.update import FunctionalStep, Step
 from models import DATA, DENSE, NAMES, TRAINED, bits, images, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
@@ -46,7 +46,7 @@ def test_gradients_reach_every_parameter_and_the_loss_falls(name, kind):
 
 def loss_of(job, rows) -> float:
     """The objective on the training rows at its final weights, under one fixed noise."""
-    loop = Loop(job.recipe.model, as_objective(job.recipe.objective), rows, job.plan, rows)
+    loop = Trainer(job.recipe.model, as_objective(job.recipe.objective), rows, job.plan, rows)
     value = loop.validate()["loss"]
     loop.adam.release()
     return value
@@ -96,10 +96,10 @@ if shutil.which("g++"):  # random numbers and buffers that move, by a compiled s
 def test_resumed_run_equals_uninterrupted_run(name, after, fields, tmp_path):
     x = table()
     whole = prepare(small(name, **fields), x)
-    history = whole.train(Keep(tmp_path / "whole", every=0.0))
+    history = whole.train(Checkpointer(tmp_path / "whole", every=0.0))
     steps = 0
 
-    class Dying(Keep):
+    class Dying(Checkpointer):
         def save(self, loop):
             nonlocal steps
             super().save(loop)
@@ -111,7 +111,7 @@ def test_resumed_run_equals_uninterrupted_run(name, after, fields, tmp_path):
     with pytest.raises(Killed):
         broken.train(Dying(tmp_path / "broken", every=0.0))
     again = prepare(small(name, **fields), x)
-    resumed = again.train(Keep(tmp_path / "broken", every=1e9))
+    resumed = again.train(Checkpointer(tmp_path / "broken", every=1e9))
     for a, b in zip(whole.recipe.model.state_dict().values(), again.recipe.model.state_dict().values()):
         assert torch.equal(a, b)
 
@@ -133,7 +133,7 @@ def test_gradient_traces_as_one_graph_and_equals_the_eager_one(name, kind):
     flat = torch.cat([p.detach().reshape(-1) for p in parameters])
     buffers = {key: buffer.clone() for key, buffer in step.named_buffers()}
     torch._dynamo.reset()
-    graph = Gradient(step, names, [p.shape for p in parameters]).graph(flat, buffers, batch, progress)
+    graph = FunctionalStep(step, names, [p.shape for p in parameters]).graph(flat, buffers, batch, progress)
     traced = torch.compile(graph, fullgraph=True, backend="aot_eager")
     torch.manual_seed(0)
     grad, loss, values, moved = traced(flat, buffers, batch, progress)

@@ -12,7 +12,7 @@ import isthmus
 ROOT = Path(isthmus.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
-    {"errors", "files", "finding", "registry", "__init__"},
+    {"errors", "atomic_io", "finding", "registry", "__init__"},
     {"batch", "schema", "data"},
     {"nets", "distributions"},
     {"families"},
@@ -20,11 +20,11 @@ ORDER = [
     {"latent_model"},
     {"objective"},
     {"terms"},
-    {"train", "evaluation"},
-    {"estimators", "checking"},
-    {"assessment"},
+    {"train", "metrics"},
+    {"estimators", "persistence", "data_checks"},
+    {"evaluation"},
     {"diagnosis"},
-    {"report", "comparison", "outputs"},
+    {"report", "comparison", "export"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: i for i, names in enumerate(ORDER) for name in names}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from isthmus.schema import Schema, scaling_of
-from isthmus.train.loader import Rows, binarised, writeable
+from isthmus.train.device_data import DeviceDataset, binarised, writeable
 
 CPU = torch.device("cpu")
 F32, F64 = torch.float32, torch.float64
@@ -37,8 +37,8 @@ def schema_of(raw: np.ndarray, kind: str, how: str = "none", **fields) -> Schema
     )
 
 
-def lay(raw, schema: Schema, dtype: torch.dtype = F32, **extra) -> Rows:
-    return Rows(raw, schema, device=CPU, dtype=dtype, **extra)
+def lay(raw, schema: Schema, dtype: torch.dtype = F32, **extra) -> DeviceDataset:
+    return DeviceDataset(raw, schema, device=CPU, dtype=dtype, **extra)
 
 
 BYTES = RANDOM.integers(0, 256, (30, 4, 3), dtype=np.uint8)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from isthmus import corruption, families
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError
-from isthmus.estimators.parts import CORRUPTIONS
+from isthmus.estimators.part_registry import CORRUPTIONS
 from isthmus.nets.conv import ConvDecoder, ConvEncoder, suits
-from isthmus.nets.layers import ACTIVATIONS, Before, Foreign, Log1p
+from isthmus.nets.layers import ACTIVATIONS, Log1p, Preprocess, UserModule
 from isthmus.nets.mlp import MLP
 from isthmus.nets.sparse import BatchTopK, JumpReLU, TopK
 from isthmus.schema import Schema
@@ -218,7 +218,7 @@ def test_convolutions_suit_images_alone():
 
 
 def test_counts_are_read_by_their_logarithm():
-    net = Before(Log1p(), MLP((3,), (), 2)).double()
+    net = Preprocess(Log1p(), MLP((3,), (), 2)).double()
     x = torch.tensor([[0.0, 9.0, 1e6]], dtype=F64)
     assert torch.equal(net(x), net.net(torch.log1p(x)))
 
@@ -273,7 +273,7 @@ def test_a_foreign_module_is_called_over_one_leading_dimension(make, batch):
     module = make(4)
     x, c = torch.randn(*batch, 4), torch.randn(5, WIDTH)
     takes_condition = make in (WithCondition, WithMask)
-    net = Foreign(module, (4,), WIDTH if takes_condition else 0)
+    net = UserModule(module, (4,), WIDTH if takes_condition else 0)
     raw = net(x, c if takes_condition else None)
     assert raw.shape == (*batch, 6)
     wanted = torch.stack([module(row, *([c] if takes_condition else [])) for row in x.reshape(-1, 5, 4)])
@@ -283,7 +283,7 @@ def test_a_foreign_module_is_called_over_one_leading_dimension(make, batch):
 
 
 def test_a_foreign_module_may_read_the_mask():
-    net = Foreign(WithMask(4), (4,), WIDTH)
+    net = UserModule(WithMask(4), (4,), WIDTH)
     x, c = torch.randn(3, 5, 4), torch.randn(5, WIDTH)
     mask = torch.tensor([[True, False]] * 4 + [[False, False]])
     raw = net(x, c, mask)
@@ -292,16 +292,16 @@ def test_a_foreign_module_may_read_the_mask():
 
 
 def test_a_foreign_module_over_images_keeps_their_shape():
-    net = Foreign(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), (2, 3))
+    net = UserModule(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), (2, 3))
     assert net(torch.randn(3, 5, 2, 3)).shape == (3, 5, 4)
     assert net(torch.randn(5, 2, 3)).shape == (5, 4)
 
 
 def test_a_foreign_module_that_takes_no_condition_refuses_one():
     with pytest.raises(InputError, match="takes no condition"):
-        Foreign(Plain(4), (4,))(torch.randn(5, 4), torch.randn(5, WIDTH))
+        UserModule(Plain(4), (4,))(torch.randn(5, 4), torch.randn(5, WIDTH))
     with pytest.raises(InputError, match="str came as a network"):
-        Foreign("mlp", (4,))
+        UserModule("mlp", (4,))
 
 
 # ----------------------------------------------------------------------------------- conditional distributions

@@ -43,7 +43,7 @@ def vae(prior: str = "normal", *, d: int = 5, hidden: tuple[int, ...] = (7,), **
     """A small variational autoencoder in double precision, two latent dimensions, a condition of three numbers."""
     return LatentModel(
         Conditional(MLP((d,), hidden, 4, condition=3), families.DiagonalNormal((2,))),
-        Conditional(MLP((2,), hidden, d, condition=3), families.Located(continuous.Normal, (d,))),
+        Conditional(MLP((2,), hidden, d, condition=3), families.LocationScale(continuous.Normal, (d,))),
         PRIORS[prior](),
         **extra,
     ).double()
@@ -53,7 +53,7 @@ def autoencoder(units: int = 6, rule: nn.Module | None = None, d: int = 5) -> La
     """A small plain autoencoder in double precision."""
     return LatentModel(
         Conditional(MLP((d,), (), units), families.Point((units,), rule)),
-        Conditional(MLP((units,), (), d), families.Located(continuous.Normal, (d,), 1.0)),
+        Conditional(MLP((units,), (), d), families.LocationScale(continuous.Normal, (d,), 1.0)),
         priors.Flat(),
     ).double()
 
@@ -244,7 +244,7 @@ def test_a_padded_step_takes_no_volume_and_costs_nothing():
     mask = torch.arange(4) < torch.tensor([1, 2, 4])[:, None]
     model = LatentModel(
         Conditional(MLP(d, (), 4), families.DiagonalNormal((2,)), 2),
-        Conditional(MLP((2,), (), 12), families.Located(continuous.Normal, d)),
+        Conditional(MLP((2,), (), 12), families.LocationScale(continuous.Normal, d)),
         priors.StandardNormal(2),
         log_volume=12 * 0.3,  # 0.3 an element
     ).double()

@@ -17,17 +17,17 @@ from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 
 import isthmus
-from isthmus.assessment.evaluate import Evaluation, evaluate
 from isthmus.cli.main import main
-from isthmus.estimators.inputs import Inputs
+from isthmus.estimators.validation import Examples
+from isthmus.evaluation.evaluate import Evaluation, evaluate
 from isthmus.finding import Finding
-from isthmus.report.blocks import strip, svg
-from isthmus.report.exhibit import Exhibit, stepwise
-from isthmus.report.measured import facts_table
+from isthmus.report.context import ReportContext, stepwise
+from isthmus.report.display import held_rows
+from isthmus.report.headline import verdict
+from isthmus.report.html_blocks import strip, svg
+from isthmus.report.metrics_section import facts_table
 from isthmus.report.page import page
-from isthmus.report.panels import BLUE
-from isthmus.report.shown import held_rows
-from isthmus.report.verdict import verdict
+from isthmus.report.style import BLUE
 from models import DATA, NAMES, images, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
@@ -111,7 +111,7 @@ def measured(model, x, **more) -> Evaluation:
 def made(model, x, y=None, *, condition=None, lengths=None, findings=(), **about) -> str:
     """A page on the rows that the model was fitted to."""
     held = held_rows(x, y, condition, lengths, "training rows")
-    train = Inputs(np.asarray(x), condition, lengths)
+    train = Examples(np.asarray(x), condition, lengths)
     found = measured(model, x, condition=condition, lengths=lengths)
     return page(model, held, found, list(findings), train=train, about=about, seed=0)
 
@@ -128,7 +128,7 @@ def test_every_model_has_a_page(name, kind):
 
 def test_everything_that_is_measured_is_on_the_page():
     x, labels = table(60), np.arange(60) % 3
-    model, train = small("VAE", epochs=1).fit(x), Inputs(x)
+    model, train = small("VAE", epochs=1).fit(x), Examples(x)
     found = evaluate(model, x, labels, draws=20, train=train)
     text = page(model, held_rows(x, labels, None, None, "rows"), found, [], train=train, about={}, seed=0)
     whole(text)
@@ -183,7 +183,7 @@ def test_large_noisy_colours_stay_under_five_megabytes():
     model = small("VAE", epochs=1, network="mlp", hidden=(8,), latent_dim=8).fit(x)
     found = Evaluation({"model": "VAE", "rows": 40}, {"log_px": np.arange(40.0)})  # missing numbers are no error
     held = held_rows(x, None, None, None, "training rows")
-    whole(page(model, held, found, [], train=Inputs(x), about={}, seed=0))
+    whole(page(model, held, found, [], train=Examples(x), about={}, seed=0))
 
 
 def test_words_of_the_user_are_escaped_and_nothing_is_hidden():
@@ -297,12 +297,14 @@ def test_no_fact_is_lost():
     assert ["nothing", "–", "", "", ""] in rows
 
 
-def exhibit_of(model, x, **more) -> Exhibit:
-    return Exhibit(model, held_rows(x, None, None, more.get("lengths"), "rows"), Evaluation({}), Inputs(x, **more), 0)
+def exhibit_of(model, x, **more) -> ReportContext:
+    return ReportContext(
+        model, held_rows(x, None, None, more.get("lengths"), "rows"), Evaluation({}), Examples(x, **more), 0
+    )
 
 
 def test_the_nearest_training_row_is_found_across_blocks(monkeypatch):
-    monkeypatch.setattr("isthmus.report.exhibit.BLOCK", 7)
+    monkeypatch.setattr("isthmus.report.context.BLOCK", 7)
     x = table(60)
     exhibit = exhibit_of(small("VAE", epochs=1).fit(x), x)
     near, far, name = exhibit.nearest(x[[3, 20, 59]] + 1e-3)

@@ -12,9 +12,9 @@ from PIL import Image
 
 import isthmus
 from isthmus.errors import InputError
-from isthmus.report import panels, plots, shown
-from isthmus.report.panels import grid_of, sheet_of
-from isthmus.report.shown import as_images, flattened, form_of, grey_range, groups_of, shown_rows, unpadded
+from isthmus.report import display, plots, style
+from isthmus.report.display import as_images, flattened, form_of, grey_range, groups_of, shown_rows, unpadded
+from isthmus.report.style import grid_of, sheet_of
 from isthmus.schema import Schema
 
 FAST = {"latent_dim": 3, "hidden": (8,), "epochs": 2, "random_state": 0, "threads": 1}
@@ -112,7 +112,7 @@ def test_the_same_call_draws_the_same_bytes_and_leaves_the_generators_alone(tmp_
 
 def test_pyplot_with_its_global_state_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now fails
-    for module in (panels, shown, plots):
+    for module in (style, display, plots):
         runpy.run_path(module.__file__)
     x = rows_of((3,))
     assert len(plots.draw(isthmus.VAE(**FAST).fit(x), x, tmp_path)) == 4

@@ -10,7 +10,7 @@ from PIL import Image
 
 import isthmus
 from isthmus.cli.main import main
-from isthmus.estimators.store import PICTURES
+from isthmus.persistence.serialization import PICTURES
 from models import images, table
 
 FAST = ["--epochs", "2", "--hidden", "8", "--latent-dim", "2", "--random-state", "0", "--threads", "1"]
@@ -97,14 +97,14 @@ def test_a_model_saved_from_python_has_nothing_to_resume(capsys, tmp_path):
 
 
 def test_a_run_that_broke_off_keeps_the_last_good_weights(capsys, rows, tmp_path, monkeypatch):
-    from isthmus.estimators.job import Job
+    from isthmus.estimators.training_setup import TrainingJob
 
     def broken(self, keep=None, show=None):
         raise isthmus.TrainingError("training stopped at step 7")
 
     folder = tmp_path / "r"
     with monkeypatch.context() as patched:
-        patched.setattr(Job, "train", broken)
+        patched.setattr(TrainingJob, "train", broken)
         code, _, err = run(capsys, "fit", "vae", rows, "-o", folder, *FAST)
     assert (code, err) == (2, "isthmus: training stopped at step 7\n")
     assert not json.loads((folder / "config.json").read_text())["finished"]

@@ -11,10 +11,11 @@ from scipy.stats import chi2, mannwhitneyu, norm
 from sklearn.datasets import load_digits
 
 from isthmus.errors import InputError
-from isthmus.evaluation import features, samples
-from isthmus.evaluation.features import learned_features, scaling_of
-from isthmus.evaluation.neighbours import mann_whitney, memorisation, nearest
-from isthmus.evaluation.samples import (
+from isthmus.metrics import features
+from isthmus.metrics import sample_quality as quality_module
+from isthmus.metrics.features import learned_features, scaling_of
+from isthmus.metrics.memorization import mann_whitney, memorisation, nearest
+from isthmus.metrics.sample_quality import (
     classifier_accuracy,
     frechet,
     frechet_of,
@@ -263,6 +264,6 @@ def test_what_cannot_be_compared_is_refused(monkeypatch):
         learned_features(enough[:1], (3,))
     with pytest.raises(InputError, match="the same is wanted"):
         sample_quality(enough, enough, enough[:, :2], identity)
-    monkeypatch.setattr(samples, "classifier_accuracy", lambda *_: samples.Measured(0.5, 0.1))
+    monkeypatch.setattr(quality_module, "classifier_accuracy", lambda *_: quality_module.Estimate(0.5, 0.1))
     assert "frechet" in sample_quality(*(normal(120, 24, i) for i in range(3)), identity)
     assert "frechet" not in sample_quality(*(normal(120, 25, i) for i in range(3)), identity)  # 4.8 rows a feature

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import isthmus
-from isthmus.estimators.store import PICTURES
-from isthmus.outputs import read_codes
+from isthmus.export import read_codes
+from isthmus.persistence.serialization import PICTURES
 from models import small, table
 
 
@@ -48,7 +48,7 @@ def test_saving_breaks_off_without_a_model_that_lies(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     other = small("VAE", epochs=1).fit(table(seed=1))
-    monkeypatch.setattr("isthmus.estimators.store.write_json", killed)
+    monkeypatch.setattr("isthmus.persistence.serialization.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         other.save(tmp_path / "run")
     with pytest.raises(isthmus.InputError, match="saving broke off"):

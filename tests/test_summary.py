@@ -15,14 +15,14 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import isthmus
-from isthmus.assessment import baselines, density
-from isthmus.assessment.subject import some_of
 from isthmus.data import Dataset, Part
-from isthmus.estimators import runs
-from isthmus.estimators.inputs import Inputs
-from isthmus.evaluation.sweep import Sweep, sweep
+from isthmus.estimators.validation import Examples
+from isthmus.evaluation import baselines, log_likelihood
+from isthmus.evaluation.context import some_of
+from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, sweep
+from isthmus.persistence import run_dir
 from isthmus.report import summary
-from isthmus.report.run import MeasuredRun
+from isthmus.report.from_run import MeasuredRun
 from isthmus.report.summary import Summary, summarise
 from models import bits, counts, images, table
 
@@ -37,10 +37,10 @@ def _quick(monkeypatch, tmp_path):
     monkeypatch.setattr(summary, "draw", lambda *a, **k: [Path("run/latent.png")])
 
 
-def ran(model, x, y=None, test=None, **more) -> tuple[Summary, runs.Run]:
+def ran(model, x, y=None, test=None, **more) -> tuple[Summary, run_dir.Run]:
     """Train a model on rows as `isthmus fit` does, and sum it up."""
-    run = runs.start(model, Dataset("some/where/rows.csv", Part(x, y), test=test), Path("run"), force=True, **more)
-    runs.finish(run)
+    run = run_dir.start(model, Dataset("some/where/rows.csv", Part(x, y), test=test), Path("run"), force=True, **more)
+    run_dir.finish(run)
     result = summarise(run)
     json.dumps(result.facts, allow_nan=False)
     lines = result.words.splitlines()
@@ -63,13 +63,13 @@ def test_the_error_counts_what_rows_share():
 
 
 def test_the_gap_counts_it_too(monkeypatch):
-    monkeypatch.setattr(density, "sweep", lambda *a: shared(sweep(*a), 1e6))
+    monkeypatch.setattr(log_likelihood, "sweep", lambda *a: shared(sweep(*a), 1e6))
     result, _ = ran(isthmus.VAE(**FAST), table())
     assert result.facts["log_likelihood"]["standard_error"] > 1e6 - 1
     assert "not clearly different" in result.words
 
 
-def shared(found: Sweep, error: float) -> Sweep:
+def shared(found: ImportanceDiagnostics, error: float) -> ImportanceDiagnostics:
     return found._replace(log_px=found.log_px._replace(shared_error=error))
 
 
@@ -102,7 +102,7 @@ def test_discrete_rows_in_a_subspace_are_compared():
 )
 def test_the_baseline_keeps_fewer_dimensions_than_the_rows_span(x):
     model = isthmus.VAE(**FAST | {"latent_dim": 40, "validation_fraction": 0}).fit(x)
-    linear = baselines.linear_evidence(model, Inputs(x), Inputs(x))
+    linear = baselines.linear_evidence(model, Examples(x), Examples(x))
     assert linear.latent_dim < linear.rank == min(x.shape[1], len(np.unique(x, axis=0)) - 1)
     assert linear.values is not None
     assert abs(linear.values.mean()) < 1000
@@ -159,8 +159,8 @@ def test_denoising_is_measured(corruption):
 def test_denoising_of_padded_sequences_reads_no_padding():
     x, lengths = np.random.default_rng(0).normal(size=(40, 6, 2)), np.arange(40) % 5 + 2
     model = isthmus.VAE(**FAST, corruption="gaussian(0.5)")
-    run = runs.start(model, Dataset("a/rows.csv", Part(x, None, lengths)), Path("run"))
-    runs.finish(run)
+    run = run_dir.start(model, Dataset("a/rows.csv", Part(x, None, lengths)), Path("run"))
+    run_dir.finish(run)
     told = summarise(run).facts["denoising"]
     assert 0 < told["damaged"]["mean"] < 0.25 * 12 * 2
     assert math.isfinite(told["cleaned"]["mean"])
@@ -174,7 +174,7 @@ def test_pca_that_keeps_everything_has_no_error(x):
 
 
 def test_baselines_are_fitted_to_a_random_part_of_the_rows(monkeypatch):
-    rows = Inputs(np.arange(400.0)[:, None], np.arange(400), np.arange(400))
+    rows = Examples(np.arange(400.0)[:, None], np.arange(400), np.arange(400))
     some = some_of(rows, 40, 3)
     assert len(set(some.x.ravel())) == 40
     assert 100 < some.x.mean() < 300  # not the first ones

@@ -12,15 +12,15 @@ from torch import nn
 import isthmus
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
-from isthmus.estimators.job import prepare, work_of
-from isthmus.families import DiagonalNormal, Located
+from isthmus.estimators.training_setup import prepare, work_of
+from isthmus.families import DiagonalNormal, LocationScale
 from isthmus.latent_model import LatentModel
 from isthmus.nets.mlp import MLP
 from isthmus.objective import as_objective
 from isthmus.priors import StandardNormal
 from isthmus.terms.bounds import kl, nll
-from isthmus.train.fit import Loop
 from isthmus.train.optimizer import MEMORYLESS, FlatAdam
+from isthmus.train.trainer import Trainer
 from models import images, small, table
 from test_bad_input import Breaks
 
@@ -46,7 +46,7 @@ def parts(width: int = 5, condition: int = 0) -> LatentModel:
     torch.manual_seed(0)
     return LatentModel(
         Conditional(MLP((width,), (8,), 4, condition=condition), DiagonalNormal((2,))),
-        Conditional(MLP((2,), (8,), width, condition=condition), Located(Normal, (width,))),
+        Conditional(MLP((2,), (8,), width, condition=condition), LocationScale(Normal, (width,))),
         StandardNormal(2),
     )
 
@@ -72,7 +72,7 @@ def test_validation_repeats_to_the_last_bit_and_sees_the_corruption():
     for corruption in ("gaussian(5.0)", None):
         job = prepare(small("DenoisingAutoencoder", corruption=corruption), X)
         objective = as_objective(job.recipe.objective)
-        loop = Loop(job.recipe.model, objective, job.lay(job.train_rows), job.plan, job.lay(job.valid_rows))
+        loop = Trainer(job.recipe.model, objective, job.lay(job.train_rows), job.plan, job.lay(job.valid_rows))
         values.append([loop.validate()["loss"] for _ in range(3)])
     assert all(value == each[0] for each in values for value in each)
     assert abs(values[0][0] - values[1][0]) > 5e-3  # an untrained network passes little of it on
@@ -87,7 +87,7 @@ def test_early_stopping_keeps_the_best_weights_after_warm_up():
     # The kept weights give the best validation loss again.
     job = prepare(model, table(40))
     job.recipe.model.load_state_dict(model.model_.state_dict())
-    loop = Loop(
+    loop = Trainer(
         job.recipe.model, as_objective(job.recipe.objective), job.lay(job.train_rows), job.plan, job.lay(job.valid_rows)
     )
     assert loop.validate()["loss"] == pytest.approx(best["valid_loss"], rel=1e-5)

@@ -64,7 +64,7 @@ class FixedScale(nn.Module):
         return self.log_scale
 
 
-class SolvedScale(nn.Module):
+class BufferScale(nn.Module):
     """A log-scale that a closed form sets; it is saved with the weights and needs no floor."""
 
     log_scale: Tensor
@@ -77,7 +77,7 @@ class SolvedScale(nn.Module):
         return self.log_scale
 
 
-class Located(Family):
+class LocationScale(Family):
     """A location for each element and one scale: learned and shared, learned a feature, or fixed.
 
     `distribution` is `Normal` or `Laplace`; `scale` is "shared", "feature" or a number in the units that networks read.

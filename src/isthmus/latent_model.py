@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.batch import Batch
-from isthmus.distributions.factorised import Masked
+from isthmus.distributions.independent import Masked
 from isthmus.distributions.latent import exact_kl
 
 

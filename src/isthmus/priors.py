@@ -54,7 +54,7 @@ class Mixture(nn.Module):
         return MixtureDistribution(self.logits.log_softmax(-1), Normal(self.loc, self.log_scale))
 
 
-class Refit(nn.Module):
+class PostHocPrior(nn.Module):
     """Standard normal in training; afterwards a mixture of k diagonal normals fitted to the codes (Ghosh et al., 2020).
 
     So draws come from where codes are, whatever the KL term left between these and the normal.

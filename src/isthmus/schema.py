@@ -165,7 +165,7 @@ class Schema:
 
     def to_tensor(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
         """Raw rows (n, *X), as stored, to the units that networks read; bits and their chances are these already."""
-        return Units(self, raw.device, dtype)(raw)
+        return InputScaler(self, raw.device, dtype)(raw)
 
     def to_data(self, x: Tensor, *, drawn: bool = False) -> np.ndarray:
         """Network units (n, *X) to the data's own; drawn discrete values get the data's integer type."""
@@ -196,7 +196,7 @@ class Schema:
         return cls(**config)
 
 
-class Units:
+class InputScaler:
     """`Schema.to_tensor` with its numbers laid on the device once: a batch costs no copy from the host."""
 
     def __init__(self, schema: Schema, device: torch.device, dtype: torch.dtype):

@@ -21,8 +21,8 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from isthmus.checking import check
     from isthmus.data import read_raw
+    from isthmus.data_checks import check
 
     dataset = read_raw(arguments.data, condition=arguments.condition)
     report = check(dataset, likelihood=arguments.likelihood, scaling=arguments.scaling, levels=arguments.levels)

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     torch.set_flush_denormal(True)  # before the first parallel operation: then it holds on every thread
     from isthmus.comparison.compare import compare
-    from isthmus.comparison.entries import read_field, read_sweep
+    from isthmus.comparison.specs import read_field, read_sweep
     from isthmus.data import read
 
     given = {name: getattr(arguments, name) for name in FIELDS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli import use
+from isthmus.cli import common
 from isthmus.cli.main import Parser, command_parser
 
 
@@ -18,13 +18,13 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from isthmus.estimators.store import load
-    from isthmus.outputs import read_codes
+    from isthmus.export import read_codes
+    from isthmus.persistence.serialization import load
 
     model = load(arguments.run)
     codes, labels = read_codes(arguments.codes)
-    condition = use.condition_of(arguments.condition, model)
+    condition = common.condition_of(arguments.condition, model)
     if condition is None and model.schema_.condition is not None:
         condition = labels
     made = model.inverse_transform(codes, condition=condition)
-    use.write(arguments, "decoded", {"x": made}, list(model.schema_.names), model)
+    common.write(arguments, "decoded", {"x": made}, list(model.schema_.names), model)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
+from isthmus.cli.common import evaluated, measured_parser, opened
 from isthmus.cli.main import Parser, tell
-from isthmus.cli.use import evaluated, measured_parser, opened
 
 GRAVE = 3
 """Exit code where something that was found makes the model's numbers unusable."""
@@ -17,12 +17,12 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from isthmus.assessment.evaluate import finite
-    from isthmus.diagnosis.case import Command
+    from isthmus.diagnosis.context import RunRef
     from isthmus.diagnosis.diagnose import diagnose
+    from isthmus.evaluation.evaluate import finite
 
     case = opened(arguments)
-    command = Command(arguments.run, case.data, case.condition) if case.data else None
+    command = RunRef(arguments.run, case.data, case.condition) if case.data else None
     found = evaluated(case, arguments) if not case.broken and finite(case.model) else None
     findings = diagnose(case.model, case.part.x, **case.more, found=found, command=command, broken=case.broken)
     words = "\n".join(map(str, findings)) or "nothing wrong was found"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli import use
+from isthmus.cli import common
 from isthmus.cli.main import Parser
 
 
 def parser(words: list[str]) -> Parser:
-    return use.rows_parser("encode")
+    return common.rows_parser("encode")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from isthmus.estimators.store import load
+    from isthmus.persistence.serialization import load
 
     model = load(arguments.run)
-    part, more = use.rows_of(arguments, model)
+    part, more = common.rows_of(arguments, model)
     codes = model.transform(part.x, **more)
     arrays = {"z": codes} if part.y is None else {"z": codes, "y": part.y}
-    use.write(arguments, "codes", arrays, list(model.get_feature_names_out()), model)
+    common.write(arguments, "codes", arrays, list(model.get_feature_names_out()), model)

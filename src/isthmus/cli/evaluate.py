@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from isthmus.cli.common import evaluated, measured_parser, opened
 from isthmus.cli.main import Parser, tell
-from isthmus.cli.use import evaluated, measured_parser, opened
 
 
 def parser(words: list[str]) -> Parser:

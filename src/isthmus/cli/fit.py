@@ -71,13 +71,13 @@ def run(arguments: argparse.Namespace) -> None:
 
     torch.set_flush_denormal(True)  # before the first parallel operation: then it holds on every thread
     from isthmus.data import read
-    from isthmus.estimators import runs
+    from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
     from isthmus.train.progress import Bar
 
     if arguments.resume is not None:
         folder = Path(arguments.resume)
-        started = runs.resume(folder)
+        started = run_dir.resume(folder)
         if started is None:
             tell(arguments, {"run": str(folder), "finished": True}, f"{folder} is finished; there is nothing to resume")
             return
@@ -85,18 +85,18 @@ def run(arguments: argparse.Namespace) -> None:
         if not arguments.output:
             raise InputError("no folder for the run; say where it shall lie: -o runs/NAME")
         folder = Path(arguments.output)
-        estimator = runs.make(model_named(arguments.model), fields_given(arguments))
+        estimator = run_dir.make(model_named(arguments.model), fields_given(arguments))
         if estimator.prior == "conditional" and not (estimator.conditional or arguments.condition):
             raise InputError(
                 "--prior conditional needs a condition: train a conditionalvae, which takes the data's labels, or name "
                 "a column with --condition"
             )
         dataset = read(arguments.data, condition=arguments.condition)
-        started = runs.start(estimator, dataset, folder, condition=arguments.condition, force=arguments.force)
+        started = run_dir.start(estimator, dataset, folder, condition=arguments.condition, force=arguments.force)
     try:
         if not started.trained:
             with Bar() as show:
-                runs.finish(started, show)
+                run_dir.finish(started, show)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; go on with: isthmus fit --resume {folder}") from None
     note("measuring rows that were kept aside")

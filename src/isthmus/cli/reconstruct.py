@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli import use
+from isthmus.cli import common
 from isthmus.cli.main import Parser
 
 
 def parser(words: list[str]) -> Parser:
-    return use.rows_parser("reconstruct")
+    return common.rows_parser("reconstruct")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from isthmus.estimators.store import load
+    from isthmus.persistence.serialization import load
 
     model = load(arguments.run)
-    part, more = use.rows_of(arguments, model)
-    use.write(arguments, "reconstructions", {"x": model.reconstruct(part.x, **more)}, list(model.schema_.names), model)
+    part, more = common.rows_of(arguments, model)
+    common.write(
+        arguments, "reconstructions", {"x": model.reconstruct(part.x, **more)}, list(model.schema_.names), model
+    )

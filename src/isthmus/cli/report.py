@@ -16,12 +16,12 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from isthmus.assessment.held import held_out
-    from isthmus.estimators import runs
-    from isthmus.report.run import measure
+    from isthmus.evaluation.splits import held_out
+    from isthmus.persistence import run_dir
+    from isthmus.report.from_run import measure
 
     note("measuring rows that were kept aside")
-    opened = runs.reopen(Path(arguments.run))
+    opened = run_dir.reopen(Path(arguments.run))
     measured = measure(opened, held_out(opened), arguments.draws)
     path = measured.draw_page()
     size = path.stat().st_size

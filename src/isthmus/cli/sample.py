@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli import use
+from isthmus.cli import common
 from isthmus.cli.main import Parser, command_parser
 from isthmus.errors import InputError
 
@@ -21,11 +21,11 @@ def parser(words: list[str]) -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from isthmus.estimators.store import load
+    from isthmus.persistence.serialization import load
 
     model = load(arguments.run)
     if not model.density:
         raise InputError(f"{type(model).__name__} has no prior to sample from; train a VAE to draw new examples")
-    condition = use.condition_of(arguments.condition, model)
+    condition = common.condition_of(arguments.condition, model)
     x = model.sample(arguments.n, condition=condition, random_state=arguments.random_state, mean=arguments.mean)
-    use.write(arguments, "samples", {"x": x}, list(model.schema_.names), model)
+    common.write(arguments, "samples", {"x": x}, list(model.schema_.names), model)

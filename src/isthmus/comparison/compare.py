@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus import __version__
-from isthmus.checking.view import plural
-from isthmus.comparison import kept
+from isthmus.atomic_io import write_json
+from isthmus.comparison import run_cache
 from isthmus.comparison.curve import draw_curve
-from isthmus.comparison.entries import OF_THE_SPLIT, Entry, checked_sweep, entries
 from isthmus.comparison.progress import Follow, following
+from isthmus.comparison.run_one import exact, prepared, trial
+from isthmus.comparison.specs import OF_THE_SPLIT, Entry, checked_sweep, entries
 from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, tabled
-from isthmus.comparison.trial import exact, prepared, trial
 from isthmus.data import Dataset, Part
+from isthmus.data_checks.table_view import plural
 from isthmus.errors import InputError, Interrupted
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.store import plain
-from isthmus.evaluation.evidence import parts_of
-from isthmus.files import write_json
+from isthmus.metrics.importance_weighting import parts_of
+from isthmus.persistence.serialization import plain
 from isthmus.schema import spread
 
 DRAWS = 1000
@@ -77,15 +77,15 @@ def compare(
     tasks = tasks_of(chosen, seeds, path)
     if path is not None:
         settings = {"rows": rows.fingerprint, "draws": draws, "fields": plain(fields), "version": __version__}
-        kept.opened(path, settings, force=force)
+        run_cache.opened(path, settings, force=force)
     records = run_all(tasks, rows, draws, verbose)
     order = {(entry.label, repr(plain(entry.value))): i for i, entry in enumerate(chosen)}
     records.sort(key=lambda record: order[record["model"], repr(record["value"])])
     table = tabled(records, about(data, rows, records, seeds), values[0] if values else None)
     if path is not None:
         if values:
-            table.facts["curve"] = str(draw_curve(table, path / kept.CURVE))
-        write_json(path / kept.TABLE, table.to_dict())
+            table.facts["curve"] = str(draw_curve(table, path / run_cache.CURVE))
+        write_json(path / run_cache.TABLE, table.to_dict())
     return table
 
 
@@ -118,7 +118,7 @@ class Task(NamedTuple):
 def tasks_of(chosen: list[Entry], seeds: int, folder: Path | None) -> list[Task]:
     """Every model with every seed, seed by seed; what is solved exactly only once."""
     return [
-        Task(entry, seed, None if folder is None else kept.file_of(folder, entry, seed))
+        Task(entry, seed, None if folder is None else run_cache.file_of(folder, entry, seed))
         for seed in range(seeds)
         for entry in chosen
         if seed == 0 or not exact(entry.estimator)
@@ -142,7 +142,7 @@ def run_all(tasks: list[Task], rows: Split, draws: int, verbose: bool) -> list[d
 
 def known(task: Task) -> dict[str, Any] | None:
     """A run that is done; it may be known under another name in a table of other models."""
-    record = None if task.file is None else kept.read_run(task.file)
+    record = None if task.file is None else run_cache.read_run(task.file)
     return record and {**record, "model": task.entry.label}
 
 
@@ -153,10 +153,10 @@ def one_run(task: Task, rows: Split, draws: int, done: int, follow: Follow) -> d
     def show(share: float, values: dict[str, float], seconds: float) -> None:
         follow(done, str(task), share)
 
-    keep = None if task.file is None else kept.keep_of(task.file)
+    keep = None if task.file is None else run_cache.keep_of(task.file)
     record = plain(trial(task.entry, rows, task.seed, draws, keep, show))
     if task.file is not None:
-        kept.write_run(task.file, record)
+        run_cache.write_run(task.file, record)
     return record
 
 

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from isthmus.comparison.contrast import estimate
+from isthmus.comparison.paired_stats import estimate
 from isthmus.comparison.table import LABELS, SAMPLES, Column, Row, Table, columns_of, values_of
-from isthmus.report.panels import INK, LEGEND, MUTED, PALETTE, label_of, panels
 from isthmus.report.plots import save
+from isthmus.report.style import INK, LEGEND, MUTED, PALETTE, label_of, panels
 
 MOST = 9
 """Values of a sweep that are each written below the axis."""

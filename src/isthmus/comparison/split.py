@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isthmus.assessment.held import ROWS_SCORED, take
-from isthmus.checking.view import plural
 from isthmus.data import Dataset, Part
+from isthmus.data_checks.table_view import plural
 from isthmus.errors import InputError
-from isthmus.estimators import job
+from isthmus.estimators import training_setup
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.inputs import Inputs
+from isthmus.estimators.validation import Examples
+from isthmus.evaluation.splits import ROWS_SCORED, take
 
 TESTED = 0.2
 """Share of the rows that are scored where the data set has no test rows of its own."""
@@ -48,7 +48,7 @@ def split(data: Dataset, fraction: float) -> Split:
     if len(train.x) < FEWEST:
         raise InputError(f"{plural(len(train.x), 'row')} came; {FEWEST} at least are wanted to train and to test on")
     if test is None:
-        kept, held = job.split(len(train.x), TESTED, SEED)
+        kept, held = training_setup.split(len(train.x), TESTED, SEED)
         train, test = take(train, kept), take(train, held)
         said.append("a random fifth" if len(held) <= ROWS_SCORED else "of a random fifth")
     if len(test.x) > ROWS_SCORED:
@@ -56,18 +56,18 @@ def split(data: Dataset, fraction: float) -> Split:
         said.append(f"of {len(test.x):,}")
         test = take(test, some)
     if valid is None:
-        kept, held = job.split(len(train.x), fraction, SEED + 1)
+        kept, held = training_setup.split(len(train.x), fraction, SEED + 1)
         if len(held):
             train, valid = take(train, kept), take(train, held)
     counts = [plural(len(train.x), "row") + " to train on"]
     if valid is not None:
         counts.append(f"{len(valid.x):,} to choose weights by")
     counts.append(f"{len(test.x):,} to score ({', '.join(said) or 'its test rows'})")
-    marks = [job.fingerprint(hashed(part)) for part in (train, valid, test) if part is not None]
+    marks = [training_setup.fingerprint(hashed(part)) for part in (train, valid, test) if part is not None]
     return Split(train, valid, test, f"{', '.join(counts)}; the same for all models and seeds", "-".join(marks))
 
 
-def hashed(part: Part) -> Inputs:
+def hashed(part: Part) -> Examples:
     """A part as what a fingerprint is taken of."""
     x: Any = part.x
-    return Inputs(np.asarray(x.detach().cpu() if hasattr(x, "detach") else x), part.y, part.lengths)
+    return Examples(np.asarray(x.detach().cpu() if hasattr(x, "detach") else x), part.y, part.lengths)

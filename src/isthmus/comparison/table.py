@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isthmus.comparison.contrast import Estimate, Scores, difference, estimate
+from isthmus.comparison.paired_stats import PairedEstimate, Scores, difference, estimate
 
 
 class Column(NamedTuple):
@@ -40,14 +40,14 @@ class Row(NamedTuple):
     failed: dict[int, str]
 
 
-class Contest(NamedTuple):
+class Ranking(NamedTuple):
     """The best of a column at one value of the sweep, and what parts it from its nearest rival."""
 
     value: Any
     column: Column
     best: str
     rival: str
-    lead: Estimate
+    lead: PairedEstimate
     """How much better the best is than the rival from which least parts it."""
 
     @property
@@ -56,14 +56,14 @@ class Contest(NamedTuple):
         return self.lead.above_zero
 
 
-class Knee(NamedTuple):
+class Elbow(NamedTuple):
     """The smallest value of the sweep from which more brings a model nothing that can be told from chance."""
 
     label: str
     column: Column
     value: Any
     best: Any
-    gap: Estimate
+    gap: PairedEstimate
     """How much better the best value is."""
 
 
@@ -75,8 +75,8 @@ class Table:
     """Data, rows, budget and seeds, in words."""
     rows: list[Row]
     swept: str | None = None
-    contests: list[Contest] = field(default_factory=list)
-    knees: list[Knee] = field(default_factory=list)
+    contests: list[Ranking] = field(default_factory=list)
+    knees: list[Elbow] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; log-likelihoods in nats, `better` says whether more or less is."""
@@ -94,7 +94,7 @@ class Table:
         }
 
     def __str__(self) -> str:
-        from isthmus.comparison.text import told
+        from isthmus.comparison.format import told
 
         return told(self)
 
@@ -167,13 +167,13 @@ def rows_at(rows: list[Row], value: Any) -> list[Row]:
     return [row for row in rows if row.value is None or row.value == value]
 
 
-def contests(rows: list[Row]) -> list[Contest]:
+def contests(rows: list[Row]) -> list[Ranking]:
     """Every column at every value of the sweep, where two models at least have a number."""
     found = [contest(rows_at(rows, value), column, value) for value in values_of(rows) for column in columns_of(rows)]
     return [one for one in found if one is not None]
 
 
-def contest(rows: list[Row], column: Column, value: Any) -> Contest | None:
+def contest(rows: list[Row], column: Column, value: Any) -> Ranking | None:
     """The best of a column: it must part from every other model, not only from the second by its mean."""
     running = {row.label: row.scores[column] for row in rows if column in row.scores}
     means = {label: estimate(scores).mean for label, scores in running.items()}
@@ -183,24 +183,24 @@ def contest(rows: list[Row], column: Column, value: Any) -> Contest | None:
     best = max(running, key=lambda label: means[label] if column.higher else -means[label])
     leads = {label: lead(running[best], scores, column) for label, scores in running.items() if label != best}
     rival = min(leads, key=lambda label: low_end(leads[label]))
-    return Contest(value, column, best, rival, leads[rival])
+    return Ranking(value, column, best, rival, leads[rival])
 
 
-def lead(a: Scores, b: Scores, column: Column) -> Estimate:
+def lead(a: Scores, b: Scores, column: Column) -> PairedEstimate:
     """How much better a is than b; of unknown error where they share no seed."""
     gap = difference(a, b)
     if gap is None:
-        return Estimate(math.nan, math.nan, math.inf)
+        return PairedEstimate(math.nan, math.nan, math.inf)
     return gap if column.higher else gap._replace(mean=-gap.mean)
 
 
-def low_end(gap: Estimate) -> float:
+def low_end(gap: PairedEstimate) -> float:
     """The lower end of an interval, minus infinity where nothing tells it."""
     end = gap.mean - gap.half_width
     return end if math.isfinite(end) else -math.inf
 
 
-def knees(rows: list[Row]) -> list[Knee]:
+def knees(rows: list[Row]) -> list[Elbow]:
     """For each model with a sweep of its own the knee by log p(x), or by squared error where it has none.
 
     The rule of one standard error: the smallest value whose paired difference to the best value is within one standard
@@ -218,7 +218,7 @@ def knees(rows: list[Row]) -> list[Knee]:
         for row in own:
             gap = lead(best.scores[column], row.scores[column], column)
             if row is best or gap.mean <= gap.error:
-                found.append(Knee(label, column, row.value, best.value, gap))
+                found.append(Elbow(label, column, row.value, best.value, gap))
                 break
     return found
 
@@ -241,7 +241,7 @@ def row_facts(row: Row) -> dict[str, Any]:
     }
 
 
-def contest_facts(one: Contest) -> dict[str, Any]:
+def contest_facts(one: Ranking) -> dict[str, Any]:
     """A contest for JSON; no winner where the interval of the lead holds 0."""
     return {
         "value": one.value,

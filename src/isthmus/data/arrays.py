@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from isthmus.data.dataset import Dataset, Part, whole_factors
-from isthmus.data.safety import need
+from isthmus.data.guards import need
 from isthmus.errors import InputError, unknown
 
 if TYPE_CHECKING:

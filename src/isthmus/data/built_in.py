@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from isthmus.data.dataset import Dataset, Part
-from isthmus.data.safety import one_line
+from isthmus.data.guards import one_line
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:

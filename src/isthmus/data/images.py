@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isthmus.data.dataset import Dataset, Part
-from isthmus.data.safety import need, reading
+from isthmus.data.guards import need, reading
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 from isthmus.data.arrays import from_npy, from_npz
 from isthmus.data.built_in import BUILT_IN, built_in
 from isthmus.data.dataset import Dataset
+from isthmus.data.guards import reading
 from isthmus.data.images import IMAGES, from_folder
-from isthmus.data.safety import reading
 from isthmus.data.tables import from_csv, from_parquet, labelled, numbers_only
 from isthmus.errors import InputError, unknown
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isthmus.data.dataset import Dataset, Part
-from isthmus.data.safety import need
+from isthmus.data.guards import need
 from isthmus.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def own_type(column: pd.Series) -> np.ndarray:
     return column.to_numpy(dtype=f"{dtype.kind}{dtype.itemsize}")
 
 
-class Words(NamedTuple):
+class NonNumericColumn(NamedTuple):
     """A column that is not numbers: in how many of its rows, and the first value that is none."""
 
     column: str
@@ -138,13 +138,13 @@ class Words(NamedTuple):
         return f"{self.mend}, or make it the condition: --condition {self.column}"
 
 
-def as_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Words]]:
+def as_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[NonNumericColumn]]:
     """The columns that are numbers, in NumPy's types and NaN where empty, and what is known of those that are not."""
     import pandas as pd
 
     columns = [(str(name), numeric(column)) for name, column in frame.items()]
-    words = [found for _, found in columns if isinstance(found, Words)]
-    numbers = [(name, found) for name, found in columns if not isinstance(found, Words)]
+    words = [found for _, found in columns if isinstance(found, NonNumericColumn)]
+    numbers = [(name, found) for name, found in columns if not isinstance(found, NonNumericColumn)]
     # By place, for names may be double.
     table = pd.DataFrame(dict(enumerate(found for _, found in numbers)), index=frame.index)
     return table.set_axis([name for name, _ in numbers], axis=1), words
@@ -156,7 +156,7 @@ def doubled(names: pd.Index) -> str:
     return f"{int((names == name).sum())} columns named {str(name)!r}"
 
 
-def numeric(column: pd.Series) -> np.ndarray | Words:
+def numeric(column: pd.Series) -> np.ndarray | NonNumericColumn:
     """A column as an array (n,): truth values as 0 and 1, words that spell numbers as those; else its `Words`."""
     import pandas as pd
 
@@ -173,4 +173,4 @@ def numeric(column: pd.Series) -> np.ndarray | Words:
             if filled.empty:
                 return values.to_numpy(dtype="float64" if values.isna().any() else None)
     first = filled.iloc[0] if len(filled) else None
-    return Words(str(column.name), len(filled), len(column), first if isinstance(first, str) else str(first))
+    return NonNumericColumn(str(column.name), len(filled), len(column), first if isinstance(first, str) else str(first))

@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from isthmus.assessment.evaluate import Evaluation, evaluate, finite
-from isthmus.checking.report import check
-from isthmus.diagnosis import codes, fitness, loss, training
-from isthmus.diagnosis.case import Case, Command
+from isthmus.data_checks.report import check
+from isthmus.diagnosis import generative_findings, latent_findings, loss_findings, training_findings
+from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.estimators.base import Estimator
+from isthmus.evaluation.evaluate import Evaluation, evaluate, finite
 from isthmus.finding import Finding, ranked
 
-FINDINGS = (*loss.FINDINGS, *training.FINDINGS, *fitness.FINDINGS, *codes.FINDINGS)
+FINDINGS = (
+    *loss_findings.FINDINGS,
+    *training_findings.FINDINGS,
+    *generative_findings.FINDINGS,
+    *latent_findings.FINDINGS,
+)
 """Each looks for one thing, in this order among equally grave ones."""
 EARLY = ("posterior-collapse", "too-many-dimensions", "too-few-dimensions", "latent-holes")
 
@@ -27,7 +32,7 @@ def diagnose(
     lengths: Any = None,
     train: Any = None,
     found: Evaluation | None = None,
-    command: Command | None = None,
+    command: RunRef | None = None,
     broken: str = "",
 ) -> list[Finding]:
     """What is wrong with a model on rows X (n, *X) that it was not fitted to, the gravest first.
@@ -44,10 +49,10 @@ def diagnose(
         wrapped, model = model, model.on(X, condition, lengths)
         convention = wrapped.convention(model)
     if broken or not finite(model):
-        return [diverged(Case(model, {}, [], command, convention, broken))]
+        return [diverged(DiagnosisContext(model, {}, [], command, convention, broken))]
     if found is None:
         found = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    case = Case(model, found.facts, getattr(model, "history_", []), command, convention)
+    case = DiagnosisContext(model, found.facts, getattr(model, "history_", []), command, convention)
     if not math.isfinite(case.mean("log_likelihood") or 0.0):
         return [diverged(case)]
     return ranked(settled([finding for look in FINDINGS for finding in look(case)]))
@@ -60,7 +65,7 @@ def settled(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.code not in EARLY or finding.severity == "error"]
 
 
-def diverged(case: Case) -> Finding:
+def diverged(case: DiagnosisContext) -> Finding:
     """A run that broke off, or numbers that are none: nothing else can be said then."""
     rate = case.model.learning_rate
     return Finding(

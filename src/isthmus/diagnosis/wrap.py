@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as D
 
-from isthmus.diagnosis.convention import SQUARED_SCALE, Convention
+from isthmus.diagnosis.loss_convention import SQUARED_SCALE, Convention
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.autoencoders import Autoencoder
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.inputs import from_torch
-from isthmus.estimators.job import prepare
-from isthmus.estimators.parts import LIKELIHOODS, parse
+from isthmus.estimators.part_registry import LIKELIHOODS, parse
+from isthmus.estimators.training_setup import prepare
+from isthmus.estimators.validation import from_torch
 from isthmus.estimators.variational import VAE
 
 SPREADS = ("log_variance", "log_scale", "scale")
@@ -26,7 +26,7 @@ LOOKED_AT = 16
 """Rows whose codes and reconstructions tell what the networks answer with."""
 
 
-class Encoding(nn.Module):
+class EncoderAdapter(nn.Module):
     """An encoder that answers with codes, with (mean, spread), or with a distribution, as raw numbers (B, L or 2 L)."""
 
     def __init__(self, module: nn.Module, spread: str):
@@ -49,7 +49,7 @@ class Encoding(nn.Module):
         return isinstance(answer, D.Distribution) or (isinstance(answer, tuple | list) and len(answer) >= 2)
 
 
-class Logits(nn.Module):
+class ProbabilityToLogits(nn.Module):
     """A decoder that answers with probabilities, as logits."""
 
     def __init__(self, module: nn.Module):
@@ -76,7 +76,7 @@ class Wrapped:
     def on(self, X: Any, condition: Any = None, lengths: Any = None) -> Estimator:
         """The networks as a fitted model of data like X (n, *X); InputError where they do not read X."""
         x = from_torch(X) if hasattr(X, "detach") else np.asarray(X)
-        encoder = Encoding(self.encoder, self.spread)
+        encoder = EncoderAdapter(self.encoder, self.spread)
         first = next(self.encoder.parameters(), torch.zeros(()))
         rows = torch.as_tensor(x[:LOOKED_AT], dtype=dtype_of(self.encoder), device=first.device)
         was = [(module, module.training) for module in (self.encoder, self.decoder)]
@@ -100,7 +100,7 @@ class Wrapped:
         fields: dict[str, Any] = {
             "latent_dim": latent_dim,
             "encoder": encoder,
-            "decoder": Logits(self.decoder) if chances else self.decoder,
+            "decoder": ProbabilityToLogits(self.decoder) if chances else self.decoder,
             "likelihood": likelihood,
             "prior": self.prior,
             "scaling": "none",

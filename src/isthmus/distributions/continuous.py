@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from isthmus.distributions.factorised import Factorised
+from isthmus.distributions.independent import Independent
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-class LocationScale(Factorised):
+class LocationScale(Independent):
     """Elements `loc + exp(log_scale) * e`; a `log_scale` of no dimensions, or a number, is shared."""
 
     has_rsample = True
@@ -89,7 +89,7 @@ class StudentT(LocationScale):
         return normaliser.to(z.dtype) - self.log_scale - 0.5 * (df + 1) * torch.log1p(z.square() / df)
 
 
-class ContinuousBernoulli(Factorised):
+class ContinuousBernoulli(Independent):
     """Elements on [0, 1] with density proportional to exp(x * logit) (Loaiza-Ganem & Cunningham, 2019).
 
     In its natural parameter the normaliser is that of a truncated exponential, exact at every logit.

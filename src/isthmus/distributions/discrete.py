@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from isthmus.distributions.continuous import softplus
-from isthmus.distributions.factorised import Factorised
+from isthmus.distributions.independent import Independent
 
 
-class Bernoulli(Factorised):
+class Bernoulli(Independent):
     """Bits, by their logits."""
 
     def __init__(self, logits: Tensor, event_dim: int = 1):
@@ -29,7 +29,7 @@ class Bernoulli(Factorised):
         return (torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device) < self.mean).to(self.logits.dtype)
 
 
-class Levels(Factorised):
+class Levels(Independent):
     """Grey levels 0..k-1, handed over as x = level / (k - 1)."""
 
     def __init__(self, shape: torch.Size, event_dim: int, levels: int):
@@ -129,7 +129,7 @@ class BetaBinomial(Levels):
             return torch.binomial(n, chance) / (self.levels - 1)
 
 
-class Poisson(Factorised):
+class Poisson(Independent):
     """Counts, by log-rates."""
 
     def __init__(self, log_rate: Tensor, event_dim: int = 1):
@@ -150,7 +150,7 @@ class Poisson(Factorised):
             return torch.poisson(self.mean.expand(self.shape_of(sample_shape)))
 
 
-class NegativeBinomial(Factorised):
+class NegativeBinomial(Independent):
     """Counts of mean exp(`log_mean`) and variance mean + mean^2 / exp(`log_size`)."""
 
     def __init__(self, log_mean: Tensor, log_size: Tensor, event_dim: int = 1):

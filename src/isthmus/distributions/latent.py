@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from isthmus.distributions.continuous import Normal, exp
-from isthmus.distributions.factorised import Light
+from isthmus.distributions.independent import LightDistribution
 
 
-class Delta(Light):
+class Delta(LightDistribution):
     """A point mass; `raw` is what it was before it was made sparse. It has no density."""
 
     has_rsample = True
@@ -40,7 +40,7 @@ class Delta(Light):
         return z.new_zeros(z.shape[: z.ndim - len(self._event_shape)])
 
 
-class Mixture(Light):
+class Mixture(LightDistribution):
     """A mixture of factorised components (..., M, D) with log-weights (..., M)."""
 
     def __init__(self, log_weight: Tensor, components: Normal):

@@ -9,7 +9,7 @@ from torch import nn
 from isthmus import families
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator, Recipe
-from isthmus.estimators.parts import SPARSITIES, Sparsity, build
+from isthmus.estimators.part_registry import SPARSITIES, Sparsity, build
 from isthmus.nets.sparse import BatchTopK, TopK
 from isthmus.objective import Objective, Term
 from isthmus.schema import Schema

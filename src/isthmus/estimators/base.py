@@ -19,20 +19,20 @@ from torch import Tensor, nn
 
 from isthmus import families, priors
 from isthmus.conditional import Conditional
-from isthmus.data.safety import need
+from isthmus.data.guards import need
 from isthmus.errors import InputError, TrainingError, unknown
-from isthmus.estimators.inputs import Inputs, as_codes, as_condition, collect, unpadded
-from isthmus.estimators.job import Job, prepare, seed_of
-from isthmus.estimators.parts import CORRUPTIONS, LIKELIHOODS, PRIORS, build, own_part
+from isthmus.estimators.part_registry import CORRUPTIONS, LIKELIHOODS, PRIORS, build, own_part
 from isthmus.estimators.recipe import Recipe
-from isthmus.evaluation import evidence
+from isthmus.estimators.training_setup import TrainingJob, prepare, seed_of
+from isthmus.estimators.validation import Examples, as_codes, as_condition, collect, unpadded
 from isthmus.latent_model import LatentModel
+from isthmus.metrics import importance_weighting
 from isthmus.nets import conv
-from isthmus.nets.layers import Before, Foreign, Log1p
+from isthmus.nets.layers import Log1p, Preprocess, UserModule
 from isthmus.nets.mlp import MLP
 from isthmus.schema import Schema
-from isthmus.train.loader import Rows
-from isthmus.train.machine import running, seeded
+from isthmus.train.device_data import DeviceDataset
+from isthmus.train.runtime import running, seeded
 
 ENCODED_AT_ONCE = 2048
 """Rows through a network in one call, in use."""
@@ -154,18 +154,18 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         extra: dict[str, Any] = {"condition": schema.condition_width, "act": self.activation}
         net: nn.Module
         if self.encoder is not None:
-            net = Foreign(copy.deepcopy(self.encoder), schema.event_shape, schema.condition_width)
+            net = UserModule(copy.deepcopy(self.encoder), schema.event_shape, schema.condition_width)
         elif self.network_kind(schema) == "conv":
             net = conv.ConvEncoder(schema.event_shape, tuple(self.channels), out, **extra)
         else:
             net = MLP(schema.event_shape, tuple(self.hidden), out, **extra)
-        return Before(Log1p(schema.mean), net) if schema.kind == "counts" and schema.discrete else net
+        return Preprocess(Log1p(schema.mean), net) if schema.kind == "counts" and schema.discrete else net
 
     def decoder_net(self, schema: Schema, n: int) -> nn.Module:
         """z to n numbers an element of x."""
         extra: dict[str, Any] = {"condition": schema.condition_width, "act": self.activation}
         if self.decoder is not None:
-            return Foreign(copy.deepcopy(self.decoder), (self.latent_dim,), schema.condition_width)
+            return UserModule(copy.deepcopy(self.decoder), (self.latent_dim,), schema.condition_width)
         if self.network_kind(schema) == "conv":
             return conv.ConvDecoder(self.latent_dim, tuple(self.channels), n, schema.event_shape, **extra)
         return MLP((self.latent_dim,), tuple(self.hidden)[::-1], n * schema.size, **extra)
@@ -233,7 +233,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             X, condition=condition, lengths=lengths
         )
 
-    def adopt(self, job: Job, history: list[dict[str, Any]]) -> None:
+    def adopt(self, job: TrainingJob, history: list[dict[str, Any]]) -> None:
         """Take over what a job has trained."""
         self.schema_: Schema = job.schema
         self.model_: LatentModel = job.recipe.model
@@ -245,13 +245,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     # -------------------------------------------------------------------- use
 
-    def rows(self, X: Any, condition: Any = None, lengths: Any = None, *, bits: str = "mean") -> Rows:
+    def rows(self, X: Any, condition: Any = None, lengths: Any = None, *, bits: str = "mean") -> DeviceDataset:
         """Rows checked against the schema and laid on the device."""
         check_is_fitted(self, "model_")
         inputs = collect(self, X, condition, lengths)
         return self.lay(inputs, bits)
 
-    def lay(self, inputs: Inputs, bits: str = "mean") -> Rows:
+    def lay(self, inputs: Examples, bits: str = "mean") -> DeviceDataset:
         """Rows that are checked already, on the device."""
         schema = self.schema_
         if (inputs.lengths is None) == schema.sequence:
@@ -260,7 +260,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 if schema.sequence
                 else "lengths were given, but this model was trained without"
             )
-        return Rows(
+        return DeviceDataset(
             inputs.x,
             schema,
             device=self.device_,
@@ -301,7 +301,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _codes(self, X: Any, condition: Any, lengths: Any) -> Tensor:
         return self.codes_of(self.rows(X, condition, lengths))
 
-    def codes_of(self, rows: Rows) -> Tensor:
+    def codes_of(self, rows: DeviceDataset) -> Tensor:
         """Posterior means (n, latent_dim)."""
         with torch.no_grad(), self._used():
             batches = (rows.batch(index) for index in self._batches(len(rows)))
@@ -355,14 +355,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """(n,) importance-weighted log p(x), nats, in the data's own units; a lower bound that tightens with draws."""
         rows = self.rows(X, condition, lengths, bits="fixed")
         with self._used():
-            return evidence.log_evidence(self.model_, rows, draws)
+            return importance_weighting.log_evidence(self.model_, rows, draws)
 
     @available_if(_has_density)
     def elbo(self, X: Any, *, draws: int = 100, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """(n,) evidence lower bound, nats, at beta 1 whatever the weight in training."""
         rows = self.rows(X, condition, lengths, bits="fixed")
         with self._used():
-            return evidence.elbo(self.model_, rows, draws)
+            return importance_weighting.elbo(self.model_, rows, draws)
 
     def score(self, X: Any, y: Any = None, *, condition: Any = None, lengths: Any = None) -> float:
         """Mean log p(x), nats; of a model without a density, minus the squared error an example."""
@@ -376,7 +376,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         inputs = collect(self, X, condition, lengths)
         return self.misses(inputs, self.codes_of(self.lay(inputs)))
 
-    def misses(self, inputs: Inputs, codes: Tensor) -> np.ndarray:
+    def misses(self, inputs: Examples, codes: Tensor) -> np.ndarray:
         """(n,) squared distance of rows from what their codes are decoded to."""
         gap = inputs.x.astype(np.float64)
         gap -= unpadded(self.decoded(codes, inputs.condition, drawn=False), inputs.lengths)
@@ -391,6 +391,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder: weights in safetensors, everything else in JSON."""
         check_is_fitted(self, "model_")
-        from isthmus.estimators.store import save
+        from isthmus.persistence.serialization import save
 
         save(self, folder)

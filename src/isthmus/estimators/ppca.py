@@ -43,7 +43,7 @@ class ProbabilisticPCA(Estimator):
             raise InputError("ProbabilisticPCA takes no condition and no lengths; use a VAE")
         posterior = families.DiagonalNormal((self.latent_dim,))
         model = self.latent_model(schema, posterior)
-        scale = families.SolvedScale()
+        scale = families.BufferScale()
         model.likelihood.family.log_scale = scale
 
         def solve(x: Tensor) -> None:

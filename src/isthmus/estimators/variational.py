@@ -6,7 +6,7 @@ import typing
 
 from isthmus import families
 from isthmus.estimators.base import Estimator, Recipe
-from isthmus.estimators.job import warn_unconditional
+from isthmus.estimators.training_setup import warn_unconditional
 from isthmus.objective import warmup
 from isthmus.schema import Schema
 from isthmus.terms.bounds import iwae, kl, nll

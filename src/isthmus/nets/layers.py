@@ -38,7 +38,7 @@ class Log1p(nn.Module):
         return torch.log1p(x.clamp(min=0)) - self.usual
 
 
-class Before(nn.Module):
+class Preprocess(nn.Module):
     """A network, and what its input goes through first."""
 
     def __init__(self, before: nn.Module, net: nn.Module):
@@ -49,7 +49,7 @@ class Before(nn.Module):
         return self.net(self.before(x), c, mask)
 
 
-class Foreign(nn.Module):
+class UserModule(nn.Module):
     """A user's own module, which may take (x), (x, c) or (x, c, mask) over one leading dimension."""
 
     def __init__(self, module: nn.Module, given_shape: tuple[int, ...], condition: int = 0):

@@ -8,19 +8,19 @@ from typing import Any
 
 import jinja2
 
-from isthmus.assessment.evaluate import Evaluation
+from isthmus.atomic_io import written
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.inputs import Inputs
-from isthmus.files import written
+from isthmus.estimators.validation import Examples
+from isthmus.evaluation.evaluate import Evaluation
 from isthmus.finding import Finding, ranked
-from isthmus.report.blocks import Gallery, Section, counted
-from isthmus.report.card import card, configuration
-from isthmus.report.codes import dimensions, interpolations, latent_map, traversals
-from isthmus.report.examples import reconstructions, samples
-from isthmus.report.exhibit import Exhibit
-from isthmus.report.measured import curves, distribution, facts_table, plainly
-from isthmus.report.shown import Held
-from isthmus.report.verdict import verdict
+from isthmus.report.context import ReportContext
+from isthmus.report.display import Held
+from isthmus.report.examples_section import reconstructions, samples
+from isthmus.report.headline import verdict
+from isthmus.report.html_blocks import Gallery, Section, counted
+from isthmus.report.latent_section import dimensions, interpolations, latent_map, traversals
+from isthmus.report.metrics_section import curves, distribution, facts_table, plainly
+from isthmus.report.model_card import card, configuration
 
 PARTS = (curves, reconstructions, samples, latent_map, traversals, interpolations, dimensions, distribution)
 """The sections between the verdict and the model card, in their order."""
@@ -32,7 +32,7 @@ def page(
     found: Evaluation,
     findings: list[Finding],
     *,
-    train: Inputs | None,
+    train: Examples | None,
     about: dict[str, Any],
     seed: int,
 ) -> str:
@@ -42,7 +42,7 @@ def page(
     fitted to, for neighbours and baselines; `about` are words on the run: run, data, which, versions. The same
     arguments give the same text.
     """
-    exhibit = Exhibit(model, held, found, train, seed)
+    exhibit = ReportContext(model, held, found, train, seed)
     which = str(about.get("which", held.counted))
     numbers = Section("numbers", "All numbers", [], [facts_table(found.facts)])
     chosen = Section("model-card", "Model card", [], [card(model, held, about, None if train is None else len(train))])
@@ -59,7 +59,7 @@ def page(
     )
 
 
-def subtitle(about: dict[str, Any], which: str, train: Inputs | None) -> str:
+def subtitle(about: dict[str, Any], which: str, train: Examples | None) -> str:
     """What the page is about, in a line."""
     run = f"Run {about['run']}. " if about.get("run") else ""
     fitted = f"Trained on {counted(len(train), 'row')}; " if train is not None else ""

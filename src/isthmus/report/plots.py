@@ -12,9 +12,22 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from isthmus.atomic_io import written
 from isthmus.estimators.base import Estimator
-from isthmus.files import written
-from isthmus.report.panels import (
+from isthmus.report.display import (
+    CLASSES,
+    Held,
+    as_images,
+    drawn_as_lines,
+    flattened,
+    form_of,
+    grey_range,
+    groups_of,
+    held_rows,
+    shown_rows,
+    unpadded,
+)
+from isthmus.report.style import (
     BESIDE,
     BLUE,
     DPI,
@@ -30,20 +43,7 @@ from isthmus.report.panels import (
     series,
     sheet_of,
 )
-from isthmus.report.shown import (
-    CLASSES,
-    Held,
-    as_images,
-    drawn_as_lines,
-    flattened,
-    form_of,
-    grey_range,
-    groups_of,
-    held_rows,
-    shown_rows,
-    unpadded,
-)
-from isthmus.train.machine import seeded
+from isthmus.train.runtime import seeded
 
 PAIRS = 10
 """Images shown beside their reconstructions."""

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.assessment.held import HeldOut, held_out
-from isthmus.checking.view import listed, plural
+from isthmus.data_checks.table_view import listed, plural
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.runs import Run
-from isthmus.evaluation.evidence import mean_and_error
+from isthmus.evaluation.splits import HeldOut, held_out
+from isthmus.metrics.importance_weighting import mean_and_error
+from isthmus.persistence.run_dir import Run
+from isthmus.report.display import held_rows
+from isthmus.report.from_run import measure
 from isthmus.report.plots import draw, views_of
-from isthmus.report.run import measure
-from isthmus.report.shown import held_rows
-from isthmus.train.machine import operations
+from isthmus.train.runtime import operations
 
 DRAWS = 1000
 FEWEST_DRAWS = 50

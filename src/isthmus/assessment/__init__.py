@@ -1,1 +1,0 @@
-"""Everything that is measured of a trained model, beside linear models on the same rows."""
