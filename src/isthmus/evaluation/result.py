@@ -1,0 +1,127 @@
+"""What `evaluate` returns: metrics by name, what was declined and why, and numbers for each row."""
+
+from __future__ import annotations
+
+import difflib
+import html
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus.metrics.metric import SETTING, Metric, number, to_tree
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class PerRow:
+    """Numbers for each of n rows; None where the model has no density."""
+
+    codes: np.ndarray
+    """(n, *Z) the codes."""
+    squared_error: np.ndarray
+    """(n,) summed over features, in the data's units."""
+    log_px: np.ndarray | None = None
+    """(n,) log p(x), nats."""
+    elbo: np.ndarray | None = None
+    """(n,) nats."""
+    kl: np.ndarray | None = None
+    """(n, L) nats for each latent dimension or group."""
+    khat: np.ndarray | None = None
+    """(n,) Pareto k-hat of the importance weights."""
+    ess: np.ndarray | None = None
+    """(n,) effective number of draws."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a model on some rows; prints as a table, shows as HTML in a notebook.
+
+    >>> evaluation = Evaluation("VAE", 3, (Metric("elbo", "ELBO", "nats", "density", -79.571, 0.8934),))
+    >>> evaluation["elbo"].value
+    -79.571
+    >>> print(evaluation)
+    model                         VAE
+    rows                          3
+    ELBO                          -79.57 ± 0.89 nats
+    """
+
+    model: str
+    rows: int
+    metrics: tuple[Metric, ...] = ()
+    declined: dict[str, str] = field(default_factory=dict)
+    """Measures that do not apply, with the reason."""
+    per_row: PerRow | None = None
+
+    def __getitem__(self, name: str) -> Metric:
+        """The metric of a dotted name; KeyError names the nearest."""
+        metric = self.get(name)
+        if metric is None:
+            names = [found.name for top in self.metrics for found in top.walk()]
+            near = difflib.get_close_matches(name, names, n=1)
+            raise KeyError(f"no metric is named {name!r}" + (f". Did you mean {near[0]!r}?" if near else ""))
+        return metric
+
+    def get(self, name: str) -> Metric | None:
+        """The metric of a dotted name, or None."""
+        return next((found for top in self.metrics for found in top.walk() if found.name == name), None)
+
+    def value(self, name: str) -> Any:
+        """The value of a metric, or None if it was not measured."""
+        metric = self.get(name)
+        return None if metric is None else metric.value
+
+    def error(self, name: str) -> float:
+        """The standard error of a metric; 0 if it has none."""
+        metric = self.get(name)
+        return float((metric.standard_error or 0.0) if metric is not None else 0.0)
+
+    def group(self, prefix: str) -> dict[str, Metric]:
+        """Top-level metrics under `prefix`, by the rest of their names, for example those of `baselines`."""
+        head = f"{prefix}."
+        return {top.name[len(head) :]: top for top in self.metrics if top.name.startswith(head)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values for JSON."""
+        tree = {"model": self.model, "rows": self.rows, **to_tree(self.metrics)}
+        return tree | ({"declined": self.declined} if self.declined else {})
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each metric: name, label, value, standard_error, unit, kind."""
+        import pandas as pd
+
+        found = [metric for top in self.metrics for metric in top.walk()]
+        columns = ("name", "label", "value", "standard_error", "unit", "kind")
+        return pd.DataFrame([[getattr(metric, column) for column in columns] for metric in found], columns=columns)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Label and number of every metric as text; settings follow the number that they belong to."""
+        shown = [("model", self.model), ("rows", f"{self.rows:,}")]
+        for top in self.metrics:
+            shown += lines_of(top)
+        return shown + [(name.replace("_", " "), f"not measured: {why}") for name, why in self.declined.items()]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{label:<30}{text}" for label, text in self.lines())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
+            for label, text in self.lines()
+        )
+        return f"<table>{rows}</table>"
+
+
+def lines_of(metric: Metric, indent: str = "") -> list[tuple[str, str]]:
+    """A metric and its details as lines; details without a label are left to JSON and the page."""
+    settings = [
+        f"{number.value:,} {number.label}" for number in metric.details if number.kind == SETTING and number.label
+    ]
+    text = "; ".join([str(metric), *([metric.note] if metric.note else []), *settings])
+    shown = [(indent + metric.label, text)] if metric.label else []
+    for detail in metric.details:
+        if detail.kind != SETTING and detail.label:
+            shown += lines_of(detail, indent + "  ")
+    return shown
