@@ -116,9 +116,8 @@ class Evaluation:
 
 def lines_of(metric: Metric, indent: str = "") -> list[tuple[str, str]]:
     """A metric and its details as lines; details without a label are left to JSON and the page."""
-    settings = [
-        f"{number.value:,} {number.label}" for number in metric.details if number.kind == SETTING and number.label
-    ]
+    named = [detail for detail in metric.details if detail.kind == SETTING and detail.label]
+    settings = [f"{number(detail.value)} {detail.label}" for detail in named]
     text = "; ".join([str(metric), *([metric.note] if metric.note else []), *settings])
     shown = [(indent + metric.label, text)] if metric.label else []
     for detail in metric.details:
