@@ -308,5 +308,5 @@ def test_the_command_reports_words_and_scaling(tmp_path, capsys):
     assert "warning:    the standard deviation" in capsys.readouterr().out
     frame.assign(kind=["u", "v"] * 200).to_csv(tmp_path / "w.csv", index=False)
     assert main(["check", str(tmp_path / "w.csv")]) == 3
-    assert "column 'kind' holds words in 400 of 400 rows" in capsys.readouterr().out
+    assert "column 'kind' must be numeric, but 400 of 400 rows are not" in capsys.readouterr().out
     assert main(["check", str(tmp_path / "w.csv"), "--condition", "kind"]) == 0
