@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.data import Part
-from isthmus.data_checks.table_view import plural
 from isthmus.estimators.base import Estimator
 from isthmus.persistence.run_dir import Run
+from isthmus.wording import pluralize
 
 ROWS_SCORED = 1000
 """Rows scored at the end of a run, at most: enough for a figure to a tenth of its spread."""
@@ -47,7 +47,7 @@ def held_out(run: Run) -> HeldOut:
     if len(part.x) > ROWS_SCORED:
         index = np.sort(np.random.default_rng(run.job.plan.seed).permutation(len(part.x))[:ROWS_SCORED])
         return HeldOut(take(part, index), name, f"{ROWS_SCORED:,} of {len(part.x):,} {name}{more}")
-    return HeldOut(part, name, f"{plural(len(part.x), name.removesuffix('s'))}{more}")
+    return HeldOut(part, name, f"{pluralize(len(part.x), name.removesuffix('s'))}{more}")
 
 
 def take(part: Part, index: np.ndarray) -> Part:
