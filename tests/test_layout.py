@@ -13,7 +13,7 @@ ROOT = Path(isthmus.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
     {"wording"},
-    {"errors", "atomic_io", "finding", "registry", "__init__"},
+    {"errors", "examples", "atomic_io", "finding", "registry", "__init__"},
     {"batch", "schema", "data"},
     {"nets", "distributions"},
     {"families"},
