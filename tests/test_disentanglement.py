@@ -295,7 +295,7 @@ def test_factors_come_with_a_file(tmp_path):
         ({"factors": drawn(9, 2) / 2}, "must be integers"),
         ({"factors": drawn(9, 2), "factor_names": np.array(["hue"])}, "must be 2 strings"),
         ({"factors": drawn(9, 2), "factor_names": np.arange(2)}, "must be 2 strings"),
-        ({"factors_tset": drawn(9, 2)}, "mean 'factors_test'"),
+        ({"factors_tset": drawn(9, 2)}, "Did you mean 'factors_test'"),
         ({"factors_test": drawn(9, 2)}, "must have the key x"),
         ({"factors": drawn(9, 2), "x_test": np.ones((9, 3)), "factors_test": drawn(9, 3)}, "same number of factors"),
         ({"factors": np.array([[None]] * 9)}, "pickle"),
