@@ -199,7 +199,7 @@ def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_pat
     capsys.readouterr()
     assert main(["evaluate", run, "--draws", "50", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["which"].startswith("18 validation rows")
+    assert told["evaluated_on"].startswith("18 validation rows")
     assert set(told["baselines"]) == {"mean", "pca", "ppca", "factor_analysis", "gaussian_mixture"}
     assert all("unit" in about and "kind" in about for about in told["baselines"].values())
     assert main(["evaluate", run, "wine", "--draws", "50"]) == 0
