@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -28,3 +30,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     tail = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
     return InputError(f"no {what} named {name!r}; {tail}")
+
+
+def check_positive_int(name: str, value: Any) -> None:
+    """Raise InputError unless the value is an integer >= 1.
+
+    >>> check_positive_int("draws", 0)
+    Traceback (most recent call last):
+    isthmus.errors.InputError: draws must be an integer >= 1, got 0.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{name} must be an integer >= 1, got {value!r}.")
