@@ -353,7 +353,7 @@ def test_invalid_arguments(linear):
     for name in ("steps", "chains", "leapfrog"):
         with pytest.raises(InputError, match=f"{name} must be an integer >= 1, got 0"):
             ais(model, rows, **{name: 0})
-    with pytest.raises(InputError, match="no start named 'pror'; did you mean 'prior'"):
+    with pytest.raises(InputError, match=r"start must be one of .*, got 'pror'. Did you mean 'prior'"):
         ais(model, rows, start="pror")
     x = table()
     point = small("Autoencoder").fit(x)

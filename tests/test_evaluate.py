@@ -140,8 +140,8 @@ def test_what_cannot_be_measured_is_refused_in_one_line():
     model = small("VAE").fit(table())
     for words, more in {
         "a number of rows": {"ais": -3},
-        "no measure named": {"without": ("smaples",)},
-        "whole numbers": {"factors": np.zeros((90, 2)) + 0.5},
+        "measure must be one of": {"without": ("smaples",)},
+        "must be integers": {"factors": np.zeros((90, 2)) + 0.5},
     }.items():
         with pytest.raises(isthmus.InputError, match=words):
             evaluate(model, table(), **more)

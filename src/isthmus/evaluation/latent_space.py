@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.estimates import told
+from isthmus.examples import Examples
 from isthmus.metrics.importance_weighting import importance_weighted
 from isthmus.metrics.latent_geometry import (
     PathStats,
@@ -64,7 +64,7 @@ def paths(subject: EvalContext) -> dict[str, Any] | None:
 
     def score(x: np.ndarray) -> np.ndarray:
         with subject.using():
-            return importance_weighted(model.model_, model.lay(Examples(x, given), "fixed"), DRAWS).values
+            return importance_weighted(model.model_, model.lay(Examples(x, condition=given), "fixed"), DRAWS).values
 
     start, end = subject.codes[first], subject.codes[second]
     found: dict[str, Any] = {}

@@ -30,7 +30,7 @@ from scipy.special import entr
 from scipy.stats import chi2, rankdata
 from sklearn.ensemble import ExtraTreesClassifier
 
-from isthmus.data.dataset import whole_factors
+from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError
 from isthmus.metrics.estimate import Estimate, jackknife
 from isthmus.metrics.mutual_information import adjusted_information, bin_codes, contingency_tables
@@ -197,7 +197,7 @@ def validate(codes: np.ndarray, factors: np.ndarray, seed: int) -> tuple[np.ndar
         raise InputError(
             f"codes must be numbers of shape (n, latent_dim), got shape {codes.shape} and dtype {codes.dtype}."
         )
-    factors = whole_factors(factors, len(codes), "factors")
+    factors = check_factors(factors, len(codes))
     if len(codes) < MIN_ROWS:
         raise InputError(f"Disentanglement scores need at least {MIN_ROWS} rows, got {len(codes)}.")
     order = np.random.default_rng(seed).permutation(len(codes))[:MAX_ROWS]

@@ -16,7 +16,7 @@ from isthmus.distributions.continuous import Normal
 from isthmus.errors import InputError
 from isthmus.families import LocationScale, Point
 from isthmus.latent_model import LatentModel
-from isthmus.nets.conv import ConvDecoder, ConvEncoder, suits
+from isthmus.nets.conv import ConvDecoder, ConvEncoder, conv_applicable
 from isthmus.nets.mlp import MLP
 from isthmus.priors import Flat
 from isthmus.terms.bounds import nll
@@ -58,7 +58,7 @@ def fit_standardizer(x: np.ndarray) -> Standardizer:
     """Mean and scale of rows (n, *X); constant columns (the last axis of X) have scale 1."""
     x = np.asarray(x, dtype=np.float64)
     mean, variance = x.mean(0), x.var(0)
-    if suits(variance.shape) and variance.ndim == 2:
+    if conv_applicable(variance.shape) and variance.ndim == 2:
         variance = variance.mean(keepdims=True)  # a grey image has one channel, whatever its last axis is
     elif variance.ndim > 1:
         variance = variance.mean(tuple(range(variance.ndim - 1)), keepdims=True)
@@ -93,7 +93,7 @@ def learned_features(x: np.ndarray, shape: tuple[int, ...], seed: int = 0) -> Fe
 
     with seeded(seed, torch.device("cpu")):
         model = autoencoder(shape)
-    updates = CONV_UPDATES if suits(shape) else MLP_UPDATES
+    updates = CONV_UPDATES if conv_applicable(shape) else MLP_UPDATES
     epochs = math.ceil(updates / max(1, len(train) // BATCH_SIZE))
     fit(model, to_input(train), nll, epochs=epochs, batch_size=BATCH_SIZE, learning_rate=2e-3, random_state=seed)
 
@@ -114,7 +114,7 @@ def autoencoder(shape: tuple[int, ...]) -> LatentModel:
     n_features = min(MAX_FEATURES, size, math.ceil(2 * math.sqrt(size)))
     encoder: nn.Module
     decoder: nn.Module
-    if suits(shape):
+    if conv_applicable(shape):
         encoder, decoder = (
             ConvEncoder(shape, CONV_CHANNELS, n_features),
             ConvDecoder(n_features, CONV_CHANNELS, 1, shape),
