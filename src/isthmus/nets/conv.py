@@ -85,7 +85,7 @@ class ConvDecoder(nn.Module):
             stages += [Residual(wide, act), activation(act), up]
         self.stages = nn.Sequential(*stages)
 
-    def reach(self) -> Tensor:
+    def input_column_norms(self) -> Tensor:
         """(D,) how far one unit of each input moves the first layer."""
         return self.inp.weight[:, : self.dim].norm(dim=0)
 

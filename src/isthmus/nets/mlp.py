@@ -35,7 +35,7 @@ class MLP(nn.Module):
         # Once here, not in every layer and again in its gradient.
         return self.layers(flat.flatten(0, -2)).unflatten(0, flat.shape[:-1])
 
-    def reach(self) -> Tensor:
+    def input_column_norms(self) -> Tensor:
         """(D,) how far one unit of each input moves the first layer."""
         first = self.layers[0]
         assert isinstance(first, nn.Linear)
