@@ -1,4 +1,4 @@
-"""Activations that make a code sparse."""
+"""Sparse activations of a bottleneck: top-k, batch top-k and JumpReLU."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from torch import Tensor, nn
 
 from isthmus.errors import InputError
 
-RUNNING_MEAN_RATE = 0.01
-"""Share by which running means over batches move with each batch: a memory of about a hundred."""
-MIN_DUTY = 1e-4
-"""A unit selected less often than this is not boosted any further."""
+EMA_STEP = 0.01
+"""Weight of a new batch in running averages (over about 100 batches)."""
+MIN_DUTY_CYCLE = 1e-4
+"""Lower limit of a unit's duty cycle (how often it is chosen), which bounds its boost."""
 
 
 def check_k(k: int, units: int) -> int:
-    """A number of active units; raises InputError unless it is an integer from 1 to `units`."""
+    """`k` as an int; InputError if it is not a number of units."""
     if isinstance(k, bool) or k != int(k) or not 1 <= k <= units:
-        raise InputError(f"k of top_k(k) must be an integer from 1 to latent_dim={units}, got {k}.")
+        raise InputError(
+            f"k must be an integer from 1 to {units} (the number of units), got {k}. Pass sparsity='top_k(k)'."
+        )
     return int(k)
 
 
 class TopK(nn.Module):
-    """The k largest units of each example stay, below 0 too, the others are 0 (Makhzani & Frey, 2013).
+    """Keeps the k largest units of each example, negative ones included; the others are 0 (Makhzani & Frey, 2013).
 
-    In training a unit is boosted the more, the less often it was selected lately (Ahmad & Scheinkman, 2019): without
-    this, most units of a wide code lose early and never learn.
+    In training, units that have rarely been chosen get a boost (Ahmad & Scheinkman, 2019); without it most units of a
+    wide code die early.
+
+    Args:
+        k: active units for each example.
+        units: size of the code.
     """
 
     learns = True
@@ -34,7 +40,7 @@ class TopK(nn.Module):
     def __init__(self, k: int, units: int):
         super().__init__()
         self.k = check_k(k, units)
-        self.register_buffer("duty", torch.full((units,), self.k / units))  # how often each unit is selected
+        self.register_buffer("duty", torch.full((units,), self.k / units))  # running mean of being chosen
 
     def forward(self, h: Tensor, train: bool = False) -> Tensor:
         if not train:
@@ -42,15 +48,23 @@ class TopK(nn.Module):
             return torch.zeros_like(h).scatter(-1, top.indices, top.values)
         units = h.shape[-1]
         with torch.no_grad():
-            boost = (self.k / units / self.duty.clamp(min=MIN_DUTY)).log()
-            selected = (h + boost * h.std(correction=0)).topk(self.k, -1, sorted=False).indices
-            mask = torch.zeros_like(h).scatter(-1, selected, 1.0)
-            self.duty.lerp_(mask.reshape(-1, units).mean(0), RUNNING_MEAN_RATE)
+            boost = (self.k / units / self.duty.clamp(min=MIN_DUTY_CYCLE)).log()
+            chosen = (h + boost * h.std(correction=0)).topk(self.k, -1, sorted=False).indices
+            mask = torch.zeros_like(h).scatter(-1, chosen, 1.0)
+            self.duty.lerp_(mask.reshape(-1, units).mean(0), EMA_STEP)
         return h * mask
 
 
 class BatchTopK(nn.Module):
-    """The k B largest of a batch stay; in use, what exceeds the learned threshold (Bussmann et al., 2024)."""
+    """Keeps the k B largest units of a batch of B, in training (Bussmann et al., 2024).
+
+    In use a row must not depend on the other rows: units above a threshold are kept, which is the running mean of the
+    smallest unit kept in training.
+
+    Args:
+        k: mean number of active units for each example.
+        units: size of the code.
+    """
 
     learns = True
     threshold: Tensor
@@ -58,22 +72,27 @@ class BatchTopK(nn.Module):
     def __init__(self, k: int, units: int):
         super().__init__()
         self.k = check_k(k, units)
-        self.register_buffer("threshold", torch.full((), -1.0))  # negative: no batch yet
+        self.register_buffer("threshold", torch.full((), -1.0))  # negative: no batch seen yet
 
     def forward(self, h: Tensor, train: bool = False) -> Tensor:
         h = F.relu(h)
         if not train:
             return torch.where(h > self.threshold, h, 0.0)
         keep = self.k * h[..., 0].numel()
-        least = h.detach().flatten().topk(keep, sorted=False).values.min()
+        smallest_kept = h.detach().flatten().topk(keep, sorted=False).values.min()
         with torch.no_grad():
-            new = torch.where(self.threshold < 0, least, self.threshold.lerp(least, RUNNING_MEAN_RATE))
-            self.threshold.copy_(torch.where(new.isfinite(), new, self.threshold))  # not from a step that diverged
-        return torch.where((h >= least) & (h > 0), h, 0.0)
+            updated = torch.where(self.threshold < 0, smallest_kept, self.threshold.lerp(smallest_kept, EMA_STEP))
+            self.threshold.copy_(torch.where(updated.isfinite(), updated, self.threshold))  # skip non-finite steps
+        return torch.where((h >= smallest_kept) & (h > 0), h, 0.0)
 
 
 class JumpReLU(nn.Module):
-    """Units above a learned threshold pass, the others are 0 (Rajamanoharan et al., 2024)."""
+    """Keeps units above a learned threshold and sets the others to 0 (Rajamanoharan et al., 2024).
+
+    Args:
+        units: size of the code, with one threshold for each unit.
+        width: width of the ramp through which the threshold gets its gradient.
+    """
 
     def __init__(self, units: int, width: float = 0.1):
         super().__init__()
@@ -81,7 +100,7 @@ class JumpReLU(nn.Module):
         self.width = width
 
     def active(self, h: Tensor) -> Tensor:
-        """1 where a unit is active, with a gradient to the threshold through a ramp around it."""
+        """1 where a unit is active; the threshold gets a straight-through gradient from a ramp around it."""
         theta = self.log_threshold.exp()
         ramp = ((h.detach() - theta) / self.width + 0.5).clamp(0, 1)
         return (h > theta).to(h.dtype) + ramp - ramp.detach()
