@@ -265,6 +265,8 @@ class NegativeBinomial(CountFamily):
 class Columns(Family):
     """Blocks of columns side by side, each with a family of its own over (d_i,)."""
 
+    parts: Any
+
     def __init__(self, parts: Sequence[Family]):
         super().__init__((sum(part.event_shape[0] for part in parts),))
         self.parts = nn.ModuleList(parts)

@@ -139,9 +139,7 @@ class Pass:
 
         p(x) = E_q[p(x, z) / q(z given x)] = sum over k of w_k p(x, z_k) / q(z_k given x) in expectation.
         """
-        if "log_importance" not in self.precomputed:
-            self.precomputed["log_importance"] = self.log_weight + self.log_px + self.log_pz - self.log_qz
-        return self.precomputed["log_importance"]
+        return self.log_weight + self.log_px + self.log_pz - self.log_qz
 
     @property
     def elbo(self) -> Tensor:
@@ -161,8 +159,12 @@ class Model(nn.Module):
     A subclass gives `code`, `infer`, `prior_for`, `forward_from`, `at`, `draw` and `decode`.
     """
 
-    corruption: Any = None
+    corruption: Any
     """A module that damages x in training, or None."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.corruption = None
 
     @property
     def code(self) -> Code:

@@ -41,7 +41,7 @@ class Delta(LightDistribution):
         return self.loc.new_zeros(draws, rows, 0)
 
     def draw(self, noise: Tensor) -> Drawn:
-        return Drawn(self.loc.expand(len(noise), *self.loc.shape) if len(noise) > 1 else self.loc[None])
+        return Drawn(self.loc[None])  # all draws of a point are one
 
     def rsample(self, sample_shape=()) -> Tensor:
         return self.loc.expand(*sample_shape, *self.loc.shape)
