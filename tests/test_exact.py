@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 import isthmus
+from isthmus.batch import Batch
 from isthmus.terms.bounds import iwae
 from models import bits, small, table
 
