@@ -58,8 +58,8 @@ def full_batch(rows):
 def log_joint_on_grid(model, batch):
     """(G, n) log p(x, z) over the grid."""
     with torch.no_grad():
-        run = ais_module.joint(model, batch, Z_GRID.expand(-1, len(batch.x), 1))
-        return (run.log_px[0] + run.log_pz[0]).double()
+        run = model.at(batch, Z_GRID.expand(-1, len(batch.x), 1))
+        return (run.log_px + run.log_pz).double()
 
 
 def log_integral(log_joint):
@@ -177,7 +177,7 @@ def test_bounds_enclose_the_exact_value(nonlinear, steps):
     n, seed = 100, 3
     result = bdmc(model, n, steps=steps, chains=4, leapfrog=3, seed=seed)
     with ais_module.seeded(ais_module.next_seed(np.random.default_rng(seed)), torch.device("cpu")):
-        truth = log_integral(log_joint_on_grid(model, Batch(ais_module.simulate(model, n, None, None)[1])))
+        truth = log_integral(log_joint_on_grid(model, Batch(model.draw(n)[1])))
     below, above = truth - result.lower, result.upper - truth
     if steps == 4:  # far from converged: both sides are wide, on the right side each
         assert below.mean() > 2 * below.std() / math.sqrt(n)
@@ -278,7 +278,7 @@ def test_perturbing_the_encoder_raises_only_the_amortization_gap(nonlinear):
     log_joint = log_joint_on_grid(model, full_batch(rows))
     log_px = log_integral(log_joint)
     with torch.no_grad():
-        own, worse = (each.posterior(full_batch(rows).x) for each in (model, perturbed))
+        own, worse = (each.infer(full_batch(rows)) for each in (model, perturbed))
     best = best_elbo(log_joint, own.loc, own.log_scale)
     gaps = [inference_gap(each, rows, log_px=log_px, steps=400, draws=500) for each in (model, perturbed)]
     for gap, q in zip(gaps, (own, worse)):

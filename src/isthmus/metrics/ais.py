@@ -26,7 +26,7 @@ from torch import Tensor
 from isthmus.batch import Batch
 from isthmus.distributions.latent import Delta
 from isthmus.errors import InputError, check_positive_int, unknown
-from isthmus.latent_model import LatentModel, Pass
+from isthmus.latent_model import LatentModel
 from isthmus.metrics.estimate import Estimate, mean_and_error
 from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED
 from isthmus.train.device_data import DeviceDataset
@@ -188,7 +188,8 @@ def bdmc(
     device = next(model.parameters()).device
     seeds = np.random.default_rng(seed)
     with seeded(next_seed(seeds), device):
-        codes, x = simulate(model, n, c, mask)
+        require_prior(model, Batch(torch.empty(n, 0), c, mask))
+        codes, x = model.draw(n, c, mask)
     lower, upper = [], []
     for index in torch.arange(n, device=device).split(rows_per_block(config)):
         batch = Batch(x[index], *(None if part is None else part[index] for part in (c, mask)))
@@ -247,22 +248,9 @@ def jackknife_error(log_weight: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------- the path
 
 
-def joint(model: LatentModel, batch: Batch, z: Tensor) -> Pass:
-    """A pass at given codes z (..., B, *Z); its densities have a leading dimension of one draw."""
-    return model.push(batch, Delta(z), z)
-
-
-def simulate(model: LatentModel, n: int, c: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Codes (n, *Z) from the prior, and rows (n, *X) from p(x | z)."""
-    with torch.no_grad():
-        z = sample_codes(require_prior(model, c, mask), (n,))
-        px = joint(model, Batch(z, c, mask), z).px  # no density is read, so any x will do
-        return z, px.sample()[0]
-
-
-def require_prior(model: LatentModel, c: Tensor | None, mask: Tensor | None) -> Any:
+def require_prior(model: LatentModel, batch: Batch) -> Any:
     """p(z), or p(z | c); InputError if the model has none."""
-    prior = model.prior(c, mask, model.posterior)
+    prior = model.prior_for(batch)
     if prior is None:
         raise InputError("This model has no prior over codes, and so no log p(x). Use a VAE, or compare errors.")
     return prior
@@ -279,17 +267,17 @@ def annealing_path(model: LatentModel, batch: Batch, start: str) -> tuple[Any, L
     Gradients are taken by z only: those of parameters are neither computed nor changed.
     """
     with torch.no_grad():
-        initial = require_prior(model, batch.c, batch.mask)
+        prior = initial = require_prior(model, batch)
         if start == "posterior":
-            initial = model.posterior(batch.x, batch.c, batch.mask)
+            initial = model.infer(batch)
             if isinstance(initial, Delta):
                 raise InputError("start must be 'prior' for an encoder that gives points, got 'posterior'.")
 
     def evaluate(z: Tensor) -> ChainState:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            out = joint(model, batch, z)
-            log_px, log_pz = out.log_px[0], out.log_pz[0]
+            out = model.at(batch, z, prior)
+            log_px, log_pz = out.log_px, out.log_pz
             log_start = log_pz if start == "prior" else initial.log_prob(z)
             log_ratio = log_px if start == "prior" else log_px + log_pz - log_start
             (grad_start,) = torch.autograd.grad(log_start.sum(), z, retain_graph=True)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from isthmus.batch import Batch
 from isthmus.conditional import Conditional
 from isthmus.corruption import Gaussian
 from isthmus.distributions.continuous import Normal
@@ -101,7 +102,7 @@ def learned_features(x: np.ndarray, shape: tuple[int, ...], seed: int = 0) -> Fe
         rows = np.asarray(rows).reshape(-1, *shape)
         blocks = (rows[i : i + ENCODE_BLOCK_ROWS] for i in range(0, len(rows), ENCODE_BLOCK_ROWS))
         with torch.no_grad():
-            codes = [model.posterior(to_input(block)).mean for block in blocks]
+            codes = [model.encode(Batch(to_input(block))) for block in blocks]
         return torch.cat(codes).double().numpy()  # (n, F)
 
     standardize_codes = fit_standardizer(encode(train))

@@ -59,13 +59,14 @@ def iter_passes(
     with torch.no_grad():
         for index in torch.arange(len(rows), device=rows.device).split(chunk):
             batch = rows.batch(index)
-            q = model.posterior(batch.x, batch.c, batch.mask)
+            q = model.infer(batch)
+            prior = model.prior_for(batch)
             if noise is None:
                 with seeded(seed, rows.device):
-                    noise = q.noise(torch.Size((draws, 1, *q.event_shape)))
+                    noise = q.noise(draws, 1)
             for g, group in enumerate(noise.split(sizes)):
                 for block in group.split(MAX_DECODED_ROWS // chunk):
-                    yield index, g, model.push(batch, q, block)
+                    yield index, g, model.forward_from(batch, q, block, prior)
 
 
 def importance_weighted(model: LatentModel, rows: DeviceDataset, draws: int, seed: int = NOISE_SEED) -> LogLikelihood:

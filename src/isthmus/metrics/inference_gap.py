@@ -77,11 +77,11 @@ def inference_gap(
     with seeded(seed, rows.device):
         with torch.no_grad():
             batch = rows.batch(index)
-            q = model.posterior(batch.x, batch.c, batch.mask)
-            if not isinstance(q, Normal) or model.prior(batch.c, batch.mask, model.posterior) is None:
+            q = model.infer(batch)
+            if not isinstance(q, Normal) or model.prior_for(batch) is None:
                 return None
         best = optimize_posterior(model, batch, q, steps)
-        noise = best.noise(torch.Size((draws, *best.batch_shape, *best.event_shape)))  # common random numbers
+        noise = best.noise(draws, len(index))  # common random numbers
         log_weight, best_log_weight = (log_weights(model, batch, posterior, noise) for posterior in (q, best))  # (K, n)
     elbo, best_elbo = log_weight.mean(0), best_log_weight.mean(0)
     evidence = best_log_weight.logsumexp(0) - math.log(draws)
@@ -103,11 +103,10 @@ def optimize_posterior(model: LatentModel, batch: Batch, q: Normal, steps: int) 
     log_scale = log_scale.detach().expand(loc.shape).clone().requires_grad_()
     adam = torch.optim.Adam([loc, log_scale], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-    shape = torch.Size((GRADIENT_DRAWS, *loc.shape))
     with torch.enable_grad():
         for _ in range(steps):
             current = Normal(loc, log_scale, q.event_dim)
-            out = model.push(batch, current, current.noise(shape))
+            out = model.forward_from(batch, current, current.noise(GRADIENT_DRAWS, len(loc)))
             stopped = Normal(loc.detach(), log_scale.detach(), q.event_dim)
             loss = (stopped.log_prob(out.z) - out.log_px - out.log_pz).mean(0).sum()
             loc.grad, log_scale.grad = torch.autograd.grad(loss, (loc, log_scale))  # none for the model's parameters
@@ -121,6 +120,6 @@ def log_weights(model: LatentModel, batch: Batch, q: Normal, noise: Tensor) -> T
     blocks = []
     with torch.no_grad():
         for block in noise.split(max(1, MAX_DECODED_ROWS // len(batch.x))):
-            out = model.push(batch, q, block)
+            out = model.forward_from(batch, q, block)
             blocks.append((out.log_px + out.log_pz - out.log_qz).double().cpu())
     return torch.cat(blocks)
