@@ -140,7 +140,9 @@ def test_the_estimate_is_unbiased_before_the_logarithm(nonlinear):
     """One step of one chain is the plainest estimate there is: its mean, not its log, is p(x)."""
     model, rows = nonlinear
     one = full_batch(rows)._replace(x=full_batch(rows).x[:1])
-    same = DeviceDataset(one.x.repeat(3000, 1), Schema((3,), "real", "f8"), device=rows.device, dtype=rows.dtype)
+    same = DeviceDataset(
+        one.x.repeat(3000, 1), Schema.homogeneous((3,), "real", "f8"), device=rows.device, dtype=rows.dtype
+    )
     truth = log_integral(log_joint_on_grid(model, one))
     ratio = np.exp(ais(model, same, steps=6, chains=1, leapfrog=2).values - truth)
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / math.sqrt(len(ratio))
@@ -237,7 +239,7 @@ def correlated():
     likelihood = Conditional(decoder, LocationScale(Normal, (4,), noise))
     model = LatentModel(Conditional(encoder, DiagonalNormal((2,))), likelihood, StandardNormal(2)).double()
     x = random.normal(size=(30, 2)) @ weight.T + noise * random.normal(size=(30, 4))
-    rows = DeviceDataset(x, Schema((4,), "real", "f8"), device=torch.device("cpu"), dtype=torch.float64)
+    rows = DeviceDataset(x, Schema.homogeneous((4,), "real", "f8"), device=torch.device("cpu"), dtype=torch.float64)
     diagonal = np.diag(precision)
     approximation = 0.5 * (np.log(diagonal).sum() - np.linalg.slogdet(precision)[1])
     share = diagonal * np.exp(2 * log_scale)  # of the best variance
