@@ -58,7 +58,7 @@ def grid(rows: list[Row], columns: list[Column], rankings: list[Ranking]) -> str
 
 
 def format_cell(row: Row, column: Column, wins: bool) -> str:
-    """A number with half its confidence interval; it ends in a star or a space, which keeps numbers aligned."""
+    """A number with half its confidence interval; ends in a star or a space, which keeps numbers aligned."""
     if column not in row.scores:
         return "- "
     sign = ">=" if column in row.lower_bounds else ""

@@ -117,7 +117,8 @@ def dequantized_log_px(estimator: Estimator, train: Examples, test: Examples) ->
     """
     if not LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
         return None
+    (column,) = estimator.schema_.columns
     discrete = copy.copy(estimator)
-    discrete.schema_ = dataclasses.replace(estimator.schema_, discrete=True)
+    discrete.schema_ = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
     scores = ppca_scores(discrete, train, test)
     return None if scores is None else scores.log_px
