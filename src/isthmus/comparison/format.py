@@ -97,8 +97,8 @@ def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column])
         notes.append(">=: a lower bound, the log-density of dequantised data (with uniform noise added).")
     if any(row.closed_form for row in rows):
         notes.append(
-            "pca: the squared error is that of PCA's projection, log p(x) that of probabilistic PCA. Both have a closed "
-            "form, which does not depend on the seed."
+            "pca: the squared error is that of PCA's projection, log p(x) that of probabilistic PCA. Both have a "
+            "closed form, which does not depend on the seed."
         )
     prefixes = {name for name in (PROBE, SAMPLES) if any(column.key.startswith(name) for column in columns)}
     if PROBE in prefixes:
