@@ -16,6 +16,7 @@ from PIL import Image
 from isthmus import data
 from isthmus.data import guards, read
 from isthmus.errors import InputError
+from isthmus.examples import Examples
 
 RANDOM = np.random.default_rng(0)
 FLOATS = RANDOM.normal(size=(7, 3))
@@ -58,7 +59,7 @@ def images(folder, arrays, names=None):
 )
 def test_sets_that_ship_with_scikit_learn(name, shape, dtype, classes, levels):
     dataset = read(name)
-    x, y, lengths, _ = dataset.train
+    x, y, lengths = dataset.train.x, dataset.train.y, dataset.train.lengths
     assert x.shape == shape
     assert np.asarray(x).dtype == dtype
     assert y.shape == (shape[0],)
@@ -183,7 +184,7 @@ def test_sequences_that_are_padded_already_stay_so(tmp_path):
         ({"images": FLOATS, "labels": np.arange(7)}, ("images, labels", "x_train")),
         ({"y": np.arange(7)}, ("keys y;", "x is wanted")),
         ({"x_test": FLOATS}, ("keys x_test;",)),
-        ({"x": FLOATS, "x_val": FLOATS}, ("'x_val'", "did you mean 'x_valid'")),
+        ({"x": FLOATS, "x_val": FLOATS}, ("'x_val'", "Did you mean 'x_valid'")),
         ({"x": FLOATS, "y_test": np.arange(7)}, ("x_valid and x_test",)),
         ({"x": FLOATS, "X": FLOATS}, ("both 'x' and 'X'",)),
         ({"x": FLOATS, "x_train": FLOATS}, ("both 'x' and 'x_train'",)),
@@ -324,7 +325,7 @@ def test_csv_that_cannot_be_used(tmp_path, text, words):
 
 def test_a_condition_that_is_not_there(tmp_path):
     TABLE.to_parquet(tmp_path / "t.parquet")
-    refused(tmp_path / "t.parquet", "no column named 'whom'", "did you mean 'who'?", condition="whom")
+    refused(tmp_path / "t.parquet", "got 'whom'", "Did you mean 'who'?", condition="whom")
     np.save(tmp_path / "x.npy", FLOATS)
     refused(tmp_path / "x.npy", "'who'", "no columns", condition="who")
     refused("digits", "no columns", "labels (y)", condition="target")
@@ -399,9 +400,9 @@ def test_folders_that_cannot_be_used(tmp_path):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("digit", ("no data set named 'digit'", "did you mean 'digits'?")),
-        ("Wine", ("did you mean 'wine'?",)),
-        ("zzzzz", ("there are:", "olivetti_faces")),
+        ("digit", ("got 'digit'", "Did you mean 'digits'?")),
+        ("Wine", ("Did you mean 'wine'?",)),
+        ("zzzzz", ("must be one of", "olivetti_faces")),
         ("nowhere/x.npy", ("no file at nowhere/x.npy", "no folder 'nowhere'")),
         ("x.npy", ("no file at x.npy",)),
     ],
@@ -493,3 +494,30 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr("pathlib.Path.open", forbidden)
     monkeypatch.setattr("zipfile.ZipFile.__init__", forbidden)
     refused(path, "cannot read", "permission denied")
+
+
+def test_examples_are_taken_together():
+    frame = pd.DataFrame({"a": [1.0, 2, 3], "b": [4.0, 5, 6]})
+    rows = Examples(frame, y=["u", "v", "w"], lengths=np.array([3, 2, 1]), observed=frame.to_numpy() > 1)
+    some = rows.take(np.array([2, 0]))
+    assert len(rows) == 3
+    assert len(some) == 2
+    assert list(some.x.columns) == ["a", "b"]
+    assert some.x["a"].tolist() == [3, 1]
+    assert some.y.tolist() == ["w", "u"]
+    assert some.lengths.tolist() == [1, 3]
+    assert some.observed.tolist() == [[True, True], [False, True]]
+    assert some.condition is None
+    assert some.target is None
+    assert some.factors is None
+    assert set(rows.model_kwargs()) == {"lengths", "observed"}
+
+
+def test_a_subsample_is_a_random_choice_in_row_order():
+    rows = Examples(np.arange(100), factors=np.arange(100)[:, None])
+    some = rows.subsample(30, seed=0)
+    assert (np.diff(some.x) > 0).all()
+    assert (some.factors[:, 0] == some.x).all()
+    assert some.x.tolist() != rows.subsample(30, seed=1).x.tolist()
+    assert some.x.tolist() == rows.subsample(30, seed=0).x.tolist()
+    assert rows.subsample(100, seed=0) is rows

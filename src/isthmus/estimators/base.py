@@ -24,7 +24,8 @@ from isthmus.errors import InputError, TrainingError, unknown
 from isthmus.estimators.part_registry import CORRUPTIONS, LIKELIHOODS, PRIORS, build, own_part
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import TrainingJob, prepare, seed_of
-from isthmus.estimators.validation import Examples, as_codes, as_condition, collect, unpadded
+from isthmus.estimators.validation import as_codes, as_condition, collect, unpadded
+from isthmus.examples import Examples
 from isthmus.latent_model import LatentModel
 from isthmus.metrics import importance_weighting
 from isthmus.nets import conv
@@ -140,7 +141,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def network_kind(self, schema: Schema) -> str:
         """mlp or conv."""
         if self.network == "auto":
-            return "conv" if schema.image and conv.suits(schema.event_shape) and self.hidden else "mlp"
+            return "conv" if schema.image and conv.conv_applicable(schema.event_shape) and self.hidden else "mlp"
         if self.network not in ("mlp", "conv"):
             raise unknown("network", str(self.network), ("auto", "mlp", "conv"))
         if self.network == "conv" and not schema.image:

@@ -18,8 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.validation import Examples
-from isthmus.evaluation.context import subsample
+from isthmus.examples import Examples
 from isthmus.metrics.importance_weighting import mean_and_error
 from isthmus.schema import spread
 
@@ -147,7 +146,7 @@ def fit_and_score(
     model: Estimator, train: Examples, test: Examples, fits: dict[str, Callable[[BaselineData], FittedDensity | None]]
 ) -> tuple[BaselineData, dict[str, DensityScores]]:
     """Fit each density to the same training rows and score the same test rows, under the same noises if discrete."""
-    train = subsample(train, max_fit_rows(train.x), model.seed_)
+    train = train.subsample(max_fit_rows(train.x), model.seed_)
     x, test_x = as_scored(model, train), as_scored(model, test)
     schema, random = model.schema_, np.random.default_rng(model.seed_)
     discrete, scale = schema.discrete, np.ones(x.shape[1])
@@ -282,7 +281,7 @@ def rank_of(rows: np.ndarray, rounding: float, root: np.ndarray | None = None) -
 
 def pca_reconstruction(train: np.ndarray, test: np.ndarray, latent_dim: int, seed: int) -> tuple[int, np.ndarray]:
     """PCA's dimensions and its reconstruction of test rows (n, *X), these themselves if only rounding is left."""
-    rows = subsample(Examples(train), max_fit_rows(train), seed).x
+    rows = Examples(train).subsample(max_fit_rows(train), seed).x
     flat, flat_test = (part.reshape(len(part), -1).astype(np.float64) for part in (rows, test))
     k = min(latent_dim, *flat.shape)
     pca = PCA(k, random_state=seed % 2**31).fit(flat)

@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.validation import Examples, unpadded
+from isthmus.estimators.validation import unpadded
+from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, sweep
 from isthmus.train.device_data import DeviceDataset, fixed_bits
 from isthmus.train.runtime import running
@@ -48,7 +49,7 @@ class EvalContext:
 
     def subsample(self, count: int) -> Examples:
         """At most `count` of the rows, chosen at random by the seed: files are often sorted."""
-        return subsample(self.examples, count, self.seed)
+        return self.examples.subsample(count, self.seed)
 
     @property
     def seed(self) -> int:
@@ -146,10 +147,3 @@ class EvalContext:
 def squared_errors(x: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(n,) squared distances of rows (n, *X), summed over features."""
     return np.square(x.astype(np.float64) - other).reshape(len(x), -1).sum(1)
-
-
-def subsample(examples: Examples, count: int, seed: int) -> Examples:
-    """At most `count` rows, a random choice by the seed, in their order."""
-    if len(examples) <= count:
-        return examples
-    return examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:count]))

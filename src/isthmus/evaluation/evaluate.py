@@ -13,7 +13,7 @@ from isthmus.data.dataset import whole_factors
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import validation_rows
-from isthmus.estimators.validation import Examples, collect
+from isthmus.estimators.validation import collect
 from isthmus.evaluation.baseline_metrics import density_baselines, reconstruction_baselines
 from isthmus.evaluation.conditioning import condition_gain
 from isthmus.evaluation.context import EvalContext
@@ -35,6 +35,7 @@ from isthmus.evaluation.reconstruction import (
 )
 from isthmus.evaluation.result import Evaluation, PerRow
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_quality_metrics, sharpness
+from isthmus.examples import Examples
 from isthmus.metrics.ais import STEPS as AIS_STEPS
 from isthmus.metrics.metric import Metric
 

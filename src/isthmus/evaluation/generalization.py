@@ -9,7 +9,7 @@ import numpy as np
 
 from isthmus.errors import Declined
 from isthmus.estimators.validation import unpadded
-from isthmus.evaluation.context import EvalContext, squared_errors, subsample
+from isthmus.evaluation.context import EvalContext, squared_errors
 from isthmus.evaluation.log_likelihood import kind_of
 from isthmus.evaluation.reconstruction import DATA_UNIT
 from isthmus.metrics.importance_weighting import mean_and_error, scored
@@ -30,7 +30,7 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         return None
     if context.overlaps_train:
         raise Declined(TRAINING_ROWS)
-    model, train = context.model, subsample(context.train, MAX_ROWS, context.seed)
+    model, train = context.model, context.train.subsample(MAX_ROWS, context.seed)
     codes = model.codes_of(model.lay(train))
     decoded = unpadded(model.decoded(codes, train.condition, drawn=False), train.lengths)
     errors, kind = squared_errors(train.x, decoded), "squared error"

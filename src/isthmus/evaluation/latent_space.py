@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.context import EvalContext
+from isthmus.examples import Examples
 from isthmus.metrics.disentanglement import disentanglement
 from isthmus.metrics.importance_weighting import log_evidence
 from isthmus.metrics.latent_geometry import Paths, dependence, pairs, path_distance, path_likelihood, principal_angles
@@ -125,7 +125,7 @@ def paths(context: EvalContext) -> tuple[Metric, ...] | None:
 
     def score(x: np.ndarray) -> np.ndarray:
         with context.threads():
-            return log_evidence(model.model_, model.lay(Examples(x, condition), "fixed"), PATH_DRAWS)
+            return log_evidence(model.model_, model.lay(Examples(x, condition=condition), "fixed"), PATH_DRAWS)
 
     start, end = context.codes[first], context.codes[second]
     metrics = []

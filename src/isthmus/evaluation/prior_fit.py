@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from isthmus.estimators.training_setup import codes_drawn
-from isthmus.evaluation.context import EvalContext, subsample
+from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 from isthmus.priors import PostHocPrior
 
@@ -32,7 +32,7 @@ def refit_gain(context: EvalContext) -> Metric | None:
         prior = latent.prior(context.dataset.batch(torch.arange(1)).c, None, latent.posterior)
         if prior.batch_shape:
             return None
-        train = model.lay(subsample(context.train, MAX_FIT_ROWS, context.seed), "fixed")
+        train = model.lay(context.train.subsample(MAX_FIT_ROWS, context.seed), "fixed")
         train_codes = codes_drawn(latent, train, context.seed)
         mixture = PostHocPrior(train_codes.shape[1], COMPONENTS).to(train_codes).eval()
         mixture.refit(train_codes, context.seed)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from isthmus.distributions.continuous import Normal
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.context import EvalContext, squared_errors
+from isthmus.examples import Examples
 from isthmus.families import SCALE_FLOOR, FixedScale, LocationScale
 from isthmus.metrics.importance_weighting import NOISE_SEED
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting

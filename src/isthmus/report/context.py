@@ -12,11 +12,10 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import euclidean_distances
 
 from isthmus.estimators.base import ENCODED_AT_ONCE, Estimator
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.baselines import MAX_FIT_ROWS
-from isthmus.evaluation.context import subsample
 from isthmus.evaluation.latent_space import ACTIVE_VARIANCE, ACTIVE_VARIANCE_SHARE
 from isthmus.evaluation.result import Evaluation
+from isthmus.examples import Examples
 from isthmus.report.display import (
     Held,
     drawn_as_lines,
@@ -134,7 +133,7 @@ class ReportContext:
     @cached_property
     def pca(self) -> PCA:
         """As many dimensions as the model's, fitted to the rows that it was fitted to, scaled as it reads them."""
-        inputs = None if self.train is None else subsample(self.train, MAX_FIT_ROWS, self.model.seed_)
+        inputs = None if self.train is None else self.train.subsample(MAX_FIT_ROWS, self.model.seed_)
         rows = self.scaled(self.held.x, self.held.lengths)
         if inputs is not None:
             rows = self.scaled(inputs.x, inputs.lengths)
