@@ -176,7 +176,7 @@ def memorised(case: DiagnosisContext) -> Iterator[Finding]:
     if close is None or to_train is None:
         return
     sure = (to_train["mean"] - to_train["expected"]) / max(to_train["standard_error"], 1e-9)
-    if sure < SURE or close["mean"] - usual["mean"] < 2 * math.hypot(close["standard_error"], usual["error"]):
+    if sure < SURE or close["mean"] - usual["mean"] < 2 * math.hypot(close["standard_error"], usual["standard_error"]):
         return
     yield Finding(
         "memorised",
@@ -192,14 +192,14 @@ def memorised(case: DiagnosisContext) -> Iterator[Finding]:
 def unlike_training(case: DiagnosisContext) -> Iterator[Finding]:
     """Rows to judge by that are told from training rows without any model."""
     about = case.at("classifier", "of_data")
-    if about is None or about["mean"] - 0.5 < max(SURE * about["error"], TOLD):
+    if about is None or about["mean"] - 0.5 < max(SURE * about["standard_error"], TOLD):
         return
     yield Finding(
         "unlike-training",
         "warning",
         f"a classifier tells these rows from training rows in {about['mean']:.0%} of cases; half would be chance",
         "shuffle the rows before splitting them, or judge the model on rows like those that it will meet",
-        {"accuracy": about["mean"], "standard_error": about["error"]},
+        {"accuracy": about["mean"], "standard_error": about["standard_error"]},
         "they come from another source, time or order than the training rows: numbers on them are about something else "
         "than what was learned",
     )

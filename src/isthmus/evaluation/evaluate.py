@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus.data.dataset import whole_factors
+from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import validation_rows
@@ -162,7 +162,7 @@ def check_arguments(
     if train is not None and not isinstance(train, Examples):
         train = validation_rows(model, train, model.schema_, "train")
     if factors is not None:
-        factors = whole_factors(factors, len(examples), "factors")
+        factors = check_factors(factors, len(examples))
     labels = None if y is None else check_labels(y, len(examples))
     return EvalContext(model, examples, labels, train, factors, draws, ais, ais_steps)
 
