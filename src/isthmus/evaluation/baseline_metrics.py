@@ -7,7 +7,7 @@ import numpy as np
 from isthmus.evaluation.baselines import density_scores, pca_reconstruction
 from isthmus.evaluation.context import EvalContext, squared_errors
 from isthmus.evaluation.reconstruction import SCALED_UNIT, error_metric
-from isthmus.metrics.importance_weighting import mean_and_error
+from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
 DEQUANTIZED = "dequantised density, a lower bound on a log-probability"

@@ -19,7 +19,7 @@ from sklearn.mixture import GaussianMixture
 
 from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
-from isthmus.metrics.importance_weighting import mean_and_error
+from isthmus.metrics.estimate import mean_and_error
 from isthmus.schema import spread
 
 MAX_FIT_ROWS = 10_000

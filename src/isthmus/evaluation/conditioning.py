@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from isthmus.evaluation.context import EvalContext
-from isthmus.metrics.importance_weighting import log_evidence, mean_and_error
+from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.importance_weighting import importance_weighted
 from isthmus.metrics.metric import HIDDEN, Metric, from_estimate
 from isthmus.metrics.probes import probes
 
@@ -34,7 +35,7 @@ def condition_gain(context: EvalContext) -> Metric | None:
     other = conditions[partner].reshape(len(partner), *np.shape(examples.condition)[1:])
     with context.threads():
         right, wrong = (
-            log_evidence(model.model_, model.lay(replace(rows, condition=condition), "fixed"), DRAWS)
+            importance_weighted(model.model_, model.lay(replace(rows, condition=condition), "fixed"), DRAWS).values
             for condition in (rows.condition, other)
         )
     gain, error = mean_and_error(right - wrong)

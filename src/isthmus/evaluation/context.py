@@ -12,7 +12,7 @@ from torch import Tensor
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.validation import unpadded
 from isthmus.examples import Examples
-from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, sweep
+from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
 from isthmus.train.device_data import DeviceDataset, fixed_bits
 from isthmus.train.runtime import running
 
@@ -69,7 +69,7 @@ class EvalContext:
     def diagnostics(self) -> ImportanceDiagnostics:
         """log p(x), its bound and the importance weights' diagnostics for each row."""
         with self.threads():
-            return sweep(self.model.model_, self.dataset, self.draws)
+            return importance_diagnostics(self.model.model_, self.dataset, self.draws)
 
     @cached_property
     def device_codes(self) -> Tensor:

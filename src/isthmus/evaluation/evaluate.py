@@ -36,7 +36,7 @@ from isthmus.evaluation.reconstruction import (
 from isthmus.evaluation.result import Evaluation, PerRow
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_quality_metrics, sharpness
 from isthmus.examples import Examples
-from isthmus.metrics.ais import STEPS as AIS_STEPS
+from isthmus.metrics.ais import DEFAULT_STEPS as AIS_STEPS
 from isthmus.metrics.metric import Metric
 
 DRAWS = 1000

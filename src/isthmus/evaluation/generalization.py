@@ -12,7 +12,8 @@ from isthmus.estimators.validation import unpadded
 from isthmus.evaluation.context import EvalContext, squared_errors
 from isthmus.evaluation.log_likelihood import kind_of
 from isthmus.evaluation.reconstruction import DATA_UNIT
-from isthmus.metrics.importance_weighting import mean_and_error, scored
+from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.importance_weighting import importance_weighted
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
 TRAINING_ROWS = "these are the training rows; pass other rows as X"
@@ -46,7 +47,9 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
     if model.density:
         test = context.subsample(MAX_ROWS)
         with context.threads():
-            of_train, of_test = (scored(model.model_, model.lay(rows, "fixed"), DRAWS).values for rows in (train, test))
+            of_train, of_test = (
+                importance_weighted(model.model_, model.lay(rows, "fixed"), DRAWS).values for rows in (train, test)
+            )
         label, gap_label = "log p(x) of training rows", "training rows: log p(x) higher by"
         metrics += [
             mean_over_rows("training.log_likelihood", label, "nats", kind_of(model.schema_), of_train, shown=HIDDEN),

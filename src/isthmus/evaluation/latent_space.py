@@ -10,8 +10,15 @@ import torch
 from isthmus.evaluation.context import EvalContext
 from isthmus.examples import Examples
 from isthmus.metrics.disentanglement import disentanglement
-from isthmus.metrics.importance_weighting import log_evidence
-from isthmus.metrics.latent_geometry import Paths, dependence, pairs, path_distance, path_likelihood, principal_angles
+from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.metrics.latent_geometry import (
+    PathStats,
+    latent_correlation,
+    path_distance,
+    path_likelihood,
+    principal_angles,
+    random_pairs,
+)
 from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate
 from isthmus.metrics.probes import probes
 from isthmus.train.runtime import seeded
@@ -61,7 +68,7 @@ def active_units(context: EvalContext) -> Metric:
 
 def geometry(context: EvalContext) -> tuple[Metric, ...]:
     """Correlation of dimensions, total correlation (nats), and angles with PCA of the same size."""
-    stats, unit = dependence(context.codes), "absolute correlation"
+    stats, unit = latent_correlation(context.codes), "absolute correlation"
     angles = principal_angles(context.codes, context.scaled_x)
     correlation = Metric(
         "geometry.correlation",
@@ -71,7 +78,7 @@ def geometry(context: EvalContext) -> tuple[Metric, ...]:
         stats.mean,
         note="mean absolute value",
         details=(
-            Metric("geometry.correlation.chance", "by chance", "", unit, stats.chance, shown=INLINE, plain=True),
+            Metric("geometry.correlation.chance", "by chance", "", unit, stats.expected, shown=INLINE, plain=True),
             Metric("geometry.correlation.largest", "largest", "", unit, stats.largest, shown=HIDDEN, plain=True),
         ),
     )
@@ -82,13 +89,13 @@ def geometry(context: EvalContext) -> tuple[Metric, ...]:
             "effective dimensions",
             "",
             "participation ratio",
-            stats.effective,
+            stats.effective_dimensions,
             digits=".1f",
         ),
     ]
-    if math.isfinite(stats.total):
+    if math.isfinite(stats.total_correlation):
         label = "total correlation of the code"
-        metrics.append(Metric("geometry.total_correlation", label, "nats", "divergence", stats.total))
+        metrics.append(Metric("geometry.total_correlation", label, "nats", "divergence", stats.total_correlation))
     if len(angles):
         name, each = "geometry.angle_with_pca", tuple(angles.tolist())
         detail = Metric(f"{name}.each", "each angle", "degrees", "angle", each, shown=HIDDEN, plain=True)
@@ -115,7 +122,7 @@ def paths(context: EvalContext) -> tuple[Metric, ...] | None:
     model, examples, n = context.model, context.examples, len(context)
     if model.schema_.sequence or n < MIN_PATH_ROWS:
         return None
-    first, second = pairs(n, context.seed, MAX_PATHS)
+    first, second = random_pairs(n, context.seed, MAX_PATHS)
     condition = None if examples.condition is None else np.asarray(examples.condition)[first]
 
     def decode(codes: np.ndarray, drawn: bool = False) -> np.ndarray:
@@ -125,7 +132,9 @@ def paths(context: EvalContext) -> tuple[Metric, ...] | None:
 
     def score(x: np.ndarray) -> np.ndarray:
         with context.threads():
-            return log_evidence(model.model_, model.lay(Examples(x, condition=condition), "fixed"), PATH_DRAWS)
+            return importance_weighted(
+                model.model_, model.lay(Examples(x, condition=condition), "fixed"), PATH_DRAWS
+            ).values
 
     start, end = context.codes[first], context.codes[second]
     metrics = []
@@ -141,14 +150,14 @@ def paths(context: EvalContext) -> tuple[Metric, ...] | None:
     return tuple(metrics) or None
 
 
-def path_metric(name: str, label: str, unit: str, stats: Paths) -> Metric:
+def path_metric(name: str, label: str, unit: str, stats: PathStats) -> Metric:
     """The middle of paths against their ends, the share of paths with a hole, and the mean at each step."""
     holes = from_estimate(
         f"{name}.holes", "paths that cross a hole", "share of paths", "share", stats.holes, digits=".0%"
     )
-    along = tuple(stats.along.tolist())
+    along = tuple(stats.profile.tolist())
     along_metric = Metric(f"{name}.along", "mean at each step", unit, "mean", along, shown=HIDDEN, plain=True)
-    return from_estimate(name, label, unit, "difference", stats.worse, details=(holes, along_metric))
+    return from_estimate(name, label, unit, "difference", stats.midpoint_loss, details=(holes, along_metric))
 
 
 def label_probes(context: EvalContext) -> tuple[Metric, ...] | None:

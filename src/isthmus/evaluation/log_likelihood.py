@@ -10,9 +10,9 @@ import torch
 from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.ais import ais, bdmc
-from isthmus.metrics.elbo_surgery import surgery
-from isthmus.metrics.importance_weighting import scored
-from isthmus.metrics.inference_gap import MOST_ROWS, inference_gap
+from isthmus.metrics.elbo_surgery import elbo_surgery
+from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.metrics.inference_gap import MAX_ROWS, inference_gap
 from isthmus.metrics.metric import HIDDEN, Metric, from_estimate, mean_over_rows, setting
 from isthmus.schema import Schema
 
@@ -93,7 +93,7 @@ def log_px_metric(context: EvalContext) -> Metric:
                 "last_doubling_gain",
                 "gained by the last doubling of draws",
                 "nats",
-                stats.rise,
+                stats.last_doubling_gain,
                 digits="+z.3f",
             ),
             setting(f"{name}.given_condition", "given the condition", schema.condition is not None, HIDDEN),
@@ -106,7 +106,7 @@ def aggregate_posterior(context: EvalContext) -> tuple[Metric, ...] | None:
     if not context.model.density:
         return None
     with context.threads():
-        parts = surgery(context.model.model_, context.dataset)
+        parts = elbo_surgery(context.model.model_, context.dataset)
     if parts is None:
         raise Declined("each row has a prior of its own, or there is only one row")
     ceiling = math.log(parts.rows)
@@ -131,7 +131,7 @@ def inference_gap_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
     """The inference gap of a few rows, split into what the posterior's family loses and what the encoder loses."""
     if not context.model.density:
         return None
-    rows = context.model.lay(context.subsample(MOST_ROWS), "fixed")
+    rows = context.model.lay(context.subsample(MAX_ROWS), "fixed")
     with context.threads():
         gap = inference_gap(context.model.model_, rows, steps=GAP_STEPS)
     if gap is None:
@@ -139,7 +139,7 @@ def inference_gap_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
     labels = {
         "total": "inference gap: log p(x) - ELBO",
         "approximation": "  of it, by the posterior family",
-        "amortisation": "  of it, by the encoder",
+        "amortization": "  of it, by the encoder",
     }
     return tuple(
         from_estimate(
@@ -168,7 +168,7 @@ def ais_metrics(context: EvalContext) -> Metric | None:
     batch = rows.batch(torch.arange(simulated, device=rows.device))
     with context.threads():
         annealed = ais(model, rows, steps=steps)
-        weighted = scored(model, rows, context.draws)
+        weighted = importance_weighted(model, rows, context.draws)
         bounds = bdmc(model, simulated, steps=steps, c=batch.c, mask=batch.mask)
     kind = kind_of(context.model.schema_)
     plain = {"plain": True, "shown": HIDDEN}

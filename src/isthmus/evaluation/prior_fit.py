@@ -29,13 +29,13 @@ def refit_gain(context: EvalContext) -> Metric | None:
         return None
     model, latent = context.model, context.model.model_
     with torch.no_grad(), context.threads():
-        prior = latent.prior(context.dataset.batch(torch.arange(1)).c, None, latent.posterior)
+        prior = latent.prior_for(context.dataset.batch(torch.arange(1)))
         if prior.batch_shape:
             return None
         train = model.lay(context.train.subsample(MAX_FIT_ROWS, context.seed), "fixed")
         train_codes = codes_drawn(latent, train, context.seed)
         mixture = PostHocPrior(train_codes.shape[1], COMPONENTS).to(train_codes).eval()
-        mixture.refit(train_codes, context.seed)
+        mixture.fit_to(train_codes, context.seed)
         codes = codes_drawn(latent, context.dataset, context.seed + 1)
         gain = mixture().log_prob(codes) - prior.log_prob(codes)
     components = setting("refit_gain.components", "components", COMPONENTS)

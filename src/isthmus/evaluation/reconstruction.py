@@ -66,8 +66,8 @@ def residuals(context: EvalContext) -> tuple[Metric, ...] | None:
     with torch.no_grad(), seeded(NOISE_SEED, rows.device):
         for index in torch.arange(len(rows), device=rows.device).split(ROWS_AT_ONCE):
             batch = rows.batch(index)
-            z = latent.posterior(batch.x, batch.c, batch.mask).rsample((RESIDUAL_DRAWS,))  # (K, B, L)
-            residual = batch.wanted - latent.likelihood(z, batch.c, batch.mask).mean  # (K, B, *X)
+            z = latent.infer(batch).rsample((RESIDUAL_DRAWS,))  # (K, B, L)
+            residual = batch.target - latent.decode(z, batch.c, batch.mask).mean  # (K, B, *X)
             if batch.mask is not None:
                 residual = residual[:, batch.mask]
             total, count = total + float(residual.double().square().sum()), count + residual.numel()

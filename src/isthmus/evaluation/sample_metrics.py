@@ -10,9 +10,9 @@ from isthmus.evaluation.generalization import TRAINING_ROWS
 from isthmus.metrics.estimate import Estimate
 from isthmus.metrics.features import learned_features
 from isthmus.metrics.latent_geometry import relative_sharpness
-from isthmus.metrics.memorization import memorisation
+from isthmus.metrics.memorization import memorization
 from isthmus.metrics.metric import INLINE, Metric, from_estimate
-from isthmus.metrics.sample_quality import enough, sample_quality
+from isthmus.metrics.sample_quality import check_comparable, sample_quality
 
 MIN_SHARPNESS_PIXELS = 8
 """Pixels a side below which blur cannot be measured."""
@@ -59,7 +59,7 @@ def sample_quality_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
     if rows is None:
         return None
     train, test = rows
-    enough(train, test, context.samples)  # before anything is learned
+    check_comparable(train, test, context.samples)  # before anything is learned
     features = learned_features(train, train.shape[1:], context.seed)
     quality = sample_quality(train, test, context.samples, features, context.seed)
     metrics = []
@@ -76,7 +76,7 @@ def copies(context: EvalContext) -> tuple[Metric, ...] | None:
     rows = comparable(context)
     if rows is None:
         return None
-    stats, unit, digits = memorisation(*rows, context.samples, context.seed), "share of samples", ".1%"
+    stats, unit, digits = memorization(*rows, context.samples, context.seed), "share of samples", ".1%"
     expected = Metric(
         "copies.to_train.expected",
         "expected if none is a copy",
@@ -106,7 +106,7 @@ def copies(context: EvalContext) -> tuple[Metric, ...] | None:
             "share",
             stats.close,
             digits=digits,
-            details=of_data("copies.close", unit, "share", digits, stats.close_held, "for other rows"),
+            details=of_data("copies.close", unit, "share", digits, stats.close_test, "for other rows"),
         ),
         from_estimate(
             "copies.to_train",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.metrics.estimate import Estimate
+from isthmus.metrics.estimate import Estimate, mean_and_error
 
 SETTING = "setting"
 """Kind of a number that describes a measurement (rows, draws, components) and is not measured itself."""
@@ -131,8 +131,7 @@ def mean_over_rows(
         shared_error: standard error that all rows share, such as that of common draws.
         **kwargs: further fields of `Metric`.
     """
-    error = float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else np.inf
-    return Metric(name, label, unit, kind, float(values.mean()), float(np.hypot(error, shared_error)), **kwargs)
+    return from_estimate(name, label, unit, kind, mean_and_error(values, shared_error), **kwargs)
 
 
 def from_estimate(name: str, label: str, unit: str, kind: str, estimate: Estimate, **kwargs: Any) -> Metric:
