@@ -23,7 +23,7 @@ from isthmus.diagnosis.training_findings import smaller
 from isthmus.errors import TrainingError
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import prepare
-from isthmus.evaluation.evaluate import evaluate, finite
+from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.families import Bernoulli
 from isthmus.finding import Finding
 from isthmus.persistence import run_dir
@@ -75,7 +75,7 @@ SLOW = ("inference_gap", "classifier", "samples", "copies", "sharpness")
 
 def found(model, held=HELD, y=None, train=TRAIN, **more) -> dict[str, Finding]:
     told = {name: more.pop(name) for name in ("condition", "lengths") if name in more}
-    if "broken" not in more and finite(model):
+    if "broken" not in more and has_finite_weights(model):
         more["found"] = evaluate(model, held, y, **told, draws=100, train=train, without=SLOW)
     return {finding.code: finding for finding in diagnose(model, held, y, train=train, **more)}
 
@@ -230,7 +230,7 @@ def test_a_density_without_a_network_that_is_better_is_named(said_of_healthy):
     x, held = islands(600, 0), islands(200, 1)
     about = found(vae(latent_dim=3, hidden=(16,), epochs=300).fit(x), held, train=x)["worse-than-baseline"]
     assert "gaussian mixture" in about.message
-    assert about.evidence["lead"] < 0
+    assert about.evidence["margin"] < 0
     assert "worse-than-baseline" not in said_of_healthy
 
 

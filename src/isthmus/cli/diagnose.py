@@ -16,12 +16,12 @@ def build_parser(argv: list[str]) -> Parser:
 def run(args: argparse.Namespace) -> int:
     from isthmus.diagnosis.context import RunRef
     from isthmus.diagnosis.diagnose import diagnose
-    from isthmus.evaluation.evaluate import finite
+    from isthmus.evaluation.evaluate import has_finite_weights
 
     loaded = load_run(args)
     model, examples, failure = loaded.model, loaded.examples, loaded.training_failure
     command = RunRef(args.run, loaded.data, loaded.condition) if loaded.data else None
-    evaluation = run_evaluation(loaded, args) if not failure and finite(model) else None
+    evaluation = run_evaluation(loaded, args) if not failure and has_finite_weights(model) else None
     findings = diagnose(model, examples.x, **examples.model_kwargs(), found=evaluation, command=command, broken=failure)
     values = {
         "run": args.run,

@@ -10,7 +10,8 @@ from isthmus.diagnosis import generative_findings, latent_findings, loss_finding
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.estimators.base import Estimator
-from isthmus.evaluation.evaluate import Evaluation, evaluate, finite
+from isthmus.evaluation.evaluate import evaluate, has_finite_weights
+from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding, ranked
 
 FINDINGS = (
@@ -48,11 +49,11 @@ def diagnose(
             return [unsupported(about) for about in outside]
         wrapped, model = model, model.on(X, condition, lengths)
         convention = wrapped.convention(model)
-    if broken or not finite(model):
+    if broken or not has_finite_weights(model):
         return [diverged(DiagnosisContext(model, {}, [], command, convention, broken))]
     if found is None:
         found = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    case = DiagnosisContext(model, found.facts, getattr(model, "history_", []), command, convention)
+    case = DiagnosisContext(model, found.to_dict(), getattr(model, "history_", []), command, convention)
     if not math.isfinite(case.mean("log_likelihood") or 0.0):
         return [diverged(case)]
     return ranked(settled([finding for look in FINDINGS for finding in look(case)]))

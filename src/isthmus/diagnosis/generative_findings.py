@@ -48,8 +48,8 @@ def worse_than_simple(case: DiagnosisContext) -> Iterator[Finding]:
             "no linear code of this size says anything of these columns",
         )
         return
-    over_mean, over_pca = (case.mean(*path, "lead") or 0.0 for path in SIMPLE)
-    if useless and over_mean < 2 * case.error(*SIMPLE[0], "lead"):
+    over_mean, over_pca = (case.mean(*path, "margin") or 0.0 for path in SIMPLE)
+    if useless and over_mean < 2 * case.error(*SIMPLE[0], "margin"):
         yield Finding(
             "worse-than-mean",
             "error",
@@ -58,7 +58,7 @@ def worse_than_simple(case: DiagnosisContext) -> Iterator[Finding]:
             evidence,
             "nothing of x goes through the code",
         )
-    elif not case.density and own > WORSE * pca and over_pca < -2 * case.error(*SIMPLE[1], "lead"):
+    elif not case.density and own > WORSE * pca and over_pca < -2 * case.error(*SIMPLE[1], "margin"):
         yield Finding(
             "worse-than-pca",
             "warning",
@@ -67,19 +67,19 @@ def worse_than_simple(case: DiagnosisContext) -> Iterator[Finding]:
             evidence,
             "the network is not trained to the end, or knows its rows by heart; without hidden layers it tends to PCA",
         )
-    lead = case.mean("baselines", "ppca", "lead")
+    lead = case.mean("baselines", "ppca", "margin")
     if lead is None or useless:
         return
-    error = case.error("baselines", "ppca", "lead")
-    better = {name: case.mean("baselines", name, "lead") or 0.0 for name in ("factor_analysis", "gaussian_mixture")}
+    error = case.error("baselines", "ppca", "margin")
+    better = {name: case.mean("baselines", name, "margin") or 0.0 for name in ("factor_analysis", "gaussian_mixture")}
     best = min(better, key=lambda name: better[name])
-    if lead >= -2 * error and better[best] < -2 * case.error("baselines", best, "lead"):
+    if lead >= -2 * error and better[best] < -2 * case.error("baselines", best, "margin"):
         yield Finding(
             "worse-than-baseline",
             "warning",
             f"{best.replace('_', ' ')} gives the same rows {-better[best]:.2f} nats more",
             case.again(epochs=longer(case)),
-            {"lead": better[best], "standard_error": case.error("baselines", best, "lead")},
+            {"margin": better[best], "standard_error": case.error("baselines", best, "margin")},
             "a density without a network is the better one here: the network is too small, or not trained to the end",
         )
     if lead < -2 * error:
@@ -88,7 +88,7 @@ def worse_than_simple(case: DiagnosisContext) -> Iterator[Finding]:
             "warning",
             f"probabilistic PCA, which is exact and instant, gives the same rows {-lead:.2f} nats more",
             case.other("ProbabilisticPCA", latent_dim=case.model.latent_dim),
-            {"lead": lead, "standard_error": error},
+            {"margin": lead, "standard_error": error},
             "the rows are too few for a network this large, or it is not trained to the end",
         )
 
@@ -151,15 +151,20 @@ def loose(case: DiagnosisContext) -> Iterator[Finding]:
     if about is None:
         return
     above = about["khat_above"] or 0.0
-    if above <= HEAVY and about["rise"] <= HEAVY:
+    if above <= HEAVY and about["last_doubling_gain"] <= HEAVY:
         return
     yield Finding(
         "loose-evidence",
-        "warning" if about["rise"] > LOOSE or above > MOST else "info",
+        "warning" if about["last_doubling_gain"] > LOOSE or above > MOST else "info",
         f"log p(x) is a loose bound: in {above:.0%} of the rows few draws carry it (Pareto k-hat above "
-        f"0.7), and the last doubling of draws changed it by {about['rise']:+.2f} nats",
+        f"0.7), and the last doubling of draws changed it by {about['last_doubling_gain']:+.2f} nats",
         case.annealed(),
-        {"khat_above": above, "rise": about["rise"], "ess": about["ess"], "draws": about["draws"]},
+        {
+            "khat_above": above,
+            "last_doubling_gain": about["last_doubling_gain"],
+            "ess": about["ess"],
+            "draws": about["draws"],
+        },
         "q(z|x) misses part of the true posterior, so that rare draws weigh most",
     )
 
@@ -171,7 +176,7 @@ def memorised(case: DiagnosisContext) -> Iterator[Finding]:
     if close is None or to_train is None:
         return
     sure = (to_train["mean"] - to_train["expected"]) / max(to_train["standard_error"], 1e-9)
-    if sure < SURE or close["mean"] - usual["mean"] < 2 * math.hypot(close["standard_error"], usual["error"]):
+    if sure < SURE or close["mean"] - usual["mean"] < 2 * math.hypot(close["standard_error"], usual["standard_error"]):
         return
     yield Finding(
         "memorised",
@@ -187,14 +192,14 @@ def memorised(case: DiagnosisContext) -> Iterator[Finding]:
 def unlike_training(case: DiagnosisContext) -> Iterator[Finding]:
     """Rows to judge by that are told from training rows without any model."""
     about = case.at("classifier", "of_data")
-    if about is None or about["mean"] - 0.5 < max(SURE * about["error"], TOLD):
+    if about is None or about["mean"] - 0.5 < max(SURE * about["standard_error"], TOLD):
         return
     yield Finding(
         "unlike-training",
         "warning",
         f"a classifier tells these rows from training rows in {about['mean']:.0%} of cases; half would be chance",
         "shuffle the rows before splitting them, or judge the model on rows like those that it will meet",
-        {"accuracy": about["mean"], "standard_error": about["error"]},
+        {"accuracy": about["mean"], "standard_error": about["standard_error"]},
         "they come from another source, time or order than the training rows: numbers on them are about something else "
         "than what was learned",
     )

@@ -88,7 +88,7 @@ def too_many(case: DiagnosisContext) -> Iterator[Finding]:
 
 def too_few(case: DiagnosisContext) -> Iterator[Finding]:
     """All dimensions in use, and structure left over."""
-    used, of, stands_out = talking(case), case.at("active_units", "of"), case.mean("leftover")
+    used, of, stands_out = talking(case), case.at("active_units", "of"), case.mean("residual_eigenvalue_ratio")
     if used != of or stands_out is None or stands_out < STANDS_OUT:
         return
     yield Finding(
@@ -97,7 +97,7 @@ def too_few(case: DiagnosisContext) -> Iterator[Finding]:
         f"all {of} latent dimensions are in use, and one direction of what reconstructions miss is {stands_out:.1f} "
         "times as strong as noise would be",
         case.again(latent_dim=2 * of),
-        {"in_use": used, "latent_dim": of, "leftover": stands_out},
+        {"in_use": used, "latent_dim": of, "residual_eigenvalue_ratio": stands_out},
         "a further dimension would find something to say",
     )
 
@@ -123,7 +123,7 @@ def dead_units(case: DiagnosisContext) -> Iterator[Finding]:
 
 def identity_leak(case: DiagnosisContext) -> Iterator[Finding]:
     """An autoencoder wide enough to copy, which does."""
-    lost, size = case.mean("copying"), case.model.schema_.size
+    lost, size = case.mean("identity_test"), case.model.schema_.size
     if lost is None or case.model.latent_dim < size or lost > COPIED:
         return
     yield Finding(
