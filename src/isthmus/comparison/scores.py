@@ -93,7 +93,7 @@ def projection_error(latent_dim: int, train: Examples, test: Examples) -> np.nda
 
 def linear_probe(model: ScoredModel, order: int) -> Score | None:
     """How well a linear model predicts the labels from the codes."""
-    return from_metric(model.evaluation.get("probes.linear"), Column("probe", "linear probe", "score", True, order))
+    return from_metric(model.evaluation.get("probes.linear"), Column("probe", "linear probe", "accuracy", True, order))
 
 
 def two_sample_test(model: ScoredModel, order: int) -> Score | None:
