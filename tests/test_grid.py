@@ -56,7 +56,7 @@ def test_every_model_with_convolutions(name, tmp_path):
     used_everywhere(small(name, network="conv", channels=(4, 8), epochs=1), images(60, (16, 17)), tmp_path)
 
 
-@pytest.mark.parametrize("prior", ("normal", "conditional"))
+@pytest.mark.parametrize("prior", ["normal", "conditional"])
 @pytest.mark.parametrize("kind", DATA)
 def test_a_condition_with_every_kind_of_data(kind, prior, tmp_path):
     X = DATA[kind]()

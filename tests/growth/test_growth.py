@@ -41,7 +41,7 @@ def blobs(n: int = N) -> np.ndarray:
 def bits(n: int = N) -> np.ndarray:
     random = np.random.default_rng(3)
     first = random.random((n, 1)) < 0.4
-    return ((random.random((n, 4)) < np.where(first, 0.9, 0.2))).astype(np.uint8)
+    return (random.random((n, 4)) < np.where(first, 0.9, 0.2)).astype(np.uint8)
 
 
 def walks(n: int = N) -> Examples:
@@ -199,9 +199,7 @@ def evaluated(trained):
         if name not in known:
             rows = SYSTEMS[name].rows
             kwargs = rows.model_kwargs()
-            known[name] = isthmus.evaluate(
-                trained(name), rows.x, train=rows, draws=200, without=SLOW, **kwargs
-            )
+            known[name] = isthmus.evaluate(trained(name), rows.x, train=rows, draws=200, without=SLOW, **kwargs)
         return known[name]
 
     return get
