@@ -19,7 +19,7 @@ from torch import nn
 import isthmus
 from isthmus.cli.main import main
 from isthmus.estimators.training_setup import prepare
-from isthmus.train.trainer import Checkpointer
+from isthmus.train.checkpoint import Checkpointer
 from models import bits, counts, images, small, table
 
 
@@ -181,9 +181,9 @@ def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_weights(tmp_pat
         def due(self):
             return True
 
-        def save(self, loop):
-            if loop.count == 4:
-                weights.update({k: v.clone() for k, v in loop.model.state_dict().items()})
+        def save(self, trainer):
+            if trainer.step == 4:
+                weights.update({k: v.clone() for k, v in trainer.model.state_dict().items()})
 
     healthy.train(Watch(tmp_path / "healthy"))
     assert weights
@@ -330,7 +330,7 @@ def test_a_disk_that_fills_up_while_training(tmp_path, monkeypatch, capsys):
     def full(tensors, metadata):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("isthmus.train.trainer.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("isthmus.train.checkpoint.CHECKPOINT_INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr("isthmus.train.checkpoint.save", full)
     assert main(["fit", "vae", "wine", "-o", str(tmp_path / "r"), "--epochs", "2"]) == 2
     told = capsys.readouterr().err

@@ -101,7 +101,7 @@ class LatentModel(nn.Module):
         self.corruption = corruption
         self.log_volume = log_volume
 
-    def forward(self, batch: Batch, draws: int = 1) -> Pass:
+    def forward(self, batch: Batch, draws: int = 1, train: bool = False) -> Pass:
         """K draws for each of B rows, whose x is damaged first where there is a corruption."""
         q = self.posterior(self.damaged(batch), batch.c, batch.mask)
         noise = q.noise(torch.Size((draws, *q.batch_shape, *q.event_shape)))
@@ -126,4 +126,4 @@ class LatentModel(nn.Module):
         log_volume: Tensor | float = self.log_volume
         if batch.mask is not None and log_volume:  # every real step takes the same
             log_volume = log_volume * batch.mask.to(z.dtype).mean(-1)
-        return Pass(z, q, px, prior, target=batch.wanted, log_volume=log_volume)
+        return Pass(z, q, px, prior, target=batch.target, log_volume=log_volume)

@@ -38,7 +38,7 @@ def residuals(subject: EvalContext) -> dict[str, Any] | None:
         for index in torch.arange(len(rows), device=rows.device).split(AT_ONCE):
             batch = rows.batch(index)
             z = latent.posterior(batch.x, batch.c, batch.mask).rsample((DRAWS,))  # (K, B, L)
-            gap = batch.wanted - latent.likelihood(z, batch.c, batch.mask).mean  # (K, B, *X)
+            gap = batch.target - latent.likelihood(z, batch.c, batch.mask).mean  # (K, B, *X)
             if batch.mask is not None:
                 gap = gap[:, batch.mask]
             total, count = total + float(gap.double().square().sum()), count + gap.numel()
