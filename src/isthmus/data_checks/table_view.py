@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from isthmus.data import Part, as_numbers, doubled
+from isthmus.data import first_duplicate, split_numeric_columns
+from isthmus.examples import Examples
 from isthmus.finding import Finding
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class View:
         return self.names[j] if self.names else str(j)
 
 
-def look(part: Part, name: str) -> tuple[View | None, list[Finding]]:
+def look(part: Examples, name: str) -> tuple[View | None, list[Finding]]:
     """The numbers of a part, or None where there are none, and the columns that are not numbers."""
     import numpy as np
 
@@ -83,14 +84,15 @@ def look(part: Part, name: str) -> tuple[View | None, list[Finding]]:
     return View(x.astype(np.uint8) if x.dtype == bool else x, (), part.lengths, name), []  # as `fit` reads them
 
 
-def look_at_table(frame: Any, part: Part, name: str) -> tuple[View | None, list[Finding]]:
+def look_at_table(frame: Any, part: Examples, name: str) -> tuple[View | None, list[Finding]]:
     """The columns of a table that are numbers, and an error for each that is not."""
-    numbers, words = as_numbers(frame)
+    numbers, words = split_numeric_columns(frame)
     findings = [
-        Finding("words", "error", w.message, w.remedy, {"column": w.column, "rows": w.rows, "of": w.of}) for w in words
+        Finding("words", "error", w.message, w.remedy, {"column": w.column, "rows": w.n_bad, "of": w.n_rows})
+        for w in words
     ]
     if not frame.columns.is_unique:
-        what = f"{name} has {doubled(frame.columns)}"
+        what = f"{name} has {first_duplicate(frame.columns)}"
         findings.append(Finding("doubled-names", "error", what, "give every column a name of its own"))
     if not len(numbers.columns):
         return None, findings or [not_numbers(name, "a table without columns came")]

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from isthmus import families, priors
 from isthmus.conditional import Conditional
-from isthmus.data.guards import need
+from isthmus.data.guards import require_memory
 from isthmus.errors import InputError, TrainingError, unknown
 from isthmus.estimators.part_registry import CORRUPTIONS, LIKELIHOODS, PRIORS, build, own_part
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import TrainingJob, prepare, seed_of
-from isthmus.estimators.validation import Examples, as_codes, as_condition, collect, unpadded
+from isthmus.estimators.validation import as_codes, as_condition, collect, unpadded
+from isthmus.examples import Examples
 from isthmus.latent_model import LatentModel
 from isthmus.metrics import importance_weighting
 from isthmus.nets import conv
@@ -140,7 +141,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def network_kind(self, schema: Schema) -> str:
         """mlp or conv."""
         if self.network == "auto":
-            return "conv" if schema.image and conv.suits(schema.event_shape) and self.hidden else "mlp"
+            return "conv" if schema.image and conv.conv_applicable(schema.event_shape) and self.hidden else "mlp"
         if self.network not in ("mlp", "conv"):
             raise unknown("network", str(self.network), ("auto", "mlp", "conv"))
         if self.network == "conv" and not schema.image:
@@ -337,7 +338,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self, "model_")
         if not isinstance(n, int | np.integer) or n < 0:
             raise InputError(f"n={n!r} samples were asked for; a whole number of at least 0 is wanted")
-        need(8 * n * (self.latent_dim + self.schema_.size), f"{n:,} samples")
+        require_memory(8 * n * (self.latent_dim + self.schema_.size), f"{n:,} samples")
         encoded = self._condition(as_condition(condition, n), n)
         seed = seed_of(random_state)
         with torch.no_grad(), seeded(seed, self.device_):

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus.data.dataset import whole_factors
+from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import validation_rows
-from isthmus.estimators.validation import Examples, collect
+from isthmus.estimators.validation import collect
 from isthmus.evaluation.active_units import active_units, copying
 from isthmus.evaluation.ais_result import annealed
 from isthmus.evaluation.baselines import densities, linear_reconstruction
@@ -29,6 +29,7 @@ from isthmus.evaluation.log_likelihood import gap, of_density
 from isthmus.evaluation.prior_fit import refit_gain
 from isthmus.evaluation.reconstruction import column_spread, leftover, residuals
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_spread, samples
+from isthmus.examples import Examples
 from isthmus.metrics.ais import STEPS as AIS_STEPS
 from isthmus.metrics.importance_weighting import mean_and_error
 
@@ -96,7 +97,7 @@ def evaluate(
     if train is not None and not isinstance(train, Examples):
         train = validation_rows(model, train, model.schema_, "train")
     if factors is not None:
-        factors = whole_factors(factors, len(inputs), "factors")
+        factors = check_factors(factors, len(inputs))
     subject = EvalContext(model, inputs, None if y is None else as_labels(y, len(inputs)), train, factors)
     facts: dict[str, Any] = {"model": type(model).__name__, "rows": len(inputs)}
     rows: dict[str, np.ndarray] = {}

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from isthmus.atomic_io import reason, writing, written
+from isthmus.atomic_io import atomic_write, os_reason, write_errors
 from isthmus.errors import InputError
 
 CHECKPOINT_INTERVAL_SECONDS = 20.0
@@ -23,7 +23,7 @@ CHECKPOINT_INTERVAL_SECONDS = 20.0
 def save_state(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
     """Write tensors by name and JSON values to `path`, completely or not at all."""
     on_host = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with written(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(save(on_host, metadata={"values": json.dumps(values)}))
 
 
@@ -38,7 +38,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, json.loads((file.metadata() or {}).get("values", "{}"))
     except OSError as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from None
+        raise InputError(f"cannot read {path}: {os_reason(error)}") from None
     except (SafetensorError, ValueError):
         raise InputError(f"{path} is truncated, or not a file of isthmus") from None
 
@@ -91,7 +91,7 @@ class Checkpointer:
     def save(self, trainer: Resumable) -> None:
         """Write a checkpoint, after the history is on the disk: it must not be ahead of the history."""
         if self.history.exists():
-            with writing(self.history), open(self.history, "rb+") as file:
+            with write_errors(self.history), open(self.history, "rb+") as file:
                 os.fsync(file.fileno())
         tensors, values = trainer.state()
         save_state(self.checkpoint, tensors, values | {"epochs": len(trainer.history)})
@@ -99,7 +99,7 @@ class Checkpointer:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add an epoch's record to the history."""
-        with writing(self.history), open(self.history, "a", encoding="utf-8") as file:
+        with write_errors(self.history), open(self.history, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def resume(self, trainer: Resumable) -> None:
@@ -120,5 +120,5 @@ class Checkpointer:
             if self.history.exists():
                 lines = self.history.read_text(encoding="utf-8").splitlines()[: values["epochs"]]
             trainer.history = [json.loads(line) for line in lines]
-        with written(self.history) as part:
+        with atomic_write(self.history) as part:
             part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
