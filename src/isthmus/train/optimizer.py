@@ -112,10 +112,9 @@ class FlatAdam:
         self.sizes = [sum(p.numel() for p in mine)]
         if len(mine) < len(self.parameters):
             self.sizes.append(self.flat.numel() - self.sizes[0])
-        buffers = (self.flat, self.first, self.second)
-        pieces = zip(*(self._by_player(buffer) for buffer in buffers))
+        pieces = zip(*map(self._by_player, (self.flat, self.first, self.second)))
         players = (("model", model), ("critic", player or Player()))
-        self.spans = [Span(name, *piece, settings) for (name, settings), piece in zip(players, pieces)]
+        self.spans = [Span(name, w, m, v, settings) for (name, settings), (w, m, v) in zip(players, pieces)]
 
         self.average = self.spans[0].flat.clone()
         self.averaged_buffers = averaged_buffers(module)
@@ -195,7 +194,7 @@ class FlatAdam:
 
     def state(self) -> dict[str, Tensor]:
         """Weights, averages and moments by parameter name, and each player's counters; the tensors themselves."""
-        state = {}
+        state: dict[str, Tensor] = {}
         for kind, flat in (("weight", self.flat), ("first", self.first), ("second", self.second)):
             state |= {f"{kind}/{name}": view for name, view in zip(self.names, self.views(flat))}
         shapes = [p.shape for p in self.parameters[: len(self.model_names)]]

@@ -16,7 +16,7 @@ PRINT_INTERVAL = 0.1
 class ProgressCallback(Protocol):
     """Called a few times a second during training."""
 
-    def __call__(self, progress: float, values: dict[str, float], seconds: float) -> None:
+    def __call__(self, progress: float, values: dict[str, float], seconds: float, /) -> None:
         """Report progress in [0, 1], the means of the loss and its terms in nats, and the seconds so far."""
 
 
