@@ -35,7 +35,7 @@ def _seed():
 def schema_of(raw: np.ndarray, kind: str, how: str = "none", **fields) -> Schema:
     """The schema of rows (n, *X), scaled as named or as the fields say."""
     shift, scale = scaling_of(raw, how)
-    return Schema(
+    return Schema.homogeneous(
         event_shape=raw.shape[1:], kind=kind, dtype=str(raw.dtype), **({"shift": shift, "scale": scale} | fields)
     )
 

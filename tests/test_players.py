@@ -51,7 +51,7 @@ def objective_of(player: Player = PLAYER) -> Objective:
 
 
 def rows_of(x: np.ndarray = X) -> DeviceDataset:
-    schema = Schema(event_shape=x.shape[1:], kind="real", dtype="float32")
+    schema = Schema.homogeneous(event_shape=x.shape[1:], kind="real", dtype="float32")
     return DeviceDataset((x - X.mean(0)) / X.std(0), schema, device=torch.device("cpu"), dtype=torch.float32)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.latent_model import LatentModel, Pass
+from isthmus.latent_model import Model, Pass
 
 
 class Schedule:
@@ -72,7 +72,7 @@ class Player:
             raise InputError(f"rate must be a positive number, got {self.rate}.")
 
 
-Loss = Callable[[LatentModel, Batch, Pass], Tensor]
+Loss = Callable[[Model, Batch, Pass], Tensor]
 """(model, batch, out) to (B,) values or one, nats."""
 
 
@@ -121,7 +121,7 @@ class Term(nn.Module):
         self.critic, self.aside, self.player = critic, aside, player or Player()
         self.weight: float | Schedule = 1.0
 
-    def forward(self, model: LatentModel, batch: Batch, out: Pass) -> Tensor:
+    def forward(self, model: Model, batch: Batch, out: Pass) -> Tensor:
         """The unweighted value, averaged over the batch."""
         return self.fn(model, batch, out).mean()
 
@@ -189,7 +189,7 @@ class Objective(nn.Module):
             raise InputError(f"all critics must share one player, got {players[0]} and {players[1]}.")
         return players[0] if players else Player()
 
-    def forward(self, model: LatentModel, batch: Batch, out: Pass, progress: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, model: Model, batch: Batch, out: Pass, progress: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The weighted sum, and each term's unweighted mean over the batch in the order of `names`.
 
         Args:
@@ -224,7 +224,7 @@ class Objective(nn.Module):
             raise InputError("an objective must have a term without a critic, by which weights are selected.")
         return total
 
-    def asides(self, model: LatentModel, batch: Batch, out: Pass) -> Tensor | None:
+    def asides(self, model: Model, batch: Batch, out: Pass) -> Tensor | None:
         """The sum of the asides, each averaged over the batch; None if no term has one."""
         losses = [term.aside(model, batch, out).mean() for term in self.terms if term.aside is not None]
         return sum(losses[1:], start=losses[0]) if losses else None

@@ -102,8 +102,8 @@ def views_of(model: Estimator, held: Held, seed: int) -> dict[str, np.ndarray]:
     else:
         batch = model.rows(held.x, **held.company).batch(torch.arange(len(held), device=model.device_))
         with torch.no_grad(), seeded(seed, batch.x.device):
-            damaged = model.model_.damaged(batch)
-            codes = model.model_.posterior(damaged, batch.c, batch.mask).mean
+            damaged = model.model_.corrupt(batch)
+            codes = model.model_.encode(batch._replace(x=damaged))
         views["damaged"] = model.schema_.to_data(damaged)
         views["cleaned"] = model.inverse_transform(codes.cpu().numpy(), condition=held.condition)
     return {name: unpadded(values, held.lengths) for name, values in views.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,10 @@ class DeviceDataset:
         for start in range(0, len(stored), step):
             rows[start : start + step] = self.scaler(stored[start : start + step].to(self.device))
         return rows
+
+    def batches(self, size: int = 2048) -> Iterator[Batch]:
+        """All rows in order, `size` at a time."""
+        yield from map(self.batch, torch.arange(len(self), device=self.device).split(size))
 
     def batch(self, index: Tensor) -> Batch:
         """The rows `index` (B,), in network units."""

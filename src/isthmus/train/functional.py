@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from isthmus.errors import InputError
-from isthmus.latent_model import LatentModel
+from isthmus.latent_model import Model
 from isthmus.objective import Objective, Term, as_objective
 from isthmus.schema import Schema
 from isthmus.train import trainer
@@ -21,7 +21,7 @@ Array = Tensor | np.ndarray
 
 
 def fit(
-    model: LatentModel,
+    model: Model,
     data: Array,
     objective: Objective | Term,
     *,
@@ -37,7 +37,7 @@ def fit(
     random_state: int = 0,
     threads: int | str = "auto",
 ) -> list[dict[str, Any]]:
-    """Train a `LatentModel` in place on rows in the units that its networks read.
+    """Train a model in place on rows in the units that its networks read.
 
     Args:
         model: the model, on the device and in the precision to train in.
@@ -63,7 +63,9 @@ def fit(
         TrainingError: if a number is not finite. The model then has its last good weights.
     """
     parameter = next(model.parameters())
-    schema = Schema(event_shape=tuple(data.shape[1:]), kind="real", dtype="float32", sequence=lengths is not None)
+    schema = Schema.homogeneous(
+        event_shape=tuple(data.shape[1:]), kind="real", dtype="float32", sequence=lengths is not None
+    )
     names = ("condition", "lengths", "y", "target", "observed")
 
     def to_device(X: Array, condition: Array | None = None, **arrays: Any) -> DeviceDataset:

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from isthmus.batch import Batch
 from isthmus.data import guards
 from isthmus.errors import InputError
-from isthmus.latent_model import LatentModel
+from isthmus.latent_model import Model
 
 ONE_THREAD_MAX_FLOPS = 500e6
 """Floating-point operations of an update below which a second thread makes it faster by a tenth at most on an idle
@@ -31,7 +31,7 @@ COMPILE_MAX_PARAMETERS = 200_000
 """The speed of larger networks is limited by matrix products, which compilation does not change."""
 
 
-def count_flops(model: LatentModel, batch: Batch) -> float:
+def count_flops(model: Model, batch: Batch) -> float:
     """Floating-point operations of an update per row and draw: those of a forward pass, and twice as many back.
 
     They are counted and not derived from parameters, for a convolution has many more of them.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.errors import Interrupted, TrainingError
-from isthmus.latent_model import LatentModel
+from isthmus.latent_model import Model
 from isthmus.objective import Objective, Schedule, Term, as_objective, weight_at
 from isthmus.train.checkpoint import Checkpointer, generator_state, restore_generators
 from isthmus.train.config import TrainConfig, learning_rate_factor
@@ -46,7 +46,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: LatentModel,
+        model: Model,
         objective: Objective,
         rows: DeviceDataset,
         config: TrainConfig,
@@ -212,7 +212,7 @@ def hooks(name: str, *modules: nn.Module) -> Iterator[Any]:
 
 
 def fit(
-    model: LatentModel,
+    model: Model,
     rows: DeviceDataset,
     objective: Objective | Term,
     config: TrainConfig,

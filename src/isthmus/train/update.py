@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.latent_model import LatentModel
+from isthmus.latent_model import Model
 from isthmus.objective import Objective
 from isthmus.train.checkpoint import generator_state, restore_generators
 from isthmus.train.cuda_graph import CudaGraphStep
@@ -26,7 +26,7 @@ MAX_REASON_LENGTH = 160
 class Step(nn.Module):
     """The forward pass of an update as one module, which can be traced and compiled."""
 
-    def __init__(self, model: LatentModel, objective: Objective):
+    def __init__(self, model: Model, objective: Objective):
         super().__init__()
         self.model, self.objective = model, objective
 
