@@ -221,7 +221,9 @@ def test_what_is_not_finite_is_named_and_counted():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_finite(np.full((3, 2), 1e140), "X")
-        with pytest.raises(InputError, match=r"must not exceed 1e\+140, got larger numbers in column 1 \(2\)\. Rescale"):
+        with pytest.raises(
+            InputError, match=r"must not exceed 1e\+140, got larger numbers in column 1 \(2\)\. Rescale"
+        ):
             check_finite(np.array([[1.0, 1e200], [2.0, -1e300]]), "X")
         with pytest.raises(InputError, match=r"0 \(1\), 1 \(1\)"):
             check_finite(np.array([[np.inf, -np.inf]]), "X")
