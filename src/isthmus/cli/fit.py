@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.data import read
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
-    from isthmus.train.progress import Bar
+    from isthmus.train.progress import ProgressBar
 
     if args.resume is not None:
         folder = Path(args.resume)
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         started = run_dir.start(estimator, dataset, folder, condition=args.condition, force=args.force)
     try:
         if not started.trained:
-            with Bar() as show:
+            with ProgressBar() as show:
                 run_dir.finish(started, show)
     except Interrupted as error:
         raise Interrupted(f"{error}; resume with: isthmus fit --resume {folder}") from None

@@ -24,7 +24,7 @@ from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
 from isthmus.examples import Examples
 from isthmus.persistence.serialization import plain
-from isthmus.schema import spread
+from isthmus.schema import safe_std
 from isthmus.wording import pluralize
 
 DRAWS = 1000
@@ -215,5 +215,5 @@ def has_unequal_scales(rows: Split) -> bool:
     x = np.asarray(rows.train.x)
     if x.ndim != 2 or x.dtype.kind != "f":
         return False
-    scale = spread(x)
+    scale = safe_std(x)
     return bool(scale.max() > SCALE_RATIO_NOTE * scale.min())

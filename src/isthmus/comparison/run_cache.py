@@ -16,7 +16,7 @@ from isthmus.comparison.results import RunResult
 from isthmus.comparison.specs import Entry
 from isthmus.errors import InputError
 from isthmus.persistence.serialization import plain
-from isthmus.train.trainer import Checkpointer
+from isthmus.train.checkpoint import Checkpointer
 
 FORMAT = 2
 """Format of the files; a folder of another format is not continued."""

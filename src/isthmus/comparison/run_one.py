@@ -23,7 +23,8 @@ from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES as ALL_MEASURES
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.examples import Examples
-from isthmus.train.trainer import Checkpointer, ProgressCallback
+from isthmus.train.checkpoint import Checkpointer
+from isthmus.train.progress import ProgressCallback
 
 
 def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[Estimator, TrainingJob]:
