@@ -14,7 +14,7 @@ from isthmus.estimators.validation import unpadded
 from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
 from isthmus.train.device_data import DeviceDataset, fixed_bits
-from isthmus.train.runtime import running
+from isthmus.train.runtime import torch_threads
 
 MAX_SAMPLES = 2_000
 """Samples that are compared with data, at most."""
@@ -58,7 +58,7 @@ class EvalContext:
 
     def threads(self) -> Any:
         """Context manager: the processor threads that the model was trained with."""
-        return running(self.model.settings_["threads"])
+        return torch_threads(self.model.settings_["threads"])
 
     @cached_property
     def dataset(self) -> DeviceDataset:
