@@ -20,7 +20,7 @@ from sklearn.mixture import GaussianMixture
 from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
 from isthmus.metrics.estimate import mean_and_error
-from isthmus.schema import spread
+from isthmus.schema import safe_std
 
 MAX_FIT_ROWS = 10_000
 """Training rows that a baseline is fitted to, at most."""
@@ -176,7 +176,7 @@ def factor_analysis(data: BaselineData) -> FittedDensity | None:
     """A linear model with a noise variance per column (Rubin & Thayer, 1982); None if one of them could vanish."""
     if not data.full_rank:
         return None
-    (n, d), mean, scale = data.x.shape, data.x.mean(0), spread(data.x)
+    (n, d), mean, scale = data.x.shape, data.x.mean(0), safe_std(data.x)
     k = min(data.max_latent_dim, d - 1)
     # The fit reads only the covariance: d + 1 rows that have the same one make its steps cheap.
     root = data.root / scale
@@ -272,7 +272,7 @@ def rank_of(rows: np.ndarray, rounding: float, root: np.ndarray | None = None) -
     >>> rank_of(np.array([[1e9, 0, 1], [2e9, 0, 2], [4e9, 0, 4], [4e9, 0, 5]]), 1e-16)
     2
     """
-    scale = spread(rows)  # (d,)
+    scale = safe_std(rows)  # (d,)
     centred = rows - rows.mean(0) if root is None else root
     singular = np.linalg.svd(centred / scale, compute_uv=False)
     noise = 4 * rounding * np.sqrt(rows.size) * (np.abs(rows).max(0) / scale)[rows.std(0) > 0].max(initial=1)
