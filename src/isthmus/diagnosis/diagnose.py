@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from isthmus.data_checks.report import check
+from isthmus.data_checks import check
 from isthmus.diagnosis import generative_findings, latent_findings, loss_findings, training_findings
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.wrap import Wrapped
