@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from isthmus.data import as_numbers, doubled
+from isthmus.data import first_duplicate, split_numeric_columns
 from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.wording import join_names, pluralize
@@ -106,17 +106,16 @@ def inspect(examples: Examples, label: str) -> tuple[TableView | None, list[Find
 
 def inspect_table(frame: Any, examples: Examples, label: str) -> tuple[TableView | None, list[Finding]]:
     """The numeric columns of a DataFrame, and an error for each other column."""
-    numbers, other = as_numbers(frame)
+    numbers, other = split_numeric_columns(frame)
     findings = [
-        Finding("non-numeric-column", "error", c.message, c.remedy, {"column": c.column, "rows": c.rows, "of": c.of})
+        Finding(
+            "non-numeric-column", "error", c.message, c.remedy, {"column": c.column, "rows": c.n_bad, "of": c.n_rows}
+        )
         for c in other
     ]
     if not frame.columns.is_unique:
-        findings.append(
-            Finding(
-                "duplicate-names", "error", f"{label} has {doubled(frame.columns)}", "give each column its own name"
-            )
-        )
+        message = f"{label} has {first_duplicate(frame.columns)}"
+        findings.append(Finding("duplicate-names", "error", message, "give each column its own name"))
     if not len(numbers.columns):
         return None, findings or [not_numeric(label, "the table has no columns")]
     return TableView(replace(examples, x=numbers.to_numpy()), tuple(numbers.columns), label), findings

@@ -80,7 +80,7 @@ class ReportContext:
         with torch.no_grad(), running(self.model.settings_["threads"]):
             for index in torch.arange(len(rows), device=rows.device).split(ENCODED_AT_ONCE):
                 batch = rows.batch(index)
-                scale = getattr(self.model.model_.posterior(batch.x, batch.c, batch.mask), "scale", None)
+                scale = getattr(self.model.model_.infer(batch), "scale", None)
                 if scale is None or tuple(scale.shape) != (len(index), self.codes.shape[1]):
                     return None
                 pieces.append(scale)
