@@ -32,7 +32,7 @@ def _seed():
 def schema_of(raw: np.ndarray, kind: str, how: str = "none", **fields) -> Schema:
     """The schema of rows (n, *X), scaled as named or as the fields say."""
     shift, scale = scaling_of(raw, how)
-    return Schema(
+    return Schema.homogeneous(
         event_shape=raw.shape[1:], kind=kind, dtype=str(raw.dtype), **({"shift": shift, "scale": scale} | fields)
     )
 
@@ -81,7 +81,7 @@ def test_a_batch_is_its_rows_converted(name, dtype):
     eps = torch.finfo(dtype).eps
     np.testing.assert_allclose(batch.x.double().numpy(), wanted, rtol=2 * eps, atol=eps)  # one rounding and a product
     assert torch.equal(batch.target, batch.x)
-    assert batch.c is batch.mask is batch.target is None
+    assert batch.c is batch.mask is batch.clean is None
     torch.testing.assert_close(batch.x, schema.to_tensor(torch.from_numpy(writeable(raw[index.numpy()])), dtype))
 
 

@@ -127,7 +127,8 @@ def score_of(schema: Schema) -> str:
 def as_discrete(estimator: Estimator) -> Estimator:
     """A linear model of whole numbers as one that dequantises them: its density then bounds their probability."""
     view = copy.copy(estimator)
-    view.schema_ = dataclasses.replace(estimator.schema_, discrete=True)
+    (column,) = estimator.schema_.columns
+    view.schema_ = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
     return view
 
 

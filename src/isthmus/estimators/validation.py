@@ -270,7 +270,7 @@ def outlined(estimator: Estimator, inputs: Examples) -> tuple[str, Schema]:
     name, arguments = likelihood_of(estimator, kind)
     levels = levels_of(name, arguments[0] if arguments else estimator.levels, wanted)
     read_as = "levels" if name in LEVELLED else "counts" if name in COUNTED else kind
-    schema = Schema(
+    schema = Schema.homogeneous(
         event_shape=inputs.x.shape[1:],
         kind=read_as,
         dtype=str(wanted.dtype),

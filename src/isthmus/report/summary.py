@@ -12,7 +12,7 @@ import torch
 
 from isthmus.estimators.base import Estimator
 from isthmus.evaluation.splits import HeldOut, held_out
-from isthmus.metrics.importance_weighting import mean_and_error
+from isthmus.metrics.estimate import mean_and_error
 from isthmus.persistence.run_dir import Run
 from isthmus.report.display import held_rows
 from isthmus.report.from_run import measure

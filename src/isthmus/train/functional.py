@@ -37,7 +37,9 @@ def fit(
     lengths. The history holds a dict an epoch with every term of the objective, nats.
     """
     first = next(model.parameters())
-    schema = Schema(event_shape=tuple(data.shape[1:]), kind="real", dtype="float32", sequence=lengths is not None)
+    schema = Schema.homogeneous(
+        event_shape=tuple(data.shape[1:]), kind="real", dtype="float32", sequence=lengths is not None
+    )
 
     def lay(X: Any, condition: Any = None, lengths: Any = None) -> DeviceDataset:
         for name, beside in (("condition", condition), ("lengths", lengths)):
