@@ -55,7 +55,7 @@ def not_finite(view: TableView) -> Iterator[Finding]:
     """NaN or infinity."""
     import numpy as np
 
-    from isthmus.schema import GAPS, VOID
+    from isthmus.schema import DROP_COLUMNS, IMPUTE
 
     values = view.columns
     if values.dtype.kind != "f" or bool((finite := np.isfinite(values)).all()):
@@ -65,34 +65,34 @@ def not_finite(view: TableView) -> Iterator[Finding]:
         "not-finite",
         "error",
         f"NaN or infinity in {where}",
-        VOID if len(values) > 1 and bool((~finite).all(0).any()) else GAPS,
+        DROP_COLUMNS if len(values) > 1 and bool((~finite).all(0).any()) else IMPUTE,
         evidence | {"rows": int((~finite).any(1).sum())},
     )
 
 
 def too_large(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     """Numbers whose squares overflow."""
-    from isthmus.schema import LARGEST
+    from isthmus.schema import MAX_ABSOLUTE_VALUE
 
     values = view.columns
-    if values.dtype.kind != "f" or (values.min() >= -LARGEST and values.max() <= LARGEST):
+    if values.dtype.kind != "f" or (values.min() >= -MAX_ABSOLUTE_VALUE and values.max() <= MAX_ABSOLUTE_VALUE):
         return
-    where, evidence = view.locate(abs(values) > LARGEST)
-    yield Finding("too-large", "error", f"numbers beyond {LARGEST:g} in {where}", "rescale them", evidence)
+    where, evidence = view.locate(abs(values) > MAX_ABSOLUTE_VALUE)
+    yield Finding("too-large", "error", f"numbers beyond {MAX_ABSOLUTE_VALUE:g} in {where}", "rescale them", evidence)
 
 
 def too_small(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     """Columns that vary so little that squared differences underflow."""
     import numpy as np
 
-    from isthmus.schema import SMALLEST, faint
+    from isthmus.schema import MIN_DIFFERENCE, has_underflow
 
     if defaults.scaling == "none" or view.columns.dtype.kind != "f":
         return
-    columns = np.flatnonzero(faint(view.columns.astype(np.float64))).tolist()
+    columns = np.flatnonzero(has_underflow(view.columns.astype(np.float64))).tolist()
     if columns:
         names = join_names(view.column_name(j) for j in columns)
-        message = f"numbers differ by less than {SMALLEST:g} in column {names}"
+        message = f"numbers differ by less than {MIN_DIFFERENCE:g} in column {names}"
         yield Finding("too-small", "error", message, "rescale or drop it", {"columns": len(columns)})
 
 
