@@ -212,6 +212,10 @@ class Model(nn.Module):
         """p(x given z) of codes z (..., B, *Z)."""
         raise NotImplementedError
 
+    def decoder_norms(self) -> Tensor | float:
+        """(D,) how far one unit of each latent dimension moves the decoder's first layer; 1 where it is not known."""
+        return 1.0
+
     def encode(self, batch: Batch) -> Tensor:
         """(B, *Z) the code that stands for each row: the centre of q(z given x)."""
         return self.infer(batch).centre
@@ -336,7 +340,6 @@ class LatentModel(Model):
         return px if mask is None else Masked(px, over_steps(mask, len(px.event_shape)))
 
     def decoder_norms(self) -> Tensor | float:
-        """(D,) how far one unit of each latent dimension moves the decoder's first layer."""
         norms = getattr(self.likelihood, "input_column_norms", None)
         return 1.0 if norms is None else norms()
 
