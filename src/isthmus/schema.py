@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -180,6 +180,29 @@ class Schema:
     ) -> Schema:
         """The schema of an array whose elements are all of one kind; `kwargs` are further fields."""
         return cls(tuple(event_shape), (Column(kind, likelihood, levels, discrete),), dtype, **kwargs)
+
+    @classmethod
+    def side_by_side(cls, parts: list[Schema], **kwargs: Any) -> Schema:
+        """The schema of a table whose blocks of columns have schemas of their own; `kwargs` are further fields."""
+        columns = tuple(replace(part.columns[0], width=part.size) for part in parts)
+        arrays = {
+            name: np.concatenate([np.broadcast_to(getattr(part, name), part.event_shape) for part in parts])
+            for name in ARRAYS
+        }
+        return cls((sum(part.size for part in parts),), columns, parts[0].dtype, **(arrays | kwargs))
+
+    def blocks(self) -> list[Schema]:
+        """The schema of each column by itself, as a homogeneous table; the inverse of `side_by_side`."""
+        ends = np.cumsum(self.widths)
+        return [
+            Schema(
+                (width,),
+                (column,),
+                self.dtype,
+                **{name: np.broadcast_to(getattr(self, name), self.event_shape)[end - width : end] for name in ARRAYS},
+            )
+            for column, width, end in zip(self.columns, self.widths, ends)
+        ]
 
     @property
     def kind(self) -> str:
