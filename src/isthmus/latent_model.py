@@ -226,10 +226,12 @@ class Model(nn.Module):
         return self.forward_from(batch, q, q.noise(draws, len(batch.x)), self.prior_for(batch))
 
     def corrupt(self, batch: Batch) -> Tensor:
-        """(B, *X) what the encoder reads in training; padding stays 0."""
+        """(B, *X) what the encoder reads in training; padding and what was not observed stay 0."""
         if self.corruption is None:
             return batch.x
         x = self.corruption(batch.x)
+        if batch.observed is not None:
+            x = torch.where(batch.observed, x, 0.0)
         return x if batch.mask is None else torch.where(over_steps(batch.mask, x.ndim - 1), x, 0.0)
 
 
