@@ -88,7 +88,7 @@ def test_a_fit_leaves_a_run(trained):
     config = json.loads((trained / "config.json").read_text())
     assert config["class"] == "VAE"
     assert config["fields"]["latent_dim"] == 2
-    assert config["schema"]["levels"] == 17  # digits are pixels of 17 levels, not counts
+    assert config["schema"]["columns"][0]["levels"] == 17  # digits are pixels of 17 levels, not counts
     assert config["finished"]
     history = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == [1, 2, 3]

@@ -102,7 +102,8 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     from isthmus.persistence import run_dir
     from isthmus.persistence.serialization import load, read_config
 
-    folder, opened, notes = Path(args.run), None, ()
+    folder, opened = Path(args.run), None
+    notes: tuple[str, ...] = ()
     config = read_config(folder)
     if args.condition is None:
         args.condition = (config.get("source") or {}).get("condition")

@@ -104,15 +104,15 @@ def has_field(spec: ModelSpec, name: str) -> bool:
 def parse_model(model: ModelLike) -> ModelSpec:
     """A model from its name, optionally with fields (`vae(beta=4)`), its class, or an estimator."""
     if isinstance(model, type) and issubclass(model, Estimator):
-        model = model()
+        return parse_model(model())
     if isinstance(model, Estimator):
-        defaults = type(model)().get_params(deep=False)
+        defaults = model.__class__().get_params(deep=False)
         fields = {
             name: value
             for name, value in model.get_params(deep=False).items()
             if value is not defaults[name] and not same_value(value, defaults[name])
         }
-        return ModelSpec(short_name(type(model).__name__.lower()), clone(model), fields, show_fields=False)
+        return ModelSpec(short_name(model.__class__.__name__.lower()), clone(model), fields, show_fields=False)
     if not isinstance(model, str):
         raise InputError(f"models must be names, estimator classes or estimators, got {type(model).__name__}.")
     match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", model, re.DOTALL)
