@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ from torch import nn
 
 from isthmus import corruption, families, priors
 from isthmus.conditional import Conditional
-from isthmus.distributions import continuous
 from isthmus.errors import InputError, unknown
 from isthmus.nets import sparse
 from isthmus.nets.mlp import MLP
@@ -71,85 +69,6 @@ def own_part(part: Any, what: str) -> nn.Module:
         raise InputError(f"{what}={part!r} came; a name, such as {what}='normal(1)', or a torch.nn.Module is wanted")
     return copy.deepcopy(part)
 
-
-@dataclass(frozen=True)
-class Support:
-    """The values that have a density: from `low` to `high`, only whole ones where so; `wants` says it in words."""
-
-    wants: str
-    low: float = -math.inf
-    high: float = math.inf
-    whole: bool = False
-
-
-NUMBERS = Support("numbers")
-SHARES = Support("numbers from 0 to 1", 0.0, 1.0)
-BITS = Support("0 and 1, or numbers between", 0.0, 1.0)
-COUNTS = Support("counts 0, 1, 2, ... of at most 1e15", 0.0, 1e15, whole=True)
-LEVELS = Support("whole levels from 0", 0.0, whole=True)
-"""Where they end depends on how many there are."""
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """A family for x: how it is made from the schema, what values it takes, whether it gives them probabilities."""
-
-    make: Callable[..., families.Family]
-    support: Support
-    discrete: bool
-
-
-def _located(distribution: Any, scale: str) -> Callable[..., families.Family]:
-    return lambda schema, s=scale: families.LocationScale(distribution, schema.event_shape, s)
-
-
-def _plain(family: Any) -> Callable[..., families.Family]:
-    return lambda schema: family(schema.event_shape)
-
-
-def _counts(family: Any) -> Callable[..., families.Family]:
-    return lambda schema: family(schema.event_shape, schema.mean)
-
-
-def _levels(family: Any) -> Callable[..., families.Family]:
-    return lambda schema, k=None: family(schema.event_shape, schema.levels)
-
-
-LIKELIHOODS: dict[str, Likelihood] = {
-    "bernoulli": Likelihood(_plain(families.Bernoulli), BITS, True),
-    "continuous_bernoulli": Likelihood(_plain(families.ContinuousBernoulli), SHARES, False),
-    "normal": Likelihood(_located(continuous.Normal, "shared"), NUMBERS, False),
-    "diagonal_normal": Likelihood(
-        lambda schema: families.LocationScale(continuous.Normal, schema.event_shape, "feature"), NUMBERS, False
-    ),
-    "laplace": Likelihood(_located(continuous.Laplace, "shared"), NUMBERS, False),
-    "student_t": Likelihood(_plain(families.StudentT), NUMBERS, False),
-    "categorical": Likelihood(_levels(families.Categorical), LEVELS, True),
-    "discretized_logistic": Likelihood(_levels(families.DiscretizedLogistic), LEVELS, True),
-    "beta_binomial": Likelihood(_levels(families.BetaBinomial), LEVELS, True),
-    "poisson": Likelihood(_counts(families.Poisson), COUNTS, True),
-    "negative_binomial": Likelihood(_counts(families.NegativeBinomial), COUNTS, True),
-}
-LEVELLED = tuple(name for name, entry in LIKELIHOODS.items() if entry.support is LEVELS)
-COUNTED = tuple(name for name, entry in LIKELIHOODS.items() if entry.support is COUNTS)
-FAMILIES: dict[str, type[families.Family]] = {
-    "bernoulli": families.Bernoulli,
-    "continuous_bernoulli": families.ContinuousBernoulli,
-    "normal": families.LocationScale,
-    "categorical": families.Categorical,
-    "discretized_logistic": families.DiscretizedLogistic,
-    "beta_binomial": families.BetaBinomial,
-    "poisson": families.Poisson,
-    "negative_binomial": families.NegativeBinomial,
-}
-"""What a part handed in as an object is made like."""
-AUTO = {
-    "binary": "bernoulli",
-    "levels": "discretized_logistic",
-    "counts": "negative_binomial",
-    "unit": "normal",
-    "real": "normal",
-}
 
 PRIORS: dict[str, Callable[..., nn.Module]] = {
     "normal": lambda estimator, schema: priors.StandardNormal(estimator.latent_dim),
