@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation import baselines
 from isthmus.evaluation.baselines import DENSITIES, BaselineData, densities, linear_evidence
 from isthmus.evaluation.evaluate import evaluate
+from isthmus.examples import Examples
 from models import DATA, bits, images, small, table
 
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from isthmus.data import Dataset, Part, read
+from isthmus.data import Dataset, read
 from isthmus.data_checks import check
 from isthmus.errors import InputError
+from isthmus.examples import Examples
 
 RANDOM = np.random.default_rng(0)
 
@@ -212,12 +213,12 @@ def test_numbers_whose_squares_overflow():
 
 def test_held_out_rows_are_looked_at_too():
     train = RANDOM.poisson(9.0, (400, 9))
-    parts = Dataset("d", Part(train), Part(spoilt(train.astype(float), (1, 2))), Part(-1 - train))
+    parts = Dataset("d", Examples(train), Examples(spoilt(train.astype(float), (1, 2))), Examples(-1 - train))
     report = check(parts)
     assert codes(report) == {"not-finite", "outside-support"}
     assert "x_valid" in found(report, "not-finite").message
     assert "x_test" in found(report, "outside-support").message
-    narrow = check(Dataset("d", Part(train), test=Part(train[:, :2])))
+    narrow = check(Dataset("d", Examples(train), test=Examples(train[:, :2])))
     assert "(2,)" in found(narrow, "wrong-shape").message
 
 

@@ -15,8 +15,9 @@ from isthmus.comparison.paired_stats import Scores, difference, estimate, pooled
 from isthmus.comparison.specs import entries, read_field, read_sweep
 from isthmus.comparison.split import split
 from isthmus.comparison.table import Column, Table, contest, knees, tabled
-from isthmus.data import Dataset, Part
+from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
+from isthmus.examples import Examples
 from models import images, table
 
 QUICK = {"hidden": (8,), "epochs": 2, "latent_dim": 2, "threads": 1, "draws": 10}
@@ -172,13 +173,13 @@ def test_linear_models_of_whole_numbers_give_a_bound():
 
 
 def test_own_test_rows_are_used_where_there_are_any():
-    data = Dataset("mine", Part(table()), Part(table(20, seed=1)), Part(table(30, seed=2)))
+    data = Dataset("mine", Examples(table()), Examples(table(20, seed=1)), Examples(table(30, seed=2)))
     rows = split(data, 0.1)
     assert [len(part.x) for part in (rows.train, rows.valid, rows.test)] == [90, 20, 30]
     np.testing.assert_array_equal(rows.test.x, table(30, seed=2))
-    rows = split(Dataset("mine", Part(table())), 0.1)
+    rows = split(Dataset("mine", Examples(table())), 0.1)
     assert [len(part.x) for part in (rows.train, rows.valid, rows.test)] == [65, 7, 18]
-    assert split(Dataset("mine", Part(table())), 0.0).valid is None
+    assert split(Dataset("mine", Examples(table())), 0.0).valid is None
 
 
 def test_a_run_that_fails_says_why_and_spares_the_others(monkeypatch):

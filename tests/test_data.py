@@ -16,6 +16,7 @@ from PIL import Image
 from isthmus import data
 from isthmus.data import guards, read
 from isthmus.errors import InputError
+from isthmus.examples import Examples
 
 RANDOM = np.random.default_rng(0)
 FLOATS = RANDOM.normal(size=(7, 3))
@@ -58,7 +59,7 @@ def images(folder, arrays, names=None):
 )
 def test_sets_that_ship_with_scikit_learn(name, shape, dtype, classes, levels):
     dataset = read(name)
-    x, y, lengths, _ = dataset.train
+    x, y, lengths = dataset.train.x, dataset.train.y, dataset.train.lengths
     assert x.shape == shape
     assert np.asarray(x).dtype == dtype
     assert y.shape == (shape[0],)
@@ -493,3 +494,30 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr("pathlib.Path.open", forbidden)
     monkeypatch.setattr("zipfile.ZipFile.__init__", forbidden)
     refused(path, "cannot read", "permission denied")
+
+
+def test_examples_are_taken_together():
+    frame = pd.DataFrame({"a": [1.0, 2, 3], "b": [4.0, 5, 6]})
+    rows = Examples(frame, y=["u", "v", "w"], lengths=np.array([3, 2, 1]), observed=frame.to_numpy() > 1)
+    some = rows.take(np.array([2, 0]))
+    assert len(rows) == 3
+    assert len(some) == 2
+    assert list(some.x.columns) == ["a", "b"]
+    assert some.x["a"].tolist() == [3, 1]
+    assert some.y.tolist() == ["w", "u"]
+    assert some.lengths.tolist() == [1, 3]
+    assert some.observed.tolist() == [[True, True], [False, True]]
+    assert some.condition is None
+    assert some.target is None
+    assert some.factors is None
+    assert set(rows.model_kwargs()) == {"lengths", "observed"}
+
+
+def test_a_subsample_is_a_random_choice_in_row_order():
+    rows = Examples(np.arange(100), factors=np.arange(100)[:, None])
+    some = rows.subsample(30, seed=0)
+    assert (np.diff(some.x) > 0).all()
+    assert (some.factors[:, 0] == some.x).all()
+    assert some.x.tolist() != rows.subsample(30, seed=1).x.tolist()
+    assert some.x.tolist() == rows.subsample(30, seed=0).x.tolist()
+    assert rows.subsample(100, seed=0) is rows

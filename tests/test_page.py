@@ -18,8 +18,8 @@ from sklearn.decomposition import PCA
 
 import isthmus
 from isthmus.cli.main import main
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.evaluate import Evaluation, evaluate
+from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.report.context import ReportContext, stepwise
 from isthmus.report.display import held_rows
@@ -111,7 +111,7 @@ def measured(model, x, **more) -> Evaluation:
 def made(model, x, y=None, *, condition=None, lengths=None, findings=(), **about) -> str:
     """A page on the rows that the model was fitted to."""
     held = held_rows(x, y, condition, lengths, "training rows")
-    train = Examples(np.asarray(x), condition, lengths)
+    train = Examples(np.asarray(x), condition=condition, lengths=lengths)
     found = measured(model, x, condition=condition, lengths=lengths)
     return page(model, held, found, list(findings), train=train, about=about, seed=0)
 

@@ -15,10 +15,10 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import isthmus
-from isthmus.data import Dataset, Part
-from isthmus.estimators.validation import Examples
+from isthmus.data import Dataset
 from isthmus.evaluation import baselines, log_likelihood
 from isthmus.evaluation.context import some_of
+from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, sweep
 from isthmus.persistence import run_dir
 from isthmus.report import summary
@@ -39,7 +39,9 @@ def _quick(monkeypatch, tmp_path):
 
 def ran(model, x, y=None, test=None, **more) -> tuple[Summary, run_dir.Run]:
     """Train a model on rows as `isthmus fit` does, and sum it up."""
-    run = run_dir.start(model, Dataset("some/where/rows.csv", Part(x, y), test=test), Path("run"), force=True, **more)
+    run = run_dir.start(
+        model, Dataset("some/where/rows.csv", Examples(x, y), test=test), Path("run"), force=True, **more
+    )
     run_dir.finish(run)
     result = summarise(run)
     json.dumps(result.facts, allow_nan=False)
@@ -117,7 +119,7 @@ def test_rank_does_not_depend_on_units():
 
 def test_the_baseline_is_scikit_learns():
     x = table()
-    result, run = ran(isthmus.VAE(**FAST), x[:80], test=Part(x[80:]))
+    result, run = ran(isthmus.VAE(**FAST), x[:80], test=Examples(x[80:]))
     exact = PCA(2, svd_solver="full").fit(run.job.train_rows.x)
     assert result.facts["baselines"]["ppca"]["mean"] == pytest.approx(exact.score(x[80:]))
     assert result.facts["which"] == "10 test rows"
@@ -159,7 +161,7 @@ def test_denoising_is_measured(corruption):
 def test_denoising_of_padded_sequences_reads_no_padding():
     x, lengths = np.random.default_rng(0).normal(size=(40, 6, 2)), np.arange(40) % 5 + 2
     model = isthmus.VAE(**FAST, corruption="gaussian(0.5)")
-    run = run_dir.start(model, Dataset("a/rows.csv", Part(x, None, lengths)), Path("run"))
+    run = run_dir.start(model, Dataset("a/rows.csv", Examples(x, lengths=lengths)), Path("run"))
     run_dir.finish(run)
     told = summarise(run).facts["denoising"]
     assert 0 < told["damaged"]["mean"] < 0.25 * 12 * 2
@@ -174,7 +176,7 @@ def test_pca_that_keeps_everything_has_no_error(x):
 
 
 def test_baselines_are_fitted_to_a_random_part_of_the_rows(monkeypatch):
-    rows = Examples(np.arange(400.0)[:, None], np.arange(400), np.arange(400))
+    rows = Examples(np.arange(400.0)[:, None], condition=np.arange(400), lengths=np.arange(400))
     some = some_of(rows, 40, 3)
     assert len(set(some.x.ravel())) == 40
     assert 100 < some.x.mean() < 300  # not the first ones

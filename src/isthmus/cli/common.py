@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.cli.main import Parser, command_parser, note, tell
-from isthmus.data import Part, read
+from isthmus.data import read
 from isthmus.errors import InputError
+from isthmus.examples import Examples
 
 
 def rows_parser(name: str) -> Parser:
@@ -25,7 +26,7 @@ def rows_parser(name: str) -> Parser:
     return made
 
 
-def rows_of(arguments: argparse.Namespace, model: Any) -> tuple[Part, dict[str, Any]]:
+def rows_of(arguments: argparse.Namespace, model: Any) -> tuple[Examples, dict[str, Any]]:
     """The rows asked for, and the condition and lengths that this model wants with them."""
     dataset = read(arguments.data, condition=arguments.condition)
     named = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
@@ -66,7 +67,7 @@ class LoadedRun:
     """A run and the rows that it is measured on."""
 
     model: Any
-    part: Part
+    part: Examples
     more: dict[str, Any]
     """The condition and lengths that the model wants with the rows."""
     which: str
@@ -123,14 +124,17 @@ def opened(arguments: argparse.Namespace) -> LoadedRun:
     return LoadedRun(model, part, more, which, known.job.train_rows, "", data, column, broken)
 
 
-def joined(parts: list[Part]) -> Part:
+def joined(parts: list[Examples]) -> Examples:
     """Several parts end to end."""
     import pandas as pd
 
     arrays: list[Any] = [part.x for part in parts]
     x = pd.concat(arrays) if isinstance(arrays[0], pd.DataFrame) else np.concatenate(arrays)
-    return Part(
-        x, together([p.y for p in parts]), together([p.lengths for p in parts]), together([p.factors for p in parts])
+    return Examples(
+        x,
+        together([p.y for p in parts]),
+        lengths=together([p.lengths for p in parts]),
+        factors=together([p.factors for p in parts]),
     )
 
 

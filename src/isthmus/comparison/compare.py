@@ -18,10 +18,11 @@ from isthmus.comparison.run_one import exact, prepared, trial
 from isthmus.comparison.specs import OF_THE_SPLIT, Entry, checked_sweep, entries
 from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, tabled
-from isthmus.data import Dataset, Part
+from isthmus.data import Dataset
 from isthmus.data_checks.table_view import plural
 from isthmus.errors import InputError, Interrupted
 from isthmus.estimators.base import Estimator
+from isthmus.examples import Examples
 from isthmus.metrics.importance_weighting import parts_of
 from isthmus.persistence.serialization import plain
 from isthmus.schema import spread
@@ -58,7 +59,7 @@ def compare(
     goes on where it was broken off; more models and seeds may be added, `force` begins anew. Raises InputError for
     unknown models and fields, for fields that no model can be made of and for a folder that holds something else.
     """
-    data = X if isinstance(X, Dataset) else Dataset("X", Part(X, y, lengths))
+    data = X if isinstance(X, Dataset) else Dataset("X", Examples(X, y, lengths=lengths))
     if len(parts_of(draws)) < 2:
         raise InputError(f"draws={draws} came; two at least are wanted, whose difference tells how sure a figure is")
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:

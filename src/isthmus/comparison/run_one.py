@@ -19,9 +19,10 @@ from isthmus.estimators.param_validation import whole
 from isthmus.estimators.part_registry import AUTO, LIKELIHOODS
 from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, prepare
-from isthmus.estimators.validation import Examples, collect
+from isthmus.estimators.validation import collect
 from isthmus.evaluation.baselines import NOTHING, linear_evidence
 from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.examples import Examples
 from isthmus.schema import Schema
 from isthmus.train.trainer import Checkpointer, ProgressCallback
 

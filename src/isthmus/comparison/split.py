@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isthmus.data import Dataset, Part
+from isthmus.data import Dataset
 from isthmus.data_checks.table_view import plural
 from isthmus.errors import InputError
 from isthmus.estimators import training_setup
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.validation import Examples
-from isthmus.evaluation.splits import ROWS_SCORED, take
+from isthmus.evaluation.splits import ROWS_SCORED
+from isthmus.examples import Examples
 
 TESTED = 0.2
 """Share of the rows that are scored where the data set has no test rows of its own."""
@@ -25,13 +25,13 @@ FEWEST = 10
 class Split(NamedTuple):
     """Rows to train, validate and test on, how they came about, and a hash of them all."""
 
-    train: Part
-    valid: Part | None
-    test: Part
+    train: Examples
+    valid: Examples | None
+    test: Examples
     words: str
     fingerprint: str
 
-    def company(self, estimator: Estimator, part: Part) -> dict[str, Any]:
+    def company(self, estimator: Estimator, part: Examples) -> dict[str, Any]:
         """The condition and lengths that this model wants with rows."""
         conditional = estimator.conditional or estimator.prior == "conditional"
         return {"condition": part.y if conditional else None, "lengths": part.lengths}
@@ -49,16 +49,15 @@ def split(data: Dataset, fraction: float) -> Split:
         raise InputError(f"{plural(len(train.x), 'row')} came; {FEWEST} at least are wanted to train and to test on")
     if test is None:
         kept, held = training_setup.split(len(train.x), TESTED, SEED)
-        train, test = take(train, kept), take(train, held)
+        train, test = train.take(kept), train.take(held)
         said.append("a random fifth" if len(held) <= ROWS_SCORED else "of a random fifth")
     if len(test.x) > ROWS_SCORED:
-        some = np.sort(np.random.default_rng(SEED).permutation(len(test.x))[:ROWS_SCORED])
         said.append(f"of {len(test.x):,}")
-        test = take(test, some)
+        test = test.subsample(ROWS_SCORED, SEED)
     if valid is None:
         kept, held = training_setup.split(len(train.x), fraction, SEED + 1)
         if len(held):
-            train, valid = take(train, kept), take(train, held)
+            train, valid = train.take(kept), train.take(held)
     counts = [plural(len(train.x), "row") + " to train on"]
     if valid is not None:
         counts.append(f"{len(valid.x):,} to choose weights by")
@@ -67,7 +66,7 @@ def split(data: Dataset, fraction: float) -> Split:
     return Split(train, valid, test, f"{', '.join(counts)}; the same for all models and seeds", "-".join(marks))
 
 
-def hashed(part: Part) -> Examples:
+def hashed(part: Examples) -> Examples:
     """A part as what a fingerprint is taken of."""
     x: Any = part.x
-    return Examples(np.asarray(x.detach().cpu() if hasattr(x, "detach") else x), part.y, part.lengths)
+    return Examples(np.asarray(x.detach().cpu() if hasattr(x, "detach") else x), condition=part.y, lengths=part.lengths)

@@ -6,8 +6,8 @@ Heavy modules are imported where they are used, so that listing what there is st
 from __future__ import annotations
 
 from isthmus.data.built_in import BUILT_IN
-from isthmus.data.dataset import Dataset, Part
+from isthmus.data.dataset import Dataset
 from isthmus.data.sources import FILES, read, read_raw
 from isthmus.data.tables import NonNumericColumn, as_numbers, doubled
 
-__all__ = ["BUILT_IN", "FILES", "Dataset", "NonNumericColumn", "Part", "as_numbers", "doubled", "read", "read_raw"]
+__all__ = ["BUILT_IN", "FILES", "Dataset", "NonNumericColumn", "as_numbers", "doubled", "read", "read_raw"]

@@ -8,9 +8,10 @@ import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from isthmus.data.dataset import Dataset, Part, whole_factors
+from isthmus.data.dataset import Dataset, whole_factors
 from isthmus.data.guards import need
 from isthmus.errors import InputError, unknown
+from isthmus.examples import Examples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ def from_npy(path: Path, source: str) -> Dataset:
     with path.open("rb") as file:
         need(announced(file, source, path.stat().st_size), source)
         file.seek(0)
-        return Dataset(source, Part(rows_of(array_in(file), source)))
+        return Dataset(source, Examples(rows_of(array_in(file), source)))
 
 
 def announced(file: IO[bytes], what: str, size: int) -> int:
@@ -137,7 +138,7 @@ def keys_of(names: list[str], source: str) -> dict[tuple[str, str], str]:
     return keys
 
 
-def part_of(arrays: dict[str, np.ndarray], longest: int, what: str) -> Part:
+def part_of(arrays: dict[str, np.ndarray], longest: int, what: str) -> Examples:
     """Rows and what goes with them; steps laid end to end are padded to `longest` with zeros."""
     x, y, lengths = arrays["x"], arrays.get("y"), arrays.get("lengths")
     if lengths is not None:
@@ -152,7 +153,9 @@ def part_of(arrays: dict[str, np.ndarray], longest: int, what: str) -> Part:
         if y.ndim == 0 or len(y) != len(x):
             raise InputError(f"y of {what} has shape {y.shape} and there are {len(x)} rows; one label a row is wanted")
     factors = arrays.get("factors")
-    return Part(x, y, lengths, None if factors is None else whole_factors(factors, len(x), f"factors of {what}"))
+    if factors is not None:
+        factors = whole_factors(factors, len(x), f"factors of {what}")
+    return Examples(x, y, lengths=lengths, factors=factors)
 
 
 def padded(steps: np.ndarray, lengths: np.ndarray, longest: int, what: str) -> np.ndarray:

@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from isthmus.data.dataset import Dataset, Part
+from isthmus.data.dataset import Dataset
 from isthmus.data.guards import one_line
 from isthmus.errors import InputError
+from isthmus.examples import Examples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,12 +33,12 @@ def built_in(name: str) -> Dataset:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        return Dataset(name, Part(digits.images.astype("uint8"), digits.target), levels=17)
+        return Dataset(name, Examples(digits.images.astype("uint8"), digits.target), levels=17)
     if name in ("mnist", "fashion_mnist"):
         x, y = downloaded(name, _openml)
-        return Dataset(name, Part(x[:60_000], y[:60_000]), test=Part(x[60_000:], y[60_000:]))
+        return Dataset(name, Examples(x[:60_000], y[:60_000]), test=Examples(x[60_000:], y[60_000:]))
     if name == "olivetti_faces":
-        return Dataset(name, Part(*downloaded(name, _faces)))
+        return Dataset(name, Examples(*downloaded(name, _faces)))
     if name == "sprites":
         from isthmus.data.sprites import sprites
 
@@ -45,7 +46,7 @@ def built_in(name: str) -> Dataset:
     from sklearn import datasets
 
     table = getattr(datasets, f"load_{name}")(as_frame=True)
-    return Dataset(name, Part(table.data.astype("float64"), table.target.to_numpy()))
+    return Dataset(name, Examples(table.data.astype("float64"), table.target.to_numpy()))
 
 
 def _openml(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,41 +1,29 @@
-"""What reading gives: rows, with what comes with them, in up to three parts."""
+"""A data set as read from a source: examples to train on, and to validate and test on where the source has them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from isthmus.errors import InputError
+from isthmus.examples import Examples
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
-
-
-class Part(NamedTuple):
-    """Rows (n, *X), an array or a table with its names, their labels (n,) and, for padded sequences, lengths (n,).
-
-    Factors (n, F) are what the rows were made from, whole numbers, where that is known.
-    """
-
-    x: np.ndarray | pd.DataFrame
-    y: np.ndarray | None = None
-    lengths: np.ndarray | None = None
-    factors: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was read: rows to train on, and rows to validate and test on where the source has them."""
+    """Examples to train on, and to validate and test on where the source has them."""
 
     source: str
-    train: Part
-    valid: Part | None = None
-    test: Part | None = None
+    train: Examples
+    valid: Examples | None = None
+    test: Examples | None = None
     levels: int | None = None
     """Grey levels, where they are not the 256 of bytes."""
     factor_names: tuple[str, ...] | None = None
-    """What the columns of factors are, where that is known."""
+    """Names of the columns of factors, where they are known."""
 
 
 def whole_factors(factors: Any, n: int, what: str) -> np.ndarray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isthmus.data.dataset import Dataset, Part
+from isthmus.data.dataset import Dataset
 from isthmus.data.guards import need, reading
 from isthmus.errors import InputError
+from isthmus.examples import Examples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ def from_folder(folder: Path, source: str) -> Dataset:
     return Dataset(source, images_of(folder, source))
 
 
-def images_of(folder: Path, source: str) -> Part:
+def images_of(folder: Path, source: str) -> Examples:
     """Images as bytes: (n, h, w) grey, 0 and 1 where they are one-bit, or (n, h, w, 3) colour; no transparency."""
     import numpy as np
 
@@ -55,7 +56,7 @@ def images_of(folder: Path, source: str) -> Part:
                 "are wanted"
             )
         row[...] = image
-    return Part(x, np.array([home[0] for home in homes]) if all(homes) else None)
+    return Examples(x, np.array([home[0] for home in homes]) if all(homes) else None)
 
 
 def spelled(image: np.ndarray) -> str:

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from isthmus.data.dataset import Dataset, Part
+from isthmus.data.dataset import Dataset
+from isthmus.examples import Examples
 
 SIDE = 64
 FACTORS = ("shape", "scale", "rotation", "x", "y")
@@ -43,7 +44,7 @@ def sprites() -> Dataset:
             x[:, :, :, column, row, top : top + window, left : left + window] = drawn
     return Dataset(
         "sprites",
-        Part(x.reshape(-1, SIDE, SIDE), factors[:, 0], factors=factors),
+        Examples(x.reshape(-1, SIDE, SIDE), factors[:, 0], factors=factors),
         factor_names=FACTORS,
     )
 

@@ -9,9 +9,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from isthmus.data.dataset import Dataset, Part
+from isthmus.data.dataset import Dataset
 from isthmus.data.guards import need
 from isthmus.errors import InputError, unknown
+from isthmus.examples import Examples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ def from_csv(path: Path, source: str) -> Dataset:
         )
     if names and names[0] == "" and list(frame.iloc[:, 0]) == list(range(len(frame))):
         frame = frame.iloc[:, 1:]  # the index that pandas writes
-    return Dataset(source, Part(frame.rename(columns=lambda name: str(name).strip())))
+    return Dataset(source, Examples(frame.rename(columns=lambda name: str(name).strip())))
 
 
 def is_row(names: list[str]) -> bool:
@@ -63,7 +64,7 @@ def from_parquet(path: Path, source: str) -> Dataset:
         need(8 * about.num_rows * about.num_columns, source)
     with path.open("rb") as file:
         frame = pd.read_parquet(file)
-    return Dataset(source, Part(frame.rename(columns=str)))
+    return Dataset(source, Examples(frame.rename(columns=str)))
 
 
 def labelled(data: Dataset, condition: str | None) -> Dataset:
@@ -78,7 +79,7 @@ def labelled(data: Dataset, condition: str | None) -> Dataset:
         raise InputError(f"condition {condition!r} names a column of a table, and {data.source} has no columns{also}")
     if condition not in x.columns:
         raise unknown("column", condition, x.columns)
-    return Dataset(data.source, Part(x.drop(columns=condition), labels(x[condition], condition)))
+    return Dataset(data.source, Examples(x.drop(columns=condition), labels(x[condition], condition)))
 
 
 def numbers_only(data: Dataset) -> Dataset:
@@ -94,7 +95,7 @@ def numbers_only(data: Dataset) -> Dataset:
     if words:
         more = f", and {len(words) - 1} more columns do" if len(words) > 1 else ""
         raise InputError(f"{data.source}: {words[0].message}{more}; {words[0].remedy}")
-    return Dataset(data.source, Part(numbers, data.train.y))
+    return Dataset(data.source, Examples(numbers, data.train.y))
 
 
 def labels(column: pd.Series, name: str) -> np.ndarray:

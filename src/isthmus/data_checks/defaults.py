@@ -30,7 +30,8 @@ class Choice:
 def choose(model: Estimator, view: View) -> tuple[Choice, list[Finding]]:
     """Likelihood, network and scaling by the rules that `fit` goes by, and what these have against the data."""
     from isthmus.estimators.likelihood_support import NOT_A_DENSITY, scaling_name
-    from isthmus.estimators.validation import Examples, outlined
+    from isthmus.estimators.validation import outlined
+    from isthmus.examples import Examples
 
     name, schema = outlined(model, Examples(view.x, lengths=view.lengths))
     how = scaling_name(model.scaling, schema, name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from isthmus.data import Part
 from isthmus.data_checks.defaults import Choice, constant, outside
 from isthmus.data_checks.table_view import View, listed, look, mended, plural
+from isthmus.examples import Examples
 from isthmus.finding import Finding
 
 FEWEST_ROWS = 50
@@ -94,7 +94,7 @@ def too_small(view: View, choice: Choice) -> Iterator[Finding]:
         yield Finding("too-small", "error", message, "rescale or drop it", {"columns": len(columns)})
 
 
-def held_out(part: Part, name: str, choice: Choice) -> Iterator[Finding]:
+def held_out(part: Examples, name: str, choice: Choice) -> Iterator[Finding]:
     """What keeps rows to validate or test on from being used: their shape, NaN, values outside the support."""
     view, findings = look(part, name)
     yield from findings

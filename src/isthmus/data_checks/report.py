@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from isthmus.data import Dataset, Part
+from isthmus.data import Dataset
 from isthmus.data_checks.defaults import choose, why_likelihood, why_network, why_scaling
 from isthmus.data_checks.findings import MEASURES, held_out, not_finite, unusable
 from isthmus.data_checks.table_view import look, mended, outline, plural
+from isthmus.examples import Examples
 from isthmus.finding import Finding, ranked
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def check(
 
     from isthmus.estimators.variational import VAE
 
-    data = X if isinstance(X, Dataset) else Dataset("X", Part(X, lengths=lengths))
+    data = X if isinstance(X, Dataset) else Dataset("X", Examples(X, lengths=lengths))
     levels = levels if levels is not None else data.levels
     model = VAE(likelihood=likelihood, scaling=scaling, levels=levels)
     with np.errstate(all="ignore"):  # numbers near the largest overflow in a variance: that is for `fit` to say

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from isthmus.data import Part, as_numbers, doubled
+from isthmus.data import as_numbers, doubled
+from isthmus.examples import Examples
 from isthmus.finding import Finding
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class View:
         return self.names[j] if self.names else str(j)
 
 
-def look(part: Part, name: str) -> tuple[View | None, list[Finding]]:
+def look(part: Examples, name: str) -> tuple[View | None, list[Finding]]:
     """The numbers of a part, or None where there are none, and the columns that are not numbers."""
     import numpy as np
 
@@ -83,7 +84,7 @@ def look(part: Part, name: str) -> tuple[View | None, list[Finding]]:
     return View(x.astype(np.uint8) if x.dtype == bool else x, (), part.lengths, name), []  # as `fit` reads them
 
 
-def look_at_table(frame: Any, part: Part, name: str) -> tuple[View | None, list[Finding]]:
+def look_at_table(frame: Any, part: Examples, name: str) -> tuple[View | None, list[Finding]]:
     """The columns of a table that are numbers, and an error for each that is not."""
     numbers, words = as_numbers(frame)
     findings = [

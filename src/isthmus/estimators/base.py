@@ -24,7 +24,8 @@ from isthmus.errors import InputError, TrainingError, unknown
 from isthmus.estimators.part_registry import CORRUPTIONS, LIKELIHOODS, PRIORS, build, own_part
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import TrainingJob, prepare, seed_of
-from isthmus.estimators.validation import Examples, as_codes, as_condition, collect, unpadded
+from isthmus.estimators.validation import as_codes, as_condition, collect, unpadded
+from isthmus.examples import Examples
 from isthmus.latent_model import LatentModel
 from isthmus.metrics import importance_weighting
 from isthmus.nets import conv

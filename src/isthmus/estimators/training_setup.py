@@ -16,7 +16,8 @@ from torch import Tensor
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.param_validation import check_fields
-from isthmus.estimators.validation import Examples, collect, describe
+from isthmus.estimators.validation import collect, describe
+from isthmus.examples import Examples
 from isthmus.latent_model import LatentModel
 from isthmus.objective import as_objective
 from isthmus.priors import PostHocPrior

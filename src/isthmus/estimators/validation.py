@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,30 +22,13 @@ from isthmus.estimators.likelihood_support import (
     spelled,
 )
 from isthmus.estimators.part_registry import COUNTED, LEVELLED, LIKELIHOODS
+from isthmus.examples import Examples
 from isthmus.schema import Condition, Schema, finite, kind_of, scaling_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from isthmus.estimators.base import Estimator
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Rows and what comes with them, row by row."""
-
-    x: np.ndarray
-    condition: Any = None
-    lengths: np.ndarray | None = None
-    target: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def take(self, index: np.ndarray) -> Examples:
-        """Some of the rows."""
-        pick = [None if a is None else np.asarray(a)[index] for a in (self.condition, self.lengths, self.target)]
-        return Examples(self.x[index], *pick)
 
 
 def as_array(estimator: Estimator, X: Any, *, reset: bool) -> np.ndarray:
@@ -152,7 +135,7 @@ def collect(
             check_values(estimator.schema_, known)
         if estimator.schema_.binarize and x.dtype.kind in "iu":
             x = x.astype(np.uint8)
-    return Examples(x, as_condition(condition, len(x)), steps, clean)
+    return Examples(x, condition=as_condition(condition, len(x)), lengths=steps, target=clean)
 
 
 def check_values(schema: Schema, x: np.ndarray) -> None:

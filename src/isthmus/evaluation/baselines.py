@@ -18,8 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.context import some_of
+from isthmus.examples import Examples
 from isthmus.metrics.importance_weighting import mean_and_error
 from isthmus.schema import spread
 

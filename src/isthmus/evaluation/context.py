@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.validation import Examples, unpadded
+from isthmus.estimators.validation import unpadded
+from isthmus.examples import Examples
 from isthmus.train.device_data import DeviceDataset, fixed_bits
 from isthmus.train.runtime import running
 

@@ -14,7 +14,7 @@ from isthmus.data.dataset import whole_factors
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import validation_rows
-from isthmus.estimators.validation import Examples, collect
+from isthmus.estimators.validation import collect
 from isthmus.evaluation.active_units import active_units, copying
 from isthmus.evaluation.ais_result import annealed
 from isthmus.evaluation.baselines import densities, linear_reconstruction
@@ -29,6 +29,7 @@ from isthmus.evaluation.log_likelihood import gap, of_density
 from isthmus.evaluation.prior_fit import refit_gain
 from isthmus.evaluation.reconstruction import column_spread, leftover, residuals
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_spread, samples
+from isthmus.examples import Examples
 from isthmus.metrics.ais import STEPS as AIS_STEPS
 from isthmus.metrics.importance_weighting import mean_and_error
 

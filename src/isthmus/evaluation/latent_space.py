@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.estimates import told
+from isthmus.examples import Examples
 from isthmus.metrics.importance_weighting import log_evidence
 from isthmus.metrics.latent_geometry import (
     Paths,
@@ -62,7 +62,7 @@ def paths(subject: EvalContext) -> dict[str, Any] | None:
 
     def score(x: np.ndarray) -> np.ndarray:
         with subject.using():
-            return log_evidence(model.model_, model.lay(Examples(x, given), "fixed"), DRAWS)
+            return log_evidence(model.model_, model.lay(Examples(x, condition=given), "fixed"), DRAWS)
 
     start, end = subject.codes[first], subject.codes[second]
     found: dict[str, Any] = {}

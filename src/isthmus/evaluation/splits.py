@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from isthmus.data import Part
 from isthmus.data_checks.table_view import plural
 from isthmus.estimators.base import Estimator
+from isthmus.examples import Examples
 from isthmus.persistence.run_dir import Run
 
 ROWS_SCORED = 1000
@@ -21,7 +19,7 @@ CHOSEN_BY = " (they also chose the weights)"
 class HeldOut:
     """Rows that the model was not fitted to, as far as there are any."""
 
-    part: Part
+    part: Examples
     name: str
     which: str
     """How many, and what else is to be known of them."""
@@ -41,16 +39,10 @@ def held_out(run: Run) -> HeldOut:
     elif run.dataset.valid is not None:
         part, name, more = run.dataset.valid, "validation rows", CHOSEN_BY
     elif run.job.valid_index is not None:
-        part, name, more = take(run.dataset.train, run.job.valid_index), "validation rows", CHOSEN_BY
+        part, name, more = run.dataset.train.take(run.job.valid_index), "validation rows", CHOSEN_BY
     else:
         part, name, more = run.dataset.train, "training rows", " (none were kept aside)"
     if len(part.x) > ROWS_SCORED:
-        index = np.sort(np.random.default_rng(run.job.plan.seed).permutation(len(part.x))[:ROWS_SCORED])
-        return HeldOut(take(part, index), name, f"{ROWS_SCORED:,} of {len(part.x):,} {name}{more}")
+        some = part.subsample(ROWS_SCORED, run.job.plan.seed)
+        return HeldOut(some, name, f"{ROWS_SCORED:,} of {len(part.x):,} {name}{more}")
     return HeldOut(part, name, f"{plural(len(part.x), name.removesuffix('s'))}{more}")
-
-
-def take(part: Part, index: np.ndarray) -> Part:
-    """Some rows of a part."""
-    x = part.x.iloc[index] if hasattr(part.x, "iloc") else np.asarray(part.x)[index]
-    return Part(x, *[None if a is None else np.asarray(a)[index] for a in (part.y, part.lengths, part.factors)])

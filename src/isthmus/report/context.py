@@ -12,11 +12,11 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import euclidean_distances
 
 from isthmus.estimators.base import ENCODED_AT_ONCE, Estimator
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.active_units import ACTIVE, FEW
 from isthmus.evaluation.baselines import FITTED
 from isthmus.evaluation.context import some_of
 from isthmus.evaluation.evaluate import Evaluation
+from isthmus.examples import Examples
 from isthmus.report.display import (
     Held,
     drawn_as_lines,

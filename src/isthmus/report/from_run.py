@@ -11,9 +11,9 @@ from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import validation_rows
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.evaluate import DRAWS, Evaluation, evaluate
 from isthmus.evaluation.splits import HeldOut
+from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.persistence import serialization
 from isthmus.persistence.run_dir import Run

@@ -10,8 +10,8 @@ import jinja2
 
 from isthmus.atomic_io import written
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.validation import Examples
 from isthmus.evaluation.evaluate import Evaluation
+from isthmus.examples import Examples
 from isthmus.finding import Finding, ranked
 from isthmus.report.context import ReportContext
 from isthmus.report.display import Held
