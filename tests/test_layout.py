@@ -12,6 +12,7 @@ import isthmus
 ROOT = Path(isthmus.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
+    {"wording"},
     {"errors", "examples", "atomic_io", "finding", "registry", "__init__"},
     {"batch", "schema", "data"},
     {"nets", "distributions"},
@@ -20,7 +21,8 @@ ORDER = [
     {"latent_model"},
     {"objective"},
     {"terms"},
-    {"train", "metrics"},
+    {"train", "metrics", "likelihoods", "array_checks"},
+    {"fitted"},
     {"estimators", "persistence", "data_checks"},
     {"evaluation"},
     {"diagnosis"},

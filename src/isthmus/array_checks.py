@@ -15,6 +15,7 @@ from isthmus.errors import InputError
 from isthmus.examples import Examples
 from isthmus.likelihoods import support_error
 from isthmus.schema import Schema, finite
+from isthmus.wording import join_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,9 @@ def to_array(X: Any, feature_names: tuple[str, ...] = ()) -> np.ndarray:
     if hasattr(numeric, "columns"):
         names = tuple(map(str, numeric.columns))
         if feature_names and names != feature_names:
-            raise InputError(f"X must have the columns of training, {list_names(feature_names)}, got {list_names(names)}.")
+            raise InputError(
+                f"X must have the columns of training, {join_names(feature_names)}, got {join_names(names)}."
+            )
         numeric = numeric.to_numpy()
     try:
         array = np.asarray(numeric)
@@ -98,16 +101,11 @@ def parse_numeric_strings(strings: np.ndarray) -> np.ndarray:
 
 
 def to_native_dtype(array: np.ndarray) -> np.ndarray:
-    """The array in the machine's byte order, floats as float32 or float64; floats beyond their range become infinite."""
+    """The array in the machine's byte order, floats as float32 or float64 (larger numbers become infinite)."""
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         with np.errstate(over="ignore"):
             return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def list_names(names: tuple[str, ...]) -> str:
-    """The first five names of columns, and how many more there are."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
 # ------------------------------------------------------------------ what accompanies X

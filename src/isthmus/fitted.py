@@ -6,12 +6,12 @@ import contextlib
 import math
 import numbers
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isthmus.array_checks import as_codes, as_condition, check_examples, zero_padding
 from isthmus.data.guards import need
@@ -105,6 +105,11 @@ class FittedModel:
         """Numbers in one code; 0 for a model without a code."""
         return math.prod(self.code_shape)
 
+    @property
+    def network_kind(self) -> str:
+        """conv for a model with convolutions, else mlp."""
+        return "conv" if any(isinstance(module, nn.Conv2d) for module in self.model.modules()) else "mlp"
+
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:
         """Run on as many CPU threads as training did."""
@@ -146,7 +151,7 @@ class FittedModel:
             condition = y
         examples = check_examples(self.schema, X, condition, lengths, target, observed, y, self.feature_names)
         self._encode_condition(examples.condition, len(examples))
-        return examples if factors is None else Examples(**{**vars(examples), "factors": factors})
+        return examples if factors is None else replace(examples, factors=factors)
 
     def dataset(self, examples: Any, bits: str = "mean") -> DeviceDataset:
         """Rows on the model's device; `bits` says which bits of binarised pixels: mean, fixed or fresh."""

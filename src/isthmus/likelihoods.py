@@ -94,16 +94,12 @@ def _feature_scales(schema: Schema) -> Family:
 LIKELIHOODS: dict[str, Likelihood] = {
     "bernoulli": Likelihood(Bernoulli, _plain(Bernoulli), BITS, True, ("binary",)),
     "continuous_bernoulli": Likelihood(ContinuousBernoulli, _plain(ContinuousBernoulli), UNIT_INTERVAL, False),
-    "normal": Likelihood(
-        LocationScale, _location_scale(continuous.Normal, "shared"), REALS, False, ("unit", "real")
-    ),
+    "normal": Likelihood(LocationScale, _location_scale(continuous.Normal, "shared"), REALS, False, ("unit", "real")),
     "diagonal_normal": Likelihood(LocationScale, _feature_scales, REALS, False),
     "laplace": Likelihood(LocationScale, _location_scale(continuous.Laplace, "shared"), REALS, False),
     "student_t": Likelihood(StudentT, _plain(StudentT), REALS, False),
     "categorical": Likelihood(Categorical, _levels(Categorical), LEVELS, True),
-    "discretized_logistic": Likelihood(
-        DiscretizedLogistic, _levels(DiscretizedLogistic), LEVELS, True, ("levels",)
-    ),
+    "discretized_logistic": Likelihood(DiscretizedLogistic, _levels(DiscretizedLogistic), LEVELS, True, ("levels",)),
     "beta_binomial": Likelihood(BetaBinomial, _levels(BetaBinomial), LEVELS, True),
     "poisson": Likelihood(Poisson, _counts(Poisson), COUNTS, True),
     "negative_binomial": Likelihood(NegativeBinomial, _counts(NegativeBinomial), COUNTS, True, ("counts",)),
@@ -180,7 +176,7 @@ def support_error(name: str, levels: int, asked: int | None, values: np.ndarray)
 
 
 def integers_for_sure(values: np.ndarray, asked: int | None) -> bool:
-    """Whether values are integers, bits, or levels as the user says; other integer-valued floats may be measurements."""
+    """Whether values are integers, bits, or promised levels; other integer-valued floats may be measurements."""
     return values.dtype.kind != "f" or ((asked is not None or bool(values.max() <= 1)) and whole(values))
 
 

@@ -19,13 +19,13 @@ from isthmus.comparison.specs import OF_THE_SPLIT, Entry, checked_sweep, entries
 from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, tabled
 from isthmus.data import Dataset
-from isthmus.data_checks.table_view import plural
 from isthmus.errors import InputError, Interrupted
 from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
 from isthmus.metrics.importance_weighting import parts_of
-from isthmus.persistence.serialization import plain
+from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import spread
+from isthmus.wording import pluralize
 
 DRAWS = 1000
 MODELS = ("pca", "ae", "vae")
@@ -77,10 +77,10 @@ def compare(
     path = None if folder is None else Path(folder)
     tasks = tasks_of(chosen, seeds, path)
     if path is not None:
-        settings = {"rows": rows.fingerprint, "draws": draws, "fields": plain(fields), "version": __version__}
+        settings = {"rows": rows.fingerprint, "draws": draws, "fields": to_jsonable(fields), "version": __version__}
         run_cache.opened(path, settings, force=force)
     records = run_all(tasks, rows, draws, verbose)
-    order = {(entry.label, repr(plain(entry.value))): i for i, entry in enumerate(chosen)}
+    order = {(entry.label, repr(to_jsonable(entry.value))): i for i, entry in enumerate(chosen)}
     records.sort(key=lambda record: order[record["model"], repr(record["value"])])
     table = tabled(records, about(data, rows, records, seeds), values[0] if values else None)
     if path is not None:
@@ -137,7 +137,7 @@ def run_all(tasks: list[Task], rows: Split, draws: int, verbose: bool) -> list[d
     except KeyboardInterrupt:
         if tasks[0].file is None:
             raise
-        raise Interrupted(f"stopped; {len(records)} of {plural(len(tasks), 'run')} are done and kept") from None
+        raise Interrupted(f"stopped; {len(records)} of {pluralize(len(tasks), 'run')} are done and kept") from None
     return records
 
 
@@ -155,7 +155,7 @@ def one_run(task: Task, rows: Split, draws: int, done: int, follow: Follow) -> d
         follow(done, str(task), share)
 
     keep = None if task.file is None else run_cache.keep_of(task.file)
-    record = plain(trial(task.entry, rows, task.seed, draws, keep, show))
+    record = to_jsonable(trial(task.entry, rows, task.seed, draws, keep, show))
     if task.file is not None:
         run_cache.write_run(task.file, record)
     return record

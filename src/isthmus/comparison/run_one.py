@@ -16,13 +16,12 @@ from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.param_validation import whole
-from isthmus.estimators.part_registry import AUTO, LIKELIHOODS
 from isthmus.estimators.ppca import ProbabilisticPCA
-from isthmus.estimators.training_setup import TrainingJob, fingerprint, prepare
-from isthmus.estimators.validation import collect
+from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
 from isthmus.evaluation.baselines import NOTHING, linear_evidence
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.examples import Examples
+from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.schema import Schema
 from isthmus.train.trainer import Checkpointer, ProgressCallback
 
@@ -46,7 +45,7 @@ def prepared(entry: Entry, split: Split, seed: int) -> tuple[Estimator, Training
     estimator.set_params(random_state=int(first) + seed)
     company = split.company(estimator, split.train)
     validation = split.validation(estimator)
-    job = prepare(estimator, split.train.x, company["condition"], company["lengths"], validation)
+    job = setup_training(estimator, split.train.x, company["condition"], company["lengths"], validation)
     return estimator, job
 
 
@@ -69,8 +68,8 @@ def trial(
     except InputError as error:
         return about | {"failed": str(error)}
     about |= {
-        "epochs": job.plan.epochs,
-        "batch_size": min(job.plan.batch_size, len(job.train_rows)),
+        "epochs": job.config.epochs,
+        "batch_size": min(job.config.batch_size, len(job.train_rows)),
         "latent_dim": estimator.latent_dim,
         "parameters": sum(parameter.numel() for parameter in job.recipe.model.parameters()),
         "train_rows": fingerprint(Examples(job.train_rows.x)),
@@ -81,7 +80,7 @@ def trial(
     except TrainingError as error:
         return about | {"failed": str(error)}
     took = time.perf_counter() - started
-    estimator.adopt(job, history)
+    estimator.fitted_ = job.fitted(history)
     try:
         return about | {
             "seconds": history[-1]["seconds"] if history else took,
@@ -98,7 +97,7 @@ def measured(estimator: Estimator, job: TrainingJob, split: Split, draws: int) -
     found = evaluate(estimator, test.x, test.y, **company, draws=draws, train=job.train_rows, without=left_out)
     rows = {name: found.rows[name] for name in ROWS if name in found.rows}
     kind, bound = score_of(estimator.schema_), False
-    inputs = collect(estimator, test.x, company["condition"], company["lengths"])
+    inputs = estimator.fitted_.check(test.x, company["condition"], company["lengths"])
     if exact(estimator):
         rows["squared_error"] = projection_error(estimator.latent_dim, job.train_rows, inputs)
         if LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
@@ -127,7 +126,7 @@ def score_of(schema: Schema) -> str:
 def as_discrete(estimator: Estimator) -> Estimator:
     """A linear model of whole numbers as one that dequantises them: its density then bounds their probability."""
     view = copy.copy(estimator)
-    view.schema_ = dataclasses.replace(estimator.schema_, discrete=True)
+    view.fitted_ = dataclasses.replace(estimator.fitted_, schema=dataclasses.replace(estimator.schema_, discrete=True))
     return view
 
 

@@ -29,13 +29,14 @@ class Choice:
 
 def choose(model: Estimator, view: View) -> tuple[Choice, list[Finding]]:
     """Likelihood, network and scaling by the rules that `fit` goes by, and what these have against the data."""
-    from isthmus.estimators.likelihood_support import NOT_A_DENSITY, scaling_name
-    from isthmus.estimators.validation import outlined
+    from isthmus.estimators.composition import network_kind
+    from isthmus.estimators.validation import infer_schema_from_dtype, scaling_name
     from isthmus.examples import Examples
+    from isthmus.likelihoods import NOT_A_DENSITY
 
-    name, schema = outlined(model, Examples(view.x, lengths=view.lengths))
+    name, schema = infer_schema_from_dtype(model, Examples(view.x, lengths=view.lengths))
     how = scaling_name(model.scaling, schema, name)
-    choice = Choice(schema, name, model.network_kind(schema), how, model.levels)
+    choice = Choice(schema, name, network_kind(model, schema), how, model.levels)
     findings = list(outside(view, choice))
     if name == "bernoulli" and schema.kind == "unit" and not findings:
         findings.append(Finding("not-a-density", "warning", *NOT_A_DENSITY))
@@ -44,14 +45,14 @@ def choose(model: Estimator, view: View) -> tuple[Choice, list[Finding]]:
 
 def outside(view: View, choice: Choice, *, typed: bool = True) -> Iterator[Finding]:
     """Values that the likelihood gives no density; if `typed`, also a type that it does not read."""
-    from isthmus.estimators.likelihood_support import refusal
+    from isthmus.likelihoods import support_error
 
     values = view.columns
-    refused = refusal(choice.likelihood, choice.schema.levels, choice.levels, values)
+    refused = support_error(choice.likelihood, choice.schema.levels, choice.levels, values)
     if refused is None:
         return
-    if refused.bad.any():
-        where, evidence = view.where(refused.bad)
+    if refused.outside.any():
+        where, evidence = view.where(refused.outside)
         span = {"smallest": values.min().item(), "largest": values.max().item()}
         message = f"{refused.message}; outside lie {where}"
         yield Finding("outside-support", "error", message, refused.remedy, evidence | span)

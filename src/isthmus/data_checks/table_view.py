@@ -59,7 +59,7 @@ def look(part: Examples, name: str) -> tuple[View | None, list[Finding]]:
 
     x: Any = part.x
     if hasattr(x, "detach"):
-        from isthmus.estimators.validation import from_torch
+        from isthmus.array_checks import from_torch
 
         x = from_torch(x)
     if np.ma.is_masked(x):
@@ -115,11 +115,11 @@ def mended(view: View) -> View:
     """Padding set to 0, and NaN and infinity to their column's smallest number, so that the rest can be looked at."""
     import numpy as np
 
-    from isthmus.estimators.validation import real_steps
+    from isthmus.array_checks import length_mask
 
     x = view.x
     if view.lengths is not None:
-        x = np.where(real_steps(x, np.asarray(view.lengths))[..., None], x, np.zeros((), x.dtype))
+        x = np.where(length_mask(x, np.asarray(view.lengths))[..., None], x, np.zeros((), x.dtype))
     if x.dtype.kind == "f" and not bool((finite := np.isfinite(x)).all()):
         low = np.where(finite, x, np.inf).min(0)
         x = np.where(finite, x, np.where(np.isfinite(low), low, 0)).astype(x.dtype)

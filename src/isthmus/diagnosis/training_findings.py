@@ -52,7 +52,7 @@ def overfitting(case: DiagnosisContext) -> Iterator[Finding]:
 def smaller(case: DiagnosisContext) -> str:
     """A smaller network, or one that sees damaged rows."""
     model = case.model
-    field = "channels" if model.network_kind(model.schema_) == "conv" else "hidden"
+    field = "channels" if model.fitted_.network_kind == "conv" else "hidden"
     fewer = tuple(max(8, width // 4) for width in getattr(model, field))
     return case.first({field: fewer} if fewer and case.convention is None else {}, {"corruption": "gaussian(0.1)"})
 

@@ -29,7 +29,9 @@ def latent_model(estimator: Estimator, schema: Schema, posterior_family: Family)
     """Encoder, decoder, prior and corruption as the fields say, with a posterior of the given family."""
     if not posterior_family.has_density and estimator.prior != "normal":
         name = type(estimator).__name__
-        raise InputError(f"prior must be 'normal': codes of {name} have no density, got {estimator.prior!r}. Use a VAE.")
+        raise InputError(
+            f"prior must be 'normal': codes of {name} have no density, got {estimator.prior!r}. Use a VAE."
+        )
     family = likelihood_family(estimator, schema)
     encoder = encoder_net(estimator, schema, posterior_family.n * estimator.latent_dim)
     return LatentModel(
@@ -44,7 +46,7 @@ def latent_model(estimator: Estimator, schema: Schema, posterior_family: Family)
 def network_kind(estimator: Estimator, schema: Schema) -> str:
     """mlp or conv."""
     if estimator.network == "auto":
-        return "conv" if schema.image and conv.suits(schema.event_shape) and estimator.hidden else "mlp"
+        return "conv" if schema.image and conv.conv_applicable(schema.event_shape) and estimator.hidden else "mlp"
     if estimator.network not in ("mlp", "conv"):
         raise unknown("network", str(estimator.network), ("auto", "mlp", "conv"))
     if estimator.network == "conv" and not schema.image:

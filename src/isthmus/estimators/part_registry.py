@@ -108,7 +108,9 @@ def tensor(values: np.ndarray) -> torch.Tensor:
 
 def _blur(schema: Schema, s: float) -> nn.Module:
     if not schema.image:
-        raise InputError(f"X must be images (n, h, w) or (n, h, w, c) for blur, got rows of shape {schema.event_shape}.")
+        raise InputError(
+            f"X must be images (n, h, w) or (n, h, w, c) for blur, got rows of shape {schema.event_shape}."
+        )
     return corruption.Blur(s)
 
 

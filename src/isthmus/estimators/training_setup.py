@@ -19,7 +19,7 @@ from isthmus.estimators.validation import feature_names, infer_schema, validate_
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.latent_model import LatentModel
-from isthmus.objective import as_objective, at
+from isthmus.objective import Schedule, as_objective, at
 from isthmus.priors import PostHocPrior
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
@@ -197,16 +197,17 @@ def training_config(
     epochs = settings.get("epochs") or (auto if estimator.epochs == "auto" else int(estimator.epochs))
     draws = as_objective(recipe.objective).draws
     parameters = sum(p.numel() for p in recipe.model.parameters())
-    rises = any(term.name == "kl" for term in as_objective(recipe.objective).terms)
+    scheduled = any(isinstance(term.weight, Schedule) for term in as_objective(recipe.objective).terms)
+    work = size * draws * flops_per_row(recipe, schema)
     return TrainConfig(
         epochs=epochs,
         batch_size=int(estimator.batch_size),
         learning_rate=estimator.learning_rate,
         clip=estimator.clip,
         patience=estimator.patience,
-        warmup=estimator.warmup if rises else 0.0,
+        warmup=estimator.warmup if scheduled else 0.0,
         seed=seed,
-        threads=settings.get("threads") or pick_threads(estimator.threads, size * draws * flops_per_row(recipe, schema)),
+        threads=settings.get("threads") or pick_threads(estimator.threads, work),
         compile=settings.get("compile", pick_compile(estimator.compile, parameters, epochs * per_epoch, device)),
     )
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from isthmus.array_checks import zero_padding
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.validation import unpadded
 from isthmus.examples import Examples
 from isthmus.train.device_data import DeviceDataset, fixed_bits
 from isthmus.train.runtime import running
@@ -91,7 +91,7 @@ class EvalContext:
     @cached_property
     def again(self) -> np.ndarray:
         """(n, *X) what the codes are decoded to, in the data's units."""
-        return unpadded(self.model.decoded(self.latent, self.inputs.condition, drawn=False), self.inputs.lengths)
+        return zero_padding(self.model.decoded(self.latent, self.inputs.condition, drawn=False), self.inputs.lengths)
 
     @cached_property
     def errors(self) -> np.ndarray:

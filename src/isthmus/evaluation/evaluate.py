@@ -13,8 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus.data.dataset import whole_factors
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.training_setup import validation_rows
-from isthmus.estimators.validation import collect
+from isthmus.estimators.validation import validation_rows
 from isthmus.evaluation.active_units import active_units, copying
 from isthmus.evaluation.ais_result import annealed
 from isthmus.evaluation.baselines import densities, linear_reconstruction
@@ -93,9 +92,9 @@ def evaluate(
         raise InputError("the weights are no numbers: training diverged; train again with a lower learning_rate")
     if model.schema_.condition is not None and condition is None:
         condition = y
-    inputs = collect(model, X, condition, lengths)
+    inputs = model.fitted_.check(X, condition, lengths)
     if train is not None and not isinstance(train, Examples):
-        train = validation_rows(model, train, model.schema_, "train")
+        train = validation_rows(train, model.schema_, model.fitted_.feature_names, "train")
     if factors is not None:
         factors = whole_factors(factors, len(inputs), "factors")
     subject = EvalContext(model, inputs, None if y is None else as_labels(y, len(inputs)), train, factors)

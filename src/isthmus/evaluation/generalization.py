@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.array_checks import zero_padding
 from isthmus.errors import InputError
-from isthmus.estimators.validation import unpadded
 from isthmus.evaluation.context import EvalContext, some_of, squared
 from isthmus.evaluation.estimates import told, told_rows
 from isthmus.evaluation.log_likelihood import kind_of
@@ -30,7 +30,7 @@ def of_training(subject: EvalContext) -> dict[str, Any] | None:
         raise InputError(SEEN)
     model, seen = subject.model, some_of(subject.train, MOST_ROWS, subject.seed)
     codes = model.codes_of(model.lay(seen))
-    errors = squared(seen.x, unpadded(model.decoded(codes, seen.condition, drawn=False), seen.lengths))
+    errors = squared(seen.x, zero_padding(model.decoded(codes, seen.condition, drawn=False), seen.lengths))
     found: dict[str, Any] = {
         "rows": len(seen),
         "squared_error": told_rows(errors, "squared units of the data, summed", "squared error"),

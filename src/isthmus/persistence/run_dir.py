@@ -25,12 +25,11 @@ class Run:
     """A training run in a folder.
 
     Args:
-        estimator: the unfitted estimator.
+        estimator: the estimator, fitted once training has finished.
         dataset: the data.
         job: the training run, fully determined.
         folder: where it is stored.
         source: name or path of the data, and the condition's column.
-        fitted: the trained model, once training has finished.
     """
 
     estimator: Estimator
@@ -38,14 +37,16 @@ class Run:
     job: TrainingJob
     folder: Path
     source: dict[str, Any]
-    fitted: FittedModel | None = None
 
     @property
-    def model(self) -> FittedModel:
+    def trained(self) -> bool:
+        """Whether training has finished."""
+        return hasattr(self.estimator, "fitted_")
+
+    @property
+    def fitted(self) -> FittedModel:
         """The trained model."""
-        if self.fitted is None:
-            raise InputError(f"{self.folder} is not trained yet. Resume training: isthmus fit --resume {self.folder}")
-        return self.fitted
+        return self.estimator.fitted_
 
 
 def make(model: Model, fields: dict[str, Any]) -> Estimator:
@@ -113,17 +114,17 @@ def resume(folder: Path) -> Run | None:
     fitted = serialization.load_fitted(folder)
     if not source or has_pictures(folder, fitted):
         return None
-    return replace(_as_configured(folder, config), fitted=fitted)
+    return _as_configured(folder, config, fitted)
 
 
 def reopen(folder: Path) -> Run:
     """A finished run with the data that it was trained on; InputError if either is missing."""
     fitted = serialization.load_fitted(folder)
-    return replace(_as_configured(folder, serialization.read_config(folder)), fitted=fitted)
+    return _as_configured(folder, serialization.read_config(folder), fitted)
 
 
-def _as_configured(folder: Path, config: dict[str, Any]) -> Run:
-    """The run that the configuration describes, set up again on the same data."""
+def _as_configured(folder: Path, config: dict[str, Any], fitted: FittedModel | None = None) -> Run:
+    """The run that the configuration describes, set up again on the same data, with its trained model if given."""
     source = config.get("source")
     if not source:
         raise InputError(f"{folder} was not trained by `isthmus fit`, so its data is not known.")
@@ -132,6 +133,8 @@ def _as_configured(folder: Path, config: dict[str, Any]) -> Run:
     run = _setup(estimator, dataset, folder, source, settings=config["settings"], seed=config["seed"])
     if run.job.fingerprint != config["fingerprint"]:
         raise InputError(f"{source['data']} has changed since {folder} was started. Start over (--force).")
+    if fitted is not None:
+        estimator.fitted_ = fitted
     return run
 
 
@@ -174,7 +177,12 @@ def finish(run: Run, show: ProgressCallback | None = None) -> None:
     try:
         history = run.job.train(Checkpointer(run.folder), show)
     except TrainingError as error:
-        serialization.write_model(run.job.fitted([]), run.folder, **entries, finished=False, broken=str(error))
+        _write(run.job.fitted([]), run.folder, **entries, finished=False, broken=str(error))
         raise
-    run.fitted = run.job.fitted(history)
-    serialization.write_model(run.fitted, run.folder, **entries, finished=True)
+    run.estimator.fitted_ = run.job.fitted(history)
+    _write(run.fitted, run.folder, **entries, finished=True)
+
+
+def _write(fitted: FittedModel, folder: Path, **entries: Any) -> None:
+    """Write the model to the folder of its run, which holds history and checkpoint already."""
+    write_json(folder / "config.json", serialization.write_weights(fitted, folder, **entries))

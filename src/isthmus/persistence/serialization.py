@@ -92,19 +92,20 @@ def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
         raise InputError(f"folder must be the name of a folder, got the file {folder}.")
     if (folder / "config.json").exists() and not is_run(folder):
         raise InputError(f"{folder / 'config.json'} is not of isthmus and would be lost. Save to another folder.")
-    write_model(fitted, folder, finished=True)
+    config = write_weights(fitted, folder, finished=True)
     clear(folder, RUN_FILES)
     if fitted.history:
         with written(folder / "history.jsonl") as part:
             part.write_text("".join(json.dumps(to_jsonable(record)) + "\n" for record in fitted.history), "utf-8")
+    write_json(folder / "config.json", config)
 
 
-def write_model(fitted: FittedModel, folder: Path, **entries: Any) -> None:
-    """Write weights and configuration; the configuration, with `entries`, comes last: then the model is complete."""
+def write_weights(fitted: FittedModel, folder: Path, **entries: Any) -> dict[str, Any]:
+    """Write the weights and return the configuration, which is written last: when it fits, the model is complete."""
     config = config_of(fitted.name, fitted.fields, fitted.schema, fitted.settings, fitted.seed, **entries)
     state = {"format": FORMAT, "config_hash": config_hash(config)}
     save_state(folder / "model.safetensors", fitted.model.state_dict(), state)
-    write_json(folder / "config.json", config)
+    return config
 
 
 def check_class_name(cls: type) -> None:

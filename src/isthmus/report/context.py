@@ -11,12 +11,13 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import euclidean_distances
 
-from isthmus.estimators.base import ENCODED_AT_ONCE, Estimator
+from isthmus.estimators.base import Estimator
 from isthmus.evaluation.active_units import ACTIVE, FEW
 from isthmus.evaluation.baselines import FITTED
 from isthmus.evaluation.context import some_of
 from isthmus.evaluation.evaluate import Evaluation
 from isthmus.examples import Examples
+from isthmus.fitted import ROWS_AT_ONCE
 from isthmus.report.display import (
     Held,
     drawn_as_lines,
@@ -78,7 +79,7 @@ class ReportContext:
         rows = self.model.rows(self.held.x, **self.held.company)
         pieces = []
         with torch.no_grad(), running(self.model.settings_["threads"]):
-            for index in torch.arange(len(rows), device=rows.device).split(ENCODED_AT_ONCE):
+            for index in torch.arange(len(rows), device=rows.device).split(ROWS_AT_ONCE):
                 batch = rows.batch(index)
                 scale = getattr(self.model.model_.posterior(batch.x, batch.c, batch.mask), "scale", None)
                 if scale is None or tuple(scale.shape) != (len(index), self.codes.shape[1]):
