@@ -124,7 +124,7 @@ def cut(path):
         ("z.npy", lambda path: np.save(path, OBJECTS), "never loaded"),
         ("z.npz", lambda path: np.savez(path, z=OBJECTS), "never loaded"),
         ("z.npz", lambda path: np.savez(path, x=CODES), "'z'"),
-        ("z.csv", lambda path: path.write_text("z0,z1\n1,a\n2,b\n"), "codes are numbers"),
+        ("z.csv", lambda path: path.write_text("z0,z1\n1,a\n2,b\n"), "must be numeric"),
     ],
 )
 def test_codes_that_cannot_be_read_are_refused_in_one_line(name, make, says, tmp_path):

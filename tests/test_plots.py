@@ -143,13 +143,13 @@ def test_few_rows_and_wrong_ones(tmp_path):
 @pytest.mark.parametrize(
     ("schema", "form"),
     [
-        (Schema((28, 28), "levels", "uint8"), "image"),
-        (Schema((784,), "levels", "uint8"), "image"),
-        (Schema((784,), "real", "float32"), "table"),
-        (Schema((36,), "unit", "float64", names=tuple(f"c{i}" for i in range(36))), "table"),
-        (Schema((64,), "unit", "float64", names=tuple(f"pixel_{i}" for i in range(64))), "image"),
-        (Schema((25,), "binary", "uint8"), "table"),
-        (Schema((30, 2), "real", "float32", sequence=True), "sequence"),
+        (Schema.homogeneous((28, 28), "levels", "uint8"), "image"),
+        (Schema.homogeneous((784,), "levels", "uint8"), "image"),
+        (Schema.homogeneous((784,), "real", "float32"), "table"),
+        (Schema.homogeneous((36,), "unit", "float64", names=tuple(f"c{i}" for i in range(36))), "table"),
+        (Schema.homogeneous((64,), "unit", "float64", names=tuple(f"pixel_{i}" for i in range(64))), "image"),
+        (Schema.homogeneous((25,), "binary", "uint8"), "table"),
+        (Schema.homogeneous((30, 2), "real", "float32", sequence=True), "sequence"),
     ],
 )
 def test_form(schema, form):
@@ -159,11 +159,11 @@ def test_form(schema, form):
 @pytest.mark.parametrize(
     ("schema", "span"),
     [
-        (Schema((2, 2), "levels", "uint8", levels=17, scale=np.asarray(16.0)), (0, 16)),
-        (Schema((2, 2), "levels", "uint8", binarize=True, scale=np.asarray(255.0)), (0, 255)),
-        (Schema((2, 2), "unit", "float32"), (0, 1)),
-        (Schema((2, 2), "counts", "int64"), (0, 5)),
-        (Schema((2, 2), "real", "float32"), (2, 5)),
+        (Schema.homogeneous((2, 2), "levels", "uint8", levels=17, scale=np.asarray(16.0)), (0, 16)),
+        (Schema.homogeneous((2, 2), "levels", "uint8", binarize=True, scale=np.asarray(255.0)), (0, 255)),
+        (Schema.homogeneous((2, 2), "unit", "float32"), (0, 1)),
+        (Schema.homogeneous((2, 2), "counts", "int64"), (0, 5)),
+        (Schema.homogeneous((2, 2), "real", "float32"), (2, 5)),
     ],
 )
 def test_grey_range_follows_the_schema_not_the_rows(schema, span):

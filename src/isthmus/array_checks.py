@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from isthmus.data import as_numbers, doubled
+from isthmus.data import first_duplicate, split_numeric_columns
 from isthmus.errors import InputError
 from isthmus.examples import Examples
 from isthmus.likelihoods import support_error
@@ -84,10 +84,10 @@ def from_torch(tensor: Any) -> np.ndarray:
 def to_numeric_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with every column numeric; InputError names the first value that is not a number."""
     if not frame.columns.is_unique:
-        raise InputError(f"X must have unique column names, got {doubled(frame.columns)}.")
-    numeric, words = as_numbers(frame)
+        raise InputError(f"X must have unique column names, got {first_duplicate(frame.columns)}.")
+    numeric, words = split_numeric_columns(frame)
     if words:
-        raise InputError(f"{words[0].message}; {words[0].mend}")
+        raise InputError(f"{words[0].message}. {words[0].fix}")
     return numeric.set_axis(frame.columns, axis=1)
 
 

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from isthmus.array_checks import as_codes, as_condition, check_examples, zero_padding
-from isthmus.data.guards import need
+from isthmus.data.guards import require_memory
 from isthmus.errors import InputError
 from isthmus.examples import Examples
-from isthmus.latent_model import LatentModel
+from isthmus.latent_model import Capabilities, Model
 from isthmus.metrics import importance_weighting
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import running, seeded
+from isthmus.train.runtime import seeded, torch_threads
 
 ROWS_AT_ONCE = 2048
 """Rows that pass through a network in one call."""
-
-
-class Capabilities(NamedTuple):
-    """What a model can do: log p(x) exactly, as a bound or not at all; sample; encode; predict; read labels."""
-
-    scores: str
-    samples: bool
-    encodes: bool = True
-    predicts: bool = False
-    wants_labels: bool = False
-
-
-def model_capabilities(model: LatentModel) -> Capabilities:
-    """What a model can do, read from its parts."""
-    density = model.posterior.family.has_density
-    return Capabilities("bound" if density else "none", samples=density)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +47,7 @@ class FittedModel:
     """
 
     schema: Schema
-    model: LatentModel
+    model: Model
     settings: dict[str, Any]
     seed: int
     name: str
@@ -75,7 +58,7 @@ class FittedModel:
     loss_weights: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"FittedModel({self.name}, rows of {self.schema.event_shape}, code of {self.code_shape})"
+        return f"FittedModel({self.name}, rows of {self.schema.event_shape}, code of {self.model.code.shape})"
 
     @property
     def fitted_(self) -> FittedModel:
@@ -93,17 +76,12 @@ class FittedModel:
     @property
     def capabilities(self) -> Capabilities:
         """What the model can do, read from its parts."""
-        return model_capabilities(self.model)
-
-    @property
-    def code_shape(self) -> tuple[int, ...]:
-        """Shape of one code."""
-        return self.model.posterior.family.event_shape
+        return self.model.capabilities
 
     @property
     def code_size(self) -> int:
         """Numbers in one code; 0 for a model without a code."""
-        return math.prod(self.code_shape)
+        return self.model.code.size
 
     @property
     def network_kind(self) -> str:
@@ -113,7 +91,7 @@ class FittedModel:
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:
         """Run on as many CPU threads as training did."""
-        with running(self.settings["threads"]):
+        with torch_threads(self.settings["threads"]):
             yield
 
     # ------------------------------------------------------------------ rows
@@ -164,6 +142,7 @@ class FittedModel:
             c=self._encode_condition(rows.condition, len(rows)),
             lengths=rows.lengths,
             target=rows.target,
+            observed=rows.observed,
             bits=bits,
         )
 
@@ -186,8 +165,12 @@ class FittedModel:
     def encode_rows(self, rows: DeviceDataset) -> Tensor:
         """Codes (n, *Z) of rows that are on the device."""
         with torch.no_grad(), self.threads():
-            batches = (rows.batch(index) for index in self._blocks(len(rows)))
-            return torch.cat([self.model.posterior(b.x, b.c, b.mask).mean for b in batches])
+            return torch.cat([self.model.encode(batch) for batch in rows.batches(ROWS_AT_ONCE)])
+
+    def sample_posterior(self, rows: DeviceDataset, seed: int) -> Tensor:
+        """(n, *Z) one draw from q(z given x) of each row."""
+        with torch.no_grad(), self.threads(), seeded(seed, self.device):
+            return torch.cat([self.model.infer(batch).rsample() for batch in rows.batches(ROWS_AT_ONCE)])
 
     def decode(
         self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int | None = None
@@ -203,14 +186,14 @@ class FittedModel:
         """
         if lengths is not None and not self.schema.sequence:
             raise InputError("lengths must be None for a model that was trained without lengths.")
-        z = as_codes(codes, self.code_shape).to(self.device, self.dtype)
+        z = as_codes(codes, self.model.code.shape).to(self.device, self.dtype)
         c = self._condition_tensor(condition, len(z))
         pieces = []
         stream = contextlib.nullcontext() if seed is None else seeded(seed, self.device)
         with torch.no_grad(), self.threads(), stream:
             for index in self._blocks(len(z)):
-                px = self.model.likelihood(z[index], None if c is None else c[index])
-                pieces.append(self.schema.to_data(px.sample() if draw else px.mean, drawn=draw))
+                px = self.model.decode(z[index], None if c is None else c[index])
+                pieces.append(self.schema.to_data(px.sample() if draw else px.point, drawn=draw))
         x = np.concatenate(pieces) if pieces else np.zeros((0, *self.schema.event_shape), np.float32)
         return zero_padding(x, lengths)
 
@@ -232,12 +215,11 @@ class FittedModel:
             raise InputError(f"n must be an integer >= 0, got {n!r}.")
         if not self.capabilities.samples:
             raise InputError(f"{self.name} has no prior to sample from. Train a VAE to draw new examples.")
-        need(8 * n * (self.code_size + self.schema.size), f"{n:,} samples")
+        require_memory(8 * n * (self.code_size + self.schema.size), f"{n:,} samples")
         c = self._condition_tensor(condition, n)
         with torch.no_grad(), seeded(seed, self.device):
-            prior = self.model.prior(c, None, self.model.posterior)
-            codes = prior.sample((n,)) if not prior.batch_shape else prior.sample()
-            return self.decode(codes, condition, draw=not mean)
+            _, x = self.model.draw(n, c, mean=mean)
+        return self.schema.to_data(x.reshape(n, *self.schema.event_shape), drawn=not mean)
 
     def _condition_tensor(self, condition: Any, n: int) -> Tensor | None:
         encoded = self._encode_condition(as_condition(condition, n), n)
@@ -252,13 +234,13 @@ class FittedModel:
         """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016)."""
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
-            return importance_weighting.log_evidence(self.model, rows, draws)
+            return importance_weighting.importance_weighted(self.model, rows, draws).values
 
     def elbo(self, examples: Any, draws: int = 100) -> np.ndarray:
         """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training."""
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
-            return importance_weighting.elbo(self.model, rows, draws)
+            return importance_weighting.elbo(self.model, rows, draws).values
 
     def squared_errors(self, examples: Any, reconstruction: np.ndarray | None = None) -> np.ndarray:
         """(n,) squared distance of each row from its reconstruction, summed over the values that were observed.

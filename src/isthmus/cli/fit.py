@@ -8,7 +8,7 @@ from pathlib import Path
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.main import Parser, command_parser, note, tell
 from isthmus.errors import InputError, Interrupted
-from isthmus.registry import Model, model_named, models
+from isthmus.registry import Model, find_model, models
 
 
 def parser(words: list[str]) -> Parser:
@@ -49,13 +49,13 @@ def model_in(words: list[str]) -> Model | None:
         elif value:
             value = False
         elif i == 0 or is_model(word):
-            return model_named(word)
+            return find_model(word)
     return None
 
 
 def is_model(word: str) -> bool:
     try:
-        model_named(word)
+        find_model(word)
     except InputError:
         return False
     return True
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     from isthmus.data import read
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
-    from isthmus.train.progress import Bar
+    from isthmus.train.progress import ProgressBar
 
     if arguments.resume is not None:
         folder = Path(arguments.resume)
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not arguments.output:
             raise InputError("no folder for the run; say where it shall lie: -o runs/NAME")
         folder = Path(arguments.output)
-        estimator = run_dir.make(model_named(arguments.model), fields_given(arguments))
+        estimator = run_dir.make(find_model(arguments.model), fields_given(arguments))
         if estimator.prior == "conditional" and not (estimator.conditional or arguments.condition):
             raise InputError(
                 "--prior conditional needs a condition: train a conditionalvae, which takes the data's labels, or name "
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
         started = run_dir.start(estimator, dataset, folder, condition=arguments.condition, force=arguments.force)
     try:
         if not started.trained:
-            with Bar() as show:
+            with ProgressBar() as show:
                 run_dir.finish(started, show)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; go on with: isthmus fit --resume {folder}") from None

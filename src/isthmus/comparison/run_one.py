@@ -23,7 +23,8 @@ from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.examples import Examples
 from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.schema import Schema
-from isthmus.train.trainer import Checkpointer, ProgressCallback
+from isthmus.train.checkpoint import Checkpointer
+from isthmus.train.progress import ProgressCallback
 
 READ = {"probes", "classifier"}
 """Measures that the table shows."""
@@ -126,7 +127,9 @@ def score_of(schema: Schema) -> str:
 def as_discrete(estimator: Estimator) -> Estimator:
     """A linear model of whole numbers as one that dequantises them: its density then bounds their probability."""
     view = copy.copy(estimator)
-    view.fitted_ = dataclasses.replace(estimator.fitted_, schema=dataclasses.replace(estimator.schema_, discrete=True))
+    (column,) = estimator.schema_.columns
+    schema = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
+    view.fitted_ = dataclasses.replace(estimator.fitted_, schema=schema)
     return view
 
 

@@ -24,14 +24,14 @@ from isthmus.estimators.transition import Transition
 from isthmus.estimators.validation import validate_new_rows
 from isthmus.examples import Examples
 from isthmus.families import Family
-from isthmus.fitted import Capabilities, FittedModel
-from isthmus.latent_model import LatentModel
+from isthmus.fitted import FittedModel
+from isthmus.latent_model import Capabilities, LatentModel, Model
 from isthmus.schema import Schema
-from isthmus.train.trainer import ProgressCallback
+from isthmus.train.progress import ProgressCallback
 
 
 def _scores(estimator: Estimator) -> bool:
-    if estimator.capabilities.scores == "none":
+    if not estimator.capabilities.has_density:
         name = type(estimator).__name__
         raise AttributeError(f"{name} has no density, only a squared error. Use score(X), or a VAE for log p(x).")
     return True
@@ -49,9 +49,9 @@ def progress_bar(visible: bool) -> Iterator[ProgressCallback | None]:
     if not visible:
         yield None
         return
-    from isthmus.train.progress import Bar
+    from isthmus.train.progress import ProgressBar
 
-    with Bar() as bar:
+    with ProgressBar() as bar:
         yield bar
 
 
@@ -151,7 +151,7 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return self.fitted_.schema
 
     @property
-    def model_(self) -> LatentModel:
+    def model_(self) -> Model:
         """The trained network."""
         return self.fitted_.model
 
@@ -209,7 +209,7 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         job = setup_training(self, X, condition, lengths, validation, target, observed)
         try:
             with progress_bar(self.verbose) as show:
-                self.fitted_: FittedModel = job.fitted(job.train(show=show))
+                self.fitted_: FittedModel = job.fitted(job.train(callback=show))
         except TrainingError:
             self.fitted_ = job.fitted([])
             raise
@@ -260,7 +260,7 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     ) -> float:
         """Mean log p(x), nats; of a model without a density, minus the mean squared error of an example."""
         examples = self._check(X, condition, lengths, observed)
-        if self.capabilities.scores == "none":
+        if not self.capabilities.has_density:
             return -float(self.fitted_.squared_errors(examples).mean())
         return float(self.fitted_.score(examples).mean())
 

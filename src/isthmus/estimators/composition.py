@@ -13,8 +13,7 @@ from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.part_registry import CORRUPTIONS, PRIORS, build, copy_user_part
 from isthmus.families import Family
-from isthmus.fitted import Capabilities, model_capabilities
-from isthmus.latent_model import LatentModel
+from isthmus.latent_model import Capabilities, LatentModel
 from isthmus.likelihoods import LIKELIHOODS
 from isthmus.nets import conv
 from isthmus.nets.layers import Log1p, Preprocess, UserModule
@@ -33,10 +32,10 @@ def latent_model(estimator: Estimator, schema: Schema, posterior_family: Family)
             f"prior must be 'normal': codes of {name} have no density, got {estimator.prior!r}. Use a VAE."
         )
     family = likelihood_family(estimator, schema)
-    encoder = encoder_net(estimator, schema, posterior_family.n * estimator.latent_dim)
+    encoder = encoder_net(estimator, schema, posterior_family.raw_numel)
     return LatentModel(
         Conditional(encoder, posterior_family, len(schema.event_shape)),
-        Conditional(decoder_net(estimator, schema, family.n), family),
+        Conditional(decoder_net(estimator, schema, family.raw_numel), family),
         prior_module(estimator, schema) if posterior_family.has_density else priors.Flat(),
         corruption_module(estimator, schema),
         schema.log_volume,
@@ -69,15 +68,15 @@ def encoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
     return Preprocess(Log1p(schema.mean), net) if schema.kind == "counts" and schema.discrete else net
 
 
-def decoder_net(estimator: Estimator, schema: Schema, n: int) -> nn.Module:
-    """z to n numbers for each element of x."""
+def decoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
+    """z to `out` numbers."""
     kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
     latent_dim = estimator.latent_dim
     if estimator.decoder is not None:
         return UserModule(copy.deepcopy(estimator.decoder), (latent_dim,), schema.condition_width)
     if network_kind(estimator, schema) == "conv":
-        return conv.ConvDecoder(latent_dim, tuple(estimator.channels), n, schema.event_shape, **kwargs)
-    return MLP((latent_dim,), tuple(estimator.hidden)[::-1], n * schema.size, **kwargs)
+        return conv.ConvDecoder(latent_dim, tuple(estimator.channels), out // schema.size, schema.event_shape, **kwargs)
+    return MLP((latent_dim,), tuple(estimator.hidden)[::-1], out, **kwargs)
 
 
 def likelihood_family(estimator: Estimator, schema: Schema) -> Family:
@@ -114,12 +113,12 @@ def capabilities_of(estimator: Estimator) -> Capabilities:
     key = (type(bare), repr(sorted(bare.get_params(deep=False).items())))
     if key not in _CAPABILITIES:
         condition = Condition(shift=(0.0,), scale=(1.0,)) if estimator.takes_labels else None
-        schema = Schema((2,), "real", "float64", likelihood="normal", condition=condition, discrete=False)
+        schema = Schema.homogeneous((2,), "real", "float64", "normal", discrete=False, condition=condition)
         try:
             with torch.random.fork_rng(devices=[]):
-                _CAPABILITIES[key] = model_capabilities(bare.compose(schema).model)
+                _CAPABILITIES[key] = bare.compose(schema).model.capabilities
         except Exception:  # a field that `fit` refuses with the reason, or a model of other data than tables
-            return Capabilities("bound", samples=True)
+            return Capabilities("bound", samples=True, encodes=True)
     return _CAPABILITIES[key]
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
@@ -18,21 +17,28 @@ from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
-from isthmus.latent_model import LatentModel
-from isthmus.objective import Schedule, as_objective, at
-from isthmus.priors import PostHocPrior
+from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.schema import Schema
+from isthmus.train.checkpoint import Checkpointer
+from isthmus.train.config import TrainConfig
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import operations, pick_compile, pick_device, pick_dtype, pick_threads, running, seeded
-from isthmus.train.trainer import Checkpointer, ProgressCallback, TrainConfig, fit
+from isthmus.train.progress import ProgressCallback
+from isthmus.train.runtime import (
+    count_flops,
+    pick_compile,
+    pick_device,
+    pick_dtype,
+    pick_threads,
+    seeded,
+    torch_threads,
+)
+from isthmus.train.trainer import fit
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator, Recipe
 
 UPDATES = 5_000
 """Updates that `epochs="auto"` makes, about."""
-AT_ONCE = 2048
-"""Rows encoded in one call, to fit a prior to their codes."""
 
 
 @dataclass
@@ -72,24 +78,30 @@ class TrainingJob:
             c=None if condition is None else condition.encode(examples.condition, len(examples)),
             lengths=examples.lengths,
             target=examples.target,
+            observed=examples.observed,
         )
 
-    def train(self, keep: Checkpointer | None = None, show: ProgressCallback | None = None) -> list[dict[str, Any]]:
-        """Train and return the history; with `keep` from its checkpoint, if there is one."""
+    def train(
+        self, checkpointer: Checkpointer | None = None, callback: ProgressCallback | None = None
+    ) -> list[dict[str, Any]]:
+        """Train and return the history; with a `checkpointer` from its last checkpoint, if there is one."""
         rows = self.to_device(self.train_rows)
         if self.recipe.solve is not None:
-            with torch.no_grad(), running(self.config.threads):
+            with torch.no_grad(), torch_threads(self.config.threads):
                 everything = rows.batch(torch.arange(len(rows), device=self.device))
                 self.recipe.solve(everything.x)
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
-        model = self.recipe.model
-        history = fit(model, rows, self.recipe.objective, self.config, validation=validation, keep=keep, show=show)
-        if isinstance(model.prior, PostHocPrior):
-            with running(self.config.threads):
-                model.prior.refit(codes_drawn(model, rows, self.config.seed), self.config.seed)
-        return history
+        return fit(
+            self.recipe.model,
+            rows,
+            self.recipe.objective,
+            self.config,
+            validation=validation,
+            checkpointer=checkpointer,
+            callback=callback,
+        )
 
     def fitted(self, history: list[dict[str, Any]]) -> FittedModel:
         """The trained model with its data schema."""
@@ -115,15 +127,8 @@ def fitted_model(
         history=history,
         feature_names=schema.names,
         closed_form=recipe.solve is not None,
-        loss_weights={term.name: at(term.weight, 1.0) for term in as_objective(recipe.objective).terms},
+        loss_weights={term.name: weight_at(term.weight, 1.0) for term in as_objective(recipe.objective).terms},
     )
-
-
-def codes_drawn(model: LatentModel, rows: DeviceDataset, seed: int) -> Tensor:
-    """(n, latent_dim) a draw from the posterior of each row."""
-    with torch.no_grad(), seeded(seed, rows.device):
-        batches = map(rows.batch, torch.arange(len(rows), device=rows.device).split(AT_ONCE))
-        return torch.cat([model.posterior(b.x, b.c, b.mask).rsample() for b in batches])
 
 
 def setup_training(
@@ -242,7 +247,7 @@ def flops_per_row(recipe: Recipe, schema: Schema) -> float:
         weight.new_zeros(2, schema.condition_width) if schema.condition_width else None,
         weight.new_ones(2, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None,
     )
-    return operations(recipe.model, empty)
+    return count_flops(recipe.model, empty)
 
 
 def fingerprint(*groups: Examples | None) -> str:

@@ -20,7 +20,7 @@ class Transition:
 
     @property
     def density(self) -> bool:
-        return self.capabilities.scores != "none"
+        return self.capabilities.has_density
 
     @property
     def device_(self) -> torch.device:

@@ -142,7 +142,7 @@ def infer_schema_from_dtype(estimator: Estimator, inputs: Examples) -> tuple[str
     name, arguments = likelihood_of(estimator, kind)
     levels = levels_of(name, arguments[0] if arguments else estimator.levels, modelled)
     read_as = "levels" if name in LEVELLED else "counts" if name in COUNTED else kind
-    schema = Schema(
+    schema = Schema.homogeneous(
         event_shape=inputs.x.shape[1:],
         kind=read_as,
         dtype=str(modelled.dtype),

@@ -20,7 +20,7 @@ from sklearn.mixture import GaussianMixture
 from isthmus.estimators.base import Estimator
 from isthmus.evaluation.context import some_of
 from isthmus.examples import Examples
-from isthmus.metrics.importance_weighting import mean_and_error
+from isthmus.metrics.estimate import mean_and_error
 from isthmus.schema import spread
 
 FITTED = 10_000

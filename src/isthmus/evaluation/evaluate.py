@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus.data.dataset import whole_factors
+from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.validation import validation_rows
@@ -29,8 +29,8 @@ from isthmus.evaluation.prior_fit import refit_gain
 from isthmus.evaluation.reconstruction import column_spread, leftover, residuals
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_spread, samples
 from isthmus.examples import Examples
-from isthmus.metrics.ais import STEPS as AIS_STEPS
-from isthmus.metrics.importance_weighting import mean_and_error
+from isthmus.metrics.ais import DEFAULT_STEPS as AIS_STEPS
+from isthmus.metrics.estimate import mean_and_error
 
 DRAWS = 1000
 SQUARED, SCALED = "squared units of the data, summed", "squared units that networks read, summed"
@@ -96,7 +96,7 @@ def evaluate(
     if train is not None and not isinstance(train, Examples):
         train = validation_rows(train, model.schema_, model.fitted_.feature_names, "train")
     if factors is not None:
-        factors = whole_factors(factors, len(inputs), "factors")
+        factors = check_factors(factors, len(inputs))
     subject = EvalContext(model, inputs, None if y is None else as_labels(y, len(inputs)), train, factors)
     facts: dict[str, Any] = {"model": type(model).__name__, "rows": len(inputs)}
     rows: dict[str, np.ndarray] = {}

@@ -14,7 +14,8 @@ from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.persistence import serialization
 from isthmus.registry import Model
-from isthmus.train.trainer import Checkpointer, ProgressCallback
+from isthmus.train.checkpoint import Checkpointer
+from isthmus.train.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import isthmus
-from isthmus.atomic_io import PART, read_json, reason, write_json, written
+from isthmus.atomic_io import TMP_PREFIX, atomic_write, os_reason, read_json, write_json
 from isthmus.errors import InputError
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import fitted_model
@@ -95,7 +95,7 @@ def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
     config = write_weights(fitted, folder, finished=True)
     clear(folder, RUN_FILES)
     if fitted.history:
-        with written(folder / "history.jsonl") as part:
+        with atomic_write(folder / "history.jsonl") as part:
             part.write_text("".join(json.dumps(to_jsonable(record)) + "\n" for record in fitted.history), "utf-8")
     write_json(folder / "config.json", config)
 
@@ -129,7 +129,7 @@ def is_run(folder: Path) -> bool:
 def stale_tmp_files(folder: Path) -> list[Path]:
     """Temporary files of isthmus in a folder, left by writing that was interrupted."""
     suffixes = {Path(name).suffix for name in ("config.json", "model.safetensors", *RUN_FILES)}
-    return [path for path in folder.glob(f"{PART}*") if path.suffix in suffixes]
+    return [path for path in folder.glob(f"{TMP_PREFIX}*") if path.suffix in suffixes]
 
 
 def clear(folder: Path, names: tuple[str, ...]) -> None:
@@ -139,7 +139,7 @@ def clear(folder: Path, names: tuple[str, ...]) -> None:
         for path in [*(folder / name for name in names), *stale]:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"Cannot replace {folder}: {reason(error)}.") from None
+        raise InputError(f"Cannot replace {folder}: {os_reason(error)}.") from None
     with contextlib.suppress(OSError):  # it does not exist, or holds files of the user's
         (folder / "checkpoint").rmdir()
 

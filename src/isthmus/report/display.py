@@ -64,9 +64,9 @@ def held_rows(x: Any, y: Any, condition: Any, lengths: Any, name: str) -> Held:
 def form_of(schema: Schema) -> str:
     """How an example is drawn: image, sequence or table.
 
-    >>> form_of(Schema((8, 8), "real", "float32")), form_of(Schema((784,), "unit", "float32"))
+    >>> form_of(Schema.homogeneous((8, 8), "real", "float32")), form_of(Schema.homogeneous((784,), "unit", "float32"))
     ('image', 'image')
-    >>> form_of(Schema((784,), "real", "float32")), form_of(Schema((9,), "binary", "uint8"))
+    >>> form_of(Schema.homogeneous((784,), "real", "float32")), form_of(Schema.homogeneous((9,), "binary", "uint8"))
     ('table', 'table')
     """
     if schema.sequence:

@@ -12,7 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isthmus.atomic_io import written
+from isthmus.atomic_io import atomic_write
 from isthmus.estimators.base import Estimator
 from isthmus.report.display import (
     CLASSES,
@@ -89,7 +89,7 @@ def draw(
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a picture, in full or not at all; its bytes hold no version and no date."""
-    with written(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
     return path
 
@@ -102,8 +102,8 @@ def views_of(model: Estimator, held: Held, seed: int) -> dict[str, np.ndarray]:
     else:
         batch = model.rows(held.x, **held.company).batch(torch.arange(len(held), device=model.device_))
         with torch.no_grad(), seeded(seed, batch.x.device):
-            damaged = model.model_.damaged(batch)
-            codes = model.model_.posterior(damaged, batch.c, batch.mask).mean
+            damaged = model.model_.corrupt(batch)
+            codes = model.model_.encode(batch._replace(x=damaged))
         views["damaged"] = model.schema_.to_data(damaged)
         views["cleaned"] = model.inverse_transform(codes.cpu().numpy(), condition=held.condition)
     return {name: unpadded(values, held.lengths) for name, values in views.items()}
