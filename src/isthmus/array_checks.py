@@ -14,7 +14,7 @@ from isthmus.data import first_duplicate, split_numeric_columns
 from isthmus.errors import InputError
 from isthmus.examples import Examples
 from isthmus.likelihoods import support_error
-from isthmus.schema import Schema, finite
+from isthmus.schema import Schema, check_finite
 from isthmus.wording import join_names
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def validate_rows(
         x = np.where(length_mask(x, steps)[..., None], x, np.zeros((), x.dtype))
     if seen is not None:
         x = np.where(seen, x, np.zeros((), x.dtype))
-    finite(x, "X", feature_names)
+    check_finite(x, "X", feature_names)
     return Examples(
         x,
         y=None if y is None else as_labels(y, len(x)),
@@ -216,7 +216,7 @@ def as_target(target: Any, x: np.ndarray, lengths: np.ndarray | None) -> np.ndar
         raise InputError(f"target must be real numbers, got dtype {values.dtype}.")
     if lengths is not None:
         values = np.where(length_mask(x, lengths)[..., None], values, np.zeros((), values.dtype))
-    finite(values, "target")
+    check_finite(values, "target")
     return values.astype(x.dtype, copy=False) if values.dtype.kind == x.dtype.kind else to_native_dtype(values)
 
 

@@ -25,7 +25,7 @@ from isthmus.families import (
     Poisson,
     StudentT,
 )
-from isthmus.schema import Schema, whole
+from isthmus.schema import Schema, is_integer_valued
 
 NOT_A_DENSITY = (
     "bernoulli on values between 0 and 1 is not a density, and its log-likelihood cannot be compared",
@@ -158,7 +158,7 @@ def support_error(name: str, levels: int, asked: int | None, values: np.ndarray)
         values: (n, *X) data.
     """
     low, high = values.min(), values.max()
-    if asked is not None and (low < 0 or not whole(values)):
+    if asked is not None and (low < 0 or not is_integer_valued(values)):
         outside = (values < 0) | (values % 1 != 0)
         what = f"{int(outside.sum()):,} of {outside.size:,} values that are negative or fractional"
         message = f"X must be integers >= 0 with levels={asked}, got {what}"
@@ -177,7 +177,7 @@ def support_error(name: str, levels: int, asked: int | None, values: np.ndarray)
 
 def integers_for_sure(values: np.ndarray, asked: int | None) -> bool:
     """Whether values are integers, bits, or promised levels; other integer-valued floats may be measurements."""
-    return values.dtype.kind != "f" or ((asked is not None or bool(values.max() <= 1)) and whole(values))
+    return values.dtype.kind != "f" or ((asked is not None or bool(values.max() <= 1)) and is_integer_valued(values))
 
 
 def support_remedy(support: Support, values: np.ndarray) -> str:
@@ -189,11 +189,11 @@ def support_remedy(support: Support, values: np.ndarray) -> str:
         return "pass X / 255.0" if values.dtype == np.uint8 else "rescale them, or use likelihood='normal'"
     if low < 0:
         return f"{int((values < 0).sum()):,} values are negative; use likelihood='normal'"
-    if high > support.high and whole(values):
+    if high > support.high and is_integer_valued(values):
         if support is COUNTS:
             return "pass X.astype(float) to model them as measurements: single counts this large cannot be resolved"
         return f"pass levels={int(high) + 1}, or use likelihood='normal'"
-    if not whole(values):
+    if not is_integer_valued(values):
         grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""
         return f"they are not integers: pass {grey}integers, or use likelihood='normal'"
     return f"pass integers (X.astype('{'uint8' if high < 256 else 'int64'}')), or use likelihood='normal'"

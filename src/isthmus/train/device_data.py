@@ -12,7 +12,7 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.schema import BLOCK, InputScaler, Schema
+from isthmus.schema import NUMBERS_AT_ONCE, InputScaler, Schema
 from isthmus.train.runtime import free_memory
 
 MAX_MEMORY_FRACTION = 0.9
@@ -90,7 +90,9 @@ class DeviceDataset:
         if stored.element_size() == 1:
             return stored.to(self.device)
         rows = torch.empty(stored.shape, dtype=self.dtype, device=self.device)
-        step = max(1, BLOCK // max(1, stored[:1].numel()))  # in blocks: there may be no memory for a second copy
+        step = max(
+            1, NUMBERS_AT_ONCE // max(1, stored[:1].numel())
+        )  # in blocks: there may be no memory for a second copy
         for start in range(0, len(stored), step):
             rows[start : start + step] = self.scaler(stored[start : start + step].to(self.device))
         return rows
