@@ -137,9 +137,9 @@ def learned_scale(schema: Schema, family: Any) -> list[str]:
             f"scale {'fixed at' if fixed else 'learned:'} {inner}" + ("" if same else f", {units} in the data's units")
         )
     if (raw := getattr(family, "raw_df", None)) is not None:
-        said.append(f"degrees of freedom {number(1 + nn.functional.softplus(families.GAIN * raw).item(), 3)}")
+        said.append(f"degrees of freedom {number(1 + nn.functional.softplus(families.LOG_SCALE_RATE * raw).item(), 3)}")
     if (raw := getattr(family, "raw_size", None)) is not None:
-        size = (families.GAIN * raw.detach()).clamp(-8, 12).exp().cpu().numpy()
+        size = (families.LOG_SCALE_RATE * raw.detach()).clamp(-8, 12).exp().cpu().numpy()
         said.append(f"dispersions (size) {number(size.min(), 3)} to {number(size.max(), 3)}")
     return said
 
