@@ -130,7 +130,7 @@ class BetaBinomial(Levels):
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)
         with torch.no_grad():
-            # A beta draw is the sigmoid of two log-gamma draws; of small shape these would underflow without the logarithm.
+            # A beta draw is the sigmoid of two log-gamma draws, which do not underflow where a and b are small.
             p = (log_gamma_draw(self.a.expand(shape)) - log_gamma_draw(self.b.expand(shape))).sigmoid()
             n = torch.full_like(p, self.levels - 1)
             return torch.binomial(n, p) / (self.levels - 1)
