@@ -137,9 +137,9 @@ def learned_scale(schema: Schema, family: Any) -> list[str]:
             f"scale {'fixed at' if fixed else 'learned:'} {inner}" + ("" if same else f", {units} in the data's units")
         )
     if (raw := getattr(family, "raw_df", None)) is not None:
-        said.append(f"degrees of freedom {number(1 + nn.functional.softplus(families.GAIN * raw).item(), 3)}")
+        said.append(f"degrees of freedom {number(1 + nn.functional.softplus(families.LOG_SCALE_RATE * raw).item(), 3)}")
     if (raw := getattr(family, "raw_size", None)) is not None:
-        size = (families.GAIN * raw.detach()).clamp(-8, 12).exp().cpu().numpy()
+        size = (families.LOG_SCALE_RATE * raw.detach()).clamp(-8, 12).exp().cpu().numpy()
         said.append(f"dispersions (size) {number(size.min(), 3)} to {number(size.max(), 3)}")
     return said
 
@@ -233,8 +233,8 @@ def configuration(model: Estimator, about: dict[str, Any]) -> list[Table]:
 def as_typed(value: Any) -> str:
     """A field as text; of a part of the user's own its class."""
     value = to_jsonable(value)
-    if isinstance(value, dict) and set(value) == {"own"}:
-        return f"{value['own']} (your own)"
+    if isinstance(value, dict) and set(value) == {"module"}:
+        return f"{value['module']} (your own)"
     if isinstance(value, dict):
         return ", ".join(f"{name} {as_typed(item)}" for name, item in value.items())
     if isinstance(value, list):
