@@ -23,7 +23,7 @@ from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
 from isthmus.examples import Examples
-from isthmus.persistence.serialization import plain
+from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import safe_std
 from isthmus.wording import pluralize
 
@@ -91,10 +91,10 @@ def compare(
     path = None if folder is None else Path(folder)
     tasks = build_tasks(entries, closed_form, seeds, path)
     if path is not None:
-        settings = {"rows": rows.fingerprint, "draws": draws, "fields": plain(fields), "version": __version__}
+        settings = {"rows": rows.fingerprint, "draws": draws, "fields": to_jsonable(fields), "version": __version__}
         run_cache.open_folder(path, settings, force=force)
     results = run_all(tasks, rows, draws, verbose)
-    order = {(entry.label, repr(plain(entry.value))): i for i, entry in enumerate(entries)}
+    order = {(entry.label, repr(to_jsonable(entry.value))): i for i, entry in enumerate(entries)}
     results.sort(key=lambda result: order[result.model, repr(result.value)])
     table = build_table(results, build_conditions(data, rows, results, seeds), swept[0] if swept else None)
     if path is not None:
@@ -175,7 +175,7 @@ def do_run(task: Task, rows: Split, draws: int, done: int, update: ProgressUpdat
     result = train_and_score(task.entry, rows, task.seed, draws, checkpointer, show)
     if task.file is not None:
         run_cache.write_run(task.file, result)
-    return RunResult.from_dict(plain(result.to_dict()))  # as it would be read from a file
+    return RunResult.from_dict(to_jsonable(result.to_dict()))  # as it would be read from a file
 
 
 def build_conditions(data: Dataset, rows: Split, results: list[RunResult], seeds: int) -> Conditions:

@@ -15,7 +15,7 @@ from isthmus.atomic_io import TMP_PREFIX, read_json, write_json
 from isthmus.comparison.results import RunResult
 from isthmus.comparison.specs import Entry
 from isthmus.errors import InputError
-from isthmus.persistence.serialization import plain
+from isthmus.persistence.serialization import to_jsonable
 from isthmus.train.checkpoint import Checkpointer
 
 FORMAT = 2
@@ -70,7 +70,7 @@ def run_file(folder: Path, entry: Entry, seed: int) -> Path:
         raise InputError(
             f"{entry.label} has modules of your own, by which its runs cannot be recognised. Leave out folder=."
         )
-    identity = [type(entry.estimator).__name__, plain(fields), plain(entry.value), seed]
+    identity = [type(entry.estimator).__name__, to_jsonable(fields), to_jsonable(entry.value), seed]
     digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=4).hexdigest()
     value = "" if entry.value is None else f"-{entry.value}"
     name = re.sub(r"[^\w.=-]+", "-", f"{entry.label}{value}").strip("-")[:MAX_NAME_CHARACTERS]
@@ -84,7 +84,7 @@ def read_run(file: Path) -> RunResult | None:
 
 def write_run(file: Path, result: RunResult) -> None:
     """Save a finished run and delete its checkpoint."""
-    write_json(file, plain(result.to_dict()))
+    write_json(file, to_jsonable(result.to_dict()))
     shutil.rmtree(file.parent.parent / UNFINISHED, ignore_errors=True)
 
 

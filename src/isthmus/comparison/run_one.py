@@ -16,13 +16,12 @@ from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.param_validation import whole
-from isthmus.estimators.part_registry import AUTO, LIKELIHOODS
-from isthmus.estimators.training_setup import TrainingJob, fingerprint, prepare
-from isthmus.estimators.validation import collect
+from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
 from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES as ALL_MEASURES
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.examples import Examples
+from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
 
@@ -39,9 +38,7 @@ def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[Estimator, Train
         raise InputError(f"random_state must be an integer >= 0, the first of the seeds, got {first_seed!r}.")
     estimator.set_params(random_state=int(first_seed) + seed)
     rows = split.for_model(estimator)
-    train, valid = rows.train, rows.valid
-    validation = None if valid is None else {"X": valid.x, "condition": valid.condition, "lengths": valid.lengths}
-    return estimator, prepare(estimator, train.x, train.condition, train.lengths, validation)
+    return estimator, setup_training(estimator, rows.train.x, validation=rows.valid, **rows.train.model_kwargs())
 
 
 def train_and_score(
@@ -67,8 +64,8 @@ def train_and_score(
         result,
         closed_form=job.recipe.solve is not None,
         latent_dim=estimator.latent_dim,
-        epochs=job.plan.epochs,
-        batch_size=min(job.plan.batch_size, len(job.train_rows)),
+        epochs=job.config.epochs,
+        batch_size=min(job.config.batch_size, len(job.train_rows)),
         train_rows=fingerprint(Examples(job.train_rows.x)),
     )
     started = time.perf_counter()
@@ -78,7 +75,7 @@ def train_and_score(
         return dataclasses.replace(result, failure=str(error))
     # A resumed run trained for longer than this call took: its history knows.
     seconds = history[-1]["seconds"] if history else time.perf_counter() - started
-    estimator.adopt(job, history)
+    estimator.fitted_ = job.fitted(history)
     try:
         scored = evaluate_model(entry, estimator, job, split.for_model(estimator).test, draws, seconds)
     except InputError as error:
@@ -105,9 +102,10 @@ def evaluate_model(
         train=job.train_rows,
         without=set(ALL_MEASURES) - set(MEASURES),
     )
-    checked = collect(estimator, test.x, test.condition, test.lengths)
+    fitted = estimator.fitted_
+    checked = fitted.check(test)
     bound = dequantized_log_px(estimator, job.train_rows, checked) if entry.is_pca else None
-    return ScoredModel(estimator, evaluation, job.train_rows, checked, seconds, entry.is_pca, bound)
+    return ScoredModel(fitted, evaluation, job.train_rows, checked, seconds, entry.is_pca, bound)
 
 
 def dequantized_log_px(estimator: Estimator, train: Examples, test: Examples) -> np.ndarray | None:
@@ -119,7 +117,8 @@ def dequantized_log_px(estimator: Estimator, train: Examples, test: Examples) ->
     if not LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
         return None
     (column,) = estimator.schema_.columns
+    schema = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
     discrete = copy.copy(estimator)
-    discrete.schema_ = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
+    discrete.fitted_ = dataclasses.replace(estimator.fitted_, schema=schema)
     scores = ppca_scores(discrete, train, test)
     return None if scores is None else scores.log_px

@@ -10,10 +10,10 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from isthmus.comparison.results import Column, Score
-from isthmus.estimators.base import Estimator
 from isthmus.evaluation.baselines import ROUNDING_SHARE
 from isthmus.evaluation.result import Evaluation
 from isthmus.examples import Examples
+from isthmus.fitted import FittedModel
 from isthmus.metrics.metric import Metric
 
 
@@ -22,7 +22,7 @@ class ScoredModel:
     """A trained model with everything that scores are read from.
 
     Args:
-        estimator: the trained model.
+        fitted: the trained model.
         evaluation: what `evaluate` measured on the test rows.
         train: the training rows.
         test: the test rows.
@@ -32,7 +32,7 @@ class ScoredModel:
             data.
     """
 
-    estimator: Estimator
+    fitted: FittedModel
     evaluation: Evaluation
     train: Examples
     test: Examples
@@ -43,7 +43,7 @@ class ScoredModel:
     @property
     def given_condition(self) -> str:
         """How headings denote that p(x) is conditional: such numbers do not share a column with others."""
-        return " given c" if self.estimator.schema_.condition is not None else ""
+        return " given c" if self.fitted.schema.condition is not None else ""
 
 
 def log_px(model: ScoredModel, order: int) -> Score | None:
@@ -53,7 +53,7 @@ def log_px(model: ScoredModel, order: int) -> Score | None:
         return None
     given = model.given_condition
     bound = model.dequantized_log_px
-    kind = "probability" if bound is not None else kind_of(model.estimator, metric)
+    kind = "probability" if bound is not None else kind_of(model.fitted, metric)
     column = Column(f"log_px{given}: {kind}", f"log p(x{given})", f"nats, {kind}", True, order)
     if bound is not None:
         return Score(column, bound.tolist(), 0.0, lower_bound=True)
@@ -61,9 +61,9 @@ def log_px(model: ScoredModel, order: int) -> Score | None:
     return Score(column, per_row.log_px.tolist(), shared_error if math.isfinite(shared_error) else 0.0)
 
 
-def kind_of(estimator: Estimator, metric: Metric) -> str:
+def kind_of(fitted: FittedModel, metric: Metric) -> str:
     """What kind of log p(x) a model gives; numbers of different kinds cannot be compared."""
-    return f"{metric.kind} of binarised pixels" if estimator.schema_.binarize else metric.kind
+    return f"{metric.kind} of binarised pixels" if fitted.schema.binarize else metric.kind
 
 
 def squared_error(model: ScoredModel, order: int) -> Score | None:
@@ -77,7 +77,7 @@ def squared_error(model: ScoredModel, order: int) -> Score | None:
         return None
     errors = per_row.squared_error
     if model.is_pca:
-        errors = projection_error(model.estimator.latent_dim, model.train, model.test)
+        errors = projection_error(model.fitted.code_size, model.train, model.test)
     given = model.given_condition
     column = Column(f"squared_error{given}", f"squared error{given}", "summed", False, order)
     return Score(column, np.asarray(errors, np.float64).tolist())
@@ -116,7 +116,7 @@ def training_seconds(model: ScoredModel, order: int) -> Score:
 
 def n_parameters(model: ScoredModel, order: int) -> Score:
     """Number of weights."""
-    total = sum(parameter.numel() for parameter in model.estimator.model_.parameters())
+    total = sum(parameter.numel() for parameter in model.fitted.model.parameters())
     return Score(Column("parameters", "size", "parameters", False, order), [float(total)], 0.0)
 
 

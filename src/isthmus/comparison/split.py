@@ -42,7 +42,7 @@ class Split(NamedTuple):
 
     def for_model(self, estimator: Estimator) -> Split:
         """The same rows; their labels are the condition if the model is conditional."""
-        if not (estimator.conditional or estimator.prior == "conditional"):
+        if not estimator.takes_labels:
             return self
         valid = None if self.valid is None else replace(self.valid, condition=self.valid.y)
         train, test = (replace(examples, condition=examples.y) for examples in (self.train, self.test))
@@ -61,14 +61,14 @@ def split(data: Dataset, validation_fraction: float) -> Split:
         raise InputError(f"X must have at least {MIN_ROWS} rows to train and to test on, got {len(train)}.")
     origin = []
     if test is None:
-        train_index, test_index = training_setup.split(len(train), TEST_FRACTION, SPLIT_SEED)
+        train_index, test_index = training_setup.split_indices(len(train), TEST_FRACTION, SPLIT_SEED)
         train, test = train.take(train_index), train.take(test_index)
         origin.append("a random fifth")
     if len(test) > ROWS_SCORED:
         origin.insert(0, f"a subsample of {len(test):,}")
         test = test.subsample(ROWS_SCORED, SPLIT_SEED)
     if valid is None:
-        train_index, valid_index = training_setup.split(len(train), validation_fraction, SPLIT_SEED + 1)
+        train_index, valid_index = training_setup.split_indices(len(train), validation_fraction, SPLIT_SEED + 1)
         if len(valid_index):
             train, valid = train.take(train_index), train.take(valid_index)
     sizes = [f"{pluralize(len(train), 'training row')}"]
