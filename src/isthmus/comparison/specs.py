@@ -106,13 +106,7 @@ def parse_model(model: ModelLike) -> ModelSpec:
     if isinstance(model, type) and issubclass(model, Estimator):
         return parse_model(model())
     if isinstance(model, Estimator):
-        defaults = model.__class__().get_params(deep=False)
-        fields = {
-            name: value
-            for name, value in model.get_params(deep=False).items()
-            if value is not defaults[name] and not same_value(value, defaults[name])
-        }
-        return ModelSpec(short_name(model.__class__.__name__.lower()), clone(model), fields, show_fields=False)
+        return estimator_spec(model)
     if not isinstance(model, str):
         raise InputError(f"models must be names, estimator classes or estimators, got {type(model).__name__}.")
     match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", model, re.DOTALL)
@@ -121,6 +115,18 @@ def parse_model(model: ModelLike) -> ModelSpec:
     known = find_model(PCA_MODEL if match[1].lower() == PCA else match[1])
     fields = parse_fields(known, match[2] or "", model)
     return ModelSpec(short_name(match[1].lower()), class_of(known)(**fields), fields)
+
+
+def estimator_spec(estimator: Estimator) -> ModelSpec:
+    """An estimator with the fields that differ from the defaults of its class."""
+    cls = type(estimator)
+    defaults = cls().get_params(deep=False)
+    fields = {
+        name: value
+        for name, value in estimator.get_params(deep=False).items()
+        if value is not defaults[name] and not same_value(value, defaults[name])
+    }
+    return ModelSpec(short_name(cls.__name__.lower()), clone(estimator), fields, show_fields=False)
 
 
 def same_value(a: Any, b: Any) -> bool:
