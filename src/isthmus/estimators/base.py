@@ -357,14 +357,16 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """(n,) importance-weighted log p(x), nats, in the data's own units; a lower bound that tightens with draws."""
         rows = self.rows(X, condition, lengths, bits="fixed")
         with self._used():
-            return importance_weighting.importance_weighted(self.model_, rows, draws).values
+            chunks = importance_weighting.encode_chunks(self.model_, rows)
+            return importance_weighting.importance_weighted(self.model_, chunks, draws).values
 
     @available_if(_has_density)
     def elbo(self, X: Any, *, draws: int = 100, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """(n,) evidence lower bound, nats, at beta 1 whatever the weight in training."""
         rows = self.rows(X, condition, lengths, bits="fixed")
         with self._used():
-            return importance_weighting.elbo(self.model_, rows, draws).values
+            chunks = importance_weighting.encode_chunks(self.model_, rows)
+            return importance_weighting.elbo(self.model_, chunks, draws).values
 
     def score(self, X: Any, y: Any = None, *, condition: Any = None, lengths: Any = None) -> float:
         """Mean log p(x), nats; of a model without a density, minus the squared error an example."""

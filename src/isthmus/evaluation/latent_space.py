@@ -11,7 +11,7 @@ import torch
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.estimates import told
 from isthmus.examples import Examples
-from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.latent_geometry import (
     PathStats,
     latent_correlation,
@@ -64,7 +64,8 @@ def paths(subject: EvalContext) -> dict[str, Any] | None:
 
     def score(x: np.ndarray) -> np.ndarray:
         with subject.using():
-            return importance_weighted(model.model_, model.lay(Examples(x, condition=given), "fixed"), DRAWS).values
+            rows = model.lay(Examples(x, condition=given), "fixed")
+            return importance_weighted(model.model_, encode_chunks(model.model_, rows), DRAWS).values
 
     start, end = subject.codes[first], subject.codes[second]
     found: dict[str, Any] = {}

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.estimates import told, told_rows
 from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.importance_diagnostics import importance_diagnostics
+from isthmus.metrics.importance_weighting import encode_chunks
 from isthmus.metrics.inference_gap import MAX_ROWS, inference_gap
 from isthmus.schema import Schema
 
@@ -30,10 +32,12 @@ def of_density(subject: EvalContext, draws: int) -> tuple[dict[str, Any], dict[s
     """Evidence, its bound and the bound's parts: facts, and what belongs to each row."""
     model, schema = subject.model, subject.model.schema_
     with subject.using():
-        found, parts = (
-            importance_diagnostics(model.model_, subject.rows, draws),
-            elbo_surgery(model.model_, subject.rows),
-        )
+        chunks = list(encode_chunks(model.model_, subject.rows))
+        found = importance_diagnostics(model.model_, chunks, draws)
+        try:
+            parts = elbo_surgery(chunks)
+        except Declined:
+            parts = None
     per_row = {"log_px": found.log_px.values, "elbo": found.elbo, "kl": found.kl, "khat": found.khat, "ess": found.ess}
     kind = kind_of(schema)
     mean, error = mean_and_error(*found.log_px)
@@ -76,7 +80,5 @@ def gap(subject: EvalContext) -> dict[str, Any] | None:
         return None
     with subject.using():
         found = inference_gap(subject.model.model_, subject.model.lay(subject.some(MAX_ROWS), "fixed"), steps=STEPS)
-    if found is None:
-        return None
     parts = {"total": found.total, "approximation": found.approximation, "amortization": found.amortization}
     return {name: told(*value, "nats", "difference", rows=found.rows) for name, value in parts.items()}
