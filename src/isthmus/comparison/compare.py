@@ -24,7 +24,7 @@ from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
 from isthmus.metrics.importance_weighting import group_sizes
 from isthmus.persistence.serialization import plain
-from isthmus.schema import spread
+from isthmus.schema import safe_std
 from isthmus.wording import pluralize
 
 DRAWS = 1000
@@ -196,5 +196,5 @@ def uneven(rows: Split) -> bool:
     x = np.asarray(rows.train.x)
     if x.ndim != 2 or x.dtype.kind != "f":
         return False
-    scale = spread(x)
+    scale = safe_std(x)
     return bool(scale.max() > UNEVEN * scale.min())

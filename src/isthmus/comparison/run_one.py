@@ -24,7 +24,8 @@ from isthmus.evaluation.baselines import NOTHING, linear_evidence
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.examples import Examples
 from isthmus.schema import Schema
-from isthmus.train.trainer import Checkpointer, ProgressCallback
+from isthmus.train.checkpoint import Checkpointer
+from isthmus.train.progress import ProgressCallback
 
 READ = {"probes", "classifier"}
 """Measures that the table shows."""

@@ -33,7 +33,7 @@ from isthmus.nets.layers import Log1p, Preprocess, UserModule
 from isthmus.nets.mlp import MLP
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import running, seeded
+from isthmus.train.runtime import seeded, torch_threads
 
 ENCODED_AT_ONCE = 2048
 """Rows through a network in one call, in use."""
@@ -214,9 +214,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         job = prepare(self, X, condition, lengths, validation, target)
         try:
             if self.verbose:
-                from isthmus.train.progress import Bar
+                from isthmus.train.progress import ProgressBar
 
-                with Bar() as show:
+                with ProgressBar() as show:
                     history = job.train(show=show)
             else:
                 history = job.train()
@@ -290,7 +290,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return next(self.model_.parameters()).dtype
 
     def _used(self) -> typing.ContextManager[None]:
-        return running(self.settings_["threads"])
+        return torch_threads(self.settings_["threads"])
 
     def _batches(self, n: int) -> Iterator[Tensor]:
         yield from torch.arange(n, device=self.device_).split(ENCODED_AT_ONCE)

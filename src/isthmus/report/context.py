@@ -27,7 +27,7 @@ from isthmus.report.display import (
     unpadded,
 )
 from isthmus.schema import Schema
-from isthmus.train.runtime import running
+from isthmus.train.runtime import torch_threads
 
 BLOCK = 4096
 """Training rows compared at once."""
@@ -77,7 +77,7 @@ class ReportContext:
             return None
         rows = self.model.rows(self.held.x, **self.held.company)
         pieces = []
-        with torch.no_grad(), running(self.model.settings_["threads"]):
+        with torch.no_grad(), torch_threads(self.model.settings_["threads"]):
             for index in torch.arange(len(rows), device=rows.device).split(ENCODED_AT_ONCE):
                 batch = rows.batch(index)
                 scale = getattr(self.model.model_.infer(batch), "scale", None)

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 
 from isthmus.errors import InputError
-from isthmus.schema import Schema, plain
+from isthmus.schema import Schema, json_label
 
 CLASSES = 10
 """Labels told apart by colour; the palette has no more."""
@@ -127,7 +127,7 @@ def groups_of(labels: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
             return []
         groups = [(f"{value:g}", labels == value) for value in kinds]
         return groups if known.all() else [*groups, ("unlabelled", ~known)]
-    words = np.array([str(plain(value)) for value in labels])
+    words = np.array([str(json_label(value)) for value in labels])
     kinds, counts = np.unique(words, return_counts=True)
     if len(kinds) > CLASSES:  # the commonest keep a colour each
         kinds = np.sort(kinds[np.argsort(-counts, kind="stable")[: CLASSES - 1]])

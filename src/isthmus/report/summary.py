@@ -17,7 +17,7 @@ from isthmus.persistence.run_dir import Run
 from isthmus.report.display import held_rows
 from isthmus.report.from_run import measure
 from isthmus.report.plots import draw, views_of
-from isthmus.train.runtime import operations
+from isthmus.train.runtime import count_flops
 from isthmus.wording import join_names, pluralize
 
 DRAWS = 1000
@@ -77,7 +77,7 @@ def summarise(run: Run) -> Summary:
 def affordable(run: Run, rows: int) -> int:
     """Draws for each of so many rows: `DRAWS`, unless a large decoder would take minutes over them."""
     one = run.job.lay(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
-    forward = operations(run.estimator.model_, one) / 3
+    forward = count_flops(run.estimator.model_, one) / 3
     return int(min(DRAWS, max(FEWEST_DRAWS, MOST_WORK / max(1.0, forward * rows))))
 
 
