@@ -51,15 +51,17 @@ def elbo_surgery(chunks: Iterable[Chunk], seed: int = NOISE_SEED) -> ELBOSurgery
             known at the codes of other rows.
     """
     parts = first_rows(chunks, MAX_ROWS)
-    n = sum(len(chunk.index) for chunk in parts)
+    n = sum(len(chunk.row_index) for chunk in parts)
     if n < 2:
         raise Declined(f"ELBO surgery needs at least 2 rows, got {n}.")
     for chunk in parts:
         check_applicable(chunk)
     information, divergence = [], []
-    with torch.no_grad(), seeded(seed, parts[0].index.device):
+    with torch.no_grad(), seeded(seed, parts[0].row_index.device):
         for chunk in parts:
-            z, log_q, log_w = chunk.q.draw(chunk.q.noise(1, len(chunk.index)))  # (E, B, *Z), E = 1 unless enumerated
+            z, log_q, log_w = chunk.q.draw(
+                chunk.q.noise(1, len(chunk.row_index))
+            )  # (E, B, *Z), E = 1 unless enumerated
             weight = 1 / len(z) if log_w is None else log_w.double().exp()
             log_qz_x = (chunk.q.log_prob(z) if log_q is None else log_q).double()  # (E, B)
             log_qz = log_aggregate(parts, n, z.flatten(0, 1)).reshape(log_qz_x.shape)
@@ -84,11 +86,11 @@ def first_rows(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
     """Chunks of the first `count` rows."""
     parts: list[Chunk] = []
     for chunk in chunks:
-        if count < len(chunk.index):
-            index = torch.arange(count, device=chunk.index.device)
-            chunk = chunk._replace(index=chunk.index[index], q=chunk.q.rows(index))
+        if count < len(chunk.row_index):
+            index = torch.arange(count, device=chunk.row_index.device)
+            chunk = chunk._replace(row_index=chunk.row_index[index], q=chunk.q.rows(index))
         parts.append(chunk)
-        count -= len(chunk.index)
+        count -= len(chunk.row_index)
         if not count:
             break
     return parts

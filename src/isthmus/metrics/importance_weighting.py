@@ -29,7 +29,7 @@ JACKKNIFE_GROUPS = 10
 class Chunk(NamedTuple):
     """Some rows, encoded."""
 
-    index: Tensor
+    row_index: Tensor
     """(B,) which rows they are."""
     batch: Batch
     q: Any
@@ -117,7 +117,7 @@ def elbo(model: Model, chunks: Iterable[Chunk], draws: int, seed: int = NOISE_SE
     sizes = group_sizes(draws)
     parts, exact = [], False
     for chunk, passes in iter_passes(model, chunks, sizes, seed):
-        sums = torch.zeros((len(sizes), len(chunk.index)), dtype=torch.float64)  # (G, B) over the draws of a group
+        sums = torch.zeros((len(sizes), len(chunk.row_index)), dtype=torch.float64)  # (G, B) over the draws of a group
         with torch.no_grad():
             for g, k, out in passes:
                 sums[g] += k * out.elbo.double().cpu()
@@ -143,8 +143,8 @@ def iter_weights(model: Model, chunks: Iterable[Chunk], draws: int, seed: int) -
                 elbo.append(k * out.expectation(log_importance - out.log_weight).cpu())
                 kl.append(k * out.kl.double().cpu())
                 count, exact = count + k, out.exact
-        means = (torch.stack(part).sum(0) / count for part in (elbo, kl))
-        yield ChunkWeights(torch.cat(log_weight), *means, exact)
+        mean_elbo, mean_kl = torch.stack(elbo).sum(0) / count, torch.stack(kl).sum(0) / count
+        yield ChunkWeights(torch.cat(log_weight), mean_elbo, mean_kl, exact)
 
 
 def iter_passes(
@@ -165,7 +165,7 @@ def iter_passes(
     noise: Tensor | None = None
     for chunk in chunks:
         if noise is None:
-            with torch.no_grad(), seeded(seed, chunk.index.device):
+            with torch.no_grad(), seeded(seed, chunk.row_index.device):
                 noise = chunk.q.noise(sum(sizes), 1)
         yield chunk, chunk_passes(model, chunk, noise, sizes)
 
@@ -193,7 +193,7 @@ def chunk_passes(model: Model, chunk: Chunk, noise: Tensor, sizes: list[int]) ->
             if out.exact:
                 return
             start += k
-            block = max(1, MAX_DECODED_ROWS * k // (len(chunk.index) * out.draws))
+            block = max(1, MAX_DECODED_ROWS * k // (len(chunk.row_index) * out.draws))
 
 
 def group_log_sums(log_weight: Tensor, sizes: list[int]) -> Tensor:
