@@ -55,7 +55,7 @@ def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str
         model, part.x, part.y, **more, draws=draws, train=run.job.train_rows, factors=part.factors, without=without
     )
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, more, found, diagnose(model, part.x, found=found, command=command))
+    return MeasuredRun(run, held, more, found, diagnose(model, part.x, evaluation=found, command=command))
 
 
 def report_page(
@@ -80,7 +80,7 @@ def report_page(
         condition = y
     if found is None:
         found = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    findings = diagnose(model, X, found=found)
+    findings = diagnose(model, X, evaluation=found)
     rows, seed = held_rows(X, y, condition, lengths, "held-out rows"), model.seed_ % 2**31
     text = page(model, rows, found, findings, train=train, about={}, seed=seed)
     return write_page(text, Path(path))
