@@ -23,7 +23,7 @@ from isthmus.diagnosis.training_findings import smaller_network
 from isthmus.errors import TrainingError
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import prepare
-from isthmus.evaluation.evaluate import evaluate, finite
+from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.families import Bernoulli
 from isthmus.finding import Finding
 from isthmus.persistence import run_dir
@@ -75,7 +75,7 @@ SLOW = ("inference_gap", "classifier", "samples", "copies", "sharpness")
 
 def findings_of(model, test=TEST, y=None, train=TRAIN, **kwargs) -> dict[str, Finding]:
     inputs = {name: kwargs.pop(name) for name in ("condition", "lengths") if name in kwargs}
-    if "failure" not in kwargs and finite(model):
+    if "failure" not in kwargs and has_finite_weights(model):
         kwargs["evaluation"] = evaluate(model, test, y, **inputs, draws=100, train=train, without=SLOW)
     return {finding.code: finding for finding in diagnose(model, test, y, train=train, **kwargs)}
 

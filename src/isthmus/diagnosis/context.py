@@ -68,7 +68,7 @@ class DiagnosisContext:
     def error(self, name: str) -> float:
         """The standard error of a metric; 0 if it has none."""
         node = self._node(name)
-        return float((node.get("standard_error") or node.get("error") or 0.0) if isinstance(node, dict) else 0.0)
+        return float((node.get("standard_error") or 0.0) if isinstance(node, dict) else 0.0)
 
     def _node(self, name: str) -> Any:
         node: Any = self.facts

@@ -96,7 +96,11 @@ def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
 
 def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     """All dimensions are active, and the residuals still have structure."""
-    active, size, ratio = n_informative_dims(context), context.value("active_units.of"), context.value("leftover")
+    active, size, ratio = (
+        n_informative_dims(context),
+        context.value("active_units.of"),
+        context.value("residual_eigenvalue_ratio"),
+    )
     if active != size or ratio is None or ratio < EIGENVALUE_RATIO_INFO:
         return
     yield Finding(
@@ -131,7 +135,7 @@ def dead_units(context: DiagnosisContext) -> Iterator[Finding]:
 
 def identity_mapping(context: DiagnosisContext) -> Iterator[Finding]:
     """An autoencoder with at least as many units as features has learned the identity."""
-    lost, size, units = context.value("copying"), context.model.schema_.size, context.model.latent_dim
+    lost, size, units = context.value("identity_test"), context.model.schema_.size, context.model.latent_dim
     if lost is None or units < size or lost > MAX_IDENTITY_LOSS:
         return
     yield Finding(
