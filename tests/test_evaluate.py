@@ -20,7 +20,7 @@ from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics, pareto_k
 from isthmus.metrics.importance_weighting import LogLikelihood, encode_chunks, importance_weighted
 from isthmus.metrics.probes import probes
-from models import DATA, DENSE, NAMES, images, small, table
+from models import DATA, DENSE, NAMES, images, rows_of, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -50,7 +50,7 @@ def test_the_linear_model_in_closed_form():
 def test_surgery_of_the_linear_model():
     x = from_linear(2000, (2.0,))
     model = isthmus.ProbabilisticPCA(latent_dim=1).fit(x)
-    parts = elbo_surgery(encode_chunks(model.model_, model.rows(x)))
+    parts = elbo_surgery(encode_chunks(model.model_, rows_of(model, x)))
     gain = np.linalg.eigvalsh(np.cov(x.T))
     noise = gain[:-1].mean()
     # I(x; z) of the model; 2,000 rows see it to a few hundredths, for their codes overlap.
@@ -72,7 +72,7 @@ def test_a_code_that_is_ignored_says_nothing():
 def test_one_sweep_says_what_the_estimators_say(name, kind):
     x = DATA[kind]()
     model = small(name).fit(x)
-    chunks = list(encode_chunks(model.model_, model.rows(x, bits="fixed")))
+    chunks = list(encode_chunks(model.model_, rows_of(model, x, bits="fixed")))
     found, known = importance_diagnostics(model.model_, chunks, 40), importance_weighted(model.model_, chunks, 40)
     np.testing.assert_allclose(found.log_px.values, known.values, rtol=1e-6)
     assert found.log_px.shared_error == pytest.approx(known.shared_error, rel=1e-6)
