@@ -12,7 +12,8 @@ from isthmus.diagnosis import generative_findings, latent_findings, loss_finding
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.estimators.base import Estimator
-from isthmus.evaluation.evaluate import Evaluation, evaluate, finite
+from isthmus.evaluation.evaluate import evaluate, has_finite_weights
+from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding, ranked
 
 FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
@@ -83,11 +84,11 @@ def diagnose(
             return [explain_support_error(finding) for finding in errors]
         wrapped, model = model, model.on(X, condition, lengths)
         convention = wrapped.convention(model)
-    if failure or not finite(model):
-        return [diverged(DiagnosisContext(model, {}, [], command, convention, failure))]
+    if failure or not has_finite_weights(model):
+        return [diverged(DiagnosisContext(model, None, [], command, convention, failure))]
     if evaluation is None:
         evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    context = DiagnosisContext(model, evaluation.facts, getattr(model, "history_", []), command, convention)
+    context = DiagnosisContext(model, evaluation, getattr(model, "history_", []), command, convention)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
         return [diverged(context)]

@@ -53,7 +53,7 @@ def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
             "no linear code of this size captures structure in these columns",
         )
         return
-    useless = own > MEAN_ERROR_RATIO * mean and context.value("rows") >= MIN_ROWS
+    useless = own > MEAN_ERROR_RATIO * mean and context.rows >= MIN_ROWS
     if useless and (margin(context, "mean") or 0.0) < MARGIN_SIGMA * margin_error(context, "mean"):
         yield Finding(
             "worse-than-mean",
@@ -106,12 +106,12 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
 
 def margin(context: DiagnosisContext, baseline: str) -> float | None:
     """By how much the model is better than a baseline; negative if it is worse."""
-    return context.value(f"baselines.{baseline}.lead")
+    return context.value(f"baselines.{baseline}.margin")
 
 
 def margin_error(context: DiagnosisContext, baseline: str) -> float:
     """The standard error of the margin."""
-    return context.error(f"baselines.{baseline}.lead")
+    return context.error(f"baselines.{baseline}.margin")
 
 
 def significantly_worse(context: DiagnosisContext, baseline: str) -> bool:
@@ -175,7 +175,7 @@ def low_sample_diversity(context: DiagnosisContext) -> Iterator[Finding]:
 
 def loose_bound(context: DiagnosisContext) -> Iterator[Finding]:
     """The importance-weighted estimate of log p(x) is dominated by few draws."""
-    gain = context.value("log_likelihood.rise")
+    gain = context.value("log_likelihood.last_doubling_gain")
     if gain is None:
         return
     heavy = context.value("log_likelihood.khat_above") or 0.0
