@@ -18,9 +18,11 @@ from sklearn.decomposition import PCA
 
 import isthmus
 from isthmus.cli.main import main
-from isthmus.evaluation.evaluate import Evaluation, evaluate
+from isthmus.evaluation.evaluate import evaluate
+from isthmus.evaluation.result import Evaluation, PerRow
 from isthmus.examples import Examples
 from isthmus.finding import Finding
+from isthmus.metrics.metric import mean_over_rows
 from isthmus.report.context import ReportContext, stepwise
 from isthmus.report.display import held_rows
 from isthmus.report.headline import verdict
@@ -101,11 +103,10 @@ def whole(text: str) -> Parsed:
 def measured(model, x, **more) -> Evaluation:
     """What a page reads of an evaluation, without the rest of it."""
     errors = model.squared_error(x, **more)
-    rows = {"codes": model.transform(x, **more), "squared_error": errors}
-    if model.density:
-        rows["log_px"] = model.elbo(x, draws=2, **more)
-    about = {"mean": float(errors.mean()), "standard_error": 1.0, "unit": "squared", "kind": "squared error"}
-    return Evaluation({"model": type(model).__name__, "rows": len(errors), "reconstruction": about}, rows)
+    log_px = model.elbo(x, draws=2, **more) if model.density else None
+    rows = PerRow(model.transform(x, **more), errors, log_px)
+    error = mean_over_rows("reconstruction", "reconstruction error", "squared", "squared error", errors)
+    return Evaluation(type(model).__name__, len(errors), (error,), {}, rows)
 
 
 def made(model, x, y=None, *, condition=None, lengths=None, findings=(), **about) -> str:
@@ -132,7 +133,7 @@ def test_everything_that_is_measured_is_on_the_page():
     found = evaluate(model, x, labels, draws=20, train=train)
     text = page(model, held_rows(x, labels, None, None, "rows"), found, [], train=train, about={}, seed=0)
     whole(text)
-    for row in facts_table(found.facts).rows:
+    for row in facts_table(found.to_dict()).rows:
         assert str(escape(row[0])) in text
         assert str(escape(row[1])) in text
     assert "KL(q(z given x) || p(z)) by dimension" in text
@@ -181,7 +182,8 @@ def test_images_of_several_channels(channels):
 def test_large_noisy_colours_stay_under_five_megabytes():
     x = np.random.default_rng(0).integers(0, 256, (40, 70, 60, 3)).astype(np.uint8)
     model = small("VAE", epochs=1, network="mlp", hidden=(8,), latent_dim=8).fit(x)
-    found = Evaluation({"model": "VAE", "rows": 40}, {"log_px": np.arange(40.0)})  # missing numbers are no error
+    rows = PerRow(np.zeros((40, 8)), np.zeros(40), np.arange(40.0))
+    found = Evaluation("VAE", 40, per_row=rows)  # missing numbers are no error
     held = held_rows(x, None, None, None, "training rows")
     whole(page(model, held, found, [], train=Examples(x), about={}, seed=0))
 
@@ -299,7 +301,7 @@ def test_no_fact_is_lost():
 
 def exhibit_of(model, x, **more) -> ReportContext:
     return ReportContext(
-        model, held_rows(x, None, None, more.get("lengths"), "rows"), Evaluation({}), Examples(x, **more), 0
+        model, held_rows(x, None, None, more.get("lengths"), "rows"), Evaluation("VAE", len(x)), Examples(x, **more), 0
     )
 
 
@@ -397,7 +399,7 @@ def test_the_verdict_of_real_facts_says_who_is_better():
         "threads": 1,
     }
     good, bad = (isthmus.Autoencoder(**fields, batch_size=20, epochs=epochs).fit(x[:200]) for epochs in (600, 1))
-    said = [" ".join(verdict(evaluate(m, x[200:], train=x[:200]).facts, [], of="the rows")) for m in (good, bad)]
+    said = [" ".join(verdict(evaluate(m, x[200:], train=x[:200]).to_dict(), [], of="the rows")) for m in (good, bad)]
     assert "reconstructs about as well as PCA" in said[0] or "reconstructs better than PCA" in said[0]
     assert "reconstructs worse than PCA" in said[1]
     assert "columns scaled as networks read them), more than PCA with 2 dimensions" in said[1]

@@ -96,11 +96,8 @@ def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
 
 def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     """All dimensions are active, and the residuals still have structure."""
-    active, size, ratio = (
-        n_informative_dims(context),
-        context.value("active_units.of"),
-        context.value("residual_eigenvalue_ratio"),
-    )
+    active, size = n_informative_dims(context), context.value("active_units.of")
+    ratio = context.value("residual_eigenvalue_ratio")
     if active != size or ratio is None or ratio < EIGENVALUE_RATIO_INFO:
         return
     yield Finding(

@@ -12,10 +12,9 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import euclidean_distances
 
 from isthmus.estimators.base import ENCODED_AT_ONCE, Estimator
-from isthmus.evaluation.active_units import ACTIVE, FEW
-from isthmus.evaluation.baselines import FITTED
-from isthmus.evaluation.context import some_of
-from isthmus.evaluation.evaluate import Evaluation
+from isthmus.evaluation.baselines import MAX_FIT_ROWS
+from isthmus.evaluation.latent_space import ACTIVE_VARIANCE, ACTIVE_VARIANCE_SHARE
+from isthmus.evaluation.result import Evaluation
 from isthmus.examples import Examples
 from isthmus.report.display import (
     Held,
@@ -66,7 +65,7 @@ class ReportContext:
     @cached_property
     def codes(self) -> np.ndarray:
         """(n, L)."""
-        known = self.found.rows.get("codes")
+        known = self.found.per_row and self.found.per_row.codes
         codes = self.model.transform(self.held.x, **self.held.company) if known is None else known
         return np.asarray(codes, np.float64).reshape(len(self.held), -1)
 
@@ -97,7 +96,7 @@ class ReportContext:
     @cached_property
     def kl(self) -> np.ndarray | None:
         """(L,) mean KL of each dimension, nats; None where it has no parts."""
-        known = self.found.rows.get("kl")
+        known = self.found.per_row and self.found.per_row.kl
         fits = known is not None and known.ndim == 2 and known.shape[1] == self.codes.shape[1]
         return np.asarray(known, np.float64).mean(0) if known is not None and fits else None
 
@@ -112,7 +111,9 @@ class ReportContext:
     def active(self) -> np.ndarray:
         """(L,) whether each dimension of the code varies over the rows."""
         variance = self.codes.var(0)
-        return variance > (ACTIVE if self.model.density else FEW * max(float(variance.max()), math.ulp(1)))
+        return variance > (
+            ACTIVE_VARIANCE if self.model.density else ACTIVE_VARIANCE_SHARE * max(float(variance.max()), math.ulp(1))
+        )
 
     @cached_property
     def labels(self) -> tuple[np.ndarray | None, str]:
@@ -132,7 +133,7 @@ class ReportContext:
     @cached_property
     def pca(self) -> PCA:
         """As many dimensions as the model's, fitted to the rows that it was fitted to, scaled as it reads them."""
-        inputs = None if self.train is None else some_of(self.train, FITTED, self.model.seed_)
+        inputs = None if self.train is None else self.train.subsample(MAX_FIT_ROWS, self.model.seed_)
         rows = self.scaled(self.held.x, self.held.lengths)
         if inputs is not None:
             rows = self.scaled(inputs.x, inputs.lengths)

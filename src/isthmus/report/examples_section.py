@@ -319,10 +319,9 @@ def extremes(exhibit: ReportContext) -> list[Gallery | Table]:
 
 def score_of(exhibit: ReportContext) -> tuple[np.ndarray | None, str]:
     """(n,) log p(x), or minus the squared error; higher is more typical."""
-    if (known := exhibit.found.rows.get("log_px")) is not None:
-        return np.asarray(known, np.float64), "nats"
-    known = exhibit.found.rows.get("squared_error")
-    return (None if known is None else -np.asarray(known, np.float64)), "squared error"
+    if (rows := exhibit.found.per_row) is not None and rows.log_px is not None:
+        return np.asarray(rows.log_px, np.float64), "nats"
+    return (None if rows is None else -np.asarray(rows.squared_error, np.float64)), "squared error"
 
 
 def score(scores: np.ndarray, row: int, unit: str) -> float:

@@ -11,7 +11,8 @@ from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import validation_rows
-from isthmus.evaluation.evaluate import DRAWS, Evaluation, evaluate
+from isthmus.evaluation.evaluate import DRAWS, evaluate
+from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import HeldOut
 from isthmus.examples import Examples
 from isthmus.finding import Finding

@@ -30,9 +30,9 @@ SAID = {
     "baselines / ppca": "baseline: probabilistic PCA",
     "baselines / factor_analysis": "baseline: factor analysis",
     "baselines / gaussian_mixture": "baseline: Gaussian mixture",
-    "leftover": "strongest direction of what is missed, against noise",
+    "residual_eigenvalue_ratio": "strongest direction of what is missed, against noise",
     "column_spread": "widest column against the narrowest, as networks read them",
-    "copying": "variance lost of rows with shuffled columns",
+    "identity_test": "variance lost of rows with shuffled columns",
     "refit_gain": "what a refitted prior gains",
     "sample_spread": "variance of samples",
     "condition": "what the condition is worth",
@@ -144,7 +144,7 @@ def distribution(exhibit: ReportContext) -> Section:
 
 def comparable(exhibit: ReportContext, dense: bool) -> tuple[str, float] | None:
     """The baseline in the same units."""
-    found = exhibit.found.facts.get("baselines") or {}
+    found = exhibit.found.to_dict().get("baselines") or {}
     about = found.get("ppca" if dense else "pca")
     name = "probabilistic PCA" if dense else "PCA"
     return (name, float(about["mean"])) if isinstance(about, dict) and about.get("mean") is not None else None

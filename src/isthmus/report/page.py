@@ -10,7 +10,7 @@ import jinja2
 
 from isthmus.atomic_io import atomic_write
 from isthmus.estimators.base import Estimator
-from isthmus.evaluation.evaluate import Evaluation
+from isthmus.evaluation.result import Evaluation
 from isthmus.examples import Examples
 from isthmus.finding import Finding, ranked
 from isthmus.report.context import ReportContext
@@ -44,7 +44,7 @@ def page(
     """
     exhibit = ReportContext(model, held, found, train, seed)
     which = str(about.get("which", held.counted))
-    numbers = Section("numbers", "All numbers", [], [facts_table(found.facts)])
+    numbers = Section("numbers", "All numbers", [], [facts_table(found.to_dict())])
     chosen = Section("model-card", "Model card", [], [card(model, held, about, None if train is None else len(train))])
     settings = Section("configuration", "Configuration and versions", [], list(configuration(model, about)))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -52,7 +52,7 @@ def page(
     return template.render(
         title=type(model).__name__ + (f" of {Path(str(about['data'])).name}" if about.get("data") else ""),
         below=subtitle(about, which, train),
-        verdict=verdict(found.facts, findings, of=f"the {held.counted}"),
+        verdict=verdict(found.to_dict(), findings, of=f"the {held.counted}"),
         findings=[(finding, evidence_of(finding)) for finding in ranked(findings)],
         sections=[*(part(exhibit) for part in PARTS), numbers, chosen, settings],
         is_gallery=lambda block: isinstance(block, Gallery),
