@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from isthmus.examples import Examples
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from isthmus.fitted import FittedModel
 
 
 def examples_parser(name: str) -> Parser:
@@ -61,10 +64,10 @@ def add_part_option(parser: Parser) -> None:
     parser.add_argument("--part", default="all", choices=("all", *PARTS), help="which rows of DATA (default: all)")
 
 
-def read_examples(args: argparse.Namespace, model: Any) -> Examples:
+def read_examples(args: argparse.Namespace, model: FittedModel) -> Examples:
     """The rows of DATA that were asked for; their labels are the condition if the model is conditional."""
     examples = read(args.data, condition=args.condition).select(args.part)
-    if model.schema_.condition is None:
+    if model.schema.condition is None:
         return examples
     if examples.y is None:
         raise InputError(f"{args.data} has no labels, which this conditional model needs. Pass --condition COLUMN.")
@@ -120,7 +123,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         kwargs = test.company(model)
         examples, description = replace(test.part, condition=kwargs["condition"]), test.which
     else:
-        examples = read_examples(args, model)
+        examples = read_examples(args, model.fitted_)
         description = f"{len(examples):,} rows of {args.data}"
     loaded = LoadedRun(model, examples, description, notes=notes, training_failure=config.get("broken") or "")
     if opened is None:
@@ -148,23 +151,23 @@ def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Any:
 
 
 def write_output(
-    args: argparse.Namespace, what: str, arrays: dict[str, np.ndarray], names: list[str], model: Any
+    args: argparse.Namespace, what: str, arrays: dict[str, np.ndarray], names: Sequence[str], model: FittedModel
 ) -> None:
     """Write the output file and report it; `what` is how the text calls the first array."""
     from isthmus.export import write_arrays
 
     path = Path(args.output)
-    write_arrays(path, arrays, names, model.schema_)
+    write_arrays(path, arrays, names, model.schema)
     main = next(iter(arrays.values()))
     shape = " x ".join(map(str, main.shape))
     emit(args, {"file": str(path), "rows": len(main), "shape": list(main.shape)}, f"wrote {shape} {what} to {path}")
 
 
-def parse_condition(text: str | None, model: Any) -> Any:
+def parse_condition(text: str | None, model: FittedModel) -> Any:
     """A condition given as text: one of the model's labels, or numbers separated by commas."""
     if text is None:
         return None
-    condition = model.schema_.condition
+    condition = model.schema.condition
     if condition is None:
         raise InputError("this model was trained without a condition. Leave out --condition.")
     if condition.classes:
