@@ -234,26 +234,33 @@ class FittedModel:
         """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016)."""
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
-            return importance_weighting.importance_weighted(self.model, rows, draws).values
+            chunks = importance_weighting.encode_chunks(self.model, rows)
+            return importance_weighting.importance_weighted(self.model, chunks, draws).values
 
     def elbo(self, examples: Any, draws: int = 100) -> np.ndarray:
         """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training."""
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
-            return importance_weighting.elbo(self.model, rows, draws).values
+            chunks = importance_weighting.encode_chunks(self.model, rows)
+            return importance_weighting.elbo(self.model, chunks, draws).values
 
-    def squared_errors(self, examples: Any, reconstruction: np.ndarray | None = None) -> np.ndarray:
+    def squared_errors(
+        self, examples: Any, reconstruction: np.ndarray | None = None, *, scaled: bool = False
+    ) -> np.ndarray:
         """(n,) squared distance of each row from its reconstruction, summed over the values that were observed.
 
         Args:
             examples: the rows; compared with their clean `target` if they have one.
             reconstruction: (n, *X) in data units, if it is known already.
+            scaled: measure in the scaled units that networks read instead of data units.
         """
         rows = self.check(examples)
         if reconstruction is None:
             reconstruction = self.reconstruct(rows)
         gap = (rows.x if rows.target is None else rows.target).astype(np.float64)
         gap -= reconstruction
+        if scaled:
+            gap /= self.schema.scale
         if rows.observed is not None:
             gap[~rows.observed] = 0.0
         return np.square(gap).reshape(len(gap), -1).sum(-1)

@@ -39,9 +39,7 @@ def reconstruction_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
     pca = examples.x if projected is scaled else context.unscaled(projected.reshape(examples.x.shape))
     return (
         reconstruction_baseline(context, "mean", "baseline: the training mean", mean),
-        reconstruction_baseline(
-            context, "pca", "baseline: PCA", pca, size_setting("baselines.pca", "latent_dim", k)
-        ),
+        reconstruction_baseline(context, "pca", "baseline: PCA", pca, size_setting("baselines.pca", "latent_dim", k)),
     )
 
 

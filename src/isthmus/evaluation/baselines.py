@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from isthmus.evaluation.principal_axes import ROUNDING_SHARE, PrincipalAxes, principal_axes, rank_of, triangular_factor
+from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.schema import safe_std
@@ -181,6 +182,13 @@ def as_scored(fitted: FittedModel, x: np.ndarray) -> np.ndarray:
     """(n, d) the numbers that the likelihood is a distribution over: bits if pixels are binarised."""
     values = fixed_bits(x, fitted.schema) if fitted.schema.binarize else x
     return values.reshape(len(x), -1).astype(np.float64)
+
+
+def ppca_scores(fitted: FittedModel, train: Examples, test: Examples) -> DensityScores | None:
+    """Probabilistic PCA fitted to training rows and scored on test rows; None if its density is not bounded."""
+    rows = train.subsample(max_fit_rows(train.x), fitted.seed)
+    data = BaselineData.of(fitted, rows.x)
+    return data.scores({"ppca": probabilistic_pca}, as_scored(fitted, test.x)).get("ppca")
 
 
 def probabilistic_pca(data: BaselineData) -> FittedDensity | None:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isthmus.batch import Batch
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.importance_weighting import Chunk, encode_chunks, importance_weighted
@@ -56,7 +55,7 @@ class EncodedRows:
             if high - low == count:
                 chunks.append(chunk)
             elif high > low:
-                chunks.append(take_rows(chunk, torch.as_tensor(index[low:high] - first, device=device)))
+                chunks.append(chunk.take(torch.as_tensor(index[low:high] - first, device=device)))
         return chunks
 
     def score(self, index: np.ndarray, draws: int) -> np.ndarray:
@@ -69,14 +68,6 @@ class EncodedRows:
         """(n, *Z) one draw from q(z given x) of each row."""
         with torch.no_grad(), self.fitted.threads(), seeded(seed, self.dataset.device):
             return torch.cat([sample_one(chunk) for chunk in self.chunks])
-
-
-def take_rows(chunk: Chunk, index: Tensor) -> Chunk:
-    """The rows at positions `index` of a chunk."""
-    batch = Batch(*[None if part is None else part[index] for part in chunk.batch])
-    shared = chunk.prior is None or not chunk.prior.batch_shape
-    prior = chunk.prior if shared else chunk.prior.rows(index)
-    return Chunk(chunk.row_index[index], batch, chunk.q.rows(index), prior)
 
 
 def sample_one(chunk: Chunk) -> Tensor:

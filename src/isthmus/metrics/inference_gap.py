@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,11 +12,10 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.distributions.continuous import Normal
-from isthmus.errors import InputError, check_positive_int
-from isthmus.latent_model import LatentModel
+from isthmus.errors import Declined, InputError, check_positive_int
+from isthmus.latent_model import Model
 from isthmus.metrics.estimate import Estimate, mean_and_error
-from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED
-from isthmus.train.device_data import DeviceDataset
+from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED, Chunk, first_rows
 from isthmus.train.runtime import seeded
 
 MAX_ROWS = 50
@@ -41,21 +41,21 @@ class InferenceGap(NamedTuple):
 
 
 def inference_gap(
-    model: LatentModel,
-    rows: DeviceDataset,
+    model: Model,
+    chunks: Iterable[Chunk],
     *,
     steps: int = OPTIMIZATION_STEPS,
     draws: int = EVALUATION_DRAWS,
     log_px: np.ndarray | None = None,
     seed: int = NOISE_SEED,
-) -> InferenceGap | None:
+) -> InferenceGap:
     """Split the inference gap into approximation and amortization gap (Cremer et al., 2018).
 
         log p(x) - ELBO(q) = [log p(x) - ELBO(q*)] + [ELBO(q*) - ELBO(q)],  q* = argmax ELBO for this row
 
     Args:
         model: its posterior must be a diagonal normal.
-        rows: the first `MAX_ROWS` are used.
+        chunks: encoded rows, of which the first `MAX_ROWS` are used.
         steps: optimization steps of q*.
         draws: draws for each row from which the three terms are estimated.
         log_px: (n,) estimates of log p(x) from elsewhere, nats. By default log p(x) is importance-weighted with q* as
@@ -63,36 +63,51 @@ def inference_gap(
             too.
         seed: of all draws.
 
-    Returns:
-        None for a posterior that is not normal.
-
     Raises:
-        InputError: if `log_px` has another length than `rows`.
+        Declined: if the posterior is not a diagonal normal, or the density of the prior is not known.
+        InputError: if `log_px` has another length than there are rows.
     """
     check_positive_int("steps", steps)
     check_positive_int("draws", draws)
-    if log_px is not None and len(log_px) != len(rows):
-        raise InputError(f"log_px must have one number for each of the {len(rows)} rows, got {len(log_px)} numbers.")
-    index = torch.arange(min(len(rows), MAX_ROWS), device=rows.device)
-    with seeded(seed, rows.device):
+    parts = list(chunks)
+    n = sum(len(chunk.row_index) for chunk in parts)
+    if log_px is not None and len(log_px) != n:
+        raise InputError(f"log_px must have one number for each of the {n} rows, got {len(log_px)} numbers.")
+    parts = first_rows(parts, MAX_ROWS)
+    if not all(isinstance(chunk.q, Normal) for chunk in parts):
+        raise Declined("The inference gap is split for posteriors that are diagonal normals only.")
+    batch, q = join(parts)
+    n = len(batch.x)
+    with seeded(seed, batch.x.device):
         with torch.no_grad():
-            batch = rows.batch(index)
-            q = model.infer(batch)
-            if not isinstance(q, Normal) or model.prior_for(batch) is None:
-                return None
-        best = optimize_posterior(model, batch, q, steps)
-        noise = best.noise(draws, len(index))  # common random numbers
-        log_weight, best_log_weight = (log_weights(model, batch, posterior, noise) for posterior in (q, best))  # (K, n)
+            prior = model.prior_for(batch)
+        if prior is None or not prior.evaluable:
+            raise Declined("The inference gap needs the density of a prior over codes.")
+        best = optimize_posterior(model, batch, q, prior, steps)
+        noise = best.noise(draws, n)  # common random numbers
+        log_weight, best_log_weight = (
+            log_weights(model, batch, posterior, prior, noise) for posterior in (q, best)
+        )  # (K, n)
     elbo, best_elbo = log_weight.mean(0), best_log_weight.mean(0)
     evidence = best_log_weight.logsumexp(0) - math.log(draws)
     if log_px is not None:
-        evidence = torch.as_tensor(log_px[: len(index)], dtype=torch.float64)
+        evidence = torch.as_tensor(log_px[:n], dtype=torch.float64)
     differences = (evidence - elbo, evidence - best_elbo, best_elbo - elbo)
     total, approximation, amortization = (mean_and_error(difference.numpy()) for difference in differences)
-    return InferenceGap(total, approximation, amortization, len(index))
+    return InferenceGap(total, approximation, amortization, n)
 
 
-def optimize_posterior(model: LatentModel, batch: Batch, q: Normal, steps: int) -> Normal:
+def join(chunks: list[Chunk]) -> tuple[Batch, Normal]:
+    """The rows of several chunks as one batch, and their posteriors, which are normals, as one."""
+    batch = Batch(
+        *[None if parts[0] is None else torch.cat(parts) for parts in zip(*[chunk.batch for chunk in chunks])]
+    )
+    locs = [chunk.q.loc for chunk in chunks]
+    log_scales = [torch.as_tensor(chunk.q.log_scale).to(loc).expand(loc.shape) for chunk, loc in zip(chunks, locs)]
+    return batch, Normal(torch.cat(locs), torch.cat(log_scales), chunks[0].q.event_dim)
+
+
+def optimize_posterior(model: Model, batch: Batch, q: Normal, prior: Any, steps: int) -> Normal:
     """The diagonal normal that maximizes each row's ELBO, found by Adam from the encoder's q on.
 
     The gradient of log q through its parameters is left out: its expectation is zero, and without it the gradient has
@@ -106,20 +121,19 @@ def optimize_posterior(model: LatentModel, batch: Batch, q: Normal, steps: int) 
     with torch.enable_grad():
         for _ in range(steps):
             current = Normal(loc, log_scale, q.event_dim)
-            out = model.forward_from(batch, current, current.noise(GRADIENT_DRAWS, len(loc)))
-            stopped = Normal(loc.detach(), log_scale.detach(), q.event_dim)
-            loss = (stopped.log_prob(out.z) - out.log_px - out.log_pz).mean(0).sum()
+            out = model.forward_from(batch, current, current.noise(GRADIENT_DRAWS, len(loc)), prior)
+            loss = (out.log_qz_stopped - out.log_px - out.log_pz).mean(0).sum()
             loc.grad, log_scale.grad = torch.autograd.grad(loss, (loc, log_scale))  # none for the model's parameters
             adam.step()
             schedule.step()
     return Normal(loc.detach(), log_scale.detach(), q.event_dim)
 
 
-def log_weights(model: LatentModel, batch: Batch, q: Normal, noise: Tensor) -> Tensor:
+def log_weights(model: Model, batch: Batch, q: Normal, prior: Any, noise: Tensor) -> Tensor:
     """(K, n) log p(x, z) - log q(z | x) at q's draws, nats, in double precision."""
     blocks = []
     with torch.no_grad():
         for block in noise.split(max(1, MAX_DECODED_ROWS // len(batch.x))):
-            out = model.forward_from(batch, q, block)
-            blocks.append((out.log_px + out.log_pz - out.log_qz).double().cpu())
+            out = model.forward_from(batch, q, block, prior)
+            blocks.append((out.log_importance - out.log_weight).double().cpu())
     return torch.cat(blocks)
