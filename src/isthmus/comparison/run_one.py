@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import time
 from typing import Any
 
@@ -18,8 +16,9 @@ from isthmus.estimators.base import Estimator
 from isthmus.estimators.param_validation import whole
 from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
-from isthmus.evaluation.baselines import ROUNDING_SHARE, ppca_scores
+from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.evaluation.principal_axes import ROUNDING_SHARE
 from isthmus.examples import Examples
 from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.schema import Schema
@@ -103,7 +102,7 @@ def measured(estimator: Estimator, job: TrainingJob, split: Split, draws: int) -
     if exact(estimator):
         rows["squared_error"] = projection_error(estimator.latent_dim, job.train_rows, inputs)
         if LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
-            dequantised = ppca_scores(as_discrete(estimator), job.train_rows, inputs)
+            dequantised = ppca_scores(estimator.fitted_, job.train_rows, inputs, discrete=True)
             assert dequantised is not None
             rows["log_px"], kind, bound = dequantised.log_px, "probability", True
     return {
@@ -123,15 +122,6 @@ def score_of(schema: Schema) -> str:
     if schema.discrete:
         return "no density: bits expected, shares given" if schema.kind == "unit" else "probability"
     return "density"
-
-
-def as_discrete(estimator: Estimator) -> Estimator:
-    """A linear model of whole numbers as one that dequantises them: its density then bounds their probability."""
-    view = copy.copy(estimator)
-    (column,) = estimator.schema_.columns
-    schema = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
-    view.fitted_ = dataclasses.replace(estimator.fitted_, schema=schema)
-    return view
 
 
 def projection_error(latent_dim: int, train: Examples, test: Examples) -> np.ndarray:

@@ -89,16 +89,23 @@ class BaselineData:
     seed: int
 
     @classmethod
-    def of(cls, fitted: FittedModel, rows: np.ndarray) -> BaselineData:
-        """Training rows (n, *X) in the data's units, for a model's baselines."""
+    def of(cls, fitted: FittedModel, rows: np.ndarray, discrete: bool | None = None) -> BaselineData:
+        """Training rows (n, *X) in the data's units, for a model's baselines.
+
+        Args:
+            fitted: the model.
+            rows: complete rows.
+            discrete: whether the data are discrete; by default if the model's likelihood is.
+        """
         schema, random = fitted.schema, np.random.default_rng(fitted.seed)
+        discrete = schema.discrete if discrete is None else discrete
         x = as_scored(fitted, rows)
-        if schema.discrete:
+        if discrete:
             x = x + random.random(x.shape)
-        scale = np.broadcast_to(1.0 if schema.discrete else schema.scale, schema.event_shape).reshape(-1)
+        scale = np.broadcast_to(1.0 if discrete else schema.scale, schema.event_shape).reshape(-1)
         scaled = ((rows - schema.shift) / schema.scale).reshape(len(rows), -1).astype(np.float64)
         latent_dim = fitted.code_size or CODE_FREE_LATENT_DIM
-        return cls(x, scaled, scale, latent_dim, schema.discrete, relative_rounding(rows), fitted.seed)
+        return cls(x, scaled, scale, latent_dim, discrete, relative_rounding(rows), fitted.seed)
 
     @cached_property
     def factor(self) -> np.ndarray:
@@ -184,10 +191,15 @@ def as_scored(fitted: FittedModel, x: np.ndarray) -> np.ndarray:
     return values.reshape(len(x), -1).astype(np.float64)
 
 
-def ppca_scores(fitted: FittedModel, train: Examples, test: Examples) -> DensityScores | None:
-    """Probabilistic PCA fitted to training rows and scored on test rows; None if its density is not bounded."""
+def ppca_scores(
+    fitted: FittedModel, train: Examples, test: Examples, discrete: bool | None = None
+) -> DensityScores | None:
+    """Probabilistic PCA fitted to training rows and scored on test rows; None if its density is not bounded.
+
+    `discrete` says whether the data are dequantised; by default if the model's likelihood is discrete.
+    """
     rows = train.subsample(max_fit_rows(train.x), fitted.seed)
-    data = BaselineData.of(fitted, rows.x)
+    data = BaselineData.of(fitted, rows.x, discrete)
     return data.scores({"ppca": probabilistic_pca}, as_scored(fitted, test.x)).get("ppca")
 
 

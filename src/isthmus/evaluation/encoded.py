@@ -44,7 +44,8 @@ class EncodedRows:
     @cached_property
     def codes(self) -> np.ndarray:
         """(n, *Z) the centre of q(z given x) of each row."""
-        return torch.cat([chunk.q.centre for chunk in self.chunks]).cpu().numpy()
+        with torch.no_grad():
+            return torch.cat([chunk.q.centre for chunk in self.chunks]).cpu().numpy()
 
     def take(self, index: np.ndarray) -> list[Chunk]:
         """Chunks of the rows `index`, which are in ascending order."""
