@@ -22,7 +22,7 @@ from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.diagnosis.training_findings import smaller_network
 from isthmus.errors import TrainingError
 from isthmus.estimators.param_validation import check_fields
-from isthmus.estimators.training_setup import prepare
+from isthmus.estimators.training_setup import setup_training
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.families import Bernoulli
 from isthmus.finding import Finding
@@ -433,7 +433,7 @@ def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
         model = eval(made, {"isthmus": isthmus})
     check_fields(model)
     condition = np.arange(len(x)) % 3 if model.conditional or model.prior == "conditional" else None
-    prepare(model, x, condition)
+    setup_training(model, x, condition)
     return model
 
 

@@ -23,7 +23,7 @@ from isthmus.errors import InputError, Interrupted
 from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
 from isthmus.metrics.importance_weighting import group_sizes
-from isthmus.persistence.serialization import plain
+from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import safe_std
 from isthmus.wording import pluralize
 
@@ -77,10 +77,10 @@ def compare(
     path = None if folder is None else Path(folder)
     tasks = tasks_of(chosen, seeds, path)
     if path is not None:
-        settings = {"rows": rows.fingerprint, "draws": draws, "fields": plain(fields), "version": __version__}
+        settings = {"rows": rows.fingerprint, "draws": draws, "fields": to_jsonable(fields), "version": __version__}
         run_cache.opened(path, settings, force=force)
     records = run_all(tasks, rows, draws, verbose)
-    order = {(entry.label, repr(plain(entry.value))): i for i, entry in enumerate(chosen)}
+    order = {(entry.label, repr(to_jsonable(entry.value))): i for i, entry in enumerate(chosen)}
     records.sort(key=lambda record: order[record["model"], repr(record["value"])])
     table = tabled(records, about(data, rows, records, seeds), values[0] if values else None)
     if path is not None:
@@ -155,7 +155,7 @@ def one_run(task: Task, rows: Split, draws: int, done: int, follow: Follow) -> d
         follow(done, str(task), share)
 
     keep = None if task.file is None else run_cache.keep_of(task.file)
-    record = plain(trial(task.entry, rows, task.seed, draws, keep, show))
+    record = to_jsonable(trial(task.entry, rows, task.seed, draws, keep, show))
     if task.file is not None:
         run_cache.write_run(task.file, record)
     return record

@@ -14,7 +14,7 @@ from torch import nn
 from isthmus.atomic_io import TMP_PREFIX, read_json, write_json
 from isthmus.comparison.specs import Entry
 from isthmus.errors import InputError
-from isthmus.persistence.serialization import plain
+from isthmus.persistence.serialization import to_jsonable
 from isthmus.train.checkpoint import Checkpointer
 
 FORMAT = 1
@@ -59,7 +59,9 @@ def file_of(folder: Path, entry: Entry, seed: int) -> Path:
     fields = entry.estimator.get_params(deep=False)
     if any(isinstance(value, nn.Module) for value in fields.values()):
         raise InputError(f"{entry.label} holds modules of your own, by which no run can be known; leave out the folder")
-    told = json.dumps([type(entry.estimator).__name__, plain(fields), plain(entry.value), seed], sort_keys=True)
+    told = json.dumps(
+        [type(entry.estimator).__name__, to_jsonable(fields), to_jsonable(entry.value), seed], sort_keys=True
+    )
     digest = hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
     value = "" if entry.value is None else f"-{entry.value}"
     words = re.sub(r"[^\w.=-]+", "-", f"{entry.label}{value}").strip("-")[:80]

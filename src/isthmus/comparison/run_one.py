@@ -16,13 +16,12 @@ from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.param_validation import whole
-from isthmus.estimators.part_registry import AUTO, LIKELIHOODS
 from isthmus.estimators.ppca import ProbabilisticPCA
-from isthmus.estimators.training_setup import TrainingJob, fingerprint, prepare
-from isthmus.estimators.validation import collect
+from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
 from isthmus.evaluation.baselines import ROUNDING_SHARE, ppca_scores
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.examples import Examples
+from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
@@ -47,7 +46,7 @@ def prepared(entry: Entry, split: Split, seed: int) -> tuple[Estimator, Training
     estimator.set_params(random_state=int(first) + seed)
     company = split.company(estimator, split.train)
     validation = split.validation(estimator)
-    job = prepare(estimator, split.train.x, company["condition"], company["lengths"], validation)
+    job = setup_training(estimator, split.train.x, company["condition"], company["lengths"], validation)
     return estimator, job
 
 
@@ -70,8 +69,8 @@ def trial(
     except InputError as error:
         return about | {"failed": str(error)}
     about |= {
-        "epochs": job.plan.epochs,
-        "batch_size": min(job.plan.batch_size, len(job.train_rows)),
+        "epochs": job.config.epochs,
+        "batch_size": min(job.config.batch_size, len(job.train_rows)),
         "latent_dim": estimator.latent_dim,
         "parameters": sum(parameter.numel() for parameter in job.recipe.model.parameters()),
         "train_rows": fingerprint(Examples(job.train_rows.x)),
@@ -82,7 +81,7 @@ def trial(
     except TrainingError as error:
         return about | {"failed": str(error)}
     took = time.perf_counter() - started
-    estimator.adopt(job, history)
+    estimator.fitted_ = job.fitted(history)
     try:
         return about | {
             "seconds": history[-1]["seconds"] if history else took,
@@ -100,7 +99,7 @@ def measured(estimator: Estimator, job: TrainingJob, split: Split, draws: int) -
     assert found.per_row is not None
     rows = {name: values for name in ROWS if (values := getattr(found.per_row, name)) is not None}
     kind, bound = score_of(estimator.schema_), False
-    inputs = collect(estimator, test.x, company["condition"], company["lengths"])
+    inputs = estimator.fitted_.check(test.x, company["condition"], company["lengths"])
     if exact(estimator):
         rows["squared_error"] = projection_error(estimator.latent_dim, job.train_rows, inputs)
         if LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
@@ -130,7 +129,8 @@ def as_discrete(estimator: Estimator) -> Estimator:
     """A linear model of whole numbers as one that dequantises them: its density then bounds their probability."""
     view = copy.copy(estimator)
     (column,) = estimator.schema_.columns
-    view.schema_ = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
+    schema = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
+    view.fitted_ = dataclasses.replace(estimator.fitted_, schema=schema)
     return view
 
 

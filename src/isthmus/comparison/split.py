@@ -48,14 +48,14 @@ def split(data: Dataset, fraction: float) -> Split:
     if len(train.x) < FEWEST:
         raise InputError(f"{pluralize(len(train.x), 'row')} came; {FEWEST} at least are wanted to train and to test on")
     if test is None:
-        kept, held = training_setup.split(len(train.x), TESTED, SEED)
+        kept, held = training_setup.split_indices(len(train.x), TESTED, SEED)
         train, test = train.take(kept), train.take(held)
         said.append("a random fifth" if len(held) <= ROWS_SCORED else "of a random fifth")
     if len(test.x) > ROWS_SCORED:
         said.append(f"of {len(test.x):,}")
         test = test.subsample(ROWS_SCORED, SEED)
     if valid is None:
-        kept, held = training_setup.split(len(train.x), fraction, SEED + 1)
+        kept, held = training_setup.split_indices(len(train.x), fraction, SEED + 1)
         if len(held):
             train, valid = train.take(kept), train.take(held)
     counts = [pluralize(len(train.x), "row") + " to train on"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from isthmus.array_checks import zero_padding
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.validation import unpadded
 from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
 from isthmus.train.device_data import DeviceDataset, fixed_bits
@@ -114,7 +114,7 @@ class EvalContext:
     def reconstructions(self) -> np.ndarray:
         """(n, *X) decoded codes, in the data's units."""
         decoded = self.model.decoded(self.device_codes, self.examples.condition, drawn=False)
-        return unpadded(decoded, self.examples.lengths)
+        return zero_padding(decoded, self.examples.lengths)
 
     @cached_property
     def errors(self) -> np.ndarray:

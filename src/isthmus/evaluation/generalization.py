@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.array_checks import zero_padding
 from isthmus.errors import Declined
-from isthmus.estimators.validation import unpadded
 from isthmus.evaluation.context import EvalContext, squared_errors
 from isthmus.evaluation.log_likelihood import kind_of
 from isthmus.evaluation.reconstruction import DATA_UNIT
@@ -33,7 +33,7 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         raise Declined(TRAINING_ROWS)
     model, train = context.model, context.train.subsample(MAX_ROWS, context.seed)
     codes = model.codes_of(model.lay(train))
-    decoded = unpadded(model.decoded(codes, train.condition, drawn=False), train.lengths)
+    decoded = zero_padding(model.decoded(codes, train.condition, drawn=False), train.lengths)
     errors, kind = squared_errors(train.x, decoded), "squared error"
     label, gap_label = "reconstruction error of training rows", "training rows: error lower by"
     shown = HIDDEN if model.density else LINE

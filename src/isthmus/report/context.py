@@ -11,11 +11,12 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import euclidean_distances
 
-from isthmus.estimators.base import ENCODED_AT_ONCE, Estimator
+from isthmus.estimators.base import Estimator
 from isthmus.evaluation.baselines import MAX_FIT_ROWS
 from isthmus.evaluation.latent_space import ACTIVE_VARIANCE, ACTIVE_VARIANCE_SHARE
 from isthmus.evaluation.result import Evaluation
 from isthmus.examples import Examples
+from isthmus.fitted import ROWS_AT_ONCE
 from isthmus.report.display import (
     Held,
     drawn_as_lines,
@@ -77,7 +78,7 @@ class ReportContext:
         rows = self.model.rows(self.held.x, **self.held.company)
         pieces = []
         with torch.no_grad(), torch_threads(self.model.settings_["threads"]):
-            for index in torch.arange(len(rows), device=rows.device).split(ENCODED_AT_ONCE):
+            for index in torch.arange(len(rows), device=rows.device).split(ROWS_AT_ONCE):
                 batch = rows.batch(index)
                 scale = getattr(self.model.model_.infer(batch), "scale", None)
                 if scale is None or tuple(scale.shape) != (len(index), self.codes.shape[1]):

@@ -10,7 +10,7 @@ from typing import Any
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.training_setup import validation_rows
+from isthmus.estimators.validation import validation_rows
 from isthmus.evaluation.evaluate import DRAWS, evaluate
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import HeldOut
@@ -41,7 +41,7 @@ class MeasuredRun:
             "data": run.dataset.source,
             "which": self.held.which,
             "epochs": len(model.history_),
-            "epochs_planned": run.job.plan.epochs,
+            "epochs_planned": run.job.config.epochs,
             "versions": serialization.read_config(run.folder).get("versions"),
         }
         rows, seed = held_rows(part.x, part.y, **self.more, name=self.held.name), model.seed_ % 2**31
@@ -76,7 +76,7 @@ def report_page(
     InputError for rows that the model cannot read, or a path that cannot be written.
     """
     if train is not None and not isinstance(train, Examples):
-        train = validation_rows(model, train, model.schema_, "train")
+        train = validation_rows(train, model.schema_, model.fitted_.feature_names, "train")
     if model.schema_.condition is not None and condition is None:
         condition = y
     if found is None:

@@ -12,7 +12,7 @@ from torch import nn
 import isthmus
 from isthmus import families, priors
 from isthmus.estimators.base import Estimator
-from isthmus.persistence.serialization import plain
+from isthmus.persistence.serialization import to_jsonable
 from isthmus.report.display import Held
 from isthmus.report.html_blocks import Table, counted, number
 from isthmus.report.metrics_section import plainly
@@ -165,7 +165,7 @@ def network_words(model: Estimator) -> str:
     if model.encoder is not None or model.decoder is not None:
         own = [name for name in ("encoder", "decoder") if getattr(model, name) is not None]
         return f"{' and '.join(own)} of your own"
-    if model.network_kind(model.schema_) == "conv":
+    if model.fitted_.network_kind == "conv":
         return f"convolutional, channels {', '.join(map(str, model.channels))}, {model.activation}"
     widths = ", ".join(map(str, model.hidden))
     return (
@@ -204,7 +204,7 @@ def scaling_words(schema: Schema) -> str:
 
 def configuration(model: Estimator, about: dict[str, Any]) -> list[Table]:
     """Every field, every setting that was decided, and the versions."""
-    fields = getattr(model, "_trained_as", None) or model.get_params(deep=False)
+    fields = model.fitted_.fields
     defaults = {name: field.default for name, field in type(model).__dataclass_fields__.items()}
     rows = []
     for name, value in fields.items():
@@ -232,9 +232,9 @@ def configuration(model: Estimator, about: dict[str, Any]) -> list[Table]:
 
 def as_typed(value: Any) -> str:
     """A field as text; of a part of the user's own its class."""
-    value = plain(value)
-    if isinstance(value, dict) and set(value) == {"own"}:
-        return f"{value['own']} (your own)"
+    value = to_jsonable(value)
+    if isinstance(value, dict) and set(value) == {"module"}:
+        return f"{value['module']} (your own)"
     if isinstance(value, dict):
         return ", ".join(f"{name} {as_typed(item)}" for name, item in value.items())
     if isinstance(value, list):
