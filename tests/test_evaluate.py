@@ -19,7 +19,7 @@ from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics, pareto_k
 from isthmus.metrics.importance_weighting import LogLikelihood, encode_chunks, importance_weighted
 from isthmus.metrics.probes import probes
-from models import DATA, DENSE, NAMES, images, small, table
+from models import DATA, DENSE, NAMES, images, rows_of, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -49,7 +49,7 @@ def test_the_linear_model_in_closed_form():
 def test_surgery_of_the_linear_model():
     x = from_linear(2000, (2.0,))
     model = isthmus.ProbabilisticPCA(latent_dim=1).fit(x)
-    parts = elbo_surgery(encode_chunks(model.model_, model.rows(x)))
+    parts = elbo_surgery(encode_chunks(model.model_, rows_of(model, x)))
     gain = np.linalg.eigvalsh(np.cov(x.T))
     noise = gain[:-1].mean()
     # I(x; z) of the model; 2,000 rows see it to a few hundredths, for their codes overlap.
@@ -71,7 +71,7 @@ def test_a_code_that_is_ignored_says_nothing():
 def test_one_sweep_says_what_the_estimators_say(name, kind):
     x = DATA[kind]()
     model = small(name).fit(x)
-    chunks = list(encode_chunks(model.model_, model.rows(x, bits="fixed")))
+    chunks = list(encode_chunks(model.model_, rows_of(model, x, bits="fixed")))
     found, known = importance_diagnostics(model.model_, chunks, 40), importance_weighted(model.model_, chunks, 40)
     np.testing.assert_allclose(found.log_px.values, known.values, rtol=1e-6)
     assert found.log_px.shared_error == pytest.approx(known.shared_error, rel=1e-6)
@@ -199,7 +199,7 @@ def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_pat
     capsys.readouterr()
     assert main(["evaluate", run, "--draws", "50", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["which"].startswith("18 validation rows")
+    assert told["evaluated_on"].startswith("18 validation rows")
     assert set(told["baselines"]) == {"mean", "pca", "ppca", "factor_analysis", "gaussian_mixture"}
     assert all("unit" in about and "kind" in about for about in told["baselines"].values())
     assert main(["evaluate", run, "wine", "--draws", "50"]) == 0

@@ -31,7 +31,7 @@ from isthmus.nets.mlp import MLP
 from isthmus.priors import StandardNormal
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
-from models import DENSE, small, table
+from models import DENSE, rows_of, small, table
 
 SEEDS = range(30)
 
@@ -41,7 +41,7 @@ def trained():
     """A small model whose posterior is not exact, and rows it was not fitted to."""
     x = load_digits().images.astype("uint8")
     model = isthmus.VAE(latent_dim=4, hidden=(32,), levels=17, epochs=15, threads=1, random_state=0).fit(x[:1500])
-    return model.model_, model.rows(x[1500:], bits="fixed")
+    return model.model_, rows_of(model, x[1500:], bits="fixed")
 
 
 def encoded(model, rows):
@@ -72,11 +72,11 @@ def test_the_shared_error_does_not_depend_on_the_number_of_rows(trained):
 def test_an_exact_posterior_has_no_shared_error():
     x = table()
     model = isthmus.ProbabilisticPCA(latent_dim=2).fit(x)
-    result = importance_weighted(*encoded(model.model_, model.rows(x)), 30)
+    result = importance_weighted(*encoded(model.model_, rows_of(model, x)), 30)
     assert result.shared_error < 1e-9
     assert result.values == pytest.approx(model.score_samples(x, draws=1), abs=1e-8)
     assert (
-        importance_weighting.elbo(*encoded(model.model_, model.rows(x)), 30).shared_error > 1e-3
+        importance_weighting.elbo(*encoded(model.model_, rows_of(model, x)), 30).shared_error > 1e-3
     )  # its draws still differ
 
 
@@ -94,7 +94,7 @@ def test_one_draw_has_an_infinite_shared_error(trained):
 def test_a_rows_score_does_not_depend_on_the_other_rows(name, draws):
     x = table()
     model = small(name).fit(x)
-    all_rows, one_row = model.rows(x), model.rows(x[17:18])
+    all_rows, one_row = rows_of(model, x), rows_of(model, x[17:18])
     for estimate in (importance_weighted, importance_weighting.elbo):
         together = estimate(*encoded(model.model_, all_rows), draws).values
         assert together.shape == (len(x),)
@@ -198,7 +198,7 @@ def test_measures_that_need_other_densities_decline(warped):
         inference_gap(model, encode_chunks(model, rows), steps=3)
     unscored = small("Autoencoder").fit(table())
     with pytest.raises(Declined, match="no density over x"):
-        importance_weighted(*encoded(unscored.model_, unscored.rows(table())), 3)
+        importance_weighted(*encoded(unscored.model_, rows_of(unscored, table())), 3)
 
 
 class PseudoInputPrior(nn.Module):

@@ -170,7 +170,7 @@ class FittedModel:
     def sample_posterior(self, rows: DeviceDataset, seed: int) -> Tensor:
         """(n, *Z) one draw from q(z given x) of each row."""
         with torch.no_grad(), self.threads(), seeded(seed, self.device):
-            return torch.cat([self.model.infer(batch).rsample() for batch in rows.batches(ROWS_AT_ONCE)])
+            return torch.cat([self.model.infer(batch).draw_one(len(batch.x)) for batch in rows.batches(ROWS_AT_ONCE)])
 
     def decode(
         self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int | None = None
@@ -249,6 +249,8 @@ class FittedModel:
     ) -> np.ndarray:
         """(n,) squared distance of each row from its reconstruction, summed over the values that were observed.
 
+        A category that is wrong counts 1.
+
         Args:
             examples: the rows; compared with their clean `target` if they have one.
             reconstruction: (n, *X) in data units, if it is known already.
@@ -261,6 +263,8 @@ class FittedModel:
         gap -= reconstruction
         if scaled:
             gap /= self.schema.scale
+        nominal = self.schema.per_element("kind") == "category"
+        gap[:, nominal] = gap[:, nominal] != 0
         if rows.observed is not None:
             gap[~rows.observed] = 0.0
         return np.square(gap).reshape(len(gap), -1).sum(-1)

@@ -27,20 +27,21 @@ def reconstruction_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
 
     The difference is taken row by row and in scaled units: these are what the model and PCA minimise, while in the
     data's units one wide column may dominate. Missing values are replaced by the mean for PCA, and left out of every
-    error. None without training rows, and for sequences.
+    error. None without training rows, and for sequences; no PCA of unordered categories.
     """
     data, examples = context.baseline_data, context.examples
     if data is None or context.schema.sequence or not context.has_code:
         return None
     mean = np.broadcast_to(context.train_mean, examples.x.shape)
+    mean_metric = reconstruction_baseline(context, "mean", "baseline: the training mean", mean)
+    if context.nominal.any():
+        return (mean_metric,)
     scaled = context.scaled_x.reshape(len(context), -1).astype(np.float64)
     k = min(context.fitted.code_size, *data.scaled.shape)
     projected = data.scaled_axes.reconstruct(scaled, k)
     pca = examples.x if projected is scaled else context.unscaled(projected.reshape(examples.x.shape))
-    return (
-        reconstruction_baseline(context, "mean", "baseline: the training mean", mean),
-        reconstruction_baseline(context, "pca", "baseline: PCA", pca, size_setting("baselines.pca", "latent_dim", k)),
-    )
+    size = size_setting("baselines.pca", "latent_dim", k)
+    return mean_metric, reconstruction_baseline(context, "pca", "baseline: PCA", pca, size)
 
 
 def reconstruction_baseline(

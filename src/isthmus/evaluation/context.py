@@ -129,11 +129,24 @@ class EvalContext:
 
     @cached_property
     def train_mean(self) -> np.ndarray:
-        """(*X) mean of what was observed in the training rows, or in the measured rows if these are unknown."""
-        return observed_mean(self.examples if self.train is None else self.train)
+        """(*X) mean of what was observed in the training rows, or in the measured rows if these are unknown.
+
+        Of unordered categories, the commonest.
+        """
+        rows = self.examples if self.train is None else self.train
+        mean = observed_mean(rows)
+        for column in np.flatnonzero(self.nominal):
+            values = rows.x[:, column] if rows.observed is None else rows.x[rows.observed[:, column], column]
+            mean[column] = np.bincount(values.astype(np.int64)).argmax() if len(values) else 0
+        return mean
+
+    @property
+    def nominal(self) -> np.ndarray:
+        """(*X) True for unordered categories."""
+        return self.schema.per_element("kind") == "category"
 
     def imputed(self, examples: Examples) -> np.ndarray:
-        """(n, *X) rows with the mean of the training rows where nothing was observed."""
+        """(n, *X) rows with `train_mean` where nothing was observed."""
         return examples.x if examples.observed is None else np.where(examples.observed, examples.x, self.train_mean)
 
     def scaled(self, x: np.ndarray) -> np.ndarray:
