@@ -43,6 +43,12 @@ def _samples(estimator: Estimator) -> bool:
     return True
 
 
+def _encodes(estimator: Estimator) -> bool:
+    if not estimator.capabilities.encodes:
+        raise AttributeError(f"{type(estimator).__name__} has no code. Use score_samples or sample.")
+    return True
+
+
 @contextlib.contextmanager
 def progress_bar(visible: bool) -> Iterator[ProgressCallback | None]:
     """A progress bar on stderr; None if it is not wanted."""
@@ -70,8 +76,8 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     """Channels of a convolutional network, one for each halving of the image."""
     activation: str = "silu"
     """Between layers: silu, relu, gelu, elu, tanh or sigmoid."""
-    likelihood: str | nn.Module = "auto"
-    """p(x given z), a name or a part; auto reads it off the data. The s of normal(s) is in the scaled units."""
+    likelihood: str | nn.Module | tuple[str, ...] = "auto"
+    """p(x given z), a name, a part, or one name a column; auto reads it off the data. normal(s) is in scaled units."""
     prior: str | nn.Module = "normal"
     """p(z): normal, mixture(k), conditional, or refit(k): a mixture fitted to the codes after training."""
     corruption: str | nn.Module | None = None
@@ -222,15 +228,18 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     # ------------------------------------------------------------------ use
 
+    @available_if(_encodes)
     def transform(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
         """Codes (n, *Z): the centre of q(z given x), always the same."""
         return self.fitted_.encode(self._check(X, condition, lengths, observed))
 
+    @available_if(_encodes)
     def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """E[x given z] (n, *X) of codes (n, *Z), in data units; 0 beyond the end of a sequence."""
         check_is_fitted(self, "fitted_")
         return self.fitted_.decode(Z, condition, lengths)
 
+    @available_if(_encodes)
     def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
         """E[x given the code of x] (n, *X): the model's version of each row; denoising models clean it."""
         return self.fitted_.reconstruct(self._check(X, condition, lengths, observed))

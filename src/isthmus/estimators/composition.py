@@ -12,11 +12,11 @@ from isthmus import priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.part_registry import CORRUPTIONS, PRIORS, build, copy_user_part
-from isthmus.families import Family
+from isthmus.families import Columns, Family
 from isthmus.latent_model import Capabilities, LatentModel
 from isthmus.likelihoods import LIKELIHOODS
 from isthmus.nets import conv
-from isthmus.nets.layers import Log1p, Preprocess, UserModule
+from isthmus.nets.layers import Log1p, Preprocess, ReadColumns, UserModule
 from isthmus.nets.mlp import MLP
 from isthmus.schema import Condition, Schema
 
@@ -38,7 +38,7 @@ def latent_model(estimator: Estimator, schema: Schema, posterior_family: Family)
         Conditional(decoder_net(estimator, schema, family.raw_numel), family),
         prior_module(estimator, schema) if posterior_family.has_density else priors.Flat(),
         corruption_module(estimator, schema),
-        schema.log_volume,
+        schema.element_log_volume,
     )
 
 
@@ -58,14 +58,28 @@ def network_kind(estimator: Estimator, schema: Schema) -> str:
 def encoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
     """x to `out` numbers."""
     kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
+    reader = input_reader(schema)
+    shape = (reader.size,) if isinstance(reader, ReadColumns) else schema.event_shape
     net: nn.Module
     if estimator.encoder is not None:
-        net = UserModule(copy.deepcopy(estimator.encoder), schema.event_shape, schema.condition_width)
+        net = UserModule(copy.deepcopy(estimator.encoder), shape, schema.condition_width)
     elif network_kind(estimator, schema) == "conv":
         net = conv.ConvEncoder(schema.event_shape, tuple(estimator.channels), out, **kwargs)
     else:
-        net = MLP(schema.event_shape, tuple(estimator.hidden), out, **kwargs)
-    return Preprocess(Log1p(schema.mean), net) if schema.kind == "counts" and schema.discrete else net
+        net = MLP(shape, tuple(estimator.hidden), out, **kwargs)
+    return net if reader is None else Preprocess(reader, net)
+
+
+def input_reader(schema: Schema) -> nn.Module | None:
+    """What x goes through before a network: log(1 + x) of counts, one-hot rows of categories; None for neither."""
+    read_as = [column.read_as for column in schema.columns]
+    if set(read_as) == {"scaled"}:
+        return None
+    if len(read_as) == 1:
+        return Log1p(schema.mean)
+    blocks = zip(read_as, schema.blocks())
+    readers = [b.levels if how == "one-hot" else Log1p(b.mean) if how == "log1p" else None for how, b in blocks]
+    return ReadColumns(schema.widths, readers)
 
 
 def decoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
@@ -81,9 +95,11 @@ def decoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
 
 def likelihood_family(estimator: Estimator, schema: Schema) -> Family:
     """The family of p(x given z)."""
+    table = {name: entry.make for name, entry in LIKELIHOODS.items()}
+    if isinstance(estimator.likelihood, tuple | list):
+        return Columns([build(table, block.likelihood, "likelihood", block) for block in schema.blocks()])
     if not isinstance(estimator.likelihood, str):
         return copy.deepcopy(estimator.likelihood)  # type: ignore[return-value]
-    table = {name: entry.make for name, entry in LIKELIHOODS.items()}
     return build(table, schema.likelihood, "likelihood", schema)
 
 
