@@ -73,7 +73,7 @@ def squared_error(model: ScoredModel, order: int) -> Score | None:
     linear ones.
     """
     per_row = model.evaluation.per_row
-    if per_row is None:
+    if per_row is None or per_row.squared_error is None:
         return None
     errors = per_row.squared_error
     if model.is_pca:
