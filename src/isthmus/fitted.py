@@ -245,6 +245,8 @@ class FittedModel:
     def squared_errors(self, examples: Any, reconstruction: np.ndarray | None = None) -> np.ndarray:
         """(n,) squared distance of each row from its reconstruction, summed over the values that were observed.
 
+        Columns of categories, which have no distances, are left out.
+
         Args:
             examples: the rows; compared with their clean `target` if they have one.
             reconstruction: (n, *X) in data units, if it is known already.
@@ -256,6 +258,8 @@ class FittedModel:
         gap -= reconstruction
         if rows.observed is not None:
             gap[~rows.observed] = 0.0
+        if "mode" in (points := self.schema.per_element("point")):
+            gap[:, points == "mode"] = 0.0
         return np.square(gap).reshape(len(gap), -1).sum(-1)
 
 

@@ -47,7 +47,7 @@ def fields_given(arguments: argparse.Namespace) -> dict[str, Any]:
 def kinds_of(field: Field) -> list[str]:
     """The types of a field that a word can express."""
     parts = [part.strip() for part in field.annotation.split("|")]
-    known = [part for part in parts if part in ("int", "float", "str", "bool") or part.startswith("tuple")]
+    known = [part for part in parts if part in ("int", "float", "str", "bool") or part.startswith("tuple[int")]
     return known + (["None"] if known and "None" in parts else [])
 
 

@@ -15,7 +15,7 @@ from isthmus.comparison.specs import Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.param_validation import whole
+from isthmus.estimators.param_validation import is_integer
 from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
 from isthmus.evaluation.baselines import ROUNDING_SHARE, ppca_scores
@@ -41,7 +41,7 @@ def prepared(entry: Entry, split: Split, seed: int) -> tuple[Estimator, Training
     """The model with its `seed`-th seed, and everything decided for its run; InputError where it cannot be trained."""
     estimator = clone(entry.estimator)
     first = estimator.random_state or 0
-    if not whole(first) or first < 0:
+    if not is_integer(first) or first < 0:
         raise InputError(f"random_state={first!r} came; a whole number of at least 0 is wanted, the first of the seeds")
     estimator.set_params(random_state=int(first) + seed)
     company = split.company(estimator, split.train)

@@ -65,13 +65,21 @@ def kind_of(values: np.ndarray, levels: int | None = None) -> str:
     return "unit" if values.min(initial=0) >= 0 and values.max(initial=1) <= 1 else "real"
 
 
-def moments(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def moments(columns: np.ndarray, observed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and standard deviation (*X) of (n, *X) in double precision, and True where a column is constant.
 
-    By blocks of rows: data that just fit into memory have no room for a second copy.
+    Only values that were `observed` (n, *X) count. By blocks of rows: data that just fit into memory have no room for a
+    second copy.
     """
     rows = max(1, NUMBERS_AT_ONCE // max(1, math.prod(columns.shape[1:])))
     blocks = [columns[start : start + rows] for start in range(0, len(columns), rows)]
+    if observed is not None:
+        seen = [observed[start : start + rows] for start in range(0, len(columns), rows)]
+        count = sum(s.sum(0) for s in seen)
+        mean = sum(b.sum(0, dtype=np.float64, where=s) for b, s in zip(blocks, seen)) / count
+        squares = sum(np.square(b - mean).sum(0, where=s) for b, s in zip(blocks, seen))
+        first = np.take_along_axis(columns, observed.argmax(0)[None], 0)
+        return mean, np.sqrt(squares / count), ((columns == first) | ~observed).all(0)
     mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / len(columns)
     squares = sum(np.square(block - mean).sum(0) for block in blocks)
     constant = np.logical_and.reduce([(block == columns[:1]).all(0) for block in blocks])
@@ -90,11 +98,11 @@ def safe_std(columns: np.ndarray) -> np.ndarray:
     return np.where(constant | (deviation == 0), 1.0, deviation)
 
 
-def scaling_of(values: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
-    """Shift and scale of (n, *X) by name; a constant column has scale 1."""
+def scaling_of(values: np.ndarray, how: str, observed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Shift and scale of (n, *X) by name, from the values that were `observed`; a constant column has scale 1."""
     if how == "none":
         return np.zeros(()), np.ones(())
-    mean, deviation, constant = moments(values)
+    mean, deviation, constant = moments(values, observed)
     if (columns := np.flatnonzero((deviation < MIN_DIFFERENCE) & ~constant)).size:
         raise InputError(f"column {columns[0]} must vary by more than {MIN_DIFFERENCE:g}. Rescale or drop it.")
     if how == "global":
