@@ -303,7 +303,7 @@ def check_support(schema: Schema, x: np.ndarray) -> None:
                 stacklevel=5,
             )
         return
-    blocks = [x] if len(schema.columns) == 1 else np.split(x, np.cumsum(schema.widths)[:-1], axis=-1)
+    blocks = [x] if len(schema.columns) == 1 else np.split(x, np.cumsum(schema.widths)[:-1], axis=1)
     for column, block in zip(schema.columns, blocks):
         name = column.likelihood.partition("(")[0]
         error = support_error(name, column.levels, None, block) if name else None

@@ -170,7 +170,7 @@ class FittedModel:
     def sample_posterior(self, rows: DeviceDataset, seed: int) -> Tensor:
         """(n, *Z) one draw from q(z given x) of each row."""
         with torch.no_grad(), self.threads(), seeded(seed, self.device):
-            return torch.cat([self.model.infer(batch).rsample() for batch in rows.batches(ROWS_AT_ONCE)])
+            return torch.cat([self.model.infer(batch).draw_one(len(batch.x)) for batch in rows.batches(ROWS_AT_ONCE)])
 
     def decode(
         self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int | None = None
@@ -234,18 +234,20 @@ class FittedModel:
         """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016)."""
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
-            return importance_weighting.importance_weighted(self.model, rows, draws).values
+            chunks = importance_weighting.encode_chunks(self.model, rows)
+            return importance_weighting.importance_weighted(self.model, chunks, draws).values
 
     def elbo(self, examples: Any, draws: int = 100) -> np.ndarray:
         """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training."""
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
-            return importance_weighting.elbo(self.model, rows, draws).values
+            chunks = importance_weighting.encode_chunks(self.model, rows)
+            return importance_weighting.elbo(self.model, chunks, draws).values
 
     def squared_errors(self, examples: Any, reconstruction: np.ndarray | None = None) -> np.ndarray:
         """(n,) squared distance of each row from its reconstruction, summed over the values that were observed.
 
-        Columns of categories, which have no distances, are left out.
+        A category that is wrong counts 1.
 
         Args:
             examples: the rows; compared with their clean `target` if they have one.
@@ -256,10 +258,10 @@ class FittedModel:
             reconstruction = self.reconstruct(rows)
         gap = (rows.x if rows.target is None else rows.target).astype(np.float64)
         gap -= reconstruction
+        nominal = self.schema.per_element("kind") == "category"
+        gap[:, nominal] = gap[:, nominal] != 0
         if rows.observed is not None:
             gap[~rows.observed] = 0.0
-        if "mode" in (points := self.schema.per_element("point")):
-            gap[:, points == "mode"] = 0.0
         return np.square(gap).reshape(len(gap), -1).sum(-1)
 
 

@@ -24,7 +24,7 @@ LATE_DECREASE_WARN = 0.2
 
 def overfitting(context: DiagnosisContext) -> Iterator[Finding]:
     """Training rows score much better than held-out rows."""
-    if context.value("rows") < MIN_ROWS:
+    if context.rows < MIN_ROWS:
         return
     gap, error = context.value("training.log_likelihood_gap"), context.error("training.log_likelihood_gap")
     if gap is not None:

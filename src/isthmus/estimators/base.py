@@ -38,7 +38,7 @@ def requires(capability: str, otherwise: str) -> Any:
     return available_if(check)
 
 
-encodes = requires("encodes", "has no code.")
+encodes = requires("encodes", "has no code. Use score_samples or sample.")
 samples = requires("samples", "has no prior to sample from. Train a VAE to draw examples.")
 scores = requires("has_density", "has no density, only a squared error. Use score(X), or a VAE for log p(x).")
 

@@ -113,12 +113,12 @@ def decoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
 
 def likelihood_family(estimator: Estimator, schema: Schema) -> Family:
     """The family of p(x given z)."""
-    if not isinstance(estimator.likelihood, str | tuple | list):
-        return copy.deepcopy(estimator.likelihood)
     table = {name: entry.make for name, entry in LIKELIHOODS.items()}
-    if len(schema.columns) == 1:
+    if isinstance(estimator.likelihood, tuple | list):
+        return Columns([build(table, part.likelihood, "likelihood", part) for part in schema.blocks()])
+    if isinstance(estimator.likelihood, str):
         return build(table, schema.likelihood, "likelihood", schema)
-    return Columns([build(table, part.likelihood, "likelihood", part) for part in schema.blocks()])
+    return copy.deepcopy(estimator.likelihood)
 
 
 def prior_module(estimator: Estimator, schema: Schema) -> nn.Module:

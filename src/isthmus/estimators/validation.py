@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -107,60 +106,22 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
 
 
 def infer_schema(estimator: Estimator, inputs: Examples, train: np.ndarray) -> Schema:
-    """Shape, kinds and scaling of the data; whatever is estimated is estimated from the rows `train` alone."""
-    modelled = inputs.x if inputs.target is None else inputs.target
+    """Shape, kind and scaling of the data; whatever is estimated is estimated from the rows `train` alone."""
+    x, target = inputs.x, inputs.target
+    modelled = x if target is None else target
     if bool((modelled == modelled[:1]).all()):
-        raise InputError(f"X must vary, got {len(modelled)} rows that are all the same.")
-    if inputs.observed is not None and not inputs.observed[train].any(0).all():
-        where = np.flatnonzero(~inputs.observed[train].any(0))[0]
-        raise InputError(f"observed must be True somewhere in each column, got none in column {where}. Drop it.")
+        raise InputError(f"X must vary, got {len(x)} rows that are all the same.")
     if isinstance(estimator.likelihood, tuple | list):
-        schema = infer_columns(estimator, inputs, train)
-    else:
-        schema = infer_homogeneous(estimator, inputs, train)
-    if inputs.condition is None:
-        return schema
-    values = np.asarray(inputs.condition)
-    known = Condition.read(values[train] if values.ndim and values.dtype.kind == "f" else np.atleast_1d(values))
-    return replace(schema, condition=known)
-
-
-def infer_columns(estimator: Estimator, inputs: Examples, train: np.ndarray) -> Schema:
-    """The schema of a table with one likelihood for each column; neighbours that are alike share a block."""
-    specs = tuple(estimator.likelihood)  # type: ignore[arg-type]
-    if inputs.x.ndim != 2 or inputs.x.shape[1] != len(specs) or not all(isinstance(spec, str) for spec in specs):
-        raise InputError(f"likelihood must name one likelihood for each column of {inputs.x.shape}, got {specs!r}.")
-    if estimator.binarize or inputs.target is not None:
-        raise InputError("likelihood must be one name with binarize=True or a target, got a tuple.")
-    blocks, start = [], 0
-    for spec, group in itertools.groupby(specs):
-        name, arguments = parse(spec, "likelihood")
-        stop = start + len(list(group))
-        x = inputs.x[:, start:stop]
-        if name in (*LEVELLED, *COUNTED) and is_integer_valued(x):  # a table has one dtype for all of its columns
-            x = x.astype(np.int64)
-        alone = copy.copy(estimator)
-        alone.likelihood, alone.levels = spec, arguments[0] if name in LEVELLED and arguments else None
-        observed = None if inputs.observed is None else inputs.observed[:, start:stop]
-        block = infer_homogeneous(alone, Examples(x, observed=observed), train)
-        if name == "categorical":  # levels of a column are names
-            block = replace(block, columns=(replace(block.columns[0], kind="category"),))
-        blocks.append(block)
-        start = stop
-    return replace(Schema.side_by_side(blocks), dtype=str(inputs.x.dtype), names=feature_names(estimator))
-
-
-def infer_homogeneous(estimator: Estimator, inputs: Examples, train: np.ndarray) -> Schema:
-    """The schema of an array whose elements are all of one kind."""
-    modelled = inputs.x if inputs.target is None else inputs.target
+        return infer_columns(estimator, inputs, train)
     name, schema = infer_schema_from_dtype(estimator, inputs)
+    schema = replace(schema, condition=infer_condition(inputs, train))
     if estimator.binarize:
         return replace(schema, scale=np.asarray(max_grey_level(schema, modelled, estimator.levels)))
     error = support_error(name, schema.levels, estimator.levels, modelled)
     if error is not None:
         raise InputError(f"{error.message}: {error.remedy}")
     if name == "bernoulli" and schema.kind == "unit":
-        warnings.warn("; ".join(NOT_A_DENSITY), UserWarning, stacklevel=5)
+        warnings.warn("; ".join(NOT_A_DENSITY), UserWarning, stacklevel=4)
     if name in LEVELLED:
         return replace(schema, scale=np.asarray(float(schema.levels - 1)))
     values = modelled[train]  # (n, *X); of sequences (steps, d): each step of each row informs the same columns
@@ -169,21 +130,53 @@ def infer_homogeneous(estimator: Estimator, inputs: Examples, train: np.ndarray)
         real = length_mask(values, inputs.lengths[train])
         values, observed = values[real], None if observed is None else observed[real]
     if name in COUNTED:
-        mean = values.mean(0, dtype=np.float64) if observed is None else moments(values, observed)[0]
-        return replace(schema, high=np.asarray(float(values.max())), mean=mean)
+        return replace(schema, high=np.asarray(float(values.max())), mean=moments(values, observed)[0])
     shift, scale = scaling_of(values, scaling_name(estimator.scaling, schema, name), observed)
+    if observed is not None:
+        values = np.where(observed, values, moments(values, observed)[0])
     # Black and white are the same in all of an image; each column of a table has a range of its own.
-    axis, ends = None if schema.image else 0, (np.min, np.max)
-    if observed is None:
-        low, high = (end(values, axis=axis) for end in ends)
-    else:
-        filled = np.where(observed, values, moments(values, observed)[0])  # a mean is never an extreme
-        low, high = (end(filled, axis=axis) for end in ends)
-    return replace(schema, shift=shift, scale=scale, low=(low - shift) / scale, high=(high - shift) / scale)
+    low, high = ((end(values, axis=None if schema.image else 0) - shift) / scale for end in (np.min, np.max))
+    return replace(schema, shift=shift, scale=scale, low=low, high=high)
+
+
+def infer_columns(estimator: Estimator, inputs: Examples, train: np.ndarray) -> Schema:
+    """The schema of a table whose columns have likelihoods of their own, one name a column.
+
+    A categorical column holds categories 0..k-1 without an order. Raises InputError for other data than tables, and for
+    another number of names than columns.
+    """
+    names, x = tuple(estimator.likelihood), inputs.x
+    if x.ndim != 2 or x.shape[1] != len(names) or inputs.target is not None or estimator.binarize:
+        raise InputError(
+            f"likelihood must have one name for each column of a table (n, d), got {len(names)} for {x.shape}."
+        )
+    parts = []
+    for j, likelihood in enumerate(names):
+        column = copy.copy(estimator)
+        column.likelihood = likelihood
+        name, _ = parse(likelihood, "likelihood")
+        values = x[:, [j]]
+        if name in (*LEVELLED, *COUNTED) and is_integer_valued(values):
+            values = values.astype(np.int64)
+        observed = None if inputs.observed is None else inputs.observed[:, [j]]
+        part = infer_schema(column, Examples(values, observed=observed), train)
+        if name == "categorical":
+            part = replace(part, columns=(replace(part.columns[0], kind="category"),))
+        parts.append(part)
+    kwargs: dict[str, Any] = {"names": feature_names(estimator), "condition": infer_condition(inputs, train)}
+    return replace(Schema.side_by_side(parts, **kwargs), dtype=str(x.dtype))
+
+
+def infer_condition(inputs: Examples, train: np.ndarray) -> Condition | None:
+    """What the condition is, if there is one."""
+    if inputs.condition is None:
+        return None
+    values = np.asarray(inputs.condition)
+    return Condition.read(values[train] if values.ndim and values.dtype.kind == "f" else np.atleast_1d(values))
 
 
 def infer_schema_from_dtype(estimator: Estimator, inputs: Examples) -> tuple[str, Schema]:
-    """The likelihood's name, and the schema of a homogeneous array as far as it needs no statistics of the data."""
+    """The likelihood's name, and the schema as far as it needs no statistics of the data."""
     modelled = inputs.x if inputs.target is None else inputs.target
     kind = kind_of(modelled, estimator.levels)
     name, arguments = likelihood_of(estimator, kind)
