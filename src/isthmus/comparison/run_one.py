@@ -15,6 +15,7 @@ from isthmus.comparison.specs import Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
+from isthmus.estimators.param_validation import is_integer
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
 from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES as ALL_MEASURES
