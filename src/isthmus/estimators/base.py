@@ -183,10 +183,10 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
         Args:
             X: (n, *X) data.
-            y: not used.
+            y: (n,) labels, -1 where unknown, of models that learn from labels; not used by others.
             condition: (n,) labels or (n, C) numbers that the model is conditioned on.
             lengths: (n,) number of steps of padded sequences (n, t, d).
-            validation: rows to choose the best weights by: an array, or a dict of X, condition, lengths, target.
+            validation: rows to choose the best weights by: an array, or a dict of X and any of the other arguments.
             target: (n, *X) clean rows to be reconstructed from damaged X.
             observed: (n, *X) booleans, False where a value of X is missing.
 
@@ -194,7 +194,7 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             InputError: for fields or data that cannot be used.
             TrainingError: if a number stops being finite; the last good weights are kept.
         """
-        job = setup_training(self, X, condition, lengths, validation, target, observed)
+        job = setup_training(self, X, condition, lengths, validation, target, observed, y)
         try:
             self.fitted_: FittedModel = job.run(self.verbose)
         except TrainingError:
@@ -252,10 +252,6 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         if not self.capabilities.has_density:
             return -float(self.fitted_.squared_errors(examples).mean())
         return float(self.fitted_.score(examples).mean())
-
-    def squared_error(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
-        """(n,) squared distance of each row from its reconstruction, summed over features, in data units."""
-        return self.fitted_.squared_errors(self._check(X, condition, lengths, observed))
 
     def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
         """Problems of the model, the most severe first, each with a remedy: `isthmus.diagnose`."""
