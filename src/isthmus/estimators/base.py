@@ -119,9 +119,9 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         """The recipe of the model for data of this schema."""
         raise NotImplementedError
 
-    def latent_model(self, schema: Schema, posterior_family: Family) -> LatentModel:
-        """Encoder, decoder, prior and corruption as the fields say, with a posterior of the given family."""
-        return composition.latent_model(self, schema, posterior_family)
+    def latent_model(self, schema: Schema, posterior: Family | nn.Module) -> LatentModel:
+        """Encoder, decoder, prior and corruption as the fields say, around q(z given x) or its family."""
+        return composition.latent_model(self, schema, posterior)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -118,6 +118,7 @@ def likelihood_family(estimator: Estimator, schema: Schema) -> Family:
         return Columns([build(table, part.likelihood, "likelihood", part) for part in schema.blocks()])
     if isinstance(estimator.likelihood, str):
         return build(table, schema.likelihood, "likelihood", schema)
+    assert isinstance(estimator.likelihood, Family)  # `validation.likelihood_of` has seen to it
     return copy.deepcopy(estimator.likelihood)
 
 

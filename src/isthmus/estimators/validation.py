@@ -147,7 +147,7 @@ def infer_columns(estimator: Estimator, inputs: Examples, train: np.ndarray) -> 
     A categorical column holds categories 0..k-1 without an order. Raises InputError for other data than tables, and for
     another number of names than columns.
     """
-    names, x = tuple(estimator.likelihood), inputs.x
+    names, x = tuple(estimator.likelihood), inputs.x  # type: ignore[arg-type]
     if x.ndim != 2 or x.shape[1] != len(names) or inputs.target is not None or estimator.binarize:
         raise InputError(
             f"likelihood must have one name for each column of a table (n, d), got {len(names)} for {x.shape}."
