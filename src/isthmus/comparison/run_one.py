@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 
@@ -116,9 +115,5 @@ def dequantized_log_px(estimator: Estimator, train: Examples, test: Examples) ->
     """
     if not LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
         return None
-    (column,) = estimator.schema_.columns
-    schema = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
-    discrete = copy.copy(estimator)
-    discrete.fitted_ = dataclasses.replace(estimator.fitted_, schema=schema)
-    scores = ppca_scores(discrete, train, test)
+    scores = ppca_scores(estimator.fitted_, train, test, discrete=True)
     return None if scores is None else scores.log_px
