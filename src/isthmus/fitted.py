@@ -244,7 +244,9 @@ class FittedModel:
             chunks = importance_weighting.encode_chunks(self.model, rows)
             return importance_weighting.elbo(self.model, chunks, draws).values
 
-    def squared_errors(self, examples: Any, reconstruction: np.ndarray | None = None) -> np.ndarray:
+    def squared_errors(
+        self, examples: Any, reconstruction: np.ndarray | None = None, *, scaled: bool = False
+    ) -> np.ndarray:
         """(n,) squared distance of each row from its reconstruction, summed over the values that were observed.
 
         A category that is wrong counts 1.
@@ -252,12 +254,15 @@ class FittedModel:
         Args:
             examples: the rows; compared with their clean `target` if they have one.
             reconstruction: (n, *X) in data units, if it is known already.
+            scaled: measure in the scaled units that networks read instead of data units.
         """
         rows = self.check(examples)
         if reconstruction is None:
             reconstruction = self.reconstruct(rows)
         gap = (rows.x if rows.target is None else rows.target).astype(np.float64)
         gap -= reconstruction
+        if scaled:
+            gap /= self.schema.scale
         nominal = self.schema.per_element("kind") == "category"
         gap[:, nominal] = gap[:, nominal] != 0
         if rows.observed is not None:

@@ -272,7 +272,7 @@ def test_a_code_of_steps_is_counted_and_encoded_as_one(trained, evaluated):
 def test_what_needs_a_density_elsewhere_declines(name, evaluated):
     evaluation = evaluated(name)
     assert evaluation.get("mutual_information") is None
-    assert evaluation.declined["surgery"]
+    assert evaluation.declined["aggregate_posterior"]
 
 
 def test_a_mixed_measure_is_never_beside_a_density(evaluated):

@@ -202,7 +202,7 @@ def likelihood_of(estimator: Estimator, kind: str) -> tuple[str, tuple[Any, ...]
     part = estimator.likelihood
     if not isinstance(part, str):
         if not isinstance(part, Family):
-            raise InputError(f"likelihood must be a name or a module of isthmus.families, got {part!r}.")
+            raise InputError(f"likelihood must be a name, names or a module of isthmus.families, got {part!r}.")
         return name_of(part), (part.levels,) if isinstance(part, LevelFamily) else ()
     if estimator.binarize:
         if part not in ("auto", "bernoulli"):
