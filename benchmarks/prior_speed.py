@@ -27,7 +27,7 @@ from isthmus.priors import Mixture
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
 
-COMPONENTS, LATENT_DIM, PIXELS, ROWS, DRAWS = 500, 40, 784, 200, 500
+COMPONENTS, LATENT_DIM, PIXELS, ROWS, DRAWS = 500, 40, 784, 50, 100
 
 
 class PosteriorMixture(nn.Module):
