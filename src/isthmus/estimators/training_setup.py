@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.param_validation import check_fields
@@ -78,6 +79,7 @@ class TrainingJob:
             c=None if condition is None else condition.encode(examples.condition, len(examples)),
             lengths=examples.lengths,
             target=examples.target,
+            y=examples.y if self.recipe.model.capabilities.wants_labels else None,
             observed=examples.observed,
         )
 
@@ -102,6 +104,15 @@ class TrainingJob:
             checkpointer=checkpointer,
             callback=callback,
         )
+
+    def run(self, verbose: bool = False) -> FittedModel:
+        """Train, with a progress bar if `verbose`, and return the trained model."""
+        if not verbose:
+            return self.fitted(self.train())
+        from isthmus.train.progress import ProgressBar
+
+        with ProgressBar() as bar:
+            return self.fitted(self.train(callback=bar))
 
     def fitted(self, history: list[dict[str, Any]]) -> FittedModel:
         """The trained model with its data schema."""
@@ -139,6 +150,7 @@ def setup_training(
     validation: Any = None,
     target: Any = None,
     observed: Any = None,
+    y: Any = None,
     *,
     settings: dict[str, Any] | None = None,
     seed: int | None = None,
@@ -147,7 +159,7 @@ def setup_training(
 
     Args:
         estimator: the unfitted estimator.
-        X, condition, lengths, validation, target, observed: the arguments of `Estimator.fit`.
+        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`.
         settings: those of a run that is resumed.
         seed: that of a run that is resumed.
     """
@@ -158,10 +170,7 @@ def setup_training(
     seed = resolve_seed(estimator.random_state) if seed is None else seed
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
-    train_rows = inputs.take(train) if len(valid) else inputs
-    valid_rows = inputs.take(valid) if len(valid) else None
-    if validation is not None:
-        valid_rows = validation_rows(validation, schema, feature_names(estimator))
+    own_validation = None if validation is None else validation_rows(validation, schema, feature_names(estimator))
     # The initial weights and the course of training draw from streams of their own.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     try:
@@ -172,6 +181,12 @@ def setup_training(
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"The model cannot be built with these parameters: {reason}") from error
+    if recipe.solve is not None and inputs.observed is not None:
+        raise InputError(f"observed must be None for {type(estimator).__name__}, which is solved in closed form.")
+    if recipe.model.capabilities.wants_labels and y is not None:
+        inputs = replace(inputs, y=as_labels(y, len(inputs)))
+    train_rows = inputs.take(train) if len(valid) else inputs
+    valid_rows = inputs.take(valid) if len(valid) else own_validation
     return TrainingJob(
         estimator,
         recipe,
@@ -182,7 +197,7 @@ def setup_training(
         valid if len(valid) else None,
         device,
         dtype,
-        fingerprint(inputs, valid_rows if validation is not None else None),
+        fingerprint(inputs, own_validation),
     )
 
 
@@ -256,7 +271,7 @@ def fingerprint(*groups: Examples | None) -> str:
     for group in groups:
         if group is None:
             continue
-        for array in (group.x, group.condition, group.lengths, group.target, group.observed):
+        for array in (group.x, group.y, group.condition, group.lengths, group.target, group.observed):
             if array is not None:
                 values = np.ascontiguousarray(array)
                 values = values.astype("U") if values.dtype == object else values

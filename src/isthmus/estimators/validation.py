@@ -76,7 +76,7 @@ def feature_names(estimator: Estimator) -> tuple[str, ...]:
 
 
 def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = (), name: str = "validation") -> Examples:
-    """Rows besides the training rows, from an array, `Examples` or a dict of X, condition, lengths, target, observed.
+    """Rows besides the training rows: an array, `Examples`, or a dict of X and the other arguments of `fit`.
 
     Args:
         validation: the rows.
@@ -84,18 +84,20 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
         names: names of the columns, if any.
         name: what errors call the rows.
     """
-    keys = ("X", "condition", "lengths", "target", "observed")
+    keys = ("X", "condition", "lengths", "target", "observed", "y")
     if isinstance(validation, Examples):
-        kwargs = {"X": validation.x, **validation.model_kwargs()}
+        kwargs = {"X": validation.x, "y": validation.y, **validation.model_kwargs()}
     else:
         kwargs = dict(validation) if isinstance(validation, dict) else {"X": validation}
     if set(kwargs) - set(keys) or "X" not in kwargs:
         raise InputError(f"{name} must be an array, or a dict of {', '.join(keys)}, got the keys {sorted(kwargs)}.")
-    if (schema.condition is None) != (kwargs.get("condition") is None):
-        has = "no condition, as the training rows" if schema.condition is None else "a condition, as the training rows"
-        raise InputError(f"{name} must have {has}. Pass {name}={{'X': ..., 'condition': ...}}.")
-    if schema.paired and kwargs.get("target") is None:
-        raise InputError(f"{name} must have a target, as the training rows. Pass {name}={{'X': ..., 'target': ...}}.")
+    given = {key for key in keys if kwargs.get(key) is not None}
+    if schema.condition is None and "condition" in given:
+        raise InputError(f"{name} must have no condition, as the training rows have none.")
+    if schema.condition is not None and not given & {"condition", "y"}:
+        raise InputError(f"{name} must have a condition, as the training rows. Pass it in a dict: 'condition': ...")
+    if schema.paired and "target" not in given:
+        raise InputError(f"{name} must have a target, as the training rows. Pass it in a dict: 'target': ...")
     try:
         return check_examples(schema, feature_names=names, **kwargs)
     except InputError as error:
@@ -145,7 +147,7 @@ def infer_columns(estimator: Estimator, inputs: Examples, train: np.ndarray) -> 
     A categorical column holds categories 0..k-1 without an order. Raises InputError for other data than tables, and for
     another number of names than columns.
     """
-    names, x = tuple(estimator.likelihood), inputs.x
+    names, x = tuple(estimator.likelihood), inputs.x  # type: ignore[arg-type]
     if x.ndim != 2 or x.shape[1] != len(names) or inputs.target is not None or estimator.binarize:
         raise InputError(
             f"likelihood must have one name for each column of a table (n, d), got {len(names)} for {x.shape}."
@@ -202,7 +204,7 @@ def likelihood_of(estimator: Estimator, kind: str) -> tuple[str, tuple[Any, ...]
     part = estimator.likelihood
     if not isinstance(part, str):
         if not isinstance(part, Family):
-            raise InputError(f"likelihood must be a name or a module of isthmus.families, got {part!r}.")
+            raise InputError(f"likelihood must be a name, names or a module of isthmus.families, got {part!r}.")
         return name_of(part), (part.levels,) if isinstance(part, LevelFamily) else ()
     if estimator.binarize:
         if part not in ("auto", "bernoulli"):
