@@ -13,7 +13,7 @@ from isthmus.comparison.scores import MEASURES, ScoredModel, all_scores
 from isthmus.comparison.specs import Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
-from isthmus.estimators.param_validation import whole
+from isthmus.estimators.param_validation import is_integer
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
 from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES as ALL_MEASURES
@@ -33,7 +33,7 @@ def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[TrainingJob, Exa
     """
     estimator = clone(entry.estimator)
     first_seed = estimator.random_state or 0
-    if not whole(first_seed) or first_seed < 0:
+    if not is_integer(first_seed) or first_seed < 0:
         raise InputError(f"random_state must be an integer >= 0, the first of the seeds, got {first_seed!r}.")
     estimator.set_params(random_state=int(first_seed) + seed)
     rows = split.for_model(estimator)
