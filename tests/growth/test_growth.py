@@ -244,6 +244,9 @@ def test_it_is_compared(name):
     assert set(rows) <= {"pca"}  # not for sequences, and not for missing values
     (kind,) = [key for key in scores if key.startswith("log_px")]
     assert (kind == "log_px: mixed measure") == (name == "columns")
+    if name == "columns":
+        shared = {column for column in scores if all(column in row["cells"] for row in rows.values())}
+        assert not any(column.startswith(("log_px", "squared_error")) for column in shared)
     assert str(comparison)
 
 

@@ -79,7 +79,10 @@ def squared_error(model: ScoredModel, order: int) -> Score | None:
     if model.is_pca:
         errors = projection_error(model.fitted.code_size, model.train, model.test)
     given = model.given_condition
-    column = Column(f"squared_error{given}", f"squared error{given}", "summed", False, order)
+    key, unit = f"squared_error{given}", "summed"
+    if any(column.kind == "category" for column in model.fitted.schema.columns):
+        key, unit = f"{key}: wrong categories count 1", "wrong categories: 1"
+    column = Column(key, f"squared error{given}", unit, False, order)
     return Score(column, np.asarray(errors, np.float64).tolist())
 
 
