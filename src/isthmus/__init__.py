@@ -19,6 +19,7 @@ _MODULE_OF = {
     "TrainingError": "isthmus.errors",
     "fit": "isthmus.train.functional",
     "load": "isthmus.persistence.serialization",
+    "save": "isthmus.persistence.serialization",
     "read": "isthmus.data",
     "check": "isthmus.data_checks",
     "evaluate": "isthmus.evaluation.evaluate",
