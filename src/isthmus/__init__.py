@@ -25,6 +25,8 @@ _PLACES = {
     "report_page": "isthmus.report.from_run",
     "compare": "isthmus.comparison.compare",
 }
+_MODULES = ("plot",)
+"""Modules that are imported when they are first used."""
 
 
 def __getattr__(name: str) -> Any:
@@ -34,6 +36,8 @@ def __getattr__(name: str) -> Any:
         return [shown for shown in __dir__() if not shown.startswith("_") and shown not in ("Any", "annotations")]
     if name in _PLACES:
         value = getattr(importlib.import_module(_PLACES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"isthmus.{name}")
     elif name.startswith("_"):
         raise AttributeError(f"module 'isthmus' has no attribute {name!r}")
     else:
@@ -42,7 +46,7 @@ def __getattr__(name: str) -> Any:
         if name not in models():
             import difflib
 
-            near = difflib.get_close_matches(name, [*models(), *_PLACES], n=1)
+            near = difflib.get_close_matches(name, [*models(), *_PLACES, *_MODULES], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise AttributeError(f"module 'isthmus' has no attribute {name!r}{hint}")
         value = getattr(importlib.import_module(models()[name].module), name)
@@ -53,4 +57,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from isthmus.registry import models
 
-    return sorted([*globals(), *_PLACES, *models()])
+    return sorted({*globals(), *_PLACES, *_MODULES, *models()})
