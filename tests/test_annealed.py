@@ -353,7 +353,7 @@ def test_what_cannot_be_annealed_is_refused(linear):
     for name in ("steps", "chains", "leapfrog"):
         with pytest.raises(InputError, match=f"{name}=0 came"):
             ais(model, rows, **{name: 0})
-    with pytest.raises(InputError, match="no start named 'pror'; did you mean 'prior'"):
+    with pytest.raises(InputError, match=r"start must be one of .*, got 'pror'. Did you mean 'prior'"):
         ais(model, rows, start="pror")
     x = table()
     point = small("Autoencoder").fit(x)

@@ -184,7 +184,7 @@ def test_sequences_that_are_padded_already_stay_so(tmp_path):
         ({"images": FLOATS, "labels": np.arange(7)}, ("images, labels", "x_train")),
         ({"y": np.arange(7)}, ("keys y;", "x is wanted")),
         ({"x_test": FLOATS}, ("keys x_test;",)),
-        ({"x": FLOATS, "x_val": FLOATS}, ("'x_val'", "did you mean 'x_valid'")),
+        ({"x": FLOATS, "x_val": FLOATS}, ("'x_val'", "Did you mean 'x_valid'")),
         ({"x": FLOATS, "y_test": np.arange(7)}, ("x_valid and x_test",)),
         ({"x": FLOATS, "X": FLOATS}, ("both 'x' and 'X'",)),
         ({"x": FLOATS, "x_train": FLOATS}, ("both 'x' and 'x_train'",)),
@@ -325,7 +325,7 @@ def test_csv_that_cannot_be_used(tmp_path, text, words):
 
 def test_a_condition_that_is_not_there(tmp_path):
     TABLE.to_parquet(tmp_path / "t.parquet")
-    refused(tmp_path / "t.parquet", "no column named 'whom'", "did you mean 'who'?", condition="whom")
+    refused(tmp_path / "t.parquet", "got 'whom'", "Did you mean 'who'?", condition="whom")
     np.save(tmp_path / "x.npy", FLOATS)
     refused(tmp_path / "x.npy", "'who'", "no columns", condition="who")
     refused("digits", "no columns", "labels (y)", condition="target")
@@ -400,9 +400,9 @@ def test_folders_that_cannot_be_used(tmp_path):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("digit", ("no data set named 'digit'", "did you mean 'digits'?")),
-        ("Wine", ("did you mean 'wine'?",)),
-        ("zzzzz", ("there are:", "olivetti_faces")),
+        ("digit", ("got 'digit'", "Did you mean 'digits'?")),
+        ("Wine", ("Did you mean 'wine'?",)),
+        ("zzzzz", ("must be one of", "olivetti_faces")),
         ("nowhere/x.npy", ("no file at nowhere/x.npy", "no folder 'nowhere'")),
         ("x.npy", ("no file at x.npy",)),
     ],

@@ -295,7 +295,7 @@ def test_factors_come_with_a_file(tmp_path):
         ({"factors": drawn(9, 2) / 2}, "whole numbers"),
         ({"factors": drawn(9, 2), "factor_names": np.array(["hue"])}, r"words \(2,\) are wanted"),
         ({"factors": drawn(9, 2), "factor_names": np.arange(2)}, r"words \(2,\) are wanted"),
-        ({"factors_tset": drawn(9, 2)}, "did you mean 'factors_test'"),
+        ({"factors_tset": drawn(9, 2)}, "Did you mean 'factors_test'"),
         ({"factors_test": drawn(9, 2)}, "x is wanted"),
         ({"factors": drawn(9, 2), "x_test": np.ones((9, 3)), "factors_test": drawn(9, 3)}, "must be alike"),
         ({"factors": np.array([[None]] * 9)}, "pickle"),

@@ -140,7 +140,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line():
     model = small("VAE").fit(table())
     for words, more in {
         "a number of rows": {"ais": -3},
-        "no measure named": {"without": ("smaples",)},
+        "measure must be one of": {"without": ("smaples",)},
         "whole numbers": {"factors": np.zeros((90, 2)) + 0.5},
     }.items():
         with pytest.raises(isthmus.InputError, match=words):

@@ -12,6 +12,7 @@ import isthmus
 ROOT = Path(isthmus.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
+    {"wording"},
     {"errors", "examples", "atomic_io", "finding", "registry", "__init__"},
     {"batch", "schema", "data"},
     {"nets", "distributions"},

@@ -1,4 +1,4 @@
-"""Laws of every network, of what makes codes sparse, and of what damages x."""
+"""Networks, sparse activations and corruptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from isthmus import corruption, families
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError
 from isthmus.estimators.part_registry import CORRUPTIONS
-from isthmus.nets.conv import ConvDecoder, ConvEncoder, suits
+from isthmus.nets.conv import ConvDecoder, ConvEncoder, conv_applicable
 from isthmus.nets.layers import ACTIVATIONS, Log1p, Preprocess, UserModule
 from isthmus.nets.mlp import MLP
 from isthmus.nets.sparse import BatchTopK, JumpReLU, TopK
@@ -86,7 +86,7 @@ def _seed():
 
 
 @every_net
-def test_answers_in_shape_and_alike_over_leading_draws(net):
+def test_output_shape_and_equality_over_leading_draws(net):
     module = net.make()
     x, c = net.inputs(3, 5)
     with torch.no_grad():
@@ -101,7 +101,7 @@ def test_answers_in_shape_and_alike_over_leading_draws(net):
 
 
 @every_net
-def test_a_row_does_not_depend_on_its_company(net):
+def test_a_row_does_not_depend_on_the_other_rows(net):
     module = net.make()
     x, c = net.inputs(5)
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_gradients_reach_every_parameter_input_and_condition(net):
 
 
 @pytest.mark.parametrize("net", [net for net in NETS if net.side == "decoder"], ids=repr)
-def test_the_code_reaches_every_number_of_the_answer(net):
+def test_the_code_affects_every_output(net):
     module = net.make()
     z, c = net.inputs(6)
     if c is not None:
@@ -155,7 +155,7 @@ def test_the_condition_of_a_row_changes_that_row_alone(net):
 @pytest.mark.parametrize(
     "net", [n for n in NETS if n.shape == (5, 7) and n.condition and n.name in ("mlp", "conv")], ids=repr
 )
-def test_every_activation_is_between_the_layers(net, act):
+def test_every_activation_is_applied_between_layers(net, act):
     module = net.make(act)
     assert any(isinstance(m, ACTIVATIONS[act]) for m in module.modules())
     x, c = net.inputs(5)
@@ -165,12 +165,12 @@ def test_every_activation_is_between_the_layers(net, act):
 
 
 def test_an_unknown_activation_names_the_nearest():
-    with pytest.raises(InputError, match="did you mean 'silu'"):
+    with pytest.raises(InputError, match="Did you mean 'silu'"):
         MLP((3,), (4,), 2, act="silo")
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (4, 4), (6, 3, 2)])
-def test_conv_decoders_answer_n_first_and_channels_last(shape):
+def test_conv_decoders_output_n_first_and_channels_last(shape):
     n, depth = 3, shape[2] if len(shape) == 3 else 1
     module = ConvDecoder(4, (4, 5), n, shape)
     last = module.stages[-1]
@@ -209,27 +209,27 @@ def test_conv_nets_fit_every_height_and_width(height, width):
             assert ConvDecoder(4, channels, 2, shape)(z).shape == (2, 2, *shape)
 
 
-def test_convolutions_suit_images_alone():
-    assert suits((16, 16))
-    assert suits((17, 40, 3))
-    assert not suits((15, 28))
-    assert not suits((32, 32, 5))
-    assert not suits((784,))
+def test_convolutions_are_applicable_to_images_only():
+    assert conv_applicable((16, 16))
+    assert conv_applicable((17, 40, 3))
+    assert not conv_applicable((15, 28))
+    assert not conv_applicable((32, 32, 5))
+    assert not conv_applicable((784,))
 
 
-def test_counts_are_read_by_their_logarithm():
+def test_counts_enter_networks_as_logarithms():
     net = Preprocess(Log1p(), MLP((3,), (), 2)).double()
     x = torch.tensor([[0.0, 9.0, 1e6]], dtype=F64)
     assert torch.equal(net(x), net.net(torch.log1p(x)))
 
 
-def test_reach_is_the_norm_of_what_a_code_moves():
+def test_input_column_norms_are_norms_of_unit_steps():
     net = MLP((4,), (6,), 5, condition=WIDTH).double()
     step = torch.eye(4, dtype=F64)
     first = net.layers[0]
     c = torch.zeros(1, WIDTH, dtype=F64)
     moved = first(torch.cat([step, c.expand(4, -1)], -1)) - first(torch.zeros(1, 4 + WIDTH, dtype=F64))
-    torch.testing.assert_close(net.reach(), moved.norm(dim=-1))
+    torch.testing.assert_close(net.input_column_norms(), moved.norm(dim=-1))
 
 
 # -------------------------------------------------------------------------------------------- modules of a user
@@ -269,7 +269,7 @@ def sequential(size: int) -> nn.Module:
 
 @pytest.mark.parametrize("make", [Plain, WithCondition, WithMask, AnyNumber, sequential])
 @pytest.mark.parametrize("batch", [(5,), (3, 5), (2, 3, 5)])
-def test_a_foreign_module_is_called_over_one_leading_dimension(make, batch):
+def test_a_user_module_is_called_over_one_leading_dimension(make, batch):
     module = make(4)
     x, c = torch.randn(*batch, 4), torch.randn(5, WIDTH)
     takes_condition = make in (WithCondition, WithMask)
@@ -282,7 +282,7 @@ def test_a_foreign_module_is_called_over_one_leading_dimension(make, batch):
     assert all(p.grad is not None for p in module.parameters())
 
 
-def test_a_foreign_module_may_read_the_mask():
+def test_a_user_module_may_read_the_mask():
     net = UserModule(WithMask(4), (4,), WIDTH)
     x, c = torch.randn(3, 5, 4), torch.randn(5, WIDTH)
     mask = torch.tensor([[True, False]] * 4 + [[False, False]])
@@ -291,16 +291,16 @@ def test_a_foreign_module_may_read_the_mask():
     assert (raw[:, :4] != 0).any()
 
 
-def test_a_foreign_module_over_images_keeps_their_shape():
+def test_a_user_module_over_images_keeps_their_shape():
     net = UserModule(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), (2, 3))
     assert net(torch.randn(3, 5, 2, 3)).shape == (3, 5, 4)
     assert net(torch.randn(5, 2, 3)).shape == (5, 4)
 
 
-def test_a_foreign_module_that_takes_no_condition_refuses_one():
-    with pytest.raises(InputError, match="takes no condition"):
+def test_a_user_module_that_takes_no_condition_refuses_one():
+    with pytest.raises(InputError, match="must accept a condition"):
         UserModule(Plain(4), (4,))(torch.randn(5, 4), torch.randn(5, WIDTH))
-    with pytest.raises(InputError, match="str came as a network"):
+    with pytest.raises(InputError, match=r"must be a torch\.nn\.Module, got str"):
         UserModule("mlp", (4,))
 
 
@@ -350,7 +350,7 @@ def test_top_k_keeps_exactly_the_k_largest(k, batch):
     assert torch.equal(h.grad, (kept != 0).float())
 
 
-def test_top_k_keeps_exactly_k_of_ties_and_of_negative_ones_in_training_and_in_use():
+def test_top_k_keeps_exactly_k_of_ties_and_negative_units():
     assert (active(TopK(3, 12).eval()(torch.ones(7, 12))) == 3).all()
     for mode in (True, False):
         some = TopK(2, 4).train(mode)(torch.tensor([[-1.0, 2.0, -3.0, -4.0]]))
@@ -382,7 +382,7 @@ def test_batch_top_k_keeps_k_a_row_on_average_in_training(k, batch):
     assert torch.equal(kept, torch.where(h >= h.flatten().sort(descending=True).values[count - 1], h, 0.0))
 
 
-def test_batch_top_k_in_use_is_close_to_training_and_knows_no_company():
+def test_batch_top_k_in_use_is_close_to_training_and_independent_of_other_rows():
     rule = BatchTopK(4, 32).train()
     for _ in range(500):
         rule(torch.randn(64, 32))
@@ -401,7 +401,7 @@ def test_batch_top_k_in_use_is_close_to_training_and_knows_no_company():
 
 
 @pytest.mark.parametrize("rule", [TopK(3, 8), BatchTopK(3, 8), JumpReLU(8)], ids=lambda r: type(r).__name__)
-def test_sparse_rules_stay_finite_where_nothing_is_active(rule):
+def test_sparse_activations_stay_finite_if_no_unit_is_active(rule):
     h = -torch.rand(5, 8) - 1
     h.requires_grad_()
     for mode in (True, False):
@@ -414,7 +414,7 @@ def test_sparse_rules_stay_finite_where_nothing_is_active(rule):
 
 @pytest.mark.parametrize("make", [TopK, BatchTopK])
 @pytest.mark.parametrize("k", [0, -1, 9])
-def test_a_count_of_active_units_is_checked(make, k):
+def test_the_number_of_active_units_is_validated(make, k):
     with pytest.raises(InputError, match="from 1 to 8"):
         make(k, 8)
 
@@ -455,7 +455,7 @@ IMAGES = Schema(event_shape=(6, 5), kind="unit", dtype="float32", low=-0.5, high
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_damage_keeps_shape_and_type_and_leaves_its_input_alone(name):
+def test_corruption_keeps_shape_and_dtype_and_its_input(name):
     for shape in ((6, 5), (6, 5, 3)):
         damage = CORRUPTIONS[name](Schema(event_shape=shape, kind="unit", dtype="float32")).double()
         x = torch.rand(7, *shape, dtype=F64)
@@ -471,13 +471,13 @@ def test_damage_keeps_shape_and_type_and_leaves_its_input_alone(name):
 
 
 @pytest.mark.parametrize("name", ["mask", "gaussian", "salt_and_pepper"])
-def test_no_damage_at_strength_zero(name):
+def test_corruption_of_strength_zero_is_the_identity(name):
     x = torch.rand(7, 6, 5)
     assert torch.equal(CORRUPTIONS[name](IMAGES, 0.0)(x), x)
 
 
 @pytest.mark.parametrize("p", [0.2, 0.7, 1.0])
-def test_damage_is_as_frequent_as_asked(p):
+def test_corruption_rate(p):
     x = torch.full((200, 6, 5), 0.3)
     n = x.numel()
     error = 5 * math.sqrt(p * (1 - p) / n) + 1e-9  # five standard errors
@@ -510,6 +510,6 @@ def test_blur_is_a_gaussian_filter(s, shape):
         lambda: corruption.Blur(0.0),
     ],
 )
-def test_impossible_damage_is_refused(make):
-    with pytest.raises(InputError, match="wanted"):
+def test_invalid_corruption_raises(make):
+    with pytest.raises(InputError, match="must be"):
         make()

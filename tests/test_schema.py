@@ -153,7 +153,7 @@ def test_scaling_knows_no_unit(how, unit):
 
 
 def test_an_unknown_scaling_names_the_nearest():
-    with pytest.raises(InputError, match="did you mean 'standard'"):
+    with pytest.raises(InputError, match="Did you mean 'standard'"):
         scaling_of(np.ones((3, 2)), "standart")
 
 

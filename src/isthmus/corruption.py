@@ -1,4 +1,4 @@
-"""Damage done to x in training, for the model to undo."""
+"""Corruption of x in training, which a denoising model learns to undo."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from torch import Tensor, nn
 from isthmus.errors import InputError
 
 
-def chance(p: float) -> float:
-    """A probability, or an error that says what is wanted."""
+def check_probability(p: float) -> float:
+    """`p` as a float; InputError if it is not a probability."""
     if not 0 <= p <= 1:
-        raise InputError(f"a probability of {p} came; a number from 0 to 1 is wanted")
+        raise InputError(f"p must be a probability from 0 to 1, got {p}.")
     return float(p)
 
 
 class Mask(nn.Module):
-    """Each element is set to `fill` (a number, or one an element) with chance p (Vincent et al., 2008)."""
+    """Sets each element to `fill` with probability p (Vincent et al., 2008).
+
+    Args:
+        p: probability of an element to be masked.
+        fill: value of a masked element, a number or one for each element (*X).
+    """
 
     fill: Tensor
 
     def __init__(self, p: float = 0.3, fill: Tensor | float = 0.0):
         super().__init__()
-        self.p = chance(p)
+        self.p = check_probability(p)
         self.register_buffer("fill", torch.as_tensor(fill), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,12 +38,16 @@ class Mask(nn.Module):
 
 
 class Gaussian(nn.Module):
-    """Normal noise of scale s is added, in the units that networks read."""
+    """Adds normal noise.
+
+    Args:
+        s: standard deviation of the noise, in scaled units (those of the networks' input).
+    """
 
     def __init__(self, s: float = 0.3):
         super().__init__()
         if s < 0:
-            raise InputError(f"noise of scale {s} came; a number of at least 0 is wanted")
+            raise InputError(f"s must be a standard deviation >= 0, got {s}.")
         self.s = float(s)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,14 +55,20 @@ class Gaussian(nn.Module):
 
 
 class SaltAndPepper(nn.Module):
-    """Each element becomes the lowest or the highest value (numbers, or one an element), with chance p / 2 each."""
+    """Sets each element to the lowest or to the highest value, with probability p / 2 each.
+
+    Args:
+        p: probability of an element to be replaced.
+        low: lowest value, a number or one for each element (*X).
+        high: highest value, likewise.
+    """
 
     low: Tensor
     high: Tensor
 
     def __init__(self, p: float = 0.3, low: Tensor | float = 0.0, high: Tensor | float = 1.0):
         super().__init__()
-        self.p = chance(p)
+        self.p = check_probability(p)
         self.register_buffer("low", torch.as_tensor(low), persistent=False)
         self.register_buffer("high", torch.as_tensor(high), persistent=False)
 
@@ -63,23 +78,27 @@ class SaltAndPepper(nn.Module):
 
 
 class Blur(nn.Module):
-    """A Gaussian blur of s pixels over height and width; x is (B, h, w) or (B, h, w, c)."""
+    """Gaussian blur over height and width of images (B, h, w) or (B, h, w, c).
+
+    Args:
+        s: standard deviation of the kernel, in pixels.
+    """
 
     kernel: Tensor
 
     def __init__(self, s: float = 1.0):
         super().__init__()
         if s <= 0:
-            raise InputError(f"a blur of {s} pixels came; a positive number is wanted")
-        self.reach = max(1, math.ceil(3 * s))
-        offsets = torch.arange(-self.reach, self.reach + 1)
+            raise InputError(f"s must be a number of pixels > 0, got {s}.")
+        self.radius = max(1, math.ceil(3 * s))  # three standard deviations hold 99.7% of the kernel
+        offsets = torch.arange(-self.radius, self.radius + 1)
         self.register_buffer("kernel", torch.softmax(-0.5 * (offsets / s).square(), 0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x[..., None] if x.ndim == 3 else x
         y = channels.movedim(-1, 1)  # (B, C, h, w)
         folded = y.reshape(-1, 1, *y.shape[-2:])
-        k, r = self.kernel, self.reach
+        k, r = self.kernel, self.radius
         folded = F.conv2d(F.pad(folded, (r, r, 0, 0), mode="replicate"), k[None, None, None, :])
         folded = F.conv2d(F.pad(folded, (0, 0, r, r), mode="replicate"), k[None, None, :, None])
         return folded.reshape(y.shape).movedim(1, -1).reshape(x.shape)

@@ -1,30 +1,41 @@
-"""The errors that a user can mend: one line that says what came, what was wanted and what to do."""
+"""Errors for users: what must hold, what was passed, and what to do, in one line."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
+from isthmus.wording import join_names
+
+MAX_LISTED = 12
+"""Names listed in an error that already suggests the nearest one."""
+
 
 class InputError(ValueError):
-    """What was given cannot be used; the message is one line for the user."""
+    """An argument or data that cannot be used; the message is one line for the user."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message names the term, the step and the likely cause."""
+    """Training cannot continue; the message names the term, the step and the likely cause."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by hand after its state was saved; the message says how to go on."""
+    """Training was interrupted after its state was saved; the message says how to resume."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
-    """An unknown name, with the nearest known one.
+    """An error for a name that is not among the known ones; suggests the nearest, if any is near.
 
     >>> str(unknown("model", "vea", ["vae", "vrnn"]))
-    "no model named 'vea'; did you mean 'vae'?"
+    "model must be one of vae, vrnn, got 'vea'. Did you mean 'vae'?"
+
+    Args:
+        what: what the name stands for, for example "model" or "field of vae".
+        name: the name that was passed.
+        known: the names that are possible.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    tail = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-    return InputError(f"no {what} named {name!r}; {tail}")
+    nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    options = join_names(known, MAX_LISTED if nearest else len(known))
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return InputError(f"{what} must be one of {options}, got {name!r}.{hint}")

@@ -1,4 +1,4 @@
-"""What was found, of data or of a model, and the line that mends it."""
+"""A finding about data or a model: a message, the evidence and a remedy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SEVERITIES = ("error", "warning", "info")
-"""From what must be mended (data that cannot be trained on, numbers that cannot be used) to what is worth knowing."""
+"""Most severe first: error (data cannot be trained on, or numbers cannot be used), warning, info (worth knowing)."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is worth knowing, with the numbers that show it."""
+    """One finding about data or a model.
+
+    Args:
+        code: short name, for example "posterior-collapse".
+        severity: one of `SEVERITIES`.
+        message: what was found, with the most important numbers.
+        remedy: how to fix it: a command or a line of Python where possible.
+        evidence: the numbers that the finding rests on, by name.
+        cause: why it happens, in one sentence; empty if the message says it.
+    """
 
     code: str
     severity: str
@@ -20,15 +29,14 @@ class Finding:
     remedy: str
     evidence: dict[str, Any] = field(default_factory=dict)
     cause: str = ""
-    """Why it is so, in a sentence, where the message does not say it."""
 
     def __str__(self) -> str:
-        more = [self.cause, self.remedy] if self.cause else [self.remedy]
+        notes = [self.cause, self.remedy] if self.cause else [self.remedy]
         return "\n".join(
-            [f"{self.severity + ':':<12}{self.message} [{self.code}]", *(f"{'':<12}{line}" for line in more)]
+            [f"{self.severity + ':':<12}{self.message} [{self.code}]", *(f"{'':<12}{line}" for line in notes)]
         )
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """The gravest first, otherwise in the order in which they came."""
+    """Findings sorted by severity, most severe first; the order is otherwise kept."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))

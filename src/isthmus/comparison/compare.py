@@ -19,13 +19,13 @@ from isthmus.comparison.specs import OF_THE_SPLIT, Entry, checked_sweep, entries
 from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, tabled
 from isthmus.data import Dataset
-from isthmus.data_checks.table_view import plural
 from isthmus.errors import InputError, Interrupted
 from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
 from isthmus.metrics.importance_weighting import parts_of
 from isthmus.persistence.serialization import plain
 from isthmus.schema import spread
+from isthmus.wording import pluralize
 
 DRAWS = 1000
 MODELS = ("pca", "ae", "vae")
@@ -137,7 +137,7 @@ def run_all(tasks: list[Task], rows: Split, draws: int, verbose: bool) -> list[d
     except KeyboardInterrupt:
         if tasks[0].file is None:
             raise
-        raise Interrupted(f"stopped; {len(records)} of {plural(len(tasks), 'run')} are done and kept") from None
+        raise Interrupted(f"stopped; {len(records)} of {pluralize(len(tasks), 'run')} are done and kept") from None
     return records
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from isthmus.comparison.paired_stats import PairedEstimate, estimate
 from isthmus.comparison.table import Column, Ranking, Row, Table, columns_of, rows_at, values_of
-from isthmus.data_checks.table_view import plural
+from isthmus.wording import pluralize
 
 WIDTH = 100
 """Of sentences; the columns may be wider."""
@@ -21,7 +21,7 @@ def told(table: Table) -> str:
     facts = table.facts
     blocks = [
         wrapped(f"{Path(facts['data']).name}: {facts['split']}"),
-        wrapped(f"budget: {facts['budget']}; {plural(facts['seeds'], 'seed')}"),
+        wrapped(f"budget: {facts['budget']}; {pluralize(facts['seeds'], 'seed')}"),
     ]
     for value in values_of(table.rows):
         contests = [contest for contest in table.contests if contest.value == value]

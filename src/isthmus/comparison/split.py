@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.data import Dataset
-from isthmus.data_checks.table_view import plural
 from isthmus.errors import InputError
 from isthmus.estimators import training_setup
 from isthmus.estimators.base import Estimator
 from isthmus.evaluation.splits import ROWS_SCORED
 from isthmus.examples import Examples
+from isthmus.wording import pluralize
 
 TESTED = 0.2
 """Share of the rows that are scored where the data set has no test rows of its own."""
@@ -46,7 +46,7 @@ def split(data: Dataset, fraction: float) -> Split:
     train, valid, test = data.train, data.valid, data.test
     said = []
     if len(train.x) < FEWEST:
-        raise InputError(f"{plural(len(train.x), 'row')} came; {FEWEST} at least are wanted to train and to test on")
+        raise InputError(f"{pluralize(len(train.x), 'row')} came; {FEWEST} at least are wanted to train and to test on")
     if test is None:
         kept, held = training_setup.split(len(train.x), TESTED, SEED)
         train, test = train.take(kept), train.take(held)
@@ -58,7 +58,7 @@ def split(data: Dataset, fraction: float) -> Split:
         kept, held = training_setup.split(len(train.x), fraction, SEED + 1)
         if len(held):
             train, valid = train.take(kept), train.take(held)
-    counts = [plural(len(train.x), "row") + " to train on"]
+    counts = [pluralize(len(train.x), "row") + " to train on"]
     if valid is not None:
         counts.append(f"{len(valid.x):,} to choose weights by")
     counts.append(f"{len(test.x):,} to score ({', '.join(said) or 'its test rows'})")

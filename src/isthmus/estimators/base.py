@@ -141,7 +141,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def network_kind(self, schema: Schema) -> str:
         """mlp or conv."""
         if self.network == "auto":
-            return "conv" if schema.image and conv.suits(schema.event_shape) and self.hidden else "mlp"
+            return "conv" if schema.image and conv.conv_applicable(schema.event_shape) and self.hidden else "mlp"
         if self.network not in ("mlp", "conv"):
             raise unknown("network", str(self.network), ("auto", "mlp", "conv"))
         if self.network == "conv" and not schema.image:

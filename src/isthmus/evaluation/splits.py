@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.data_checks.table_view import plural
 from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
 from isthmus.persistence.run_dir import Run
+from isthmus.wording import pluralize
 
 ROWS_SCORED = 1000
 """Rows scored at the end of a run, at most: enough for a figure to a tenth of its spread."""
@@ -45,4 +45,4 @@ def held_out(run: Run) -> HeldOut:
     if len(part.x) > ROWS_SCORED:
         some = part.subsample(ROWS_SCORED, run.job.plan.seed)
         return HeldOut(some, name, f"{ROWS_SCORED:,} of {len(part.x):,} {name}{more}")
-    return HeldOut(part, name, f"{plural(len(part.x), name.removesuffix('s'))}{more}")
+    return HeldOut(part, name, f"{pluralize(len(part.x), name.removesuffix('s'))}{more}")

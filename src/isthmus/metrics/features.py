@@ -16,7 +16,7 @@ from isthmus.distributions.continuous import Normal
 from isthmus.errors import InputError
 from isthmus.families import LocationScale, Point
 from isthmus.latent_model import LatentModel
-from isthmus.nets.conv import ConvDecoder, ConvEncoder, suits
+from isthmus.nets.conv import ConvDecoder, ConvEncoder, conv_applicable
 from isthmus.nets.mlp import MLP
 from isthmus.priors import Flat
 from isthmus.terms.bounds import nll
@@ -59,7 +59,7 @@ def scaling_of(x: np.ndarray) -> Scaling:
     """The scaling that rows (n, *X) ask for; columns (the last axis of X) that never change keep their unit."""
     x = np.asarray(x, dtype=np.float64)
     mean, variance = x.mean(0), x.var(0)
-    if suits(variance.shape) and variance.ndim == 2:
+    if conv_applicable(variance.shape) and variance.ndim == 2:
         variance = variance.mean(keepdims=True)  # a grey image has one channel, whatever its last axis is
     elif variance.ndim > 1:
         variance = variance.mean(tuple(range(variance.ndim - 1)), keepdims=True)
@@ -87,7 +87,7 @@ def learned_features(x: np.ndarray, shape: tuple[int, ...], seed: int = 0) -> Fe
 
     with seeded(seed, torch.device("cpu")):
         model = autoencoder(shape)
-    updates = CONV_UPDATES if suits(shape) else UPDATES
+    updates = CONV_UPDATES if conv_applicable(shape) else UPDATES
     epochs = math.ceil(updates / max(1, len(chosen) // BATCH))
     fit(model, read(chosen), nll, epochs=epochs, batch_size=BATCH, learning_rate=2e-3, random_state=seed)
 
@@ -107,7 +107,7 @@ def autoencoder(shape: tuple[int, ...]) -> LatentModel:
     units = min(MOST_UNITS, size, math.ceil(2 * math.sqrt(size)))
     encoder: nn.Module
     decoder: nn.Module
-    if suits(shape):
+    if conv_applicable(shape):
         encoder, decoder = ConvEncoder(shape, CHANNELS, units), ConvDecoder(units, CHANNELS, 1, shape)
     else:
         encoder, decoder = MLP(shape, HIDDEN, units), MLP((units,), HIDDEN[::-1], size)

@@ -1,1 +1,1 @@
-"""Networks: `net(x, c=None, mask=None) -> raw`, over any leading dimensions."""
+"""Networks: `net(x, c=None, mask=None) -> raw`, over any number of leading dimensions."""

@@ -6,11 +6,11 @@ import math
 
 from torch import Tensor, nn
 
-from isthmus.nets.layers import activation, join
+from isthmus.nets.layers import activation, concat_condition
 
 
 class Residual(nn.Module):
-    """x plus what two convolutions make of it."""
+    """Residual block of two convolutions."""
 
     def __init__(self, channels: int, act: str):
         super().__init__()
@@ -25,8 +25,8 @@ class Residual(nn.Module):
         return x + self.body(x)
 
 
-def sizes_of(height: int, width: int, stages: int) -> list[tuple[int, int]]:
-    """Height and width before and after each halving, rounded up: odd sizes too."""
+def stage_sizes(height: int, width: int, stages: int) -> list[tuple[int, int]]:
+    """Height and width before and after each halving; odd sizes are rounded up."""
     sizes = [(height, width)]
     for _ in range(stages):
         height, width = (height + 1) // 2, (width + 1) // 2
@@ -35,7 +35,15 @@ def sizes_of(height: int, width: int, stages: int) -> list[tuple[int, int]]:
 
 
 class ConvEncoder(nn.Module):
-    """Images (*batch, h, w[, c]) to (*batch, out): each stage halves the image, then mends it by a residual block."""
+    """Images (*batch, h, w[, c]) to (*batch, out); each stage halves height and width, then applies a residual block.
+
+    Args:
+        shape: (h, w) or (h, w, c) of one image.
+        channels: channels of each stage.
+        out: number of outputs.
+        condition: width of the condition.
+        act: name of the activation.
+    """
 
     def __init__(
         self, shape: tuple[int, ...], channels: tuple[int, ...], out: int, *, condition: int = 0, act: str = "silu"
@@ -48,18 +56,27 @@ class ConvEncoder(nn.Module):
             stages += [nn.Conv2d(depth, wide, 3, stride=2, padding=1), Residual(wide, act)]
             depth = wide
         self.stages = nn.Sequential(*stages, activation(act))
-        h, w = sizes_of(shape[0], shape[1], len(channels))[-1]
+        h, w = stage_sizes(shape[0], shape[1], len(channels))[-1]
         self.out = nn.Linear(depth * h * w + condition, out)
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         batch = x.shape[: x.ndim - len(self.shape)]
         image = x.reshape(-1, *self.shape)
         image = image.movedim(-1, 1) if len(self.shape) == 3 else image[:, None]  # (N, C, h, w)
-        return self.out(join(self.stages(image).flatten(1).unflatten(0, batch), c))
+        return self.out(concat_condition(self.stages(image).flatten(1).unflatten(0, batch), c))
 
 
 class ConvDecoder(nn.Module):
-    """Codes (*batch, D) to (*batch, n, h, w[, c]), the mirror of `ConvEncoder`."""
+    """Codes (*batch, D) to (*batch, n, h, w[, c]), the mirror image of `ConvEncoder`.
+
+    Args:
+        dim: size D of a code.
+        channels: channels of each stage of the encoder, which the decoder reverses.
+        n: outputs for each element of the image.
+        shape: (h, w) or (h, w, c) of one image.
+        condition: width of the condition.
+        act: name of the activation.
+    """
 
     def __init__(
         self,
@@ -74,30 +91,30 @@ class ConvDecoder(nn.Module):
         super().__init__()
         self.dim, self.n, self.shape = dim, n, shape
         depth = shape[2] if len(shape) == 3 else 1
-        sizes = sizes_of(shape[0], shape[1], len(channels))
+        sizes = stage_sizes(shape[0], shape[1], len(channels))
         self.start = (channels[-1], *sizes[-1])
         self.inp = nn.Linear(dim + condition, math.prod(self.start))
         narrower = (*channels[-2::-1], n * depth)  # channels after each doubling
         stages: list[nn.Module] = []
         for wide, narrow, small, large in zip(channels[::-1], narrower, sizes[:0:-1], sizes[-2::-1]):
-            extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)  # an even side needs one more
+            extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)  # an even side needs one more pixel
             up = nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=extra)
             stages += [Residual(wide, act), activation(act), up]
         self.stages = nn.Sequential(*stages)
 
-    def reach(self) -> Tensor:
-        """(D,) how far one unit of each input moves the first layer."""
+    def input_column_norms(self) -> Tensor:
+        """(D,) norm of the first layer's weights for each input: how far a unit step of it moves the layer."""
         return self.inp.weight[:, : self.dim].norm(dim=0)
 
     def forward(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         batch = z.shape[:-1]
-        start = self.inp(join(z, c)).reshape(-1, *self.start)
+        start = self.inp(concat_condition(z, c)).reshape(-1, *self.start)
         image: Tensor = self.stages(start)  # (N, n * C, h, w)
         image = image.unflatten(1, (self.n, -1))
         image = image.movedim(2, -1) if len(self.shape) == 3 else image[:, :, 0]
         return image.unflatten(0, batch)
 
 
-def suits(shape: tuple[int, ...]) -> bool:
-    """Whether convolutions are worth it: an image of at least 16 pixels a side and at most 4 channels."""
+def conv_applicable(shape: tuple[int, ...]) -> bool:
+    """Whether to use convolutions: images of at least 16 x 16 pixels with at most 4 channels."""
     return len(shape) in (2, 3) and min(shape[:2]) >= 16 and (len(shape) == 2 or shape[2] <= 4)

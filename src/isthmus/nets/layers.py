@@ -1,4 +1,4 @@
-"""What networks share."""
+"""Building blocks that networks share, and the wrapper around a user's own module."""
 
 from __future__ import annotations
 
@@ -20,69 +20,81 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
-def join(x: Tensor, c: Tensor | None) -> Tensor:
-    """x (*batch, D) and a condition (B, C), repeated over leading draws, side by side."""
+def concat_condition(x: Tensor, c: Tensor | None) -> Tensor:
+    """Concatenate x (*batch, D) and a condition (B, C), which is repeated over leading draws."""
     return x if c is None else torch.cat([x, c.expand(*x.shape[:-1], c.shape[-1])], -1)
 
 
 class Log1p(nn.Module):
-    """Counts span decades: networks read log(1 + x), less that of usual counts `mean`."""
+    """log(1 + x) of counts, which may span orders of magnitude, centred at log(1 + mean).
 
-    usual: Tensor
+    Args:
+        mean: mean count, a number or one for each element (*X).
+    """
+
+    log_base_rate: Tensor
 
     def __init__(self, mean: Any = 0.0):
         super().__init__()
-        self.register_buffer("usual", torch.as_tensor(mean, dtype=torch.get_default_dtype()).log1p())
+        self.register_buffer("log_base_rate", torch.as_tensor(mean, dtype=torch.get_default_dtype()).log1p())
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.log1p(x.clamp(min=0)) - self.usual
+        return torch.log1p(x.clamp(min=0)) - self.log_base_rate
 
 
 class Preprocess(nn.Module):
-    """A network, and what its input goes through first."""
+    """A network with a transformation of its input."""
 
-    def __init__(self, before: nn.Module, net: nn.Module):
+    def __init__(self, transform: nn.Module, net: nn.Module):
         super().__init__()
-        self.before, self.net = before, net
+        self.transform, self.net = transform, net
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        return self.net(self.before(x), c, mask)
+        return self.net(self.transform(x), c, mask)
 
 
 class UserModule(nn.Module):
-    """A user's own module, which may take (x), (x, c) or (x, c, mask) over one leading dimension."""
+    """A user's own module, whose forward takes (x), (x, c) or (x, c, mask) over one leading dimension.
 
-    def __init__(self, module: nn.Module, given_shape: tuple[int, ...], condition: int = 0):
+    Args:
+        module: the module; called with rows (n, *input_shape).
+        input_shape: shape of one row.
+        condition: width of the condition, 0 if there is none.
+
+    Raises InputError if the module cannot process rows of that shape.
+    """
+
+    def __init__(self, module: nn.Module, input_shape: tuple[int, ...], condition: int = 0):
         super().__init__()
         if not isinstance(module, nn.Module):
-            raise InputError(f"a {type(module).__name__} came as a network; a torch.nn.Module is wanted")
-        self.module, self.given_dim = module, len(given_shape)
+            raise InputError(f"a network must be a torch.nn.Module, got {type(module).__name__}.")
+        self.module, self.input_ndim = module, len(input_shape)
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        takes = [p for p in inspect.signature(module.forward).parameters.values() if p.kind in kinds]
-        self.takes = min(max(len(takes), 1), 3)
-        self._try(given_shape, condition)
+        parameters = [p for p in inspect.signature(module.forward).parameters.values() if p.kind in kinds]
+        self.n_args = min(max(len(parameters), 1), 3)
+        self._dry_run(input_shape, condition)
 
-    def _try(self, given_shape: tuple[int, ...], condition: int) -> None:
-        """Hand it two rows: lazy layers take their size, and a network for other rows says so now."""
+    def _dry_run(self, input_shape: tuple[int, ...], condition: int) -> None:
+        """Run it on two rows of zeros, which initializes lazy layers and shows whether the shape fits."""
         was_training = self.module.training
         self.module.eval()
         floats = [p.dtype for p in self.module.parameters() if not isinstance(p, nn.UninitializedParameter)]
-        rows = torch.zeros(2, *given_shape, dtype=floats[0] if floats else None)
+        rows = torch.zeros(2, *input_shape, dtype=floats[0] if floats else None)
         try:
             with torch.no_grad():
                 self(rows, torch.zeros(2, condition, dtype=rows.dtype) if condition else None)
         except InputError:
             raise
-        except Exception as error:  # whatever a module of somebody else's says
+        except Exception as error:  # a user's module may raise anything
             why = " ".join(str(error).split())[:160]
-            raise InputError(f"the network cannot read rows of shape {given_shape}: {why}") from error
+            raise InputError(f"the network must accept rows of shape {input_shape}, but raised: {why}") from error
         self.module.train(was_training)
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        batch = x.shape[: x.ndim - self.given_dim]
+        batch = x.shape[: x.ndim - self.input_ndim]
         flat = x.flatten(0, len(batch) - 1) if len(batch) > 1 else x
-        if c is not None and self.takes == 1:
-            raise InputError("the network takes no condition, but one was given; let its forward take (x, c)")
+        if c is not None and self.n_args == 1:
+            raise InputError("the network must accept a condition. Define forward(self, x, c) or omit condition=.")
         extra = [None if t is None else t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1]) for t in (c, mask)]
-        raw = self.module(flat, *extra[: self.takes - 1])
+        raw = self.module(flat, *extra[: self.n_args - 1])
         return raw.unflatten(0, batch) if len(batch) > 1 else raw

@@ -7,36 +7,41 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from isthmus.nets.layers import activation, join
+from isthmus.nets.layers import activation, concat_condition
 
 
 class MLP(nn.Module):
-    """Linear layers with an activation between them; no hidden layers leave a linear map.
+    """Multilayer perceptron (*batch, *input_shape) to (*batch, out); linear without hidden layers.
 
-    Reads (*batch, *given_shape), answers (*batch, out).
+    Args:
+        input_shape: shape of one input, which is flattened.
+        hidden: widths of the hidden layers.
+        out: number of outputs.
+        condition: width of the condition.
+        act: name of the activation between layers.
     """
 
     def __init__(
-        self, given_shape: tuple[int, ...], hidden: tuple[int, ...], out: int, *, condition: int = 0, act: str = "silu"
+        self, input_shape: tuple[int, ...], hidden: tuple[int, ...], out: int, *, condition: int = 0, act: str = "silu"
     ):
         super().__init__()
-        self.given_dim = len(given_shape)
-        sizes = [math.prod(given_shape) + condition, *hidden, out]
+        self.input_ndim = len(input_shape)
+        sizes = [math.prod(input_shape) + condition, *hidden, out]
         layers: list[nn.Module] = []
         for wide, narrow in pairwise(sizes):
             layers += [nn.Linear(wide, narrow), activation(act)]
         self.layers = nn.Sequential(*layers[:-1])
-        self.given_size = math.prod(given_shape)
+        self.input_size = math.prod(input_shape)
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        flat = join(x if self.given_dim == 1 else x.flatten(-self.given_dim), c)
+        flat = concat_condition(x if self.input_ndim == 1 else x.flatten(-self.input_ndim), c)
         if flat.ndim == 2:
             return self.layers(flat)
-        # Once here, not in every layer and again in its gradient.
+        # Flattened once here instead of in every layer and in its gradient.
         return self.layers(flat.flatten(0, -2)).unflatten(0, flat.shape[:-1])
 
-    def reach(self) -> Tensor:
-        """(D,) how far one unit of each input moves the first layer."""
+    def input_column_norms(self) -> Tensor:
+        """(D,) norm of the first layer's weights for each input: how far a unit step of it moves the layer."""
         first = self.layers[0]
         assert isinstance(first, nn.Linear)
-        return first.weight[:, : self.given_size].norm(dim=0)
+        return first.weight[:, : self.input_size].norm(dim=0)

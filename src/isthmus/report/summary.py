@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.data_checks.table_view import listed, plural
 from isthmus.estimators.base import Estimator
 from isthmus.evaluation.splits import HeldOut, held_out
 from isthmus.metrics.importance_weighting import mean_and_error
@@ -19,6 +18,7 @@ from isthmus.report.display import held_rows
 from isthmus.report.from_run import measure
 from isthmus.report.plots import draw, views_of
 from isthmus.train.runtime import operations
+from isthmus.wording import join_names, pluralize
 
 DRAWS = 1000
 FEWEST_DRAWS = 50
@@ -65,7 +65,7 @@ def summarise(run: Run) -> Summary:
     facts["findings"] = [asdict(finding) for finding in measured.findings]
     grave = [finding.code for finding in measured.findings if finding.severity != "info"]
     if grave:
-        lines.append(f"Found: {listed(grave)}; isthmus diagnose {run.folder} says what mends it.")
+        lines.append(f"Found: {join_names(grave)}; isthmus diagnose {run.folder} says what mends it.")
     pictures = draw(model, held.part.x, run.folder, y=held.part.y, history=history, seed=seed, name=held.name, **more)
     facts["pictures"] = [str(path) for path in pictures]
     facts["report"] = str(measured.draw_page())
@@ -85,14 +85,14 @@ def began(run: Run, facts: dict[str, Any]) -> list[str]:
     """What was trained, how long, and whether it stopped early."""
     train, schema = len(run.job.train_rows), run.estimator.schema_
     likelihood = f"The likelihood is {schema.likelihood or 'one of your own'}"
-    what = f"{facts['model']} of {Path(run.dataset.source).name}: {plural(train, 'training row')}"
+    what = f"{facts['model']} of {Path(run.dataset.source).name}: {pluralize(train, 'training row')}"
     done, planned = facts["epochs"], run.job.plan.epochs
     if not done:
         return [f"{what}; solved exactly.", f"{likelihood}."]
     facts["epochs_planned"], facts["best_epoch"] = planned, best_epoch(run)
-    took = plural(done, "epoch")
+    took = pluralize(done, "epoch")
     if done < planned:
-        took = f"stopped early after {done:,} of {plural(planned, 'epoch')}"
+        took = f"stopped early after {done:,} of {pluralize(planned, 'epoch')}"
         if facts["best_epoch"] is not None:
             took += f": the best were at epoch {facts['best_epoch']:,}"
     return [f"{what}; {took}.", f"{likelihood}; it took {facts['seconds']:.1f} s (seed {facts['seed']})."]

@@ -24,8 +24,9 @@ contraction = Term(_contraction, "contraction")
 
 def _l1(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
     # Weighed by how far each unit moves the decoder's first layer: shrinking codes while growing weights gains nothing.
-    reach = model.likelihood.net.reach() if hasattr(model.likelihood.net, "reach") else 1.0  # (D,)
-    return (run.q.mean.abs() * reach).sum(-1)
+    net = model.likelihood.net
+    norms = net.input_column_norms() if hasattr(net, "input_column_norms") else 1.0  # (D,)
+    return (run.q.mean.abs() * norms).sum(-1)
 
 
 l1 = Term(_l1, "l1")
