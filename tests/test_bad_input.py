@@ -224,7 +224,7 @@ DAMAGE = {
     "weights with a huge header": (lambda f: huge_header(f / "model.safetensors"), "truncated"),
     "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "truncated"),
     "a pickle": (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n."), "truncated"),
-    "truncated config": (lambda f: truncate(f / "config.json"), "not JSON"),
+    "truncated config": (lambda f: truncate(f / "config.json"), "not valid JSON"),
     "foreign config": (lambda f: (f / "config.json").write_text("[1, 2]"), "not a configuration"),
     "newer": (lambda f: written_in(f, 99), "upgrade"),
     "older": (lambda f: written_in(f, 1), "train it again"),

@@ -263,9 +263,18 @@ def test_levels_come_with_whole_numbers():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (pd.DataFrame({"a": [1, 2, 3], "b": ["4", "x", "6"]}), "column 'b' holds words in 1 of 3 rows ('x' first)"),
-        (pd.DataFrame({"a": [1, 2, 3], "b": list("uvw")}), "column 'b' holds words in 3 of 3 rows ('u' first)"),
-        (np.array([["1", "2"], ["3", "y"]]), "column '1' holds words in 1 of 2 rows ('y' first)"),
+        (
+            pd.DataFrame({"a": [1, 2, 3], "b": ["4", "x", "6"]}),
+            "column 'b' must be numeric, but 1 of 3 rows are not (the first value is 'x')",
+        ),
+        (
+            pd.DataFrame({"a": [1, 2, 3], "b": list("uvw")}),
+            "column 'b' must be numeric, but 3 of 3 rows are not (the first value is 'u')",
+        ),
+        (
+            np.array([["1", "2"], ["3", "y"]]),
+            "column '1' must be numeric, but 1 of 2 rows are not (the first value is 'y')",
+        ),
         (np.array(["a", "b"]), "X has shape (2,); (n, d) is wanted"),
         (spoilt(table(), (3, 1), value=1e200), "X contains numbers beyond 1e+140 in column 1 (1); rescale them"),
         (table(9).astype(np.longdouble) * np.longdouble("1e4000"), "X contains NaN or infinity"),
@@ -299,5 +308,5 @@ def test_the_command_reports_words_and_scaling(tmp_path, capsys):
     assert "warning:    the standard deviation" in capsys.readouterr().out
     frame.assign(kind=["u", "v"] * 200).to_csv(tmp_path / "w.csv", index=False)
     assert main(["check", str(tmp_path / "w.csv")]) == 3
-    assert "column 'kind' holds words in 400 of 400 rows" in capsys.readouterr().out
+    assert "column 'kind' must be numeric, but 400 of 400 rows are not" in capsys.readouterr().out
     assert main(["check", str(tmp_path / "w.csv"), "--condition", "kind"]) == 0

@@ -27,7 +27,7 @@ from isthmus.evaluation.evaluate import evaluate, finite
 from isthmus.families import Bernoulli
 from isthmus.finding import Finding
 from isthmus.persistence import run_dir
-from isthmus.registry import model_named
+from isthmus.registry import find_model
 from models import NAMES, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -422,7 +422,7 @@ def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
     if line.startswith("isthmus fit "):
         words = shlex.split(line)[2:]
         given = cli_fit.parser(words).parse_args(words)
-        model = run_dir.make(model_named(given.model), fields_given(given))
+        model = run_dir.make(find_model(given.model), fields_given(given))
     else:
         made = line.rpartition(".fit(")[0]
         model = eval(made, {"isthmus": isthmus})

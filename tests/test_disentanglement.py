@@ -11,7 +11,7 @@ from sklearn.metrics import mutual_info_score
 import isthmus
 from isthmus.cli.main import main
 from isthmus.data import read
-from isthmus.data.sprites import PERIODS, SHAPES, SIZES, inside
+from isthmus.data.sprites import SHAPES, SIZES_PX, SYMMETRY_ANGLES, is_inside
 from isthmus.errors import InputError
 from isthmus.metrics import disentanglement as scores
 from isthmus.metrics.disentanglement import dci, disentanglement, factor_vae, mig, modularity, sap
@@ -179,11 +179,11 @@ def test_work_is_bounded():
 @pytest.mark.parametrize(
     ("codes", "factors", "words"),
     [
-        (drawn(), drawn()[:9], r"shape \(9, 4\) and there are 1500 rows"),
+        (drawn(), drawn()[:9], r"\(1500, number of factors\), got \(9, 4\)"),
         (drawn(), drawn()[:, 0], r"\(1500, number of factors\)"),
         (drawn(), drawn()[:, :0], r"\(1500, number of factors\)"),
-        (drawn(), drawn().astype(float), "float64; whole numbers"),
-        (drawn(), drawn().astype(str), "whole numbers"),
+        (drawn(), drawn().astype(float), "must be integers, got dtype float64"),
+        (drawn(), drawn().astype(str), "must be integers"),
         (drawn(), drawn() * [1, 0, 0, 0], "1 of 4 factors vary"),
         (drawn(), np.column_stack([drawn(), np.arange(1500)]), "1,500 levels"),
         (drawn()[:, 0], drawn(), r"\(n, latent_dim\)"),
@@ -226,10 +226,10 @@ def test_sprites_lie_inside_and_have_their_area(sprites):
     x, factors = sprites.train.x, sprites.train.factors
     assert not x[:, [0, -1]].any()
     assert not x[:, :, [0, -1]].any()
-    wanted = np.square(np.array(SIZES))[factors[:, 1]]
+    wanted = np.square(np.array(SIZES_PX))[factors[:, 1]]
     # A sprite of 13 pixels has some 50 on its edge, of which chance puts a few more in than out: a twenty-fifth.
     np.testing.assert_allclose(x.sum((1, 2)), wanted, rtol=0.04)
-    areas = x.sum((1, 2)).reshape(len(SHAPES) * len(SIZES) * 8, 64)
+    areas = x.sum((1, 2)).reshape(len(SHAPES) * len(SIZES_PX) * 8, 64)
     assert (areas == areas[:, :1]).all()  # the same pixels, wherever they lie
 
 
@@ -248,15 +248,15 @@ def test_shapes_have_area_one_centre_nought_and_the_symmetry_that_they_are_turne
     place = np.linspace(-1, 1, 801)
     u, v = np.meshgrid(place, place)
     area = (place[1] - place[0]) ** 2
-    whole = inside(shape, u, v)
+    whole = is_inside(shape, u, v)
     # The edge is some four long and a point 0.0025 wide: its points fall in or out by chance.
     assert whole.sum() * area == pytest.approx(1, abs=0.005)
     assert abs((whole * u).sum() * area) < 0.002
     assert abs((whole * v).sum() * area) < 0.002
     for share, same in ((1, True), (0.5, False), (0.25, False)):
-        angle = share * PERIODS[shape]
+        angle = share * SYMMETRY_ANGLES[shape]
         cos, sin = math.cos(angle), math.sin(angle)
-        differs = (whole != inside(shape, cos * u + sin * v, cos * v - sin * u)).sum() * area
+        differs = (whole != is_inside(shape, cos * u + sin * v, cos * v - sin * u)).sum() * area
         assert (differs < 0.01) == same
 
 
@@ -291,13 +291,13 @@ def test_factors_come_with_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"factors": drawn(9, 2)[:5]}, r"shape \(5, 2\) and there are 9 rows"),
-        ({"factors": drawn(9, 2) / 2}, "whole numbers"),
-        ({"factors": drawn(9, 2), "factor_names": np.array(["hue"])}, r"words \(2,\) are wanted"),
-        ({"factors": drawn(9, 2), "factor_names": np.arange(2)}, r"words \(2,\) are wanted"),
+        ({"factors": drawn(9, 2)[:5]}, r"\(9, number of factors\), got \(5, 2\)"),
+        ({"factors": drawn(9, 2) / 2}, "must be integers"),
+        ({"factors": drawn(9, 2), "factor_names": np.array(["hue"])}, "must be 2 strings"),
+        ({"factors": drawn(9, 2), "factor_names": np.arange(2)}, "must be 2 strings"),
         ({"factors_tset": drawn(9, 2)}, "Did you mean 'factors_test'"),
-        ({"factors_test": drawn(9, 2)}, "x is wanted"),
-        ({"factors": drawn(9, 2), "x_test": np.ones((9, 3)), "factors_test": drawn(9, 3)}, "must be alike"),
+        ({"factors_test": drawn(9, 2)}, "must have the key x"),
+        ({"factors": drawn(9, 2), "x_test": np.ones((9, 3)), "factors_test": drawn(9, 3)}, "same number of factors"),
         ({"factors": np.array([[None]] * 9)}, "pickle"),
     ],
 )

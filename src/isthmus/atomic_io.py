@@ -1,4 +1,4 @@
-"""Files written in full or not at all, and read with errors that a user can act on."""
+"""Atomic writing of files, and reading with errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -12,62 +12,62 @@ from typing import Any
 
 from isthmus.errors import InputError
 
-PART = ".part-"
-"""How the names of files begin that are being written, or whose writing broke off."""
+TMP_PREFIX = ".part-"
+"""Prefix of temporary files: those being written, or left over by a process that was killed."""
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What the system has against writing a file, as one line."""
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn any OSError raised while `path` is written into an InputError."""
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot write {path}: {reason(error)}") from None
+        raise InputError(f"cannot write {path}: {os_reason(error)}") from None
 
 
 @contextlib.contextmanager
-def written(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` (same suffix) that takes its place once it is complete and on the disk."""
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, with the same suffix; on success it is synced and renamed to `path`."""
     path = Path(path)
-    with writing(path):
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=PART, suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=TMP_PREFIX, suffix=path.suffix, dir=path.parent)
         os.close(handle)
-        part = Path(name)
+        temporary = Path(name)
         try:
-            yield part
-            with open(part, "rb+") as file:
+            yield temporary
+            with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-            os.chmod(part, 0o666 & ~mask_of_process())
-            os.replace(part, path)
+            os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp makes files that only their owner can read
+            os.replace(temporary, path)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def mask_of_process() -> int:
-    """The permissions that this process takes from new files."""
+def current_umask() -> int:
+    """The umask of this process; reading it means setting it for a moment."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def reason(error: OSError) -> str:
-    """What the system says, in lower case and without numbers."""
+def os_reason(error: OSError) -> str:
+    """The system's message without the error number, starting in lower case."""
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]
 
 
 def write_json(path: Path, value: Any) -> None:
-    """A JSON file, in full or not at all."""
-    with written(path) as part:
-        part.write_text(json.dumps(value, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+    """Write a JSON file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=True) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file; InputError where there is none, or none that can be read."""
+    """Read a JSON file; raises InputError if it does not exist or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from None
+        raise InputError(f"cannot read {path}: {os_reason(error)}") from None
     except ValueError:
-        raise InputError(f"{path} is not JSON: it is truncated, or not a file of isthmus") from None
+        raise InputError(f"cannot read {path}: it is not valid JSON; it may be truncated") from None

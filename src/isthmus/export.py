@@ -1,4 +1,4 @@
-"""Arrays to files: .npz, .npy, .csv, .parquet, and images as .png."""
+"""Writing arrays: .npz, .npy, .csv, .parquet, and images as .png; and reading codes."""
 
 from __future__ import annotations
 
@@ -9,98 +9,118 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.atomic_io import written
-from isthmus.data import as_numbers
-from isthmus.data.arrays import announced, array_in, from_npy, rows_of
-from isthmus.data.guards import need, reading
-from isthmus.data.sources import missing
-from isthmus.data.tables import from_csv, from_parquet, labels
+from isthmus.atomic_io import atomic_write
+from isthmus.data.arrays import check_numeric, from_npy, npy_header_nbytes, read_npy
+from isthmus.data.guards import read_errors, require_memory
+from isthmus.data.sources import FILE_SUFFIXES, not_found
+from isthmus.data.tables import as_labels, from_csv, from_parquet, split_numeric_columns
 from isthmus.errors import InputError
 from isthmus.schema import Schema
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".png")
+ARRAY_SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
+IMAGE_SUFFIX = ".png"
+MIN_IMAGE_PX = 512
+"""Small images are enlarged by an integer factor until they are about this wide."""
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: list[str], schema: Schema) -> None:
-    """The first array is the matter, others (labels) go along where the format has room; in full or not at all."""
-    main = next(iter(arrays.values()))
-    suffix, known = path.suffix.lower(), SUFFIXES if main.shape[1:] == schema.event_shape else SUFFIXES[:-1]
-    if suffix not in known:
-        raise InputError(f"cannot write {path.name!r}: the file's name must end in {', '.join(known)}")
-    with written(path) as part:
+    """Write arrays atomically, in the format of the file's suffix.
+
+    Args:
+        path: the file.
+        arrays: name to array (n, ...). The first one is the main array; the others (labels) are written where the
+            format has a place for them.
+        names: column names of the main array in tables; x0, x1, ... if their number does not match.
+        schema: the schema of the data, by which examples are drawn as images.
+
+    Raises:
+        InputError: if the arrays cannot be written in this format, or the file cannot be written.
+    """
+    main, *others = arrays.items()
+    values = main[1]
+    suffixes = (*ARRAY_SUFFIXES, IMAGE_SUFFIX) if values.shape[1:] == schema.event_shape else ARRAY_SUFFIXES
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        raise InputError(f"the output file must end in one of {', '.join(suffixes)}, got {path.name!r}.")
+    with atomic_write(path) as temporary:
         if suffix == ".npz":
-            with open(part, "wb") as file:
+            with open(temporary, "wb") as file:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         elif suffix == ".npy":
-            with open(part, "wb") as file:
-                np.save(file, main)
-        elif suffix == ".png":
-            picture(main, schema).save(part)
+            with open(temporary, "wb") as file:
+                np.save(file, values)
+        elif suffix == IMAGE_SUFFIX:
+            image_grid(values, schema).save(temporary)
         else:
             import pandas as pd
 
-            flat = main.reshape(len(main), math.prod(main.shape[1:]))  # -1 would not do for no rows
+            flat = values.reshape(len(values), math.prod(values.shape[1:]))  # -1 fails for no rows
             columns = names if len(names) == flat.shape[1] else [f"x{i}" for i in range(flat.shape[1])]
             table = pd.DataFrame(flat, columns=columns)
-            for name, extra in list(arrays.items())[1:]:
+            for name, extra in others:
                 table[name] = extra
-            table.to_csv(part, index=False) if suffix == ".csv" else table.to_parquet(part, index=False)
+            table.to_csv(temporary, index=False) if suffix == ".csv" else table.to_parquet(temporary, index=False)
 
 
 def read_codes(source: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Codes (n, D), and labels where they lie beside them: as `z` and `y`, or a column `y`."""
+    """Read what `isthmus encode` wrote: codes (n, D), and labels (n,) if there are any.
+
+    Codes and labels are the arrays `z` and `y` of an .npz, or all columns and the column `y` of a table.
+    """
     path = Path(source)
     suffix = path.suffix.lower()
-    if suffix not in (".npz", ".npy", ".csv", ".parquet"):
-        raise InputError(f"cannot read codes from {path.name!r}; .npz, .npy, .csv or .parquet is wanted")
-    with reading(source):
+    if suffix not in FILE_SUFFIXES:
+        raise InputError(f"the file of codes must end in one of {', '.join(FILE_SUFFIXES)}, got {path.name!r}.")
+    with read_errors(source):
         if not path.exists():
-            raise missing(path, source)
+            raise not_found(path, source)
         if suffix == ".npz":
-            return codes_in(path, source)
+            return read_npz_codes(path, source)
         if suffix == ".npy":
             return np.asarray(from_npy(path, source).train.x), None
         frame: Any = (from_csv if suffix == ".csv" else from_parquet)(path, source).train.x
-        y = labels(frame.pop("y"), "y") if "y" in frame else None
-        numbers, words = as_numbers(frame)
-        if words:
-            raise InputError(f"{source}: {words[0].message}; codes are numbers")
+        y = as_labels(frame.pop("y"), "y") if "y" in frame else None
+        numbers, rejected = split_numeric_columns(frame)
+        if rejected:
+            raise InputError(f"{source}: {rejected[0].message}. Codes are numbers.")
         return numbers.to_numpy(), y
 
 
-def codes_in(path: Path, source: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """`z` and, where it is there, `y` of an archive."""
-    found: dict[str, np.ndarray] = {}
+def read_npz_codes(path: Path, source: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """The arrays `z` and, if it is there, `y` of an .npz."""
+    arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        if "z" not in names:
-            raise InputError(f"{source} holds {', '.join(names) or 'nothing'}; codes are wanted under 'z'")
-        for key in {"z", "y"} & set(names):
+        keys = [name.removesuffix(".npy") for name in archive.namelist()]
+        if "z" not in keys:
+            raise InputError(f"{source} must hold codes under the key 'z', got the keys {', '.join(keys) or '(none)'}.")
+        for key in {"z", "y"} & set(keys):
             size = archive.getinfo(f"{key}.npy").file_size
-            need(size, source)
+            require_memory(size, source)
             with archive.open(f"{key}.npy") as file:
-                announced(file, f"{key} of {source}", size)
+                npy_header_nbytes(file, f"{key} of {source}", size)
             with archive.open(f"{key}.npy") as file:
-                found[key] = array_in(file)
-    return rows_of(found["z"], f"z of {source}"), found.get("y")
+                arrays[key] = read_npy(file)
+    return check_numeric(arrays["z"], f"z of {source}"), arrays.get("y")
 
 
-def picture(rows: np.ndarray, schema: Schema) -> Image:
-    """Examples (n, *X) side by side, each of their pixels a whole number of the picture's."""
+def image_grid(rows: np.ndarray, schema: Schema) -> Image:
+    """Examples (n, *X) as one image, side by side in a square grid."""
     from PIL import Image
 
     from isthmus.report.display import as_images, form_of, grey_range
     from isthmus.report.style import mosaic
 
     if form_of(schema) == "table" and math.isqrt(schema.size) ** 2 != schema.size:
-        raise InputError(f"rows of shape {schema.event_shape} are not images; write .npz or .csv instead of .png")
+        raise InputError(
+            f"only images can be written as .png, got rows of shape {schema.event_shape}. Use .npz or .csv."
+        )
     if not len(rows):
-        raise InputError("there are no rows to draw; .npz or .csv can hold none, a picture cannot")
+        raise InputError("a .png must show at least one example, got none. Use .npz or .csv for empty results.")
     images = as_images(rows, schema, grey_range(schema, rows))
     sheet = mosaic(images, math.ceil(math.sqrt(len(images))), 1)
-    zoom = max(1, 512 // max(sheet.shape))
+    zoom = max(1, MIN_IMAGE_PX // max(sheet.shape))
     pixels = (sheet * 255).round().astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)
     return Image.fromarray(pixels)

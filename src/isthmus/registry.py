@@ -1,4 +1,7 @@
-"""What models there are, read from the source of `estimators`: nothing is imported, so a command starts at once."""
+"""The public models and their fields, read from the source of `isthmus.estimators` without importing it.
+
+Command-line help must start at once, and importing the estimators would import torch.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,16 @@ from typing import Any
 
 from isthmus.errors import unknown
 
-FOLDER = Path(__file__).parent / "estimators"
+ESTIMATORS_FOLDER = Path(__file__).parent / "estimators"
+BASE_CLASS = "Estimator"
+
+ALIASES = {"ae": "autoencoder", "ppca": "probabilisticpca", "cvae": "conditionalvae"}
+"""Common short names, and the command-line name that each stands for."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A parameter of a model: its name, type in the source, default and one line of help."""
+    """A hyperparameter of a model: its name, annotation as in the source, default, and docstring."""
 
     name: str
     annotation: str
@@ -25,7 +32,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Model:
-    """A public class: its name, the module that holds it, what it is in a line, and its fields by name."""
+    """A public class: its name, module, first docstring line, and its fields by name, inherited ones included."""
 
     name: str
     module: str
@@ -34,60 +41,61 @@ class Model:
 
     @property
     def command(self) -> str:
-        """The name on the command line, in lower case."""
+        """The name on the command line: the class name in lower case."""
         return self.name.lower()
 
 
 @functools.cache
 def models() -> dict[str, Model]:
-    """Public models by class name, in the order of the source."""
+    """All public models by class name, in source order."""
     classes: dict[str, tuple[str, ast.ClassDef]] = {}
-    for path in sorted(FOLDER.glob("*.py")):
+    for path in sorted(ESTIMATORS_FOLDER.glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef):
                 classes[node.name] = (f"isthmus.estimators.{path.stem}", node)
 
-    def parents(name: str) -> list[str]:
+    def lineage(name: str) -> list[str]:
+        """The class and its ancestors within the package, nearest first."""
         bases = [b.id for b in classes[name][1].bases if isinstance(b, ast.Name) and b.id in classes]
-        return [name] + [ancestor for base in bases for ancestor in parents(base)]
+        return [name] + [ancestor for base in bases for ancestor in lineage(base)]
 
-    found = {}
+    result = {}
     for name, (module, node) in classes.items():
-        line = parents(name)
-        if name == "Estimator" or "Estimator" not in line:
+        ancestors = lineage(name)
+        if name == BASE_CLASS or BASE_CLASS not in ancestors:
             continue
         fields: dict[str, Field] = {}
-        for ancestor in reversed(line):
-            fields |= fields_of(classes[ancestor][1])
-        found[name] = Model(name, module, (ast.get_docstring(node) or "").splitlines()[0], fields)
-    return found
+        for ancestor in reversed(ancestors):
+            fields |= declared_fields(classes[ancestor][1])
+        result[name] = Model(name, module, (ast.get_docstring(node) or "").splitlines()[0], fields)
+    return result
 
 
-def fields_of(node: ast.ClassDef) -> dict[str, Field]:
-    """Annotated names with a default and the string after each, as written in the source."""
+def declared_fields(node: ast.ClassDef) -> dict[str, Field]:
+    """The annotated class attributes that have a default; a string literal after one is its docstring."""
     fields = {}
-    for item, after in zip(node.body, [*node.body[1:], None]):
+    for item, following in zip(node.body, [*node.body[1:], None]):
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name) or item.value is None:
             continue
         annotation = ast.unparse(item.annotation)
         if "ClassVar" in annotation:
             continue
         doc = ""
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-            doc = after.value.value
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            doc = following.value.value if isinstance(following.value.value, str) else ""
         fields[item.target.id] = Field(item.target.id, annotation, ast.literal_eval(item.value), doc)
     return fields
 
 
-def model_named(name: str) -> Model:
-    """A model by its name in any case, with or without dashes; InputError names the nearest for an unknown one."""
+def find_model(name: str) -> Model:
+    """The model with this class name, command-line name or alias; case, dashes and underscores do not matter.
+
+    Raises:
+        InputError: if there is no such model; the message suggests the nearest name.
+    """
     by_command = {model.command: model for model in models().values()}
-    by_command |= {short: by_command[long] for short, long in ALIASES.items()}
+    by_command |= {alias: by_command[command] for alias, command in ALIASES.items()}
     key = name.lower().replace("-", "").replace("_", "")
     if key not in by_command:
         raise unknown("model", name, by_command)
     return by_command[key]
-
-
-ALIASES = {"ae": "autoencoder", "ppca": "probabilisticpca", "cvae": "conditionalvae"}
-"""Short names of the field."""

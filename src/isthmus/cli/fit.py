@@ -8,7 +8,7 @@ from pathlib import Path
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.main import Parser, command_parser, note, tell
 from isthmus.errors import InputError, Interrupted
-from isthmus.registry import Model, model_named, models
+from isthmus.registry import Model, find_model, models
 
 
 def parser(words: list[str]) -> Parser:
@@ -49,13 +49,13 @@ def model_in(words: list[str]) -> Model | None:
         elif value:
             value = False
         elif i == 0 or is_model(word):
-            return model_named(word)
+            return find_model(word)
     return None
 
 
 def is_model(word: str) -> bool:
     try:
-        model_named(word)
+        find_model(word)
     except InputError:
         return False
     return True
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not arguments.output:
             raise InputError("no folder for the run; say where it shall lie: -o runs/NAME")
         folder = Path(arguments.output)
-        estimator = run_dir.make(model_named(arguments.model), fields_given(arguments))
+        estimator = run_dir.make(find_model(arguments.model), fields_given(arguments))
         if estimator.prior == "conditional" and not (estimator.conditional or arguments.condition):
             raise InputError(
                 "--prior conditional needs a condition: train a conditionalvae, which takes the data's labels, or name "

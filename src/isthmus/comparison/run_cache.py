@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from isthmus.atomic_io import PART, read_json, write_json
+from isthmus.atomic_io import TMP_PREFIX, read_json, write_json
 from isthmus.comparison.specs import Entry
 from isthmus.errors import InputError
 from isthmus.persistence.serialization import plain
@@ -29,7 +29,7 @@ def opened(folder: Path, facts: dict[str, Any], *, force: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; the name of a folder is wanted")
     facts = json.loads(json.dumps({"format": FORMAT, **facts}))  # as they will be read again
-    there = [path for path in folder.iterdir() if not path.name.startswith(PART)] if folder.exists() else []
+    there = [path for path in folder.iterdir() if not path.name.startswith(TMP_PREFIX)] if folder.exists() else []
     if there:
         known = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else None
         if not isinstance(known, dict) or "rows" not in known:

@@ -14,7 +14,7 @@ from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.persistence.serialization import class_of
-from isthmus.registry import ALIASES, Field, Model, model_named, models
+from isthmus.registry import ALIASES, Field, Model, find_model, models
 
 PCA = "pca"
 """PCA where rows are reconstructed, probabilistic PCA where they have a density: one row of the table."""
@@ -90,7 +90,7 @@ def read_model(asked: str | Estimator) -> ModelSpec:
     match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", asked, re.DOTALL)
     if match is None:
         raise InputError(f"the model {asked!r} cannot be read; write a name, or with fields: vae(beta=4,latent_dim=8)")
-    model = model_named("ppca" if match[1].lower() == PCA else match[1])
+    model = find_model("ppca" if match[1].lower() == PCA else match[1])
     own = own_fields(model, match[2] or "", asked)
     return ModelSpec(short(match[1].lower()), class_of(model)(**own), own)
 

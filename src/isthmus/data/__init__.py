@@ -1,13 +1,22 @@
-"""Reading: built-in names, arrays (.npy, .npz), tables (.csv, .parquet), folders of images.
+"""Reading data sets: built-in names, arrays (.npy, .npz), tables (.csv, .parquet) and folders of images.
 
-Heavy modules are imported where they are used, so that listing what there is starts at once.
+Heavy modules are imported inside functions, so that the list of data sets is available at once.
 """
 
 from __future__ import annotations
 
 from isthmus.data.built_in import BUILT_IN
 from isthmus.data.dataset import Dataset
-from isthmus.data.sources import FILES, read, read_raw
-from isthmus.data.tables import NonNumericColumn, as_numbers, doubled
+from isthmus.data.sources import FILE_SUFFIXES, read, read_raw
+from isthmus.data.tables import NonNumericColumn, first_duplicate, split_numeric_columns
 
-__all__ = ["BUILT_IN", "FILES", "Dataset", "NonNumericColumn", "as_numbers", "doubled", "read", "read_raw"]
+__all__ = [
+    "BUILT_IN",
+    "FILE_SUFFIXES",
+    "Dataset",
+    "NonNumericColumn",
+    "first_duplicate",
+    "read",
+    "read_raw",
+    "split_numeric_columns",
+]

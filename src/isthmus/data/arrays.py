@@ -1,4 +1,4 @@
-"""Arrays: .npy and .npz, without ever opening a pickle."""
+"""Arrays: .npy and .npz, without ever unpickling."""
 
 from __future__ import annotations
 
@@ -6,29 +6,37 @@ import math
 import re
 import zipfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from isthmus.data.dataset import Dataset, whole_factors
-from isthmus.data.guards import need
+from isthmus.data.dataset import Dataset, check_factors
+from isthmus.data.guards import require_memory
 from isthmus.errors import InputError, unknown
 from isthmus.examples import Examples
 
 if TYPE_CHECKING:
     import numpy as np
 
+FIELDS = ("x", "y", "lengths", "factors")
+SUFFIXES = {"": "train", "_train": "train", "_valid": "valid", "_test": "test"}
+KEYS = {field + suffix: (part, field) for field in FIELDS for suffix, part in SUFFIXES.items()}
+"""Keys of an .npz, and the part and the field of `Examples` that each of them holds."""
+FACTOR_NAMES_KEY = "factor_names"
+"""Key of the names of the factors, which all parts share."""
+
 
 def from_npy(path: Path, source: str) -> Dataset:
-    """An array (n, *X) of numbers."""
+    """Read a numeric array (n, *X)."""
     with path.open("rb") as file:
-        need(announced(file, source, path.stat().st_size), source)
+        require_memory(npy_header_nbytes(file, source, path.stat().st_size), source)
         file.seek(0)
-        return Dataset(source, Examples(rows_of(array_in(file), source)))
+        return Dataset(source, Examples(check_numeric(read_npy(file), source)))
 
 
-def announced(file: IO[bytes], what: str, size: int) -> int:
-    """Bytes of the array that the header of a .npy file of `size` bytes announces.
+def npy_header_nbytes(file: IO[bytes], name: str, size: int) -> int:
+    """The size in bytes of the array that a .npy header announces; `size` is that of the whole file.
 
-    Raises InputError where that is more than there is, and for Python objects, which are never loaded.
+    Raises:
+        InputError: if the file is shorter than announced, or holds Python objects, which would have to be unpickled.
     """
     from numpy.lib import format as npy
 
@@ -36,141 +44,147 @@ def announced(file: IO[bytes], what: str, size: int) -> int:
     shape, _, dtype = npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)
     if dtype.hasobject:
         raise InputError(
-            f"{what} holds Python objects (pickle), which are never loaded; save numbers (X.astype(float)) "
-            "or words (y.astype(str))"
+            f"{name} holds Python objects (pickle), which are never loaded. "
+            "Save numbers (X.astype(float)) or strings (y.astype(str))."
         )
-    wanted = math.prod(shape) * dtype.itemsize
-    if file.tell() + wanted > size:
-        raise InputError(f"cannot read {what}: it is truncated ({size:,} of {file.tell() + wanted:,} bytes are there)")
-    return wanted
+    n_bytes = math.prod(shape) * dtype.itemsize
+    expected = file.tell() + n_bytes
+    if expected > size:
+        raise InputError(f"cannot read {name}: the file is truncated ({size:,} of {expected:,} bytes)")
+    return n_bytes
 
 
-def array_in(file: IO[bytes]) -> np.ndarray:
-    """The array of a .npy file, in the machine's byte order."""
+def read_npy(file: IO[bytes]) -> np.ndarray:
+    """The array of a .npy file, in native byte order."""
     from numpy.lib import format as npy
 
     array = npy.read_array(file, allow_pickle=False)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def rows_of(x: np.ndarray, what: str) -> np.ndarray:
-    """The array, where it is rows of numbers; else InputError."""
+def check_numeric(x: np.ndarray, name: str) -> np.ndarray:
+    """The array itself; InputError unless it is numeric and has rows."""
     if x.dtype.kind not in "biuf":
-        raise InputError(f"{what} has dtype {x.dtype}; numbers are wanted")
+        raise InputError(f"{name} must be numeric, got dtype {x.dtype}.")
     if x.ndim < 2:
-        raise InputError(f"{what} has shape {x.shape}; rows are wanted: (n, d), (n, h, w) or (n, h, w, c)")
+        raise InputError(f"{name} must have shape (n, d), (n, h, w) or (n, h, w, c), got {x.shape}.")
     return x
 
 
-ROLES = ("x", "y", "lengths", "factors")
-PARTS = {"": "train", "_train": "train", "_valid": "valid", "_test": "test"}
-KEYS = {role + suffix: (part, role) for role in ROLES for suffix, part in PARTS.items()}
-"""The keys of an .npz: part and role of each."""
-NAMES = "factor_names"
-"""The key of the factors' names, which all parts share."""
-
-
 def from_npz(path: Path, source: str) -> Dataset:
-    """`x`, or `x_train`, `x_valid`, `x_test`, with `y...`, `lengths...` and `factors...`; sequences lie end to end."""
+    """Read `x`, or `x_train`, `x_valid` and `x_test`, with `y...`, `lengths...` and `factors...` beside them.
+
+    With lengths, x is either padded sequences (n, t, d), or the steps of all sequences end to end, (total, d).
+    """
     with zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-        keys = keys_of(list(members), source)
+        keys = match_keys(list(members), source)
         sizes = {key: archive.getinfo(members[key]).file_size for key in keys.values()}
-        need(sum(sizes.values()), source)
-        found: dict[str, dict[str, np.ndarray]] = {}
-        for (part, role), key in keys.items():
-            found.setdefault(part, {})[role] = member(archive, members[key], f"{key} of {source}")
-        names = member(archive, members[NAMES], f"{NAMES} of {source}") if NAMES in members else None
-    # One padded length for all parts: a model wants every row in the shape that it was trained on.
-    longest = max((int(a["lengths"].max(initial=0)) for a in found.values() if "lengths" in a), default=0)
-    parts = {part: part_of(arrays, longest, f"{source} ({part})") for part, arrays in found.items()}
-    for part, rows in parts.items():
-        if rows.x.shape[1:] != parts["train"].x.shape[1:]:
+        require_memory(sum(sizes.values()), source)
+        arrays: dict[str, dict[str, np.ndarray]] = {}
+        for (part, field), key in keys.items():
+            arrays.setdefault(part, {})[field] = read_member(archive, members[key], f"{key} of {source}")
+        names = (
+            read_member(archive, members[FACTOR_NAMES_KEY], f"{FACTOR_NAMES_KEY} of {source}")
+            if FACTOR_NAMES_KEY in members
+            else None
+        )
+    # All parts are padded to one length: a model reads rows of the shape that it was trained on.
+    max_length = max((int(a["lengths"].max(initial=0)) for a in arrays.values() if "lengths" in a), default=0)
+    parts = {part: build_examples(fields, max_length, f"{source} ({part})") for part, fields in arrays.items()}
+    for part, examples in parts.items():
+        if examples.x.shape[1:] != parts["train"].x.shape[1:]:
             raise InputError(
-                f"the {part} rows of {source} have shape {rows.x.shape[1:]} and those to train on "
-                f"{parts['train'].x.shape[1:]}; they must be alike"
+                f"all parts of {source} must have rows of the same shape, got {examples.x.shape[1:]} ({part}) and "
+                f"{parts['train'].x.shape[1:]} (train)."
             )
-    factors = {part: rows.factors.shape[1] for part, rows in parts.items() if rows.factors is not None}
-    if len(set(factors.values())) > 1:
-        raise InputError(f"the parts of {source} have {factors} factors; they must be alike")
-    named = names_of(names, next(iter(factors.values()), None), source)
-    return Dataset(source, parts["train"], parts.get("valid"), parts.get("test"), factor_names=named)
+    n_factors = {part: examples.factors.shape[1] for part, examples in parts.items() if examples.factors is not None}
+    if len(set(n_factors.values())) > 1:
+        raise InputError(f"all parts of {source} must have the same number of factors, got {n_factors}.")
+    factor_names = check_factor_names(names, next(iter(n_factors.values()), None), source)
+    return Dataset(source, parts["train"], parts.get("valid"), parts.get("test"), factor_names=factor_names)
 
 
-def member(archive: zipfile.ZipFile, name: str, what: str) -> np.ndarray:
-    """One array of an .npz."""
-    with archive.open(name) as file:
-        announced(file, what, archive.getinfo(name).file_size)
-    with archive.open(name) as file:
-        return array_in(file)
+def read_member(archive: zipfile.ZipFile, member: str, name: str) -> np.ndarray:
+    """One array of an .npz; `name` is how error messages call it."""
+    with archive.open(member) as file:
+        npy_header_nbytes(file, name, archive.getinfo(member).file_size)
+    with archive.open(member) as file:
+        return read_npy(file)
 
 
-def names_of(names: np.ndarray | None, size: int | None, source: str) -> tuple[str, ...] | None:
-    """Names of the factors, where both are there; InputError for another number of them, or what is no word."""
-    if names is None or size is None:
+def check_factor_names(names: np.ndarray | None, n_factors: int | None, source: str) -> tuple[str, ...] | None:
+    """The names of the factors; None without names or without factors."""
+    if names is None or n_factors is None:
         return None
-    if names.shape != (size,) or names.dtype.kind not in "US":
+    if names.shape != (n_factors,) or names.dtype.kind not in "US":
         raise InputError(
-            f"{NAMES} of {source} have shape {names.shape} and dtype {names.dtype}; words ({size},) are wanted, "
-            "one for each factor"
+            f"{FACTOR_NAMES_KEY} of {source} must be {n_factors} strings, one for each factor, got dtype "
+            f"{names.dtype} and shape {names.shape}."
         )
     return tuple(names.astype(str).tolist())
 
 
-def keys_of(names: list[str], source: str) -> dict[tuple[str, str], str]:
-    """Part and role to key; InputError for keys that are missing, doubled or misspelt. Others are left alone."""
+def match_keys(names: list[str], source: str) -> dict[tuple[str, str], str]:
+    """(part, field) of each known key; X may be a capital, and keys that are not meant for isthmus are ignored.
+
+    Raises:
+        InputError: for keys that are missing, given twice or misspelt.
+    """
     keys: dict[tuple[str, str], str] = {}
     for name in names:
         place = KEYS.get(name[:1].lower() + name[1:])
         if place is None:
-            if re.match(rf"(?i)({'|'.join(ROLES)})_", name):
-                raise InputError(f"{source}: {unknown('key', name, KEYS)}")
+            if re.match(rf"(?i)({'|'.join(FIELDS)})_", name):
+                raise unknown(f"key of {source}", name, KEYS)
         elif place in keys:
-            raise InputError(f"{source} holds both {keys[place]!r} and {name!r}; only one of them is wanted")
+            raise InputError(f"{source} has both keys {keys[place]!r} and {name!r}. Remove one of them.")
         else:
             keys[place] = name
-    lost = next((name for (part, _), name in keys.items() if (part, "x") not in keys), None)
-    if ("train", "x") not in keys or lost is not None:
+    without_x = any((part, "x") not in keys for part, _ in keys)
+    if ("train", "x") not in keys or without_x:
         raise InputError(
-            f"{source} holds the keys {', '.join(sorted(names)) or '(none)'}; x is wanted, or x_train with x_valid "
-            "and x_test, and beside each, if you like, y..., lengths... and factors..."
+            f"{source} must have the key x, or x_train and optionally x_valid and x_test, got the keys "
+            f"{', '.join(sorted(names)) or '(none)'}. Each may come with y..., lengths... and factors..."
         )
     return keys
 
 
-def part_of(arrays: dict[str, np.ndarray], longest: int, what: str) -> Examples:
-    """Rows and what goes with them; steps laid end to end are padded to `longest` with zeros."""
-    x, y, lengths = arrays["x"], arrays.get("y"), arrays.get("lengths")
+def build_examples(fields: dict[str, Any], max_length: int, name: str) -> Examples:
+    """The examples of one part, checked; steps given end to end become sequences padded to `max_length`."""
+    x, y, lengths, factors = (fields.get(field) for field in FIELDS)
     if lengths is not None:
         if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or lengths.min(initial=1) < 1:
-            raise InputError(f"lengths of {what} are wanted as whole numbers (n,) of at least 1")
+            raise InputError(
+                f"lengths of {name} must be integers >= 1 of shape (n,), got dtype {lengths.dtype}, shape "
+                f"{lengths.shape} and minimum {lengths.min(initial=1)}."
+            )
         lengths = lengths.astype("int64")
         if not (x.ndim == 3 and len(x) == len(lengths)):
-            x = padded(x, lengths, longest, what)
-    x = rows_of(x, f"x of {what}")
+            x = pad_sequences(x, lengths, max_length, name)
+    x = check_numeric(x, f"x of {name}")
     if y is not None:
         y = y.astype(str) if y.dtype.kind == "S" else y
         if y.ndim == 0 or len(y) != len(x):
-            raise InputError(f"y of {what} has shape {y.shape} and there are {len(x)} rows; one label a row is wanted")
-    factors = arrays.get("factors")
+            raise InputError(f"y of {name} must have one label for each of the {len(x)} rows, got shape {y.shape}.")
     if factors is not None:
-        factors = whole_factors(factors, len(x), f"factors of {what}")
+        factors = check_factors(factors, len(x), f"factors of {name}")
     return Examples(x, y, lengths=lengths, factors=factors)
 
 
-def padded(steps: np.ndarray, lengths: np.ndarray, longest: int, what: str) -> np.ndarray:
-    """Steps end to end (total, d) to sequences (n, longest, d), zeros after each one's end."""
+def pad_sequences(steps: np.ndarray, lengths: np.ndarray, max_length: int, name: str) -> np.ndarray:
+    """Steps end to end (total, d) as sequences (n, max_length, d), padded with zeros at the end."""
     import numpy as np
 
     if steps.ndim == 1:
         steps = steps[:, None]
     if steps.ndim != 2 or len(steps) != lengths.sum():
         raise InputError(
-            f"x of {what} has shape {steps.shape} and the lengths sum to {lengths.sum()}; all steps end to end "
-            f"({lengths.sum()}, d) are wanted"
+            f"x of {name} must have shape ({lengths.sum()}, d), the steps of all sequences end to end, because its "
+            f"lengths sum to {lengths.sum()}, got {steps.shape}."
         )
-    shape = (len(lengths), longest, steps.shape[1])
-    need(math.prod(shape) * steps.itemsize, f"{what}, padded to {longest} steps,")
+    shape = (len(lengths), max_length, steps.shape[1])
+    require_memory(math.prod(shape) * steps.itemsize, f"{name} padded to {max_length} steps")
     x = np.zeros(shape, steps.dtype)
-    x[np.arange(longest) < lengths[:, None]] = steps
+    x[np.arange(max_length) < lengths[:, None]] = steps
     return x

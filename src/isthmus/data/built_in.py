@@ -1,4 +1,4 @@
-"""Data sets by name: what ships with scikit-learn, what it downloads, and what is drawn here."""
+"""Built-in data sets: those that ship with scikit-learn, those that it downloads, and sprites, which are drawn."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ BUILT_IN = {
     "wine": "a table of 178 wines, 13 chemical measurements, three cultivars",
     "iris": "a table of 150 flowers, 4 measurements, three species",
     "breast_cancer": "a table of 569 tumours, 30 measurements, two diagnoses",
-    "sprites": "6,144 one-bit images of a shape, 64 x 64: every shape, size, angle and place, as factors",
+    "sprites": "6,144 binary images of a shape, 64 x 64, one for each combination of five generating factors",
     "mnist": "70,000 images of handwritten digits, 28 x 28 bytes, ten classes (downloaded at first use)",
     "fashion_mnist": "70,000 images of clothes, 28 x 28 bytes, ten classes (downloaded at first use)",
     "olivetti_faces": "400 images of 40 faces, 64 x 64 floats from 0 to 1 (downloaded at first use)",
 }
-"""Names that `read` knows, and what each is in a line."""
+"""Names that `read` knows, each with a one-line description."""
 
 
-def built_in(name: str) -> Dataset:
-    """A built-in set by name; InputError where it must be downloaded and cannot be."""
+def load_built_in(name: str) -> Dataset:
+    """Load a built-in data set; raises InputError if it has to be downloaded and cannot be."""
     if name == "digits":
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         return Dataset(name, Examples(digits.images.astype("uint8"), digits.target), levels=17)
     if name in ("mnist", "fashion_mnist"):
-        x, y = downloaded(name, _openml)
+        x, y = download(name, _openml)
         return Dataset(name, Examples(x[:60_000], y[:60_000]), test=Examples(x[60_000:], y[60_000:]))
     if name == "olivetti_faces":
-        return Dataset(name, Examples(*downloaded(name, _faces)))
+        x, y = download(name, _faces)
+        return Dataset(name, Examples(x, y))
     if name == "sprites":
         from isthmus.data.sprites import sprites
 
@@ -64,17 +65,17 @@ def _faces(name: str) -> tuple[np.ndarray, np.ndarray]:
     return faces.images, faces.target
 
 
-def downloaded(name: str, fetch: Callable[[str], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """What `fetch(name)` gives; InputError says what to do without a network."""
+def download(name: str, fetch: Callable[[str], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Call `fetch(name)`; without a network, raise an InputError that says what to do instead."""
     from http.client import HTTPException
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scikit-learn warns before each retry; one line at the end is enough
+            warnings.simplefilter("ignore")  # scikit-learn warns before each retry; one error at the end is enough
             return fetch(name)
     except (OSError, HTTPException, ValueError) as error:
         why = one_line(str(getattr(error, "reason", "") or error)) or type(error).__name__
         raise InputError(
-            f"cannot download {name}: {why}; without a network give the path of a file with it, "
-            f"e.g. {name}.npz with the keys x_train, y_train, x_test, y_test"
+            f"cannot download {name}: {why}. Without a network, pass the path of a file that holds it, "
+            f"e.g. {name}.npz with the keys x_train, y_train, x_test, y_test."
         ) from None

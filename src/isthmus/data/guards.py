@@ -1,4 +1,4 @@
-"""Files that are damaged, foreign or larger than memory: one line for each."""
+"""Guards around reading: damaged or foreign files, and data larger than memory, each as a one-line error."""
 
 from __future__ import annotations
 
@@ -6,53 +6,56 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from isthmus.atomic_io import reason
+from isthmus.atomic_io import os_reason
 from isthmus.errors import InputError
 
-SHARE_OF_MEMORY = 0.8
-"""How much of the free memory data may take: training needs some beside them."""
+MAX_MEMORY_FRACTION = 0.8
+"""Largest fraction of the free memory that data may take; training needs the rest."""
+MAX_REASON_CHARACTERS = 160
 
 
 @contextlib.contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Whatever the readers of a format raise on a damaged or foreign file, as one line."""
+def read_errors(source: str) -> Iterator[None]:
+    """Turn whatever a format's reader raises on a damaged or foreign file into a one-line InputError."""
     try:
         yield
     except InputError:
         raise
     except MemoryError:
-        raise InputError(f"{what} does not fit in memory; take fewer rows or a smaller type") from None
+        raise InputError(f"{source} does not fit into memory. Use fewer rows or a smaller dtype.") from None
     except OSError as error:
-        raise InputError(f"cannot read {what}: {one_line(reason(error))}") from None
+        raise InputError(f"cannot read {source}: {one_line(os_reason(error))}") from None
     except UnicodeDecodeError:
-        raise InputError(f"cannot read {what}: its text is not UTF-8; save it so") from None
-    # Parsers have errors of many kinds (zlib, struct, tokenize, pyarrow): a damaged file may raise any of them.
+        raise InputError(f"cannot read {source}: its text is not UTF-8. Save it as UTF-8.") from None
+    # Parsers raise errors of many types (zlib, struct, tokenize, pyarrow), and a damaged file may trigger any of them.
     except Exception as error:
-        raise InputError(f"cannot read {what}: it is truncated or of another kind ({one_line(str(error))})") from None
+        raise InputError(
+            f"cannot read {source}: the file is truncated or of another format ({one_line(str(error))})"
+        ) from None
 
 
 def one_line(text: str) -> str:
-    """A message without line breaks or anything else that a terminal cannot show, not longer than a line or two."""
+    """The text on one line, unprintable characters replaced, shortened to `MAX_REASON_CHARACTERS`."""
     text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    return text if len(text) <= 160 else text[:157] + "..."
+    return text if len(text) <= MAX_REASON_CHARACTERS else text[: MAX_REASON_CHARACTERS - 3] + "..."
 
 
 def free_memory() -> int | None:
-    """Bytes that can still be had, where the system tells."""
+    """Free memory in bytes, total memory where the system does not report it, or None if unknown."""
     with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
         for line in lines:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    with contextlib.suppress(ValueError, OSError, AttributeError):  # all there is, where nothing tells what is free
+    with contextlib.suppress(ValueError, OSError, AttributeError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
-def need(size: int, what: str) -> None:
-    """Raise InputError where `size` bytes are more than memory can well hold."""
+def require_memory(n_bytes: int, name: str) -> None:
+    """Raise InputError if `n_bytes` is more than `MAX_MEMORY_FRACTION` of the free memory."""
     free = free_memory()
-    if free is not None and size > SHARE_OF_MEMORY * free:
+    if free is not None and n_bytes > MAX_MEMORY_FRACTION * free:
         raise InputError(
-            f"{what} takes {size / 1e9:,.1f} GB in memory and {free / 1e9:,.1f} GB are free; "
-            "take fewer rows or a smaller type (float32, uint8)"
+            f"{name} takes {n_bytes / 1e9:,.1f} GB, but only {free / 1e9:,.1f} GB of memory are free. "
+            "Use fewer rows or a smaller dtype (float32, uint8)."
         )

@@ -1,4 +1,4 @@
-"""Tables: .csv and .parquet, and which of their columns are numbers."""
+"""Tables: .csv and .parquet, and which of their columns are numeric."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import contextlib
 import csv
 import itertools
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isthmus.data.dataset import Dataset
-from isthmus.data.guards import need
+from isthmus.data.guards import require_memory
 from isthmus.errors import InputError, unknown
 from isthmus.examples import Examples
 
@@ -18,160 +19,185 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+BYTES_PER_VALUE = 8
+"""Memory that a value of a table takes, at most: float64 or int64."""
+
 
 def from_csv(path: Path, source: str) -> Dataset:
-    """A table in UTF-8, its columns apart by comma, semicolon or tab; a first line of bare numbers is a row."""
+    """Read a UTF-8 table, separated by commas, semicolons or tabs; a first line of numbers is data, not a header."""
     import pandas as pd
 
-    need(path.stat().st_size, source)
+    require_memory(path.stat().st_size, source)
     with path.open(encoding="utf-8-sig", newline="") as file:
         line = next((line for line in file if line.strip()), "")
     separator = next((s for s in ",;\t" if s in line), ",")
     names = [name.strip() for name in next(csv.reader([line], delimiter=separator), [])]
     with path.open(encoding="utf-8-sig", newline="") as file, warnings.catch_warnings():
-        # A row longer than the header would lose its end, or become an index, with no more than a warning.
+        # pandas would only warn of a row longer than the header, and drop its end or use its start as an index.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         frame = pd.read_csv(
             file,
             sep=separator,
-            header=None if is_row(names) else 0,
+            header=None if is_data_row(names) else 0,
             index_col=False,
             skipinitialspace=True,
             low_memory=False,
         )
     if names and names[0] == "" and list(frame.iloc[:, 0]) == list(range(len(frame))):
-        frame = frame.iloc[:, 1:]  # the index that pandas writes
+        frame = frame.iloc[:, 1:]  # the index, as DataFrame.to_csv writes it
     return Dataset(source, Examples(frame.rename(columns=lambda name: str(name).strip())))
 
 
-def is_row(names: list[str]) -> bool:
-    """Whether the first line of a table is numbers, not names; numbers that count up by one (0, 1, 2) are names."""
+def is_data_row(cells: list[str]) -> bool:
+    """Whether the first line of a table is data: numbers that do not count up by one, as default names (0, 1, 2) do."""
     try:
-        numbers = [float(name) for name in names]
+        numbers = [float(cell) for cell in cells]
     except ValueError:
         return False
-    counted = (len(names) > 1 or numbers == [0.0]) and numbers[0] % 1 == 0
-    return not (counted and all(b - a == 1 for a, b in itertools.pairwise(numbers)))
+    integers_in_order = (len(cells) > 1 or numbers == [0.0]) and numbers[0] % 1 == 0
+    return not (integers_in_order and all(b - a == 1 for a, b in itertools.pairwise(numbers)))
 
 
 def from_parquet(path: Path, source: str) -> Dataset:
-    """A table with its names and types."""
+    """Read a table with its column names and dtypes."""
     import pandas as pd
     from pyarrow import parquet
 
     with path.open("rb") as file:
-        about = parquet.ParquetFile(file).metadata
-        need(8 * about.num_rows * about.num_columns, source)
+        metadata = parquet.ParquetFile(file).metadata
+        require_memory(BYTES_PER_VALUE * metadata.num_rows * metadata.num_columns, source)
     with path.open("rb") as file:
         frame = pd.read_parquet(file)
     return Dataset(source, Examples(frame.rename(columns=str)))
 
 
-def labelled(data: Dataset, condition: str | None) -> Dataset:
-    """The same data, the column `condition` of a table taken out of it to be the labels."""
+def take_condition(data: Dataset, column: str | None) -> Dataset:
+    """Move a column of a table out of x into the labels y; None leaves the data set as it is."""
     import numpy as np
 
-    if condition is None:
+    if column is None:
         return data
     x, y = data.train.x, data.train.y
     if isinstance(x, np.ndarray):
-        also = "; its labels (y) are the condition already" if y is not None else ""
-        raise InputError(f"condition {condition!r} names a column of a table, and {data.source} has no columns{also}")
-    if condition not in x.columns:
-        raise unknown("column", condition, x.columns)
-    return Dataset(data.source, Examples(x.drop(columns=condition), labels(x[condition], condition)))
+        hint = " Its labels (y) are the condition already." if y is not None else ""
+        raise InputError(
+            f"condition must name a column of a table, got {column!r}; {data.source} has no columns.{hint}"
+        )
+    if column not in x.columns:
+        raise unknown("column", column, x.columns)
+    return replace(data, train=Examples(x.drop(columns=column), as_labels(x[column], column)))
 
 
-def numbers_only(data: Dataset) -> Dataset:
-    """The same data, where every column of a table is numbers; else InputError."""
+def require_numeric(data: Dataset) -> Dataset:
+    """The data set with all columns in numeric dtypes; raises InputError if a column of a table is not numeric."""
     import numpy as np
 
     x = data.train.x
     if isinstance(x, np.ndarray):
         return data
     if not len(x.columns):
-        raise InputError(f"{data.source} has no columns of numbers; at least one is wanted")
-    numbers, words = as_numbers(x)
-    if words:
-        more = f", and {len(words) - 1} more columns do" if len(words) > 1 else ""
-        raise InputError(f"{data.source}: {words[0].message}{more}; {words[0].remedy}")
-    return Dataset(data.source, Examples(numbers, data.train.y))
+        raise InputError(f"{data.source} has no columns of numbers. Add at least one.")
+    numbers, rejected = split_numeric_columns(x)
+    if rejected:
+        others = f" ({len(rejected) - 1} more columns are not numeric either)" if len(rejected) > 1 else ""
+        raise InputError(f"{data.source}: {rejected[0].message}{others}. {rejected[0].remedy}")
+    return replace(data, train=Examples(numbers, data.train.y))
 
 
-def labels(column: pd.Series, name: str) -> np.ndarray:
-    """A column as labels (n,): numbers stay numbers, anything else becomes words."""
-    lost = int(column.isna().sum())
-    if lost:
+def as_labels(column: pd.Series, name: str) -> np.ndarray:
+    """A column as labels (n,): numbers stay numbers, anything else becomes strings."""
+    n_empty = int(column.isna().sum())
+    if n_empty:
         raise InputError(
-            f"column {name!r} is the condition and is empty in {lost} of {len(column)} rows; fill it in or drop them"
+            f"the condition, column {name!r}, must not be empty in any row, but is in {n_empty} of {len(column)} rows. "
+            "Fill it in or drop these rows."
         )
     if getattr(column.dtype, "kind", "O") in "biuf":
-        return own_type(column)
+        return to_native_dtype(column)
     return column.astype(str).to_numpy(dtype=str)
 
 
-def own_type(column: pd.Series) -> np.ndarray:
-    """A column of numbers without gaps in NumPy's type of the same kind and size."""
-    dtype: Any = getattr(column.dtype, "subtype", column.dtype)  # of a sparse column, what it is made of
+def to_native_dtype(column: pd.Series) -> np.ndarray:
+    """A numeric column without missing values in NumPy's dtype of the same kind and size."""
+    dtype: Any = getattr(column.dtype, "subtype", column.dtype)  # the subtype of a sparse column
     return column.to_numpy(dtype=f"{dtype.kind}{dtype.itemsize}")
 
 
 class NonNumericColumn(NamedTuple):
-    """A column that is not numbers: in how many of its rows, and the first value that is none."""
+    """A column that is not numeric, or not in all of its rows.
+
+    Args:
+        column: its name.
+        n_bad: number of rows whose value is not a number.
+        n_rows: number of rows.
+        example: the first value that is not a number.
+    """
 
     column: str
-    rows: int
-    of: int
-    first: Any
+    n_bad: int
+    n_rows: int
+    example: Any
 
     @property
     def message(self) -> str:
-        return f"column {self.column!r} holds words in {self.rows} of {self.of} rows ({self.first!r} first)"
+        """What is wrong, without what to do."""
+        return (
+            f"column {self.column!r} must be numeric, but {self.n_bad} of {self.n_rows} rows are not (the first value "
+            f"is {self.example!r})"
+        )
 
     @property
-    def mend(self) -> str:
-        few = "fill those in or drop their rows" if 2 * self.rows < self.of else "encode it (pandas.get_dummies)"
-        return f"numbers are wanted: drop the column, {few}"
+    def fix(self) -> str:
+        """What to do, in Python."""
+        return " or ".join(self._fixes())
 
     @property
     def remedy(self) -> str:
         """What to do with a column of a file."""
-        return f"{self.mend}, or make it the condition: --condition {self.column}"
+        return ", ".join([*self._fixes(), f"or use it as the condition: --condition {self.column}"])
+
+    def _fixes(self) -> list[str]:
+        if 2 * self.n_bad < self.n_rows:
+            return ["Fill in or drop these rows", "drop the column"]
+        return ["Drop the column", "encode it (pandas.get_dummies)"]
 
 
-def as_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[NonNumericColumn]]:
-    """The columns that are numbers, in NumPy's types and NaN where empty, and what is known of those that are not."""
+def split_numeric_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[NonNumericColumn]]:
+    """The columns that are numeric, in NumPy dtypes with NaN for missing values, and a description of each other."""
     import pandas as pd
 
-    columns = [(str(name), numeric(column)) for name, column in frame.items()]
-    words = [found for _, found in columns if isinstance(found, NonNumericColumn)]
-    numbers = [(name, found) for name, found in columns if not isinstance(found, NonNumericColumn)]
-    # By place, for names may be double.
-    table = pd.DataFrame(dict(enumerate(found for _, found in numbers)), index=frame.index)
-    return table.set_axis([name for name, _ in numbers], axis=1), words
+    columns = [(str(name), to_numeric(column)) for name, column in frame.items()]
+    rejected = [column for _, column in columns if isinstance(column, NonNumericColumn)]
+    numeric = [(name, column) for name, column in columns if not isinstance(column, NonNumericColumn)]
+    # Built by position, because two columns may have the same name.
+    table = pd.DataFrame(dict(enumerate(column for _, column in numeric)), index=frame.index)
+    return table.set_axis([name for name, _ in numeric], axis=1), rejected
 
 
-def doubled(names: pd.Index) -> str:
-    """The first name that several columns have, in words."""
+def first_duplicate(names: pd.Index) -> str:
+    """The first name that several columns share, and how many do: "2 columns named 'a'"."""
     name = names[names.duplicated()][0]
     return f"{int((names == name).sum())} columns named {str(name)!r}"
 
 
-def numeric(column: pd.Series) -> np.ndarray | NonNumericColumn:
-    """A column as an array (n,): truth values as 0 and 1, words that spell numbers as those; else its `Words`."""
+def to_numeric(column: pd.Series) -> np.ndarray | NonNumericColumn:
+    """A column as a numeric array (n,); booleans become 0 and 1, and strings that spell numbers are parsed."""
     import pandas as pd
 
     kind = getattr(column.dtype, "kind", "O")
     if kind in "biuf":
         if column.isna().any():
             return column.to_numpy(dtype="float64", na_value=float("nan"))
-        return own_type(column).view("uint8") if kind == "b" else own_type(column)
-    filled = column.dropna()
-    if kind not in "mMc":  # dates and complex numbers would be forced into numbers
+        values = to_native_dtype(column)
+        return values.view("uint8") if kind == "b" else values
+    bad = column.dropna()
+    if kind not in "mMc":  # pandas would convert dates, and drop the imaginary part of complex numbers
         with contextlib.suppress(TypeError, ValueError):
-            values = pd.to_numeric(column.astype(object), errors="coerce")
-            filled = column[values.isna() & column.notna()]
-            if filled.empty:
-                return values.to_numpy(dtype="float64" if values.isna().any() else None)
-    first = filled.iloc[0] if len(filled) else None
-    return NonNumericColumn(str(column.name), len(filled), len(column), first if isinstance(first, str) else str(first))
+            parsed = pd.to_numeric(column.astype(object), errors="coerce")
+            bad = column[parsed.isna() & column.notna()]
+            if bad.empty:
+                return parsed.to_numpy(dtype="float64" if parsed.isna().any() else None)
+    example = bad.iloc[0] if len(bad) else None
+    return NonNumericColumn(
+        str(column.name), len(bad), len(column), example if isinstance(example, str) else str(example)
+    )

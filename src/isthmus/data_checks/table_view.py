@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from isthmus.data import as_numbers, doubled
+from isthmus.data import first_duplicate, split_numeric_columns
 from isthmus.examples import Examples
 from isthmus.finding import Finding
 
@@ -86,12 +86,13 @@ def look(part: Examples, name: str) -> tuple[View | None, list[Finding]]:
 
 def look_at_table(frame: Any, part: Examples, name: str) -> tuple[View | None, list[Finding]]:
     """The columns of a table that are numbers, and an error for each that is not."""
-    numbers, words = as_numbers(frame)
+    numbers, words = split_numeric_columns(frame)
     findings = [
-        Finding("words", "error", w.message, w.remedy, {"column": w.column, "rows": w.rows, "of": w.of}) for w in words
+        Finding("words", "error", w.message, w.remedy, {"column": w.column, "rows": w.n_bad, "of": w.n_rows})
+        for w in words
     ]
     if not frame.columns.is_unique:
-        what = f"{name} has {doubled(frame.columns)}"
+        what = f"{name} has {first_duplicate(frame.columns)}"
         findings.append(Finding("doubled-names", "error", what, "give every column a name of its own"))
     if not len(numbers.columns):
         return None, findings or [not_numbers(name, "a table without columns came")]

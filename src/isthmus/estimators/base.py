@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from isthmus import families, priors
 from isthmus.conditional import Conditional
-from isthmus.data.guards import need
+from isthmus.data.guards import require_memory
 from isthmus.errors import InputError, TrainingError, unknown
 from isthmus.estimators.part_registry import CORRUPTIONS, LIKELIHOODS, PRIORS, build, own_part
 from isthmus.estimators.recipe import Recipe
@@ -338,7 +338,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self, "model_")
         if not isinstance(n, int | np.integer) or n < 0:
             raise InputError(f"n={n!r} samples were asked for; a whole number of at least 0 is wanted")
-        need(8 * n * (self.latent_dim + self.schema_.size), f"{n:,} samples")
+        require_memory(8 * n * (self.latent_dim + self.schema_.size), f"{n:,} samples")
         encoded = self._condition(as_condition(condition, n), n)
         seed = seed_of(random_state)
         with torch.no_grad(), seeded(seed, self.device_):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
-from isthmus.data import as_numbers, doubled
+from isthmus.data import first_duplicate, split_numeric_columns
 from isthmus.errors import InputError
 from isthmus.estimators.likelihood_support import (
     NOT_A_DENSITY,
@@ -91,10 +91,10 @@ def fitted_to(schema: Schema, X: Any, lengths: Any) -> Any:
 def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with every column as numbers; InputError names the first value that is none."""
     if not frame.columns.is_unique:
-        raise InputError(f"X has {doubled(frame.columns)}; give every column a name of its own")
-    numbers, words = as_numbers(frame)
+        raise InputError(f"X has {first_duplicate(frame.columns)}; give every column a name of its own")
+    numbers, words = split_numeric_columns(frame)
     if words:
-        raise InputError(f"{words[0].message}; {words[0].mend}")
+        raise InputError(f"{words[0].message}. {words[0].fix}")
     return numbers.set_axis(frame.columns, axis=1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus.data.dataset import whole_factors
+from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import validation_rows
@@ -97,7 +97,7 @@ def evaluate(
     if train is not None and not isinstance(train, Examples):
         train = validation_rows(model, train, model.schema_, "train")
     if factors is not None:
-        factors = whole_factors(factors, len(inputs), "factors")
+        factors = check_factors(factors, len(inputs))
     subject = EvalContext(model, inputs, None if y is None else as_labels(y, len(inputs)), train, factors)
     facts: dict[str, Any] = {"model": type(model).__name__, "rows": len(inputs)}
     rows: dict[str, np.ndarray] = {}

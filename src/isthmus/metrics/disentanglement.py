@@ -32,7 +32,7 @@ from scipy.stats import chi2, rankdata
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics.cluster import expected_mutual_information
 
-from isthmus.data.dataset import whole_factors
+from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError
 from isthmus.metrics.estimate import Estimate
 
@@ -190,7 +190,7 @@ def usable(codes: np.ndarray, factors: np.ndarray, seed: int) -> tuple[np.ndarra
     codes = np.asarray(codes)
     if codes.ndim != 2 or codes.dtype.kind not in "biuf":
         raise InputError(f"codes have shape {codes.shape} and dtype {codes.dtype}; numbers (n, latent_dim) are wanted")
-    factors = whole_factors(factors, len(codes), "factors")
+    factors = check_factors(factors, len(codes))
     if len(codes) < FEWEST_ROWS:
         raise InputError(f"{len(codes)} rows came; disentanglement wants at least {FEWEST_ROWS}")
     some = np.random.default_rng(seed).permutation(len(codes))[:MOST_ROWS]

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import isthmus
-from isthmus.atomic_io import PART, read_json, reason, write_json, written
+from isthmus.atomic_io import TMP_PREFIX, atomic_write, os_reason, read_json, write_json
 from isthmus.errors import InputError
 from isthmus.estimators.param_validation import check_fields
 from isthmus.registry import Model, models
@@ -86,7 +86,7 @@ def save(estimator: Estimator, folder: str | Path) -> None:
     write_weights(estimator, folder, config)
     clear(folder, BESIDE)
     if estimator.history_:
-        with written(folder / "history.jsonl") as part:
+        with atomic_write(folder / "history.jsonl") as part:
             part.write_text("".join(json.dumps(plain(record)) + "\n" for record in estimator.history_), "utf-8")
     write_json(folder / "config.json", config)
 
@@ -124,7 +124,7 @@ def is_run(folder: Path) -> bool:
 def left_over(folder: Path) -> list[Path]:
     """Files of ours in a folder whose writing broke off."""
     kinds = {Path(name).suffix for name in ("config.json", "model.safetensors", *BESIDE)}
-    return [path for path in folder.glob(f"{PART}*") if path.suffix in kinds]
+    return [path for path in folder.glob(f"{TMP_PREFIX}*") if path.suffix in kinds]
 
 
 def clear(folder: Path, names: tuple[str, ...]) -> None:
@@ -133,7 +133,7 @@ def clear(folder: Path, names: tuple[str, ...]) -> None:
         for path in [*(folder / name for name in names), *left_over(folder), *left_over(folder / "checkpoint")]:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"cannot replace {folder}: {reason(error)}") from None
+        raise InputError(f"cannot replace {folder}: {os_reason(error)}") from None
     with contextlib.suppress(OSError):  # not there, or the user keeps something in it
         (folder / "checkpoint").rmdir()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from isthmus.atomic_io import written
+from isthmus.atomic_io import atomic_write
 from isthmus.estimators.base import Estimator
 from isthmus.evaluation.evaluate import Evaluation
 from isthmus.examples import Examples
@@ -74,6 +74,6 @@ def evidence_of(finding: Finding) -> list[tuple[str, str]]:
 
 def write_page(text: str, path: Path) -> Path:
     """Write a page, in full or not at all; its path."""
-    with written(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
     return path

@@ -12,7 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isthmus.atomic_io import written
+from isthmus.atomic_io import atomic_write
 from isthmus.estimators.base import Estimator
 from isthmus.report.display import (
     CLASSES,
@@ -89,7 +89,7 @@ def draw(
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a picture, in full or not at all; its bytes hold no version and no date."""
-    with written(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
     return path
 

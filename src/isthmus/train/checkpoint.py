@@ -11,14 +11,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from isthmus.atomic_io import reason, written
+from isthmus.atomic_io import atomic_write, os_reason
 from isthmus.errors import InputError
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Tensors by name and plain values to `path`, in full or not at all."""
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with written(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(save(held, metadata={"facts": json.dumps(facts)}))
 
 
@@ -29,7 +29,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, json.loads((file.metadata() or {}).get("facts", "{}"))
     except OSError as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from None
+        raise InputError(f"cannot read {path}: {os_reason(error)}") from None
     except (SafetensorError, ValueError):
         raise InputError(f"{path} is truncated, or not a file of isthmus") from None
 

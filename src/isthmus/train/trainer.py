@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from isthmus.atomic_io import writing, written
+from isthmus.atomic_io import atomic_write, write_errors
 from isthmus.errors import InputError, Interrupted, TrainingError
 from isthmus.latent_model import LatentModel
 from isthmus.objective import Objective, Schedule, Term, as_objective, at
@@ -297,13 +297,13 @@ class Checkpointer:
 
     def save(self, loop: Trainer) -> None:
         if self.history.exists():  # a checkpoint must not be ahead of the history
-            with writing(self.history), open(self.history, "rb+") as file:
+            with write_errors(self.history), open(self.history, "rb+") as file:
                 os.fsync(file.fileno())
         loop.save(self.checkpoint)
         self.last = time.monotonic()
 
     def note(self, record: dict[str, Any]) -> None:
-        with writing(self.history), open(self.history, "a", encoding="utf-8") as file:
+        with write_errors(self.history), open(self.history, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def resume(self, loop: Trainer) -> None:
@@ -314,7 +314,7 @@ class Checkpointer:
             ended = loop.count // loop.per_epoch
             lines = self.history.read_text(encoding="utf-8").splitlines()[:ended] if self.history.exists() else []
             loop.history = [json.loads(line) for line in lines]
-        with written(self.history) as part:
+        with atomic_write(self.history) as part:
             part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
