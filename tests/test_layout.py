@@ -24,7 +24,7 @@ ORDER = [
     {"train", "metrics"},
     {"estimators", "persistence", "data_checks"},
     {"evaluation"},
-    {"diagnosis"},
+    {"diagnosis", "plot"},
     {"report", "comparison", "export"},
     {"cli", "__main__"},
 ]

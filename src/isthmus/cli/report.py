@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     note("measuring rows that were kept aside")
     opened = run_dir.reopen(Path(arguments.run))
     measured = measure(opened, held_out(opened), arguments.draws)
-    path = measured.draw_page()
+    path = measured.write_page()
     size = path.stat().st_size
     facts = {"run": arguments.run, "file": str(path), "bytes": size, "rows": len(measured.held.part.x)}
     tell(arguments, facts, f"The report on {measured.held.which}: {path} ({size / 1e6:.1f} MB)")

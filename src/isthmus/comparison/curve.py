@@ -13,8 +13,7 @@ from matplotlib.ticker import NullLocator
 
 from isthmus.comparison.paired_stats import estimate
 from isthmus.comparison.table import LABELS, SAMPLES, Column, Row, Table, columns_of, values_of
-from isthmus.report.plots import save
-from isthmus.report.style import INK, LEGEND, MUTED, PALETTE, label_of, panels
+from isthmus.plot.style import INK, LEGEND, MUTED, PALETTE, label_of, panels, save
 
 MOST = 9
 """Values of a sweep that are each written below the axis."""

@@ -70,9 +70,7 @@ def reconstructions(
     return _figure("reconstructions", model, X, y, **kwargs)
 
 
-def samples(
-    model: Any, X: Any = None, *, condition: Any = None, lengths: Any = None, random_state: int = 0
-) -> Figure:
+def samples(model: Any, X: Any = None, *, condition: Any = None, lengths: Any = None, random_state: int = 0) -> Figure:
     """Draw samples of the model; of images and sequences E[x given z] for codes z from the prior.
 
     A model conditioned on a class draws a column for each class, unless `condition` says which.

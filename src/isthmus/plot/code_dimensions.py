@@ -36,17 +36,21 @@ def prepare(context: PlotContext) -> Dimensions:
     if context.kl is not None:
         meaning = f"KL(q(z given x) || p(z)) of each dimension; {number(context.kl.sum())} nats in all"
         return Dimensions(context, order, context.kl[order], "KL (nats)", meaning)
-    if context.between_variance_ratio is not None:
-        meaning = "The KL to this prior does not split over dimensions. Shown instead: share of a dimension's variance " \
+    ratio = context.between_variance_ratio
+    if ratio is not None:
+        meaning = (
+            "The KL to this prior does not split over dimensions. Shown instead: the share of a dimension's variance "
             "that lies between rows; 1 is a precise code, 0 is noise"
-        return Dimensions(context, order, context.between_variance_ratio[order], "share of variance", meaning)
-    return Dimensions(context, order, context.codes.var(0)[order], "variance", "Variance of each dimension over the rows")
+        )
+        return Dimensions(context, order, ratio[order], "share of variance", meaning)
+    meaning = "Variance of each dimension over the rows"
+    return Dimensions(context, order, context.codes.var(0)[order], "variance", meaning)
 
 
 def draw(data: Dimensions) -> Figure:
     """A bar for each dimension; pale where the code does not vary."""
     active = data.context.active[data.order]
-    title = f"{data.quantity} of each dimension of the code, {data.context.counted}"
+    title = f"{data.quantity[0].upper()}{data.quantity[1:]} of each dimension of the code, {data.context.counted}"
     figure, (axis,) = panels(1, title, (6.0, 2.4))
     places = np.arange(len(data.order))
     axis.bar(places, data.values, color=[BLUE if on else PALE for on in active], width=0.75)

@@ -117,7 +117,7 @@ class PlotContext:
         return codes.cpu().double().numpy().reshape(n, -1)
 
     def corrupt(self, rows: Examples) -> tuple[np.ndarray, np.ndarray] | None:
-        """Rows (n, *X) corrupted as in training, in the data's units, and their codes (n, L); None without corruption."""
+        """Rows (n, *X) corrupted as in training, in the data's units, and the codes (n, L) of these; or None."""
         model = self.model.model_
         if model.corruption is None:
             return None
@@ -138,7 +138,7 @@ class PlotContext:
         return self.rows
 
     @property
-    def pluralize(self) -> str:
+    def counted(self) -> str:
         return f"{len(self.shown):,} {self.rows_name}"
 
     @cached_property
@@ -209,7 +209,7 @@ class PlotContext:
 
     @cached_property
     def order(self) -> np.ndarray:
-        """Dimensions of the code, the most informative first: by KL, else by the ratio of variances, else by variance."""
+        """Dimensions of the code, most informative first: by KL, else by the ratio of variances, else by variance."""
         known = (values for values in (self.kl, self.between_variance_ratio) if values is not None)
         return np.argsort(-np.nan_to_num(next(known, self.codes.var(0))), kind="stable")
 
@@ -242,7 +242,7 @@ class PlotContext:
 
     @cached_property
     def pca(self) -> PCA:
-        """PCA with as many dimensions as the code, of the training rows if they are known, scaled as networks read them."""
+        """PCA of the code's size, fitted to the training rows if they are known, scaled as networks read them."""
         rows = self.scaled((self.train if self.train is not None else self.shown).subsample(MAX_PCA_ROWS, self.seed))
         with np.errstate(invalid="ignore", divide="ignore"):  # rows that are all the same have no variance to explain
             return PCA(min(max(2, self.code_size), *rows.shape), random_state=self.seed).fit(rows)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from isthmus.errors import InputError
 from isthmus.plot.context import PlotContext, Unavailable
-from isthmus.plot.display import as_images, choose_rows, nan_padding
+from isthmus.plot.display import as_images, choose_rows
 from isthmus.plot.style import (
     BLUE,
     CELL_PIXELS,
@@ -163,10 +163,10 @@ def changing_columns(data: Paths) -> Figure:
 
 def caption_traversal(data: Paths) -> str:
     context = data.context
-    mean = "mean code" if context.rows is not None else "prior mean"
+    mean, first = ("mean code", "informative") if context.rows is not None else ("prior mean", "influential")
     sentences = [
-        f"One dimension of the code goes from −{REACH:g} to +{REACH:g} standard deviations around the {mean}, the others "
-        f"stay at it; the {'most informative' if context.rows is not None else 'most influential'} dimension comes first."
+        f"One dimension of the code goes from −{REACH:g} to +{REACH:g} standard deviations around the {mean}, the "
+        f"others stay there. The most {first} dimension comes first."
     ]
     if data.remaining:
         sentences.append(f"{pluralize(data.remaining, 'more active dimension')} not shown.")
@@ -178,7 +178,8 @@ def caption_traversal(data: Paths) -> str:
 
 def alt_traversal(data: Paths) -> str:
     described = "; ".join(f"{name} {number(change, 3)}" for name, change in data.changes.items())
-    return f"Decoder output along {pluralize(len(data.paths), 'dimension')}; root mean squared change end to end: {described}."
+    dims = pluralize(len(data.paths), "dimension")
+    return f"Decoder output along {dims}; root mean squared change from end to end: {described}."
 
 
 # ---------------------------------------------------------------- interpolation
@@ -204,10 +205,9 @@ def prepare_interpolation(context: PlotContext, pairs: Sequence[tuple[int, int]]
     paths = {}
     for a, b in pairs:
         path = context.codes[a] + shares[:, None] * (context.codes[b] - context.codes[a])
-        condition, lengths = (
-            None if values is None else np.repeat(np.asarray(values)[[a]], len(path), 0)
-            for values in (context.shown.condition, context.shown.lengths)
-        )
+        rows = context.shown
+        condition = None if rows.condition is None else np.repeat(rows.condition[[a]], len(path), 0)
+        lengths = None if rows.lengths is None else np.full(len(path), rows.lengths[[a, b]].max())
         name = f"{a} to {b}" if labels is None else f"{str(labels[a])[:7]} to {str(labels[b])[:7]}"
         name = name if name not in paths else f"rows {a}, {b}"
         paths[name] = context.decode(path, condition, lengths)
@@ -279,4 +279,6 @@ def alt_interpolation(data: Interpolations) -> str:
         f"from row {a} to row {b} ({name}), values {range_of(path)}, ends differ by {number(change, 3)}"
         for (a, b), (name, path), change in zip(data.pairs, data.paths.items(), data.changes.values())
     )
-    return f"Decoder output in {len(data.steps)} steps between {pluralize(len(data.pairs), 'pair')} of rows: {described}."
+    return (
+        f"Decoder output in {len(data.steps)} steps between {pluralize(len(data.pairs), 'pair')} of rows: {described}."
+    )

@@ -128,6 +128,6 @@ def project_2d(codes: np.ndarray) -> tuple[np.ndarray, list[str]]:
         axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
         places = np.zeros((len(codes), 2))
         places[:, : len(axes[:2])] = centred @ axes[:2].T
-        names = [f"{which} principal axis of {d} dimensions" for which in ("first", "second")]
+        names = [f"{which} principal axis" for which in ("first", "second")]
     shares = np.square(places - places.mean(0)).sum(0) / (total or 1.0)
     return places, [f"{name} ({share:.0%} of the variance)" if d > 1 else name for name, share in zip(names, shares)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -19,7 +18,6 @@ from isthmus.plot import (
     training_curves,
 )
 from isthmus.plot.context import PlotContext, Unavailable
-from isthmus.plot.style import save
 
 
 @dataclass(frozen=True)
@@ -127,16 +125,24 @@ FIGURES = {
 """Every figure by name, in the order of the report."""
 
 
-def write_figures(context: PlotContext, folder: str | Path, names: Collection[str]) -> list[Path]:
-    """Write figures as PNG files into a folder and return their paths; those that are unavailable are left out.
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure with what is said about it."""
 
-    The same context gives the same bytes. Raises InputError if the folder cannot be written.
-    """
-    paths = []
-    for name in names:
+    spec: FigureSpec
+    figure: Figure
+    caption: str
+    alt: str
+
+
+def draw_all(context: PlotContext) -> tuple[dict[str, DrawnFigure], dict[str, str]]:
+    """Every figure that is available, and for the others the reason, by name."""
+    drawn, unavailable = {}, {}
+    for name, spec in FIGURES.items():
         try:
-            figure = FIGURES[name].figure(context)
-        except Unavailable:
-            continue
-        paths.append(save(figure, Path(folder) / f"{name}.png"))
-    return paths
+            data = spec.prepare(context)
+        except Unavailable as reason:
+            unavailable[name] = str(reason)
+        else:
+            drawn[name] = DrawnFigure(spec, spec.draw(data), spec.caption(data), spec.alt(data))
+    return drawn, unavailable

@@ -56,7 +56,7 @@ def prepare(context: PlotContext) -> LatentMap:
 
 def draw(data: LatentMap) -> Figure:
     """Two maps side by side; histograms if a code is one number."""
-    context, (labels, by) = data.context, data.context.labels
+    context, by = data.context, data.context.labels[1]
     shown = f"{len(data.index):,} of {context.counted}" if len(data.index) < len(context.shown) else context.counted
     title = f"Codes and PCA of {shown}" + (f", coloured by {by}" if data.groups or data.scale is not None else "")
     figure, axes = panels(2, title, (4.2, 3.6), list(data.maps))
@@ -72,7 +72,7 @@ def draw(data: LatentMap) -> Figure:
     if data.groups:
         handles, names = axes[0].get_legend_handles_labels()
         look = {"markerscale": 1.4, "handletextpad": 0.3, "columnspacing": 1.2}
-        figure.legend(handles, names, title=by, loc="outside lower left", ncols=min(len(names), 10), **look, **LEGEND)
+        figure.legend(handles, names, loc="outside lower left", ncols=min(len(names), 10), **look, **LEGEND)
     elif data.scale is not None and places.shape[1] == 2:
         bar = figure.colorbar(points, ax=axes, shrink=0.7, aspect=30)
         bar.set_label(by, size=8)

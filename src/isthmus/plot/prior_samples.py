@@ -144,12 +144,13 @@ def caption(data: Samples) -> str:
 
 def alt(data: Samples) -> str:
     classes = f" of the classes {', '.join(data.classes)}" if data.classes else ""
-    told = f"{len(data.samples):,} samples{classes}, values {range_of(data.samples)}, mean {number(data.samples.mean(), 3)}."
+    mean = number(data.samples.mean(), 3)
+    text = f"{len(data.samples):,} samples{classes}, values {range_of(data.samples)}, mean {mean}."
     if data.distances is not None:
-        told += f" Squared distances to the nearest {data.nearest_name}s {range_of(data.distances)}."
+        text += f" Squared distances to the nearest {data.nearest_name}s {range_of(data.distances)}."
     if data.context.kind == "table":
-        told += f" Means of the columns: {means_of(data)}."
-    return told
+        text += f" Means of the columns: {means_of(data)}."
+    return text
 
 
 def means_of(data: Samples) -> str:
@@ -157,7 +158,6 @@ def means_of(data: Samples) -> str:
     context, drawn = data.context, data.samples.reshape(len(data.samples), -1)
     rows = None if context.rows is None else context.values.reshape(len(context.values), -1)
     return "; ".join(
-        f"{name} {number(drawn[:, j].mean(), 3)}"
-        + ("" if rows is None else f" (data {number(rows[:, j].mean(), 3)})")
+        f"{name} {number(drawn[:, j].mean(), 3)}" + ("" if rows is None else f" (data {number(rows[:, j].mean(), 3)})")
         for j, name in enumerate(column_names(context.schema))
     )

@@ -109,7 +109,8 @@ def caption(data: Reconstructions) -> str:
         sentences = ["Rows are corrupted as in training; the model reconstructs the clean ones."]
     if "PCA" in data.views:
         k = min(context.code_size, len(context.pca.components_))
-        sentences.append(f"PCA with {pluralize(k, 'dimension')} is the best linear model of that size, fitted to the same data.")
+        dims = pluralize(k, "dimension")
+        sentences.append(f"PCA with {dims} is the best linear model of that size, fitted to the same data.")
     errors = ", ".join(f"{name} {number(values.mean(), 3)}" for name, values in data.errors.items())
     sentences.append(f"Mean squared error of the rows shown, summed over features: {errors}.")
     return " ".join(sentences)

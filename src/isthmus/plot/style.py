@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from isthmus.atomic_io import written
+from isthmus.atomic_io import atomic_write
 from isthmus.schema import Schema
 
 DPI = 150
@@ -49,7 +49,7 @@ def panels(n: int, title: str, size: tuple[float, float], names: list[str] | Non
     rows, columns = grid_of(n)
     width, height = max(4.8, columns * size[0]), rows * size[1] + 0.4
     figure = Figure((width, height), dpi=DPI, layout="constrained")
-    figure.suptitle(textwrap.fill(title, int(15 * width)), x=0.02, ha="left", **TITLE)
+    figure.suptitle(textwrap.fill(title, int(13.5 * width)), x=0.02, ha="left", **TITLE)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes[n:]:
         axis.remove()
@@ -97,6 +97,7 @@ def line_panels(views: dict[str, np.ndarray], title: str, names: list[str] | Non
         for name, values in views.items():
             lines = axis.plot(values[i].reshape(len(values[i]), -1), **looks.get(name, {"color": BLUE, "linewidth": 1}))
             lines[0].set_label(name)
+    figure.supxlabel("step", fontsize=8, color=INK)
     if len(views) > 1:
         legend_below(figure, axes[0])
     return figure
@@ -110,6 +111,7 @@ def path_panels(paths: dict[str, np.ndarray], title: str) -> Figure:
         for values, share in zip(path, np.linspace(0, 1, len(path))):
             axis.plot(values.reshape(len(values), -1), color=BLEND(share), linewidth=1)
         axis.set_ylim(*limits)
+    figure.supxlabel("step", fontsize=8, color=INK)
     return figure
 
 
@@ -193,7 +195,7 @@ def image_sheet(
 def resized(images: np.ndarray, cell: int) -> np.ndarray:
     """Images (n, h, w, c) with their longer side near `cell` pixels.
 
-    Very small ones are enlarged smoothly, others by a whole factor, so that all pixels have one size; large ones shrink.
+    Very small ones are enlarged smoothly, others by a whole factor, so that pixels stay equal; large ones shrink.
     """
     high, wide = images.shape[1:3]
     large = max(high, wide)
@@ -251,6 +253,6 @@ def of_columns(schema: Schema) -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, completely or not at all; the bytes hold no version and no date."""
-    with written(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
     return path

@@ -13,11 +13,13 @@ import isthmus
 from isthmus import families, priors
 from isthmus.estimators.base import Estimator
 from isthmus.persistence.serialization import plain
-from isthmus.report.display import Held
-from isthmus.report.html_blocks import Table, counted, number
+from isthmus.plot.text import number
+from isthmus.plot.training_curves import term_names
+from isthmus.report.context import ReportContext
+from isthmus.report.html_blocks import Table
 from isthmus.report.metrics_section import plainly
-from isthmus.report.plots import terms_of
 from isthmus.schema import Schema
+from isthmus.wording import pluralize
 
 KINDS = {
     "binary": "bits",
@@ -28,8 +30,9 @@ KINDS = {
 }
 
 
-def card(model: Estimator, held: Held, about: dict[str, Any], trained: int | None) -> Table:
+def card(context: ReportContext) -> Table:
     """The choices, a row each: what it is, the formula, what was learned."""
+    model, train = context.plot.model, context.plot.train
     parts, schema = model.model_, model.schema_
     given = " given c" if schema.condition is not None else ""
     rows = [["model", (type(model).__doc__ or "").strip().split("\n")[0].rstrip("."), ""]]
@@ -38,15 +41,15 @@ def card(model: Estimator, held: Held, about: dict[str, Any], trained: int | Non
     rows.append([f"p(x given z{', c' if given else ''})", *likelihood_words(model)])
     if schema.condition is not None:
         rows.append(["condition c", *condition_words(schema)])
-    rows.append(["networks", network_words(model), f"{counted(weights_of(parts), 'learned number')}"])
+    rows.append(["networks", network_words(model), f"{pluralize(weights_of(parts), 'learned number')}"])
     if loss := loss_words(model.history_):
-        rows.append(["loss", loss, f"{counted(len(model.history_), 'epoch')}"])
+        rows.append(["loss", loss, f"{pluralize(len(model.history_), 'epoch')}"])
     if parts.corruption is not None:
         how = model.corruption if isinstance(model.corruption, str) else type(parts.corruption).__name__
         rows.append(["corruption", f"{how}: rows are damaged in training, and the clean ones are to be found", ""])
     rows.append(["data", data_words(schema), scaling_words(schema)])
-    rows.append(["trained on", counted(trained, "row") if trained is not None else "not known here", ""])
-    rows.append(["shown and measured on", str(about.get("which", held.counted)), ""])
+    rows.append(["trained on", pluralize(len(train), "row") if train is not None else "not known here", ""])
+    rows.append(["shown and measured on", context.rows, ""])
     return Table(
         "Every choice of distribution, and what was learned of it.",
         ["", "choice", "learned or read"],
@@ -61,7 +64,7 @@ def prior_words(model: Estimator) -> list[str]:
     if isinstance(prior, priors.Flat):
         return ["none: a plain autoencoder has no distribution over codes", ""]
     if isinstance(prior, priors.StandardNormal):
-        return [f"standard normal, z ~ N(0, I), {counted(dim, 'dimension')}", "nothing"]
+        return [f"standard normal, z ~ N(0, I), {pluralize(dim, 'dimension')}", "nothing"]
     if isinstance(prior, priors.Mixture):
         k = len(prior.logits)
         share = prior.logits.detach().softmax(-1).cpu().numpy()
@@ -69,12 +72,12 @@ def prior_words(model: Estimator) -> list[str]:
         told = (
             f"weights from {number(share.min(), 2)} to {number(share.max(), 2)}; {busy} of {k} above a tenth of 1/{k}"
         )
-        return [f"mixture of {k} diagonal normals, z ~ Σ wₖ N(μₖ, diag σₖ²), {counted(dim, 'dimension')}", told]
+        return [f"mixture of {k} diagonal normals, z ~ Σ wₖ N(μₖ, diag σₖ²), {pluralize(dim, 'dimension')}", told]
     if isinstance(prior, priors.ConditionalPrior):
-        return ["normal by a network of the condition, z ~ N(μ(c), diag σ(c)²)", counted(weights_of(prior), "weight")]
+        return ["normal by a network of the condition, z ~ N(μ(c), diag σ(c)²)", pluralize(weights_of(prior), "weight")]
     return [
-        f"{in_words(model.prior, prior)}, {counted(dim, 'dimension')}",
-        counted(weights_of(prior), "learned number"),
+        f"{in_words(model.prior, prior)}, {pluralize(dim, 'dimension')}",
+        pluralize(weights_of(prior), "learned number"),
     ]
 
 
@@ -156,8 +159,11 @@ def condition_words(schema: Schema) -> list[str]:
     assert schema.condition is not None
     classes = schema.condition.classes
     if not classes:
-        return [f"{counted(schema.condition.width, 'number')}, standardised", ""]
-    return [f"one of {counted(len(classes), 'class').replace('classs', 'classes')}", plainly([str(v) for v in classes])]
+        return [f"{pluralize(schema.condition.width, 'number')}, standardised", ""]
+    return [
+        f"one of {pluralize(len(classes), 'class').replace('classs', 'classes')}",
+        plainly([str(v) for v in classes]),
+    ]
 
 
 def network_words(model: Estimator) -> str:
@@ -175,7 +181,7 @@ def network_words(model: Estimator) -> str:
 
 def loss_words(history: list[dict[str, Any]]) -> str:
     """The terms with the weights that they ended with."""
-    terms = [term for term in terms_of(history) if term != "loss" or len(terms_of(history)) == 1] if history else []
+    terms = [term for term in term_names(history) if term != "loss" or len(term_names(history)) == 1] if history else []
     weights = [history[-1].get(f"weight_{term}", 1.0) for term in terms]
     return " + ".join(term if weight == 1 else f"{number(weight, 3)} · {term}" for term, weight in zip(terms, weights))
 
@@ -202,8 +208,9 @@ def scaling_words(schema: Schema) -> str:
     return f"centred and scaled, {each}"
 
 
-def configuration(model: Estimator, about: dict[str, Any]) -> list[Table]:
+def configuration(context: ReportContext) -> list[Table]:
     """Every field, every setting that was decided, and the versions."""
+    model, info = context.plot.model, context.run
     fields = getattr(model, "_trained_as", None) or model.get_params(deep=False)
     defaults = {name: field.default for name, field in type(model).__dataclass_fields__.items()}
     rows = []
@@ -211,9 +218,10 @@ def configuration(model: Estimator, about: dict[str, Any]) -> list[Table]:
         shown, usual = as_typed(value), as_typed(defaults.get(name))
         rows.append([name, shown, "" if shown == usual else f"default: {usual}"])
     rows.sort(key=lambda row: not row[2])
-    settings = {"seed": model.seed_, **model.settings_}
+    known = {name: value for name, value in vars(info).items() if value and name != "versions"}
     run = [
-        [name.replace("_", " "), as_typed(value)] for name, value in {**about, **settings}.items() if name != "versions"
+        [name.replace("_", " "), as_typed(value)]
+        for name, value in {**known, "seed": model.seed_, **model.settings_}.items()
     ]
     here = {
         "isthmus": isthmus.__version__,
@@ -221,8 +229,7 @@ def configuration(model: Estimator, about: dict[str, Any]) -> list[Table]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    then = about.get("versions") or {}
-    versions = [[name, str(then.get(name, "–")), version] for name, version in here.items()]
+    versions = [[name, str(info.versions.get(name, "–")), version] for name, version in here.items()]
     return [
         Table("Fields, those that were changed first", ["field", "value", ""], rows, folded=True, look="wordy"),
         Table("The run", ["", "value"], run, folded=True, look="wordy"),
