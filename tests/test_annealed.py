@@ -278,7 +278,7 @@ def test_a_spoiled_encoder_raises_the_amortisation_gap_alone(curved):
     log_joint = on_grid(model, everything(rows))
     log_px = integral(log_joint)
     with torch.no_grad():
-        own, worse = (each.posterior(everything(rows).x) for each in (model, spoiled))
+        own, worse = (each.infer(everything(rows)) for each in (model, spoiled))
     best = best_bound(log_joint, own.loc, own.log_scale)
     gaps = [inference_gap(each, rows, log_px=log_px, steps=400, draws=500) for each in (model, spoiled)]
     for gap, q in zip(gaps, (own, worse)):

@@ -18,7 +18,7 @@ from torch import distributions as D
 from isthmus import families
 from isthmus.conditional import Conditional
 from isthmus.distributions import continuous, latent
-from isthmus.distributions.independent import Masked
+from isthmus.distributions.independent import Masked, over_steps
 from isthmus.errors import InputError
 from isthmus.estimators.part_registry import COUNTED, LEVELLED, LIKELIHOODS
 from isthmus.schema import Schema
@@ -91,9 +91,9 @@ def of(family: families.Family, raw: Tensor):
 
 def table(family: families.Family, values: tuple[float, ...], rows: int = 48) -> Tensor:
     """(rows, n, 1) raw outputs: every combination of `values`, or drawn ones where there are too many."""
-    if len(values) ** family.n <= rows:
-        return torch.tensor(list(itertools.product(values, repeat=family.n)), dtype=F64)[..., None]
-    return torch.tensor(values, dtype=F64)[torch.randint(len(values), (rows, family.n))][..., None]
+    if len(values) ** family.raw_per_element <= rows:
+        return torch.tensor(list(itertools.product(values, repeat=family.raw_per_element)), dtype=F64)[..., None]
+    return torch.tensor(values, dtype=F64)[torch.randint(len(values), (rows, family.raw_per_element))][..., None]
 
 
 def raws(case: DiagnosisContext, family: families.Family) -> Tensor:
@@ -210,7 +210,7 @@ def discretised(d, x):
 def test_log_prob_agrees_with_another_hand(case):
     family = case.family((6,), shift=0.02)
     with torch.no_grad():
-        dist = of(family, 2 * torch.randn(50, family.n, 6, dtype=F64))
+        dist = of(family, 2 * torch.randn(50, family.raw_per_element, 6, dtype=F64))
         x = dist.sample()
         ours = dist.element_log_prob(x).numpy()
     wanted = REFERENCES[type(dist).__name__](dist, x.numpy())
@@ -278,7 +278,7 @@ def test_large_counts_keep_their_digits_in_single_precision(name, count):
 @every_case
 def test_gradients_agree_with_differences(case):
     family = case.family((2,), shift=0.03)
-    raw = torch.randn(3, family.n, 2, dtype=F64, requires_grad=True)
+    raw = torch.randn(3, family.raw_per_element, 2, dtype=F64, requires_grad=True)
     with torch.no_grad():
         x = of(family, raw).sample()
     assert torch.autograd.gradcheck(lambda r: of(family, r).log_prob(x), raw)
@@ -361,7 +361,7 @@ def test_beta_binomial_draws_both_ends_at_every_concentration(log_concentration)
 def test_shape_type_and_support_of_samples(case, dtype, event):
     family = case.family(event, dtype)
     with torch.no_grad():
-        dist = of(family, 3 * torch.randn(5, family.n, *event, dtype=dtype))
+        dist = of(family, 3 * torch.randn(5, family.raw_per_element, *event, dtype=dtype))
         assert dist.batch_shape == (5,)
         assert dist.event_shape == event
         assert dist.mean.shape == (5, *event)
@@ -385,7 +385,7 @@ def test_shape_type_and_support_of_samples(case, dtype, event):
 def test_samples_have_a_log_prob_of_their_shape(case):
     family = case.family((4,))
     with torch.no_grad():
-        dist = of(family, torch.randn(5, family.n, 4, dtype=F64))
+        dist = of(family, torch.randn(5, family.raw_per_element, 4, dtype=F64))
         x = dist.sample(torch.Size((3, 2)))
         log_p = dist.log_prob(x)
         assert log_p.shape == (3, 2, 5)
@@ -397,7 +397,7 @@ def test_samples_have_a_log_prob_of_their_shape(case):
 def test_an_event_is_the_sum_of_its_elements(case, event):
     family = case.family(event)
     with torch.no_grad():
-        raw = torch.randn(2, 5, family.n, *event, dtype=F64)  # two draws of each of five rows
+        raw = torch.randn(2, 5, family.raw_per_element, *event, dtype=F64)  # two draws of each of five rows
         x = of(family, raw[0]).sample()
         log_p = of(family, raw).log_prob(x)  # one x for both draws
         assert log_p.shape == (2, 5)
@@ -411,9 +411,9 @@ def test_an_event_is_the_sum_of_its_elements(case, event):
 def test_moving_and_stretching_moves_and_stretches(name):
     family = REAL[name].family((3,))
     with torch.no_grad():
-        dist = of(family, torch.randn(4, family.n, 3, dtype=F64))
-        noise = dist.noise(torch.Size((2, 4, 3)))
-        torch.testing.assert_close(dist.push(noise), dist.loc + dist.scale * noise)
+        dist = of(family, torch.randn(4, family.raw_per_element, 3, dtype=F64))
+        noise = dist.noise(2, 4)
+        torch.testing.assert_close(dist.draw(noise).z, dist.loc + dist.scale * noise)
         # Far from zero only the distance counts: subtracted before it is divided.
         loc, x = torch.randint(-9, 9, (2, 4, 3)).double() / 8  # exact whatever is added
         rest = (dist.log_scale, *([dist.df] if hasattr(dist, "df") else []))
@@ -447,13 +447,13 @@ def test_garbage_under_a_mask_changes_no_number_and_no_gradient(case):
     event = (3, 2)
     family = case.family(event)
     mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 1, 0]], dtype=torch.bool)
-    raw = torch.randn(2, 4, family.n, *event, dtype=F64, requires_grad=True)
+    raw = torch.randn(2, 4, family.raw_per_element, *event, dtype=F64, requires_grad=True)
     with torch.no_grad():
         x = of(family, raw[0]).sample()
 
     def scored(values: Tensor):
         inputs = [raw, *family.parameters()]
-        log_p = Masked(of(family, raw), mask).log_prob(values)
+        log_p = Masked(of(family, raw), over_steps(mask, 2)).log_prob(values)
         return log_p.detach(), torch.autograd.grad(log_p.sum(), inputs, allow_unused=True)
 
     log_p, grads = scored(x)
@@ -466,16 +466,16 @@ def test_garbage_under_a_mask_changes_no_number_and_no_gradient(case):
         assert torch.equal(dirty_p, log_p)
         assert all(torch.equal(a, b) for a, b in zip(dirty_grads, grads) if a is not None)
         dirty_raw = torch.where(hidden, garbage, raw.detach())
-        torch.testing.assert_close(Masked(of(family, dirty_raw), mask).log_prob(x).detach(), log_p)
+        torch.testing.assert_close(Masked(of(family, dirty_raw), over_steps(mask, 2)).log_prob(x).detach(), log_p)
 
 
 @every_case
 def test_a_mask_of_ones_changes_nothing(case):
     family = case.family((3, 2))
     with torch.no_grad():
-        dist = of(family, torch.randn(4, family.n, 3, 2, dtype=F64))
+        dist = of(family, torch.randn(4, family.raw_per_element, 3, 2, dtype=F64))
         x = dist.sample()
-        masked = Masked(dist, torch.ones(4, 3, dtype=torch.bool))
+        masked = Masked(dist, over_steps(torch.ones(4, 3, dtype=torch.bool), 2))
         torch.testing.assert_close(masked.log_prob(x), dist.log_prob(x))
         assert torch.equal(masked.mean, dist.mean)
 
@@ -483,7 +483,7 @@ def test_a_mask_of_ones_changes_nothing(case):
 def test_a_sample_is_zero_under_a_mask():
     base = continuous.Normal(torch.ones(4, 3, 2), torch.zeros(()), 2)
     mask = torch.arange(3) < torch.tensor([1, 2, 3, 1])[:, None]
-    x = Masked(base, mask).sample(torch.Size((5,)))
+    x = Masked(base, over_steps(mask, base.event_dim)).sample(torch.Size((5,)))
     assert x.shape == (5, 4, 3, 2)
     assert torch.equal(x != 0, mask[..., None].expand_as(x))
 
@@ -569,9 +569,9 @@ def test_exact_divergence_of_normals(p_shape):
 
 def test_divergence_is_exact_for_normals_alone():
     q, p = normals(6, 4), normals(4)
-    assert torch.equal(latent.exact_kl(q, p), latent.normal_kl(q, p))
-    assert latent.exact_kl(q, mixture((), d=4)[0]) is None
-    assert latent.exact_kl(latent.Delta(q.loc), p) is None
+    assert torch.equal(latent.kl_divergence(q, p), latent.normal_kl(q, p))
+    assert latent.kl_divergence(q, mixture((), d=4)[0]) is None
+    assert latent.kl_divergence(latent.Delta(q.loc), p) is None
 
 
 def test_a_mixture_of_one_is_a_normal():
@@ -587,7 +587,7 @@ def test_a_point_is_its_own_mean_and_every_draw():
     z = torch.randn(5, 3)
     point = latent.Delta(z)
     assert torch.equal(point.mean, z)
-    assert torch.equal(point.push(point.noise(torch.Size((4, 5, 3)))).expand(4, 5, 3), z.expand(4, 5, 3))
+    assert torch.equal(point.draw(point.noise(4, 5)).z.expand(4, 5, 3), z.expand(4, 5, 3))
     assert torch.equal(point.sample(torch.Size((2,))), z.expand(2, 5, 3))
     assert torch.equal(point.log_prob(z), torch.zeros(5))
 

@@ -169,7 +169,7 @@ def test_padding_changes_no_number(name, corruption):
     clean[np.arange(6) >= lengths[:, None]] = 0.0
     models = [small(name, corruption=corruption).fit(data, lengths=lengths) for data in (clean, garbage)]
     batch = models[0].rows(clean, lengths=lengths).batch(torch.arange(60))
-    assert (models[0].model_.damaged(batch)[~batch.mask] == 0).all()
+    assert (models[0].model_.corrupt(batch)[~batch.mask] == 0).all()
     for a, b in zip(*(m.model_.state_dict().values() for m in models)):
         assert torch.equal(a, b)
     assert np.array_equal(models[0].transform(clean, lengths=lengths), models[0].transform(garbage, lengths=lengths))

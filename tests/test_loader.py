@@ -80,7 +80,7 @@ def test_a_batch_is_its_rows_converted(name, dtype):
     wanted = (raw[index.numpy()].astype(np.float64) - schema.shift) / schema.scale
     eps = torch.finfo(dtype).eps
     np.testing.assert_allclose(batch.x.double().numpy(), wanted, rtol=2 * eps, atol=eps)  # one rounding and a product
-    assert torch.equal(batch.wanted, batch.x)
+    assert torch.equal(batch.target, batch.x)
     assert batch.c is batch.mask is batch.target is None
     torch.testing.assert_close(batch.x, schema.to_tensor(torch.from_numpy(writeable(raw[index.numpy()])), dtype))
 
@@ -141,7 +141,7 @@ def test_conditions_and_targets_go_with_their_rows():
     np.testing.assert_allclose(batch.c, c[[7, 2, 7]], rtol=1e-6)  # single precision
     np.testing.assert_allclose(batch.target, target[[7, 2, 7]] / 255, rtol=1e-6)
     np.testing.assert_allclose(batch.x, raw[[7, 2, 7]] / 255, rtol=1e-6)
-    assert batch.wanted is batch.target
+    assert batch.target is batch.clean
     assert rows.target.dtype == torch.uint8
 
 
@@ -263,7 +263,7 @@ def test_what_is_not_binarized_has_no_bits():
 def test_input_and_target_are_the_same_draw():
     raw, _, schema = binarizing("bytes")
     batch = lay(raw, schema).batch(torch.arange(30))
-    assert batch.wanted is batch.x
+    assert batch.target is batch.x
 
 
 # --------------------------------------------------------------------------------------------------------- padding

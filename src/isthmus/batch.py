@@ -15,13 +15,15 @@ class Batch(NamedTuple):
     c: Tensor | None = None
     """(B, C) the condition."""
     mask: Tensor | None = None
-    """(B, T) True where a step is real."""
+    """(B, T) True where a step is real, False in padding."""
     y: Tensor | None = None
-    """(B,) the label, -1 where unknown."""
-    target: Tensor | None = None
-    """(B, *X) what the likelihood is scored on, where it is not x (paired clean data)."""
+    """(B,) the label, -1 where it is unknown."""
+    clean: Tensor | None = None
+    """(B, *X) clean rows that were paired with damaged ones."""
+    observed: Tensor | None = None
+    """(B, *X) True where an element was observed; None where all were."""
 
     @property
-    def wanted(self) -> Tensor:
-        """(B, *X) what the decoder should explain."""
-        return self.x if self.target is None else self.target
+    def target(self) -> Tensor:
+        """(B, *X) what the likelihood is evaluated at: the clean rows if there are any, else x."""
+        return self.x if self.clean is None else self.clean

@@ -13,28 +13,56 @@ from isthmus.families import Family
 class Conditional(nn.Module):
     """p(. given something): `forward` returns a distribution (the idea is zuko's `LazyDistribution`).
 
-    `net(given, c, mask)` may answer in any shape that holds n numbers an element of the event, n first.
+    Args:
+        net: network of (given, c, mask) whose output holds `family.raw_numel` numbers for each example.
+        family: what makes a distribution of them.
+        given_dim: number of dimensions of one example of what is given.
     """
 
     def __init__(self, net: nn.Module, family: Family, given_dim: int = 1):
         super().__init__()
         self.net, self.family, self.given_dim = net, family, given_dim
 
-    def forward(self, given: Tensor, c: Tensor | None = None, mask: Tensor | None = None):
-        """`given` (*batch, *given_shape) to a distribution over (*batch, *event)."""
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.family.event_shape
+
+    @property
+    def has_density(self) -> bool:
+        return self.family.has_density
+
+    @property
+    def learns(self) -> bool:
+        return self.family.learns
+
+    @property
+    def discrete(self) -> bool:
+        return self.family.discrete
+
+    def forward(self, given: Tensor, c: Tensor | None = None, mask: Tensor | None = None, train: bool = False):
+        """`given` (*batch, *given_shape) to a distribution over (*batch, *event).
+
+        `train` tells a family that learns from batches that this is one. Raises InputError for a network whose output
+        has another size.
+        """
         raw = self.net(given, c, mask)
         batch = given.shape[: given.ndim - self.given_dim]
-        n = () if self.family.n == 1 else (self.family.n,)  # a dimension of one would cost copies in the gradient
-        shape = (*batch, *n, *self.family.event_shape)
+        shape = (*batch, *self.family.raw_shape)
         if raw.shape != shape:
-            answered = raw.shape[len(batch) :]
-            # Flat numbers are taken in order; a shape of its own must be the event's, or pixels would be shuffled.
-            other = len(answered) > 1 and [s for s in answered if s > 1] != [s for s in shape[len(batch) :] if s > 1]
-            if raw.numel() != math.prod(shape) or other:
-                wanted = " x ".join(map(str, shape[len(batch) :]))
-                raise InputError(
-                    f"the network answered with shape {tuple(raw.shape)} to an input of shape {tuple(given.shape)}; "
-                    f"{wanted} numbers an example are wanted"
-                )
-            raw = raw.reshape(shape)
-        return self.family(raw)
+            raw = self.reshaped(raw, given, shape, len(batch))
+        return self.family(raw, train=True) if train and self.family.learns else self.family(raw)
+
+    def reshaped(self, raw: Tensor, given: Tensor, shape: tuple[int, ...], batch_dim: int) -> Tensor:
+        """Flat numbers are taken in order; a shape of its own must be the family's, or pixels would be shuffled."""
+        got, expected = ([side for side in sizes[batch_dim:] if side > 1] for sizes in (raw.shape, shape))
+        if raw.numel() != math.prod(shape) or (raw.ndim - batch_dim > 1 and got != expected):
+            raise InputError(
+                f"the network's output must have {' x '.join(map(str, shape[batch_dim:]))} numbers for each example, "
+                f"got shape {tuple(raw.shape)} for an input of shape {tuple(given.shape)}."
+            )
+        return raw.reshape(shape)
+
+    def input_column_norms(self) -> Tensor | float:
+        """(D,) how far one unit of each input moves the network's first layer; 1 where the network does not say."""
+        norms = getattr(self.net, "input_column_norms", None)
+        return 1.0 if norms is None else norms()

@@ -1,14 +1,15 @@
-"""Families: a network's raw output, n numbers an element of the event, to a distribution over the event."""
+"""Families: from a network's raw output to a distribution over an event."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isthmus.distributions import continuous, discrete
+from isthmus.distributions import columns, continuous, discrete
 from isthmus.distributions.latent import Delta
 from isthmus.errors import InputError
 
@@ -24,19 +25,37 @@ and a log-scale has to travel several units in a run."""
 
 
 class Family(nn.Module):
-    """Raw outputs to a distribution; `n` raw numbers an element of the event."""
+    """Raw output of `raw_shape` for each example to a distribution over `event_shape`.
 
-    n = 1
+    Most families want `raw_per_element` numbers an element; one that wants another shape overrides `raw_shape`.
+    """
+
+    raw_per_element = 1
     has_density = True
+    """Whether its distributions have a log-density."""
+    learns = False
+    """Whether it learns from the batches of training beside gradients: then `forward` takes `train=True` there."""
+    discrete = False
+    """As a posterior: whether codes are discrete, so that no gradient can move them."""
 
     def __init__(self, event_shape: tuple[int, ...]):
         super().__init__()
         self.event_shape = tuple(event_shape)
         self.event_dim = len(self.event_shape)
 
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of a network's output for one example; a dimension of one would cost copies in the gradient."""
+        return self.event_shape if self.raw_per_element == 1 else (self.raw_per_element, *self.event_shape)
+
+    @property
+    def raw_numel(self) -> int:
+        """Numbers in a network's output for one example."""
+        return math.prod(self.raw_shape)
+
     def split(self, raw: Tensor) -> tuple[Tensor, ...]:
-        """(*batch, n, *event), without n where it is 1, to n of (*batch, *event)."""
-        return (raw,) if self.n == 1 else raw.unbind(-1 - self.event_dim)
+        """(*batch, *raw_shape) to `raw_per_element` tensors (*batch, *event)."""
+        return (raw,) if self.raw_per_element == 1 else raw.unbind(-1 - self.event_dim)
 
 
 class LearnedScale(nn.Module):
@@ -115,7 +134,7 @@ class StudentT(Family):
 class DiagonalNormal(Family):
     """A mean and a log-scale for each element by the network: the usual posterior."""
 
-    n = 2
+    raw_per_element = 2
 
     def forward(self, raw: Tensor):
         loc, log_scale = self.split(raw)
@@ -130,10 +149,14 @@ class Point(Family):
     def __init__(self, event_shape, rule: nn.Module | None = None):
         super().__init__(event_shape)
         self.rule = rule
+        self.learns = bool(getattr(rule, "learns", False))
 
-    def forward(self, raw: Tensor):
+    def forward(self, raw: Tensor, train: bool = False):
         (value,) = self.split(raw)
-        return Delta(value if self.rule is None else self.rule(value), self.event_dim, raw=value)
+        if self.rule is None:
+            return Delta(value, self.event_dim)
+        code = self.rule(value, train=True) if train and self.learns else self.rule(value)
+        return Delta(code, self.event_dim, raw=value, rule=self.rule)
 
 
 class Bernoulli(Family):
@@ -162,20 +185,21 @@ class LevelFamily(Family):
 
 
 class Categorical(LevelFamily):
-    """A free probability for each level."""
+    """A free probability for each level; `ordered=False` says that levels are names, not numbers."""
 
-    def __init__(self, event_shape, levels: int):
+    def __init__(self, event_shape, levels: int, ordered: bool = True):
         super().__init__(event_shape, levels)
-        self.n = levels
+        self.ordered = ordered
+        self.raw_per_element = levels
 
     def forward(self, raw: Tensor):
-        return discrete.Categorical(raw.movedim(-1 - self.event_dim, -1), self.event_dim)
+        return discrete.Categorical(raw.movedim(-1 - self.event_dim, -1), self.event_dim, self.ordered)
 
 
 class DiscretizedLogistic(LevelFamily):
     """A rounded logistic; an untrained network puts its location mid-grey."""
 
-    n = 2
+    raw_per_element = 2
 
     def forward(self, raw: Tensor):
         loc, log_scale = self.split(raw)
@@ -187,7 +211,7 @@ class DiscretizedLogistic(LevelFamily):
 class BetaBinomial(LevelFamily):
     """An overdispersed binomial, by a logit and a log-concentration."""
 
-    n = 2
+    raw_per_element = 2
 
     def forward(self, raw: Tensor):
         logit, log_c = self.split(raw)
@@ -236,3 +260,21 @@ class NegativeBinomial(CountFamily):
     def forward(self, raw: Tensor):
         log_size = (GAIN * self.raw_size).clamp(-8, 12)
         return discrete.NegativeBinomial(self.log_mean(raw), log_size, self.event_dim)
+
+
+class Columns(Family):
+    """Blocks of columns side by side, each with a family of its own over (d_i,)."""
+
+    parts: Any
+
+    def __init__(self, parts: Sequence[Family]):
+        super().__init__((sum(part.event_shape[0] for part in parts),))
+        self.parts = nn.ModuleList(parts)
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        return (sum(part.raw_numel for part in self.parts),)
+
+    def forward(self, raw: Tensor):
+        blocks = raw.split([part.raw_numel for part in self.parts], -1)
+        return columns.Columns([part(b.unflatten(-1, part.raw_shape)) for part, b in zip(self.parts, blocks)])

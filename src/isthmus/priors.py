@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-import warnings
+from typing import Any
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
 from isthmus.distributions.latent import Mixture as MixtureDistribution
+from isthmus.distributions.mixture_fit import fit_diagonal_mixture
 from isthmus.errors import InputError
 
-LEAST_VARIANCE = 1e-4
-"""Of a component fitted to codes: a code that hardly varies must not become a spike."""
+
+def check_components(k: Any) -> int:
+    """A number of mixture components; raises InputError unless it is an integer >= 1."""
+    if isinstance(k, bool) or k != int(k) or k < 1:
+        raise InputError(f"k, the number of mixture components, must be an integer >= 1, got {k}.")
+    return int(k)
 
 
 class StandardNormal(nn.Module):
@@ -35,6 +38,8 @@ class StandardNormal(nn.Module):
 class Flat(nn.Module):
     """No prior, which leaves a plain autoencoder."""
 
+    has_density = False
+
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         return None
 
@@ -44,8 +49,7 @@ class Mixture(nn.Module):
 
     def __init__(self, dim: int, k: int):
         super().__init__()
-        if k < 1:
-            raise InputError(f"a mixture of {k} components came; at least 1 is wanted")
+        k = check_components(k)
         self.logits = nn.Parameter(torch.zeros(k))
         self.loc = nn.Parameter(torch.randn(k, dim))
         self.log_scale = nn.Parameter(torch.zeros(k, dim))
@@ -57,7 +61,7 @@ class Mixture(nn.Module):
 class PostHocPrior(nn.Module):
     """Standard normal in training; afterwards a mixture of k diagonal normals fitted to the codes (Ghosh et al., 2020).
 
-    So draws come from where codes are, whatever the KL term left between these and the normal.
+    Samples then come from where the codes are, however far the KL term left their aggregate from the normal.
     """
 
     zero: Tensor
@@ -67,32 +71,45 @@ class PostHocPrior(nn.Module):
 
     def __init__(self, dim: int, k: int):
         super().__init__()
-        if k < 1:
-            raise InputError(f"a mixture of {k} components came; at least 1 is wanted")
+        k = check_components(k)
+        self.fitted = False
         self.register_buffer("log_weight", torch.full((k,), -math.log(k)))
         self.register_buffer("loc", torch.zeros(k, dim))
         self.register_buffer("log_scale", torch.zeros(k, dim))
         self.register_buffer("zero", torch.zeros(dim), persistent=False)
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
-        if self.training:
+        if not self.fitted:
             return Normal(self.zero, self.zero)
         return MixtureDistribution(self.log_weight, Normal(self.loc, self.log_scale))
 
-    def refit(self, codes: Tensor, seed: int) -> None:
-        """Fit the mixture to draws from the posteriors of the training rows (n, dim)."""
+    def begin(self, rows: Any, seed: int) -> None:
+        """Go back to the standard normal."""
+        self.fitted = False
+
+    def finish(self, model: Any, rows: Any, seed: int) -> None:
+        """Fit the mixture to draws from the posteriors of the training rows."""
+        with torch.no_grad():
+            self.fit_to(torch.cat([model.infer(batch).rsample() for batch in rows.batches()]), seed)
+
+    def fit_to(self, codes: Tensor, seed: int) -> None:
+        """Fit the mixture to codes (n, dim); raises InputError for fewer than two, or codes that are not finite."""
         if len(codes) < 2 or not bool(codes.isfinite().all()):
-            raise InputError(f"{len(codes)} codes came, and a mixture is fitted to two finite ones at least")
+            raise InputError(f"codes must be at least 2 finite rows to fit a mixture to, got {len(codes)}.")
         k = min(len(self.log_weight), len(codes))
-        found = GaussianMixture(k, covariance_type="diag", reg_covar=LEAST_VARIANCE, random_state=seed % 2**31)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # an unfinished mixture is one all the same
-            found.fit(codes.double().cpu().numpy())
+        weights, means, variances = fit_diagonal_mixture(codes.double().cpu().numpy(), k, seed)
         with torch.no_grad():
             self.log_weight.fill_(-math.inf)
-            self.log_weight[:k] = torch.as_tensor(found.weights_).log()
-            self.loc[:k] = torch.as_tensor(found.means_)
-            self.log_scale[:k] = 0.5 * torch.as_tensor(found.covariances_).log()
+            self.log_weight[:k] = torch.as_tensor(weights).log()
+            self.loc[:k] = torch.as_tensor(means)
+            self.log_scale[:k] = 0.5 * torch.as_tensor(variances).log()
+        self.fitted = True
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.fitted)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.fitted = bool(state)
 
 
 class ConditionalPrior(nn.Module):
@@ -104,5 +121,5 @@ class ConditionalPrior(nn.Module):
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         if c is None:
-            raise InputError("a conditional prior was given no condition; pass condition= to fit")
+            raise InputError("a conditional prior needs a condition, got none. Pass condition= to fit.")
         return self.conditional(c)

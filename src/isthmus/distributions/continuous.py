@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from isthmus.distributions.independent import Independent
+from isthmus.distributions.independent import Drawn, Independent
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -31,15 +31,18 @@ class LocationScale(Independent):
     def scale(self) -> Tensor:
         return torch.as_tensor(exp(self.log_scale), dtype=self.loc.dtype, device=self.loc.device)
 
-    def noise(self, shape: torch.Size) -> Tensor:
+    def standard(self, shape: torch.Size) -> Tensor:
+        """Draws e of the family's standard member, location 0 and scale 1."""
         return torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
 
-    def push(self, noise: Tensor) -> Tensor:
-        """Standard noise (..., *batch, *event) to draws of this distribution."""
-        return torch.addcmul(self.loc, self.scale, noise)
+    def noise(self, draws: int, rows: int) -> Tensor:
+        return self.standard(torch.Size((draws, rows, *self._event_shape)))
+
+    def draw(self, noise: Tensor) -> Drawn:
+        return Drawn(torch.addcmul(self.loc, self.scale, noise))
 
     def rsample(self, sample_shape=()) -> Tensor:
-        return self.push(self.noise(self.shape_of(sample_shape)))
+        return torch.addcmul(self.loc, self.scale, self.standard(self.shape_of(sample_shape)))
 
 
 class Normal(LocationScale):
@@ -53,7 +56,7 @@ class Normal(LocationScale):
         if isinstance(self.log_scale, Tensor) and self.log_scale.ndim:
             return super().log_prob(x)
         # A shared scale leaves the sum of squares alone: three passes over x fewer than element by element.
-        squares = self.total((x - self.loc).square())
+        squares = self.sum_event((x - self.loc).square())
         constant = -self._event_shape.numel() * (self.log_scale + HALF_LOG_TWO_PI)
         return squares * (-0.5 * exp(-2 * self.log_scale)) + constant
 
@@ -61,7 +64,7 @@ class Normal(LocationScale):
 class Laplace(LocationScale):
     """Laplace elements."""
 
-    def noise(self, shape: torch.Size) -> Tensor:
+    def standard(self, shape: torch.Size) -> Tensor:
         u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device) - 0.5
         return -u.sign() * torch.log1p(-2 * u.abs().clamp(max=0.5 - 1e-7))
 
@@ -76,7 +79,7 @@ class StudentT(LocationScale):
         super().__init__(loc, log_scale, event_dim)
         self.df = df
 
-    def noise(self, shape: torch.Size) -> Tensor:
+    def standard(self, shape: torch.Size) -> Tensor:
         with torch.no_grad():
             df = self.df.expand(shape)
             chi2 = 2 * torch._standard_gamma(df / 2)

@@ -1,4 +1,4 @@
-"""Probabilities: bits, grey levels (x on the grid 0, 1/(k-1), ..., 1) and counts."""
+"""Distributions of bits, grey levels (x on the grid 0, 1/(k-1), ..., 1) and counts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Bernoulli(Independent):
 
 
 class Levels(Independent):
-    """Grey levels 0..k-1, handed over as x = level / (k - 1)."""
+    """Levels 0..k-1, given as x = level / (k - 1)."""
 
     def __init__(self, shape: torch.Size, event_dim: int, levels: int):
         super().__init__(shape, event_dim)
@@ -41,11 +41,18 @@ class Levels(Independent):
 
 
 class Categorical(Levels):
-    """One probability a level, by logits (*batch, *event, k)."""
+    """One probability a level, by logits (*batch, *event, k).
 
-    def __init__(self, logits: Tensor, event_dim: int = 1):
+    `ordered=False` says that levels are names: their mean has no meaning, and the point prediction is the mode.
+    """
+
+    def __init__(self, logits: Tensor, event_dim: int = 1, ordered: bool = True):
         super().__init__(logits.shape[:-1], event_dim, logits.shape[-1])
-        self.logits = logits
+        self.logits, self.ordered = logits, ordered
+
+    @property
+    def point(self) -> Tensor:
+        return self.mean if self.ordered else self.logits.argmax(-1).to(self.logits.dtype) / (self.levels - 1)
 
     def element_log_prob(self, x: Tensor) -> Tensor:
         log_p = self.logits.log_softmax(-1)

@@ -1,13 +1,26 @@
-"""Independent elements as one event, the shape that every likelihood here has."""
+"""Light distributions, what a draw knows, and independent elements as one event."""
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch import distributions as D
+
+
+class Drawn(NamedTuple):
+    """Draws of codes, and what drawing them told of their density."""
+
+    z: Tensor
+    """(K, B, *Z) draws; where each draw enumerates E values, these are adjacent and K is E times as many."""
+    log_q: Tensor | None = None
+    """(K, B) log-density of the draws, nats; None if `log_prob` is to be asked for it."""
+    log_weight: Tensor | None = None
+    """(K, B) log of weights that sum to one over K; None for equal weights."""
 
 
 class LightDistribution(D.Distribution):
@@ -15,6 +28,10 @@ class LightDistribution(D.Distribution):
 
     arg_constraints = {}
     has_rsample = False
+    evaluable = True
+    """Whether `log_prob` is defined at any point, not only at the distribution's own draws."""
+    differentiable = True
+    """Whether `log_prob` has a gradient in its argument, so that Hamiltonian Monte Carlo may run on it."""
 
     def __init__(self, batch_shape: torch.Size, event_shape: torch.Size):
         self._batch_shape, self._event_shape = batch_shape, event_shape
@@ -26,6 +43,46 @@ class LightDistribution(D.Distribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
             return self.rsample(sample_shape)
+
+    @property
+    def centre(self) -> Tensor:
+        """(*batch, *event) the point that stands for the distribution, its mean unless a subclass says otherwise."""
+        return self.mean
+
+    @property
+    def point(self) -> Tensor:
+        """(*batch, *event) the point prediction of x: the mean, or the mode of unordered categories."""
+        return self.mean
+
+    def noise(self, draws: int, rows: int) -> Tensor:
+        """(draws, rows, ...) random numbers for `draw`; one row serves all rows of the batch alike."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be drawn from by noise")
+
+    def draw(self, noise: Tensor) -> Drawn:
+        """Noise (K, B or 1, ...) to draws, differentiable in the parameters."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be drawn from by noise")
+
+    def stopped(self) -> Self:
+        """The same distribution with its parameters held fixed: no gradient reaches them."""
+        return self._mapped(lambda tensor: tensor.detach())
+
+    def rows(self, index: Tensor) -> Self:
+        """The distributions of some rows of the batch (B,); parameters without a batch dimension are shared."""
+        if not self._batch_shape:
+            return self
+        depth = len(self._event_shape)
+        new = self._mapped(lambda tensor: tensor[index] if tensor.ndim > depth else tensor)
+        new._batch_shape = torch.Size((len(index), *self._batch_shape[1:]))
+        return new
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        new = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(new, name, change(value))
+            elif isinstance(value, LightDistribution):
+                setattr(new, name, value._mapped(change))
+        return new
 
 
 class Independent(LightDistribution):
@@ -42,9 +99,9 @@ class Independent(LightDistribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """(*batch,) nats, summed over the event."""
-        return self.total(self.element_log_prob(x))
+        return self.sum_event(self.element_log_prob(x))
 
-    def total(self, elements: Tensor) -> Tensor:
+    def sum_event(self, elements: Tensor) -> Tensor:
         """(*batch, *event) to (*batch,)."""
         return elements.sum(-1) if self.event_dim == 1 else elements.flatten(-self.event_dim).sum(-1)
 
@@ -53,21 +110,29 @@ class Independent(LightDistribution):
 
 
 class Masked(LightDistribution):
-    """A factorised event whose steps (the first event dimension) count only where the mask is True."""
+    """Independent elements of which only those count where `mask` (B, *event, or broadcastable to it) is True."""
 
     def __init__(self, base: Independent, mask: Tensor):
         super().__init__(base.batch_shape, base.event_shape)
-        inner = base.event_dim - 1
-        self.base, self.mask = base, mask.reshape(*mask.shape, *[1] * inner)  # (B, T, 1...)
+        self.base, self.mask = base, mask
 
     @property
     def mean(self) -> Tensor:
         return self.base.mean
 
+    @property
+    def point(self) -> Tensor:
+        return self.base.point
+
     def log_prob(self, x: Tensor) -> Tensor:
-        """(*batch,) nats; a padded step costs nothing, whatever it holds."""
+        """(*batch,) nats; an element under the mask costs nothing, whatever it holds."""
         x = torch.where(self.mask, x, 0.0)
-        return self.base.total(torch.where(self.mask, self.base.element_log_prob(x), 0.0))
+        return self.base.sum_event(torch.where(self.mask, self.base.element_log_prob(x), 0.0))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         return torch.where(self.mask, self.base.sample(sample_shape), 0.0)
+
+
+def over_steps(mask: Tensor, event_dim: int) -> Tensor:
+    """A mask of steps (B, T) as one of elements, (B, T, 1, ...), for events of `event_dim` dimensions."""
+    return mask.reshape(*mask.shape, *[1] * (event_dim - 1))

@@ -1,36 +1,47 @@
-"""What codes follow: a point, a mixture; drawing and the divergence between them."""
+"""Distributions of codes: a point, none, a mixture; and divergences between them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from isthmus.distributions.continuous import Normal, exp
-from isthmus.distributions.independent import LightDistribution
+from isthmus.distributions.independent import Drawn, LightDistribution
 
 
 class Delta(LightDistribution):
-    """A point mass; `raw` is what it was before it was made sparse. It has no density."""
+    """A point mass, which has no density.
+
+    Args:
+        loc: (*batch, *event) where it lies.
+        event_dim: number of event dimensions.
+        raw: what `loc` was before `rule` made it sparse.
+        rule: the module that made it sparse.
+    """
 
     has_rsample = True
+    evaluable = False
+    differentiable = False
 
-    def __init__(self, loc: Tensor, event_dim: int = 1, raw: Tensor | None = None):
+    def __init__(self, loc: Tensor, event_dim: int = 1, raw: Tensor | None = None, rule: Any = None):
         split = loc.ndim - event_dim
         super().__init__(loc.shape[:split], loc.shape[split:])
         self.loc = loc
         self.raw = loc if raw is None else raw
+        self.rule = rule
 
     @property
     def mean(self) -> Tensor:
         return self.loc
 
-    def noise(self, shape: torch.Size) -> Tensor:
-        return self.loc.new_zeros(())
+    def noise(self, draws: int, rows: int) -> Tensor:
+        return self.loc.new_zeros(draws, rows, 0)
 
-    def push(self, noise: Tensor) -> Tensor:
-        return self.loc[None]
+    def draw(self, noise: Tensor) -> Drawn:
+        return Drawn(self.loc[None])  # all draws of a point are one
 
     def rsample(self, sample_shape=()) -> Tensor:
         return self.loc.expand(*sample_shape, *self.loc.shape)
@@ -40,8 +51,39 @@ class Delta(LightDistribution):
         return z.new_zeros(z.shape[: z.ndim - len(self._event_shape)])
 
 
+class NoCode(LightDistribution):
+    """The distribution over codes of no numbers: one outcome, of probability 1.
+
+    Args:
+        like: a tensor (B, ...) of the batch, for its number of rows, precision and device.
+    """
+
+    has_rsample = True
+    differentiable = False
+
+    def __init__(self, like: Tensor):
+        super().__init__(like.shape[:1], torch.Size((0,)))
+        self.empty = like.new_zeros(len(like), 0)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.empty
+
+    def noise(self, draws: int, rows: int) -> Tensor:
+        return self.empty.new_zeros(draws, rows, 0)
+
+    def draw(self, noise: Tensor) -> Drawn:
+        return Drawn(self.rsample((len(noise),)))
+
+    def rsample(self, sample_shape=()) -> Tensor:
+        return self.empty.expand(*sample_shape, *self.empty.shape)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return z.new_zeros(z.shape[:-1])
+
+
 class Mixture(LightDistribution):
-    """A mixture of factorised components (..., M, D) with log-weights (..., M)."""
+    """A mixture of M components with independent elements (..., M, D), by their log-weights (..., M)."""
 
     def __init__(self, log_weight: Tensor, components: Normal):
         super().__init__(components.loc.shape[:-2], components.loc.shape[-1:])
@@ -65,13 +107,39 @@ class Mixture(LightDistribution):
             return every.gather(-2, pick.expand(*shape, 1, every.shape[-1]))[..., 0, :]
 
 
-def exact_kl(q: Any, p: Any) -> Tensor | None:
-    """KL(q || p) in nats per latent dimension (B, L) where it has a closed form, else None."""
-    return normal_kl(q, p) if isinstance(q, Normal) and isinstance(p, Normal) else None
+Divergence = Callable[[Any, Any], Tensor]
+DIVERGENCES: dict[tuple[type, type], Divergence] = {}
+"""Closed forms of KL(q || p) by the types of q and p; a new pair is one entry."""
 
 
+def closed_form(q: type, p: type) -> Callable[[Divergence], Divergence]:
+    """Register a function as KL(q || p) of these types: (B, L) nats per latent dimension or group."""
+
+    def register(function: Divergence) -> Divergence:
+        DIVERGENCES[q, p] = function
+        return function
+
+    return register
+
+
+def kl_divergence(q: Any, p: Any) -> Tensor | None:
+    """KL(q || p) in nats per latent dimension or group, (B, L), or None where no closed form is known."""
+    for q_type in type(q).__mro__:
+        for p_type in type(p).__mro__:
+            if (q_type, p_type) in DIVERGENCES:
+                return DIVERGENCES[q_type, p_type](q, p)
+    return None
+
+
+@closed_form(Normal, Normal)
 def normal_kl(q: Normal, p: Normal) -> Tensor:
-    """Exact KL(q || p) of each element, nats."""
+    """KL(q || p) of each element, nats."""
     log_ratio = q.log_scale - p.log_scale
     distance = (q.loc - p.loc) * exp(-p.log_scale)
     return 0.5 * (exp(2 * log_ratio) + distance.square() - 1) - log_ratio
+
+
+@closed_form(NoCode, NoCode)
+def no_kl(q: NoCode, p: NoCode) -> Tensor:
+    """(B, 0): there is no dimension that could cost anything."""
+    return q.empty

@@ -129,10 +129,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Encoder, decoder, prior and corruption as the fields say, around a posterior family."""
         family = self.family(schema)
         given_dim = len(schema.event_shape)
-        encoder = self.encoder_net(schema, posterior_family.n * self.latent_dim)
+        encoder = self.encoder_net(schema, posterior_family.raw_numel)
         return LatentModel(
             Conditional(encoder, posterior_family, given_dim),
-            Conditional(self.decoder_net(schema, family.n), family),
+            Conditional(self.decoder_net(schema, family.raw_numel // schema.size), family),
             self.prior_module(schema) if posterior_family.has_density else priors.Flat(),
             self.corruption_module(schema),
             schema.log_volume,
@@ -306,7 +306,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Posterior means (n, latent_dim)."""
         with torch.no_grad(), self._used():
             batches = (rows.batch(index) for index in self._batches(len(rows)))
-            return torch.cat([self.model_.posterior(b.x, b.c, b.mask).mean for b in batches])
+            return torch.cat([self.model_.encode(b) for b in batches])
 
     def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """E[x given z] of codes (n, latent_dim), in the data's own units and shape; 0 beyond a sequence's length."""
@@ -324,7 +324,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         pieces = []
         with torch.no_grad(), self._used():
             for index in self._batches(n):
-                px = self.model_.likelihood(codes[index], None if c is None else c[index])
+                px = self.model_.decode(codes[index], None if c is None else c[index])
                 pieces.append(self.schema_.to_data(px.sample() if drawn else px.mean, drawn=drawn))
         return np.concatenate(pieces) if pieces else np.zeros((0, *self.schema_.event_shape), np.float32)
 
@@ -345,9 +345,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             c = None
             if encoded is not None:
                 c = torch.as_tensor(encoded, dtype=self.dtype_, device=self.device_)
-            prior = self.model_.prior(c, None, self.model_.posterior)
-            codes = prior.sample((n,)) if not prior.batch_shape else prior.sample()
-            return self.decoded(codes, condition, drawn=not mean)
+            _, x = self.model_.draw(n, c, mean=mean)
+        if not n:
+            return np.zeros((0, *self.schema_.event_shape), np.float32)
+        return self.schema_.to_data(x, drawn=not mean)
 
     # --------------------------------------------------------------- evidence
 

@@ -82,7 +82,7 @@ class TrainingJob:
         history = fit(model, rows, self.recipe.objective, self.plan, validation=validation, keep=keep, show=show)
         if isinstance(model.prior, PostHocPrior):
             with running(self.plan.threads):
-                model.prior.refit(codes_drawn(model, rows, self.plan.seed), self.plan.seed)
+                model.prior.fit_to(codes_drawn(model, rows, self.plan.seed), self.plan.seed)
         return history
 
 
@@ -90,7 +90,7 @@ def codes_drawn(model: LatentModel, rows: DeviceDataset, seed: int) -> Tensor:
     """(n, latent_dim) a draw from the posterior of each row."""
     with torch.no_grad(), seeded(seed, rows.device):
         batches = map(rows.batch, torch.arange(len(rows), device=rows.device).split(AT_ONCE))
-        return torch.cat([model.posterior(b.x, b.c, b.mask).rsample() for b in batches])
+        return torch.cat([model.infer(b).rsample() for b in batches])
 
 
 def prepare(

@@ -27,12 +27,12 @@ def refit_gain(subject: EvalContext) -> dict[str, Any] | None:
         return None
     model, latent = subject.model, subject.model.model_
     with torch.no_grad(), subject.using():
-        prior = latent.prior(subject.rows.batch(torch.arange(1)).c, None, latent.posterior)
+        prior = latent.prior_for(subject.rows.batch(torch.arange(1)))
         if prior.batch_shape:
             return None
         seen = codes_drawn(latent, model.lay(some_of(subject.train, MOST_ROWS, subject.seed), "fixed"), subject.seed)
         mixture = PostHocPrior(seen.shape[1], COMPONENTS).to(seen).eval()
-        mixture.refit(seen, subject.seed)
+        mixture.fit_to(seen, subject.seed)
         codes = codes_drawn(latent, subject.rows, subject.seed + 1)
         gain = mixture().log_prob(codes) - prior.log_prob(codes)
     return told_rows(gain.double().cpu().numpy(), "nats", "difference", components=COMPONENTS)

@@ -37,8 +37,8 @@ def residuals(subject: EvalContext) -> dict[str, Any] | None:
     with torch.no_grad(), seeded(NOISE_SEED, rows.device):
         for index in torch.arange(len(rows), device=rows.device).split(AT_ONCE):
             batch = rows.batch(index)
-            z = latent.posterior(batch.x, batch.c, batch.mask).rsample((DRAWS,))  # (K, B, L)
-            gap = batch.wanted - latent.likelihood(z, batch.c, batch.mask).mean  # (K, B, *X)
+            z = latent.infer(batch).rsample((DRAWS,))  # (K, B, L)
+            gap = batch.target - latent.decode(z, batch.c, batch.mask).mean  # (K, B, *X)
             if batch.mask is not None:
                 gap = gap[:, batch.mask]
             total, count = total + float(gap.double().square().sum()), count + gap.numel()

@@ -223,7 +223,7 @@ def jackknife(weight: np.ndarray) -> np.ndarray:
 
 def joint(model: LatentModel, batch: Batch, z: Tensor) -> Pass:
     """The densities of a pass at given codes z (..., B, *Z), after a leading dimension of one draw."""
-    return model.push(batch, Delta(z), z)
+    return model.at(batch, z)
 
 
 def simulated(model: LatentModel, n: int, c: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -236,7 +236,7 @@ def simulated(model: LatentModel, n: int, c: Tensor | None, mask: Tensor | None)
 
 def prior_of(model: LatentModel, c: Tensor | None, mask: Tensor | None) -> Any:
     """p(z), or p(z given c); InputError where there is none."""
-    prior = model.prior(c, mask, model.posterior)
+    prior = model.prior_for(Batch(c if c is not None else torch.empty(0), c, mask))
     if prior is None:
         raise InputError("this model has no prior over codes, and so no log p(x); use a VAE, or measure squared errors")
     return prior
@@ -255,7 +255,7 @@ def path(model: LatentModel, batch: Batch, start: str) -> tuple[Any, LogDensityF
     with torch.no_grad():
         first = prior_of(model, batch.c, batch.mask)
         if start == "posterior":
-            first = model.posterior(batch.x, batch.c, batch.mask)
+            first = model.infer(batch)
             if isinstance(first, Delta):
                 raise InputError("the encoder gives points, from which no chain can start; use start='prior'")
 

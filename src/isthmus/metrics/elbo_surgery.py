@@ -41,8 +41,8 @@ def surgery(model: LatentModel, rows: DeviceDataset, seed: int = NOISE_SEED) -> 
         return None
     with torch.no_grad(), seeded(seed, rows.device):
         batch = rows.batch(torch.arange(n, device=rows.device))
-        q = model.posterior(batch.x, batch.c, batch.mask)
-        prior = model.prior(batch.c, batch.mask, model.posterior)
+        q = model.infer(batch)
+        prior = model.prior_for(batch)
         if prior.batch_shape:
             return None
         z = q.rsample()  # (n, *Z)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from isthmus.batch import Batch
 from isthmus.conditional import Conditional
 from isthmus.corruption import Gaussian
 from isthmus.distributions.continuous import Normal
@@ -94,7 +95,7 @@ def learned_features(x: np.ndarray, shape: tuple[int, ...], seed: int = 0) -> Fe
     def codes(rows: np.ndarray) -> np.ndarray:
         rows = np.asarray(rows).reshape(-1, *shape)
         with torch.no_grad():
-            found = [model.posterior(read(rows[i : i + BLOCK])).mean for i in range(0, len(rows), BLOCK)]
+            found = [model.encode(Batch(read(rows[i : i + BLOCK]))) for i in range(0, len(rows), BLOCK)]
         return torch.cat(found).double().numpy()  # (n, F)
 
     of_codes = scaling_of(codes(chosen))

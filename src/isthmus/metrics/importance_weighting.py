@@ -60,13 +60,14 @@ def passes(
     with torch.no_grad():
         for index in torch.arange(len(rows), device=rows.device).split(together):
             batch = rows.batch(index)
-            q = model.posterior(batch.x, batch.c, batch.mask)
+            q = model.infer(batch)
+            prior = model.prior_for(batch)
             if noise is None:
                 with seeded(seed, rows.device):
-                    noise = q.noise(torch.Size((draws, 1, *q.event_shape)))
+                    noise = q.noise(draws, 1)
             for part, group in enumerate(noise.split(sizes)):
                 for block in group.split(DECODED_AT_ONCE // together):
-                    yield index, part, model.push(batch, q, block)
+                    yield index, part, model.forward_from(batch, q, block, prior)
 
 
 def scored(model: LatentModel, rows: DeviceDataset, draws: int, seed: int = NOISE_SEED) -> LogLikelihood:

@@ -65,11 +65,11 @@ def inference_gap(
     with seeded(seed, rows.device):
         with torch.no_grad():
             batch = rows.batch(index)
-            q = model.posterior(batch.x, batch.c, batch.mask)
-            if not isinstance(q, Normal) or model.prior(batch.c, batch.mask, model.posterior) is None:
+            q = model.infer(batch)
+            if not isinstance(q, Normal) or model.prior_for(batch) is None:
                 return None
         best = optimised(model, batch, q, steps)
-        noise = best.noise(torch.Size((draws, *best.batch_shape, *best.event_shape)))  # both see the same
+        noise = best.noise(draws, len(index))  # both see the same
         weight, best_weight = (log_weights(model, batch, posterior, noise) for posterior in (q, best))  # (K, n)
     bound, best_bound = weight.mean(0), best_weight.mean(0)
     evidence = best_weight.logsumexp(0) - math.log(draws)
@@ -91,11 +91,10 @@ def optimised(model: LatentModel, batch: Batch, q: Normal, steps: int) -> Normal
     log_scale = log_scale.detach().expand(loc.shape).clone().requires_grad_()
     adam = torch.optim.Adam([loc, log_scale], lr=RATE)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-    shape = torch.Size((TOGETHER, *loc.shape))
     with torch.enable_grad():
         for _ in range(steps):
             own = Normal(loc, log_scale, q.event_dim)
-            run = model.push(batch, own, own.noise(shape))
+            run = model.forward_from(batch, own, own.noise(TOGETHER, len(loc)))
             held = Normal(loc.detach(), log_scale.detach(), q.event_dim)
             loss = (held.log_prob(run.z) - run.log_px - run.log_pz).mean(0).sum()
             loc.grad, log_scale.grad = torch.autograd.grad(loss, (loc, log_scale))  # and nothing to the parameters
@@ -109,6 +108,6 @@ def log_weights(model: LatentModel, batch: Batch, q: Normal, noise: Tensor) -> T
     found = []
     with torch.no_grad():
         for block in noise.split(max(1, DECODED_AT_ONCE // len(batch.x))):
-            run = model.push(batch, q, block)
+            run = model.forward_from(batch, q, block)
             found.append((run.log_px + run.log_pz - run.log_qz).double().cpu())
     return torch.cat(found)

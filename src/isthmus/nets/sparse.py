@@ -34,6 +34,7 @@ class TopK(nn.Module):
         units: size of the code.
     """
 
+    learns = True
     duty: Tensor
 
     def __init__(self, k: int, units: int):
@@ -41,8 +42,8 @@ class TopK(nn.Module):
         self.k = check_k(k, units)
         self.register_buffer("duty", torch.full((units,), self.k / units))  # running mean of being chosen
 
-    def forward(self, h: Tensor) -> Tensor:
-        if not self.training:
+    def forward(self, h: Tensor, train: bool = False) -> Tensor:
+        if not train:
             top = h.topk(self.k, -1, sorted=False)
             return torch.zeros_like(h).scatter(-1, top.indices, top.values)
         units = h.shape[-1]
@@ -65,6 +66,7 @@ class BatchTopK(nn.Module):
         units: size of the code.
     """
 
+    learns = True
     threshold: Tensor
 
     def __init__(self, k: int, units: int):
@@ -72,9 +74,9 @@ class BatchTopK(nn.Module):
         self.k = check_k(k, units)
         self.register_buffer("threshold", torch.full((), -1.0))  # negative: no batch seen yet
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, train: bool = False) -> Tensor:
         h = F.relu(h)
-        if not self.training:
+        if not train:
             return torch.where(h > self.threshold, h, 0.0)
         keep = self.k * h[..., 0].numel()
         smallest_kept = h.detach().flatten().topk(keep, sorted=False).values.min()

@@ -112,8 +112,7 @@ class PlotContext:
         encoded = model._condition(condition, n)
         with torch.no_grad(), seeded(self.seed, model.device_):
             c = None if encoded is None else torch.as_tensor(encoded, dtype=model.dtype_, device=model.device_)
-            prior = model.model_.prior(c, None, model.model_.posterior)
-            codes = prior.sample() if prior.batch_shape else prior.sample((n,))
+            codes, _ = model.model_.draw(n, c, mean=True)
         return codes.cpu().double().numpy().reshape(n, -1)
 
     def corrupt(self, rows: Examples) -> tuple[np.ndarray, np.ndarray] | None:
@@ -123,8 +122,8 @@ class PlotContext:
             return None
         batch = self.model.lay(rows).batch(torch.arange(len(rows), device=self.model.device_))
         with torch.no_grad(), seeded(self.seed, batch.x.device):
-            x = model.damaged(batch)
-            codes = model.posterior(x, batch.c, batch.mask).mean
+            x = model.corrupt(batch)
+            codes = model.encode(batch._replace(x=x))
         corrupted = np.asarray(self.schema.to_data(x), np.float64)
         return nan_padding(corrupted, rows.lengths), codes.cpu().double().numpy().reshape(len(rows), -1)
 
@@ -181,7 +180,7 @@ class PlotContext:
         with torch.no_grad(), running(model.settings_["threads"]):
             for index in torch.arange(len(rows), device=rows.device).split(ENCODED_AT_ONCE):
                 batch = rows.batch(index)
-                scale = getattr(model.model_.posterior(batch.x, batch.c, batch.mask), "scale", None)
+                scale = getattr(model.model_.infer(batch), "scale", None)
                 if scale is None or tuple(scale.shape) != (len(index), self.codes.shape[1]):
                     return None
                 pieces.append(scale)

@@ -8,16 +8,16 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.latent_model import LatentModel, Pass
+from isthmus.latent_model import Model, Pass
 from isthmus.objective import Term
 
 
-def _nll(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
-    return -run.average(run.log_px)
+def _nll(model: Model, batch: Batch, out: Pass) -> Tensor:
+    return -out.expectation(out.log_px)
 
 
-def _kl(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
-    return run.kl.sum(-1)
+def _kl(model: Model, batch: Batch, out: Pass) -> Tensor:
+    return out.kl.sum(-1)
 
 
 nll = Term(_nll, "nll")
@@ -30,9 +30,9 @@ kl = Term(_kl, "kl")
 def iwae(k: int) -> Term:
     """The importance-weighted bound of k draws, negated (Burda et al., 2016)."""
     if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 1:
-        raise InputError(f"iwae({k!r}) came; a whole number of draws, at least 1, is wanted")
+        raise InputError(f"k of iwae(k) must be an integer >= 1, got {k!r}.")
 
-    def bound(model: LatentModel, batch: Batch, run: Pass) -> Tensor:
-        return -(run.log_weight + run.log_px + run.log_pz - run.log_qz).logsumexp(0)
+    def bound(model: Model, batch: Batch, out: Pass) -> Tensor:
+        return -out.log_importance.logsumexp(0)
 
     return Term(bound, "iwae", draws=k)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,10 @@ class DeviceDataset:
         for start in range(0, len(stored), step):
             rows[start : start + step] = self.units(stored[start : start + step].to(self.device))
         return rows
+
+    def batches(self, size: int = 2048) -> Iterator[Batch]:
+        """All rows in order, `size` at a time."""
+        yield from map(self.batch, torch.arange(len(self), device=self.device).split(size))
 
     def batch(self, index: Tensor) -> Batch:
         """The rows of `index` (B,)."""

@@ -190,7 +190,7 @@ class Trainer:
         with torch.no_grad(), seeded(VALIDATION_SEED, self.device):
             for start in range(0, len(rows), max(self.size, 256)):
                 index = torch.arange(start, min(start + max(self.size, 256), len(rows)), device=self.device)
-                loss, values = self.step_module(rows.batch(index), end)
+                loss, values = self.step_module(rows.batch(index), end, train=False)
                 for i, value in enumerate((loss, *values)):
                     sums[i] += value.item() * len(index)
         self.model.train(was_training)

@@ -20,9 +20,9 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
 
-    def forward(self, batch: Batch, progress: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, batch: Batch, progress: Tensor, train: bool = True) -> tuple[Tensor, list[Tensor]]:
         """The loss, and each term's mean in the order of `objective.names`."""
-        run = self.model(batch, self.objective.draws)
+        run = self.model(batch, self.objective.draws, train=train)
         return self.objective(self.model, batch, run, progress)
 
 
