@@ -73,7 +73,9 @@ def prepare_traversal(context: PlotContext) -> Paths:
     """
     condition, lengths = condition_of(context), None
     if context.rows is not None:
-        codes, order = context.codes, [int(j) for j in context.order if context.active[j]]
+        codes, order = context.codes, [int(j) for j in context.order]
+        active = [j for j in order if context.active[j]]
+        order = active or order  # of a collapsed code, all dimensions show that nothing changes
         spread = context.values.reshape(len(context.values), -1).std(0)
         if context.rows.lengths is not None:
             lengths = np.array([int(context.rows.lengths.max())])
@@ -84,8 +86,6 @@ def prepare_traversal(context: PlotContext) -> Paths:
         spread = samples.reshape(PRIOR_CODES, -1).std(0)
     else:
         raise InputError(f"X must be given for {context.name}: without a prior, its rows give the range of the codes.")
-    if not order:
-        raise Unavailable("No dimension of the code varies over the rows, so there is nothing to traverse.")
     offsets = np.linspace(-REACH, REACH, STEPS[context.kind])
     mean, deviation = codes.mean(0), codes.std(0)
     paths = {}
@@ -168,6 +168,8 @@ def caption_traversal(data: Paths) -> str:
         f"One dimension of the code goes from −{REACH:g} to +{REACH:g} standard deviations around the {mean}, the "
         f"others stay there. The most {first} dimension comes first."
     ]
+    if context.rows is not None and not context.active.any():
+        sentences.append("No dimension of the code is active: it hardly varies over the rows.")
     if data.remaining:
         sentences.append(f"{pluralize(data.remaining, 'more active dimension')} not shown.")
     condition = condition_of(context)

@@ -127,9 +127,9 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A figure with what is said about it."""
+    """A figure with its data and what is said about it."""
 
-    spec: FigureSpec
+    data: Any
     figure: Figure
     caption: str
     alt: str
@@ -144,5 +144,5 @@ def draw_all(context: PlotContext) -> tuple[dict[str, DrawnFigure], dict[str, st
         except Unavailable as reason:
             unavailable[name] = str(reason)
         else:
-            drawn[name] = DrawnFigure(spec, spec.draw(data), spec.caption(data), spec.alt(data))
+            drawn[name] = DrawnFigure(data, spec.draw(data), spec.caption(data), spec.alt(data))
     return drawn, unavailable

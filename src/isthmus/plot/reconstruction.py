@@ -111,8 +111,10 @@ def caption(data: Reconstructions) -> str:
         k = min(context.code_size, len(context.pca.components_))
         dims = pluralize(k, "dimension")
         sentences.append(f"PCA with {dims} is the best linear model of that size, fitted to the same data.")
+    if context.kind == "table":
+        return " ".join([*sentences, "Points on the line are reconstructed exactly."])
     errors = ", ".join(f"{name} {number(values.mean(), 3)}" for name, values in data.errors.items())
-    sentences.append(f"Mean squared error of the rows shown, summed over features: {errors}.")
+    sentences.append(f"Squared error, summed over features, on average over the rows shown: {errors}.")
     return " ".join(sentences)
 
 

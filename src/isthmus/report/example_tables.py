@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from isthmus.plot import prior_samples, reconstruction, score_histogram
+from isthmus.plot.code_dimensions import Dimensions
 from isthmus.plot.context import PlotContext
 from isthmus.plot.display import choose_rows
+from isthmus.plot.prior_samples import Samples
+from isthmus.plot.reconstruction import Reconstructions
+from isthmus.plot.score_histogram import select_extremes
 from isthmus.plot.text import number, range_of
 from isthmus.report.html_blocks import Table
 from isthmus.wording import pluralize
@@ -23,9 +27,9 @@ OUTLIER_STD = 2.5
 """Standard deviations from the mean from which a value is marked."""
 
 
-def reconstruction_tables(context: PlotContext) -> list[Table]:
+def reconstruction_tables(data: Reconstructions) -> list[Table]:
     """The reconstruction error of each column, and a few rows beside their reconstructions."""
-    data = reconstruction.prepare(context)
+    context = data.context
     flat = {name: view.reshape(len(view), -1) for name, view in data.views.items()}
     original = flat.pop("original")
     variance, names = original.var(0), names_of(context)
@@ -53,9 +57,9 @@ def reconstruction_tables(context: PlotContext) -> list[Table]:
     return [Table(caption, head, rows), Table(title, heads(context), pairs, folded=True)]
 
 
-def sample_tables(context: PlotContext) -> list[Table]:
+def sample_tables(data: Samples) -> list[Table]:
     """Means and standard deviations of the columns, and samples beside the nearest rows."""
-    data = prior_samples.prepare(context)
+    context = data.context
     drawn, rows = (values.reshape(len(values), -1) for values in (data.samples, context.values))
     near, distances, name = context.nearest(data.samples[:MAX_ROWS])
     pairs = []
@@ -78,7 +82,9 @@ def sample_tables(context: PlotContext) -> list[Table]:
 
 def extreme_tables(context: PlotContext) -> list[Table]:
     """The least and the most typical rows, with what lies far from the column's mean marked."""
-    data = score_histogram.select_extremes(context)
+    if len(context.shown) < 2:
+        return []
+    data = select_extremes(context)
     flat = context.values.reshape(len(context.values), -1)
     std = np.where(flat.std(0) > 0, flat.std(0), np.inf)
     tables = []
@@ -96,8 +102,9 @@ def extreme_tables(context: PlotContext) -> list[Table]:
     return tables
 
 
-def dimension_table(context: PlotContext) -> list[Table]:
+def dimension_table(data: Dimensions) -> list[Table]:
     """The codes of the rows, dimension by dimension."""
+    context = data.context
     kl, ratio, std = context.kl, context.between_variance_ratio, context.codes.std(0)
     head = ["dimension", "mean", "standard deviation"]
     head += ["KL (nats)"] * (kl is not None) + ["variance between rows"] * (ratio is not None)
@@ -110,19 +117,23 @@ def dimension_table(context: PlotContext) -> list[Table]:
     return [Table(f"Codes of {context.counted}, dimension by dimension", head, rows, folded=True)]
 
 
-TABLES: dict[str, Callable[[PlotContext], list[Table]]] = {
-    "reconstructions": reconstruction_tables,
-    "samples": sample_tables,
-    "extremes": extreme_tables,
-}
-"""What is shown beside, or instead of, a figure of tabular data, by the name of the figure."""
+def tables_of(name: str, context: PlotContext, data: Any) -> list[Table]:
+    """The tables beside a figure, or in its place if it is not available.
 
-
-def tables_of(name: str, context: PlotContext) -> list[Table]:
-    """The tables that belong to a figure."""
+    Args:
+        name: of the figure.
+        context: what the page is about.
+        data: what the figure shows; None if it is not available.
+    """
+    if name == "extremes" and context.kind == "table":
+        return extreme_tables(context)
+    if data is None:
+        return []
     if name == "dimensions":
-        return dimension_table(context)
-    return TABLES[name](context) if name in TABLES and context.kind == "table" else []
+        return dimension_table(data)
+    tables: dict[str, Callable[[Any], list[Table]]]
+    tables = {"reconstructions": reconstruction_tables, "samples": sample_tables} if context.kind == "table" else {}
+    return tables[name](data) if name in tables else []
 
 
 def names_of(context: PlotContext) -> list[str]:

@@ -50,7 +50,7 @@ def figure_sections(context: ReportContext, drawn: dict[str, DrawnFigure]) -> li
         blocks: list[Picture | Table] = []
         if name in drawn:
             blocks.append(svg(drawn[name].figure, drawn[name].alt, drawn[name].caption))
-        blocks += tables_of(name, context.plot)
+        blocks += tables_of(name, context.plot, drawn[name].data if name in drawn else None)
         if blocks:
             sections.append(Section(name, spec.title, [], blocks))
     return sections
