@@ -1,10 +1,11 @@
 # make demo   train a variational autoencoder on bundled digits and draw what it learned
-# make test   the whole suite
+# make test   the suite, a few minutes
+# make test-all  the suite, then the laws over the full grid of models, data and parts
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo install test lint format bench clean
+.PHONY: demo install test test-all lint format bench clean
 
 demo: $(STAMP)
 	$(BIN)/isthmus fit vae digits -o runs/digits --prior "mixture(50)" --random-state 0 --force
@@ -20,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 # One thread a worker: two workers of two threads each on two cores would wait for each other.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-all: test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m grid
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

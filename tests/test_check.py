@@ -276,8 +276,11 @@ def test_levels_come_with_whole_numbers():
             "column '1' must be numeric, but 1 of 2 rows are not (the first value is 'y')",
         ),
         (np.array(["a", "b"]), "X has shape (2,); (n, d) is wanted"),
-        (spoilt(table(), (3, 1), value=1e200), "X contains numbers beyond 1e+140 in column 1 (1); rescale them"),
-        (table(9).astype(np.longdouble) * np.longdouble("1e4000"), "X contains NaN or infinity"),
+        (
+            spoilt(table(), (3, 1), value=1e200),
+            "X must not exceed 1e+140, got larger numbers in column 1 (1). Rescale them.",
+        ),
+        (table(9).astype(np.longdouble) * np.longdouble("1e4000"), "X must be finite, got NaN or infinity"),
     ],
 )
 def test_what_fit_says_of_words_and_of_what_is_too_large(x, message):

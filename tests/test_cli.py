@@ -206,8 +206,8 @@ LONG = ["--hidden", "16", "--latent-dim", "2", "--random-state", "0", "--threads
 
 OFTEN = """
 import sys
-from isthmus.train import trainer
-trainer.CHECKPOINT_SECONDS = 0.0
+from isthmus.train import checkpoint
+checkpoint.CHECKPOINT_INTERVAL_SECONDS = 0.0
 from isthmus.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """

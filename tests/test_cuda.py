@@ -8,7 +8,8 @@ import torch
 
 import isthmus
 from isthmus.estimators.training_setup import prepare
-from isthmus.train.trainer import Checkpointer, Trainer
+from isthmus.train.checkpoint import Checkpointer
+from isthmus.train.trainer import Trainer
 from models import TRAINED, images, small, table
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -20,7 +21,7 @@ def test_the_recorded_update_is_the_eager_one(name, data, monkeypatch):
     runs = []
     for recorded in (True, False):
         if not recorded:
-            monkeypatch.setattr(Trainer, "prepare", lambda loop: None)
+            monkeypatch.setattr(Trainer, "prepare", lambda trainer: None)
         runs.append(small(name, device="cuda", epochs=12, learning_rate=1e-2).fit(data()))
     assert all(model.device_.type == "cuda" for model in runs)
     # The same kernels on the same numbers; random numbers are drawn in the same order from another offset.
@@ -36,9 +37,9 @@ def test_a_run_on_the_gpu_resumes(name, tmp_path):
     first = prepare(small(name, device="cuda", epochs=4), table())
 
     class Stopping(Checkpointer):
-        def save(self, loop):
-            super().save(loop)
-            if loop.count >= loop.total // 2:
+        def save(self, trainer):
+            super().save(trainer)
+            if trainer.step >= trainer.total_steps // 2:
                 raise KeyboardInterrupt
 
     (tmp_path / "run").mkdir()

@@ -1,4 +1,4 @@
-"""Disentanglement: codes whose scores are known, chance taken out; and images drawn from known factors."""
+"""Disentanglement scores of codes whose scores are known, and the sprites data set of known factors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from isthmus.data.sprites import SHAPES, SIZES_PX, SYMMETRY_ANGLES, is_inside
 from isthmus.errors import InputError
 from isthmus.metrics import disentanglement as scores
 from isthmus.metrics.disentanglement import dci, disentanglement, factor_vae, mig, modularity, sap
+from isthmus.metrics.mutual_information import adjusted_information, table_information
 
 SCORES = ["mig", "sap", "factor_vae", "modularity", "disentanglement", "completeness", "informativeness"]
 LEVELS = 4
@@ -25,7 +26,7 @@ def drawn(n: int = 1500, factors: int = 4, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, LEVELS, (n, factors))
 
 
-def turned(f: np.ndarray) -> np.ndarray:
+def rotated(f: np.ndarray) -> np.ndarray:
     """The first two factors rotated into each other by an eighth of a turn."""
     return np.column_stack([f[:, 0] - f[:, 1], f[:, 0] + f[:, 1], f[:, 2:]])
 
@@ -46,7 +47,7 @@ OF_FIVE = 1 - math.log(2) / math.log(5)
 """Of a factor that two of five dimensions are as important for."""
 # Two of four factors lose their gap, or half of their votes: (1 + 1 + 1/2 + 1/2) / 4 right, where a guess has 1/4.
 KNOWN = {
-    "turned": (turned, [1 / 2, 1 / 2, 2 / 3, (2 + 2 * (2 / 3)) / 4, (2 + 2 * BIT) / 4, (2 + 2 * BIT) / 4, 1]),
+    "rotated": (rotated, [1 / 2, 1 / 2, 2 / 3, (2 + 2 * (2 / 3)) / 4, (2 + 2 * BIT) / 4, (2 + 2 * BIT) / 4, 1]),
     "spread": (spread, [3 / 4, 3 / 4, 1, 1, 1, (3 + OF_FIVE) / 4, 1]),
     "shared": (shared, [1, 1, 2 / 3, (2 + 2 / 3) / 3, (2 + 2 * BIT) / 4, 1, 1]),
 }
@@ -54,24 +55,24 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("bent", [lambda f: np.exp(3 * f), lambda f: -((f - 5.0) ** 3)[:, ::-1]])
-def test_one_dimension_a_factor_scores_one_however_it_is_bent(bent):
-    found = disentanglement(bent(drawn().astype(float)), drawn())
-    assert list(found) == SCORES
-    for name, value in found.items():
+def test_one_dimension_per_factor_scores_one_under_any_monotone_map(bent):
+    result = disentanglement(bent(drawn().astype(float)), drawn())
+    assert list(result) == SCORES
+    for name, value in result.items():
         # Only the gaps see a second dimension, which is a guess to two hundredths of so many rows.
         assert value.mean == pytest.approx(1, abs=0.03 if name in ("mig", "sap") else 1e-3), name
 
 
 @pytest.mark.parametrize("name", list(KNOWN))
-def test_codes_whose_scores_follow_from_their_definitions(name):
-    code, wanted = KNOWN[name]
-    for (score, value), expected in zip(disentanglement(code(drawn()), drawn()).items(), wanted):
+def test_scores_that_follow_from_the_definitions(name):
+    code, known = KNOWN[name]
+    for (score, value), expected in zip(disentanglement(code(drawn()), drawn()).items(), known):
         # The factors themselves are even and independent to 1 / sqrt(1500) = 0.026 only.
         assert value.mean == pytest.approx(expected, abs=0.03), score
         assert value.error < 0.05, score
 
 
-def test_a_code_that_tells_of_no_factor_scores_nothing():
+def test_an_independent_code_scores_zero():
     codes = np.random.default_rng(1).normal(size=(1500, 6))
     for name, value in disentanglement(codes, drawn()).items():
         # Errors of five groups are known to a third: five of them are seldom passed by chance.
@@ -80,25 +81,25 @@ def test_a_code_that_tells_of_no_factor_scores_nothing():
 
 
 @pytest.mark.parametrize("score", [mig, sap, factor_vae])
-def test_chance_is_taken_out_and_not_only_small(score, monkeypatch):
-    monkeypatch.setattr(scores, "VOTES", 400)  # fewer are noisier, and as even
-    found = []
+def test_scores_of_independent_codes_are_unbiased(score, monkeypatch):
+    monkeypatch.setattr(scores, "N_VOTES", 400)  # fewer are noisier, and as even
+    result = []
     for seed in range(16):
         codes = np.random.default_rng(100 + seed).normal(size=(160, 8))
-        found.append(score(codes, drawn(160, seed=seed), seed).mean)
-    assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(len(found))
+        result.append(score(codes, drawn(160, seed=seed), seed).mean)
+    assert abs(np.mean(result)) < 3 * np.std(result) / math.sqrt(len(result))
 
 
-def test_the_best_of_many_chances_would_be_something():
+def test_choosing_and_scoring_on_the_same_rows_is_biased():
     gaps = []
     for seed in range(16):
         codes = np.random.default_rng(100 + seed).normal(size=(160, 8))
-        share = scores.shared(codes, drawn(160, seed=seed)).share
+        share = adjusted_information(codes, drawn(160, seed=seed)).normalized
         gaps.append(scores.gap(share, share))
     assert np.mean(gaps) > 5 * np.std(gaps) / math.sqrt(len(gaps))
 
 
-def test_information_is_what_is_beyond_the_mean_over_all_pairings():
+def test_information_is_relative_to_the_mean_over_random_pairings():
     random = np.random.default_rng(0)
     rows, columns = random.integers(0, 7, 80), random.choice(5, 80, p=[0.6, 0.2, 0.1, 0.05, 0.05])
 
@@ -108,44 +109,44 @@ def test_information_is_what_is_beyond_the_mean_over_all_pairings():
         return counts
 
     plain = [mutual_info_score(random.permutation(rows), columns) for _ in range(150)]
-    nats, share, chance = scores.information(table(rows))
+    nats, share, chance = table_information(table(rows))
     # The mean of 150 pairings has an error of its own: four of them.
     assert mutual_info_score(rows, columns) - nats == pytest.approx(
         np.mean(plain), abs=4 * np.std(plain) / math.sqrt(150)
     )
     assert abs(share) < 0.1
     assert chance > 0.01
-    assert scores.information(table(columns))[1:] == (pytest.approx(1), pytest.approx(0, abs=1e-9))
+    assert table_information(table(columns))[1:] == (pytest.approx(1), pytest.approx(0, abs=1e-9))
 
 
-def test_errors_are_those_of_other_samples():
-    random, found = np.random.default_rng(2), []
+def test_standard_errors_match_the_spread_over_samples():
+    random, result = np.random.default_rng(2), []
     for seed in range(24):
         factors = drawn(600, 3, seed)
-        found.append(mig(factors + random.normal(size=factors.shape), factors, seed))
-    means, errors = np.array(found).T
+        result.append(mig(factors + random.normal(size=factors.shape), factors, seed))
+    means, errors = np.array(result).T
     # The spread of 24 numbers is known to 15 %, the mean of as many errors of four degrees of freedom to 8 %.
     assert 0.5 < math.sqrt(np.mean(errors**2)) / means.std() < 2
 
 
-def test_noise_lowers_what_is_read_and_not_what_is_gone_by():
+def test_noise_lowers_informativeness_but_not_disentanglement():
     factors = drawn()
-    found = disentanglement(factors + 0.5 * np.random.default_rng(3).normal(size=factors.shape), factors)
+    result = disentanglement(factors + 0.5 * np.random.default_rng(3).normal(size=factors.shape), factors)
     for name in ("mig", "sap", "informativeness"):
-        assert 0.2 < found[name].mean < 0.9, name
+        assert 0.2 < result[name].mean < 0.9, name
     for name in ("factor_vae", "modularity", "disentanglement", "completeness"):
-        assert found[name].mean > 0.97, name  # each dimension still tells of its own factor only
+        assert result[name].mean > 0.97, name  # each dimension still tells of its own factor only
 
 
-def test_neither_what_never_changes_nor_the_names_of_levels_matter():
+def test_constant_columns_and_names_of_levels_do_not_matter():
     factors = drawn(300, 3)
-    codes = turned(factors).astype(float)
+    codes = rotated(factors).astype(float)
     named = np.column_stack([1000 * factors - 5, np.full(300, 7)]).astype(np.int16)
     padded = np.column_stack([np.full(300, 0.1), codes, np.zeros(300)])
     assert disentanglement(padded, named) == disentanglement(codes, factors)
 
 
-def test_a_collapsed_code_scores_nothing_and_one_dimension_is_scored():
+def test_a_constant_code_scores_zero_and_one_dimension_is_scored():
     factors = drawn(300, 3)
     assert {value.mean for value in disentanglement(np.ones((300, 5)), factors).values()} == {0.0}
     one = disentanglement(factors[:, :1], factors)
@@ -155,22 +156,22 @@ def test_a_collapsed_code_scores_nothing_and_one_dimension_is_scored():
     assert one["modularity"].mean == pytest.approx(1, abs=0.01)
 
 
-def test_rare_levels_and_truth_values_are_factors_too():
+def test_rare_levels_and_booleans_are_valid_factors():
     factors = np.column_stack([np.arange(200) == 7, np.arange(200) % 2 == 0, np.arange(200) // 100]).astype(bool)
     for value in disentanglement(factors.astype(float), factors).values():
         assert np.isfinite(value).all()
 
 
-def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone():
-    codes, before = turned(drawn(300, 3)), np.random.get_state()[1].tolist()  # noqa: NPY002
+def test_results_depend_on_the_seed_only_and_the_global_generator_is_preserved():
+    codes, before = rotated(drawn(300, 3)), np.random.get_state()[1].tolist()  # noqa: NPY002
     for score in (dci, factor_vae, mig):
         assert score(codes, drawn(300, 3), 5) == score(codes, drawn(300, 3), 5)
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
     assert mig(codes, drawn(300, 3), 5) != mig(codes, drawn(300, 3), 6)
 
 
-def test_work_is_bounded():
-    codes, factors = scores.usable(np.zeros((9000, 2)) + np.arange(9000)[:, None], drawn(9000), 0)
+def test_rows_are_limited():
+    codes, factors = scores.validate(np.zeros((9000, 2)) + np.arange(9000)[:, None], drawn(9000), 0)
     assert codes.shape == (5000, 2)
     assert factors.shape == (5000, 4)
     assert len(np.unique(codes)) == 5000
@@ -184,16 +185,16 @@ def test_work_is_bounded():
         (drawn(), drawn()[:, :0], r"\(1500, number of factors\)"),
         (drawn(), drawn().astype(float), "must be integers, got dtype float64"),
         (drawn(), drawn().astype(str), "must be integers"),
-        (drawn(), drawn() * [1, 0, 0, 0], "1 of 4 factors vary"),
-        (drawn(), np.column_stack([drawn(), np.arange(1500)]), "1,500 levels"),
+        (drawn(), drawn() * [1, 0, 0, 0], "got 1 of 4"),
+        (drawn(), np.column_stack([drawn(), np.arange(1500)]), "at most 100 levels, got 1,500"),
         (drawn()[:, 0], drawn(), r"\(n, latent_dim\)"),
         (drawn().astype(str), drawn(), r"\(n, latent_dim\)"),
         (drawn() / np.array([1, 1, 1, np.nan]), drawn(), "NaN"),
-        (drawn(50), drawn(50), "at least 100"),
+        (drawn(50), drawn(50), "at least 100 rows"),
     ],
 )
 @pytest.mark.parametrize("score", [disentanglement, mig, dci, modularity])
-def test_what_cannot_be_scored_is_refused_in_one_line(score, codes, factors, words):
+def test_invalid_input_is_reported_in_one_line(score, codes, factors, words):
     with pytest.raises(InputError, match=words) as caught:
         score(codes, factors)
     assert len(str(caught.value).splitlines()) == 1

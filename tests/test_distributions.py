@@ -51,7 +51,7 @@ def registered() -> dict[str, DiagnosisContext]:
         for levels in (2, 7, 256) if name in LEVELLED else (0,):
 
             def make(event, entry=entry, levels=levels):
-                return entry.make(Schema(event_shape=event, kind="real", dtype="float32", levels=levels))
+                return entry.make(Schema.homogeneous(event_shape=event, kind="real", dtype="float32", levels=levels))
 
             if levels:
                 cases[f"{name}({levels})"] = DiagnosisContext(make, "grid", levels)

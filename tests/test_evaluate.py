@@ -16,9 +16,9 @@ import isthmus
 from isthmus.cli.main import main
 from isthmus.evaluation import log_likelihood
 from isthmus.evaluation.evaluate import evaluate
-from isthmus.metrics.elbo_surgery import surgery
-from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, pareto_k, sweep
-from isthmus.metrics.importance_weighting import LogLikelihood, scored
+from isthmus.metrics.elbo_surgery import elbo_surgery
+from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics, pareto_k
+from isthmus.metrics.importance_weighting import LogLikelihood, importance_weighted
 from isthmus.metrics.probes import probes
 from models import DATA, DENSE, NAMES, images, small, table
 
@@ -50,7 +50,7 @@ def test_the_linear_model_in_closed_form():
 def test_surgery_of_the_linear_model():
     x = from_linear(2000, (2.0,))
     model = isthmus.ProbabilisticPCA(latent_dim=1).fit(x)
-    parts = surgery(model.model_, model.rows(x))
+    parts = elbo_surgery(model.model_, model.rows(x))
     gain = np.linalg.eigvalsh(np.cov(x.T))
     noise = gain[:-1].mean()
     # I(x; z) of the model; 2,000 rows see it to a few hundredths, for their codes overlap.
@@ -73,11 +73,11 @@ def test_one_sweep_says_what_the_estimators_say(name, kind):
     x = DATA[kind]()
     model = small(name).fit(x)
     rows = model.rows(x, bits="fixed")
-    found, known = sweep(model.model_, rows, 40), scored(model.model_, rows, 40)
+    found, known = importance_diagnostics(model.model_, rows, 40), importance_weighted(model.model_, rows, 40)
     np.testing.assert_allclose(found.log_px.values, known.values, rtol=1e-6)
     assert found.log_px.shared_error == pytest.approx(known.shared_error, rel=1e-6)
     assert (found.elbo <= found.log_px.values + 1e-9).all()
-    many = sweep(model.model_, rows, 2000).elbo.mean()
+    many = importance_diagnostics(model.model_, rows, 2000).elbo.mean()
     assert many == pytest.approx(model.elbo(x, draws=2000).mean(), abs=0.2)  # each within some 0.05 of the truth
     assert (found.ess <= 40 * (1 + 1e-9)).all()
     assert (found.ess >= 1 - 1e-9).all()
@@ -141,7 +141,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line():
     for words, more in {
         "a number of rows": {"ais": -3},
         "measure must be one of": {"without": ("smaples",)},
-        "whole numbers": {"factors": np.zeros((90, 2)) + 0.5},
+        "must be integers": {"factors": np.zeros((90, 2)) + 0.5},
     }.items():
         with pytest.raises(isthmus.InputError, match=words):
             evaluate(model, table(), **more)
@@ -167,7 +167,7 @@ def test_one_heavy_row_is_no_heavy_set():
         LogLikelihood(np.zeros(100), 0.0), *np.zeros((1, 100)), np.zeros((100, 2)), np.ones(100), LIGHT, 0.0
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_likelihood, "sweep", lambda *a: found)
+        patch.setattr(log_likelihood, "importance_diagnostics", lambda *a: found)
         facts = evaluate(small("VAE").fit(table(100)), table(100), draws=20).to_dict()["log_likelihood"]
     assert facts["khat_above"] == pytest.approx(0.01)
     assert facts["khat"] is None

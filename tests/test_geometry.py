@@ -10,13 +10,12 @@ from scipy.ndimage import gaussian_filter
 
 import isthmus
 from isthmus.metrics.latent_geometry import (
-    arc,
-    dependence,
-    line,
-    pairs,
+    latent_correlation,
+    lerp,
     path_distance,
     path_likelihood,
     principal_angles,
+    random_pairs,
     relative_sharpness,
     sharpness,
 )
@@ -29,29 +28,25 @@ def ring(n: int, seed: int) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
-def as_they_are(codes: np.ndarray) -> np.ndarray:
-    """A decoder that does nothing."""
+def identity(codes: np.ndarray) -> np.ndarray:
+    """A decoder that returns its codes."""
     return codes
 
 
-def test_straight_paths_through_a_ring_are_holes_and_round_ones_are_not():
+def test_straight_paths_across_a_ring_have_holes():
     train, codes = ring(4000, 0), ring(400, 1)
-    start, end = (codes[index] for index in pairs(400))
-    straight = path_distance(as_they_are, train, start, end)
+    start, end = (codes[index] for index in random_pairs(400))
+    stats = path_distance(identity, train, start, end)
     # The middle of a chord over the angle a lies 1 - cos(a / 2) inside: 1 - 2 / pi in the mean, and beyond some 0.005,
     # as training points are apart, for all but the chords of 0.2 / pi of angles.
-    assert straight.worse.mean == pytest.approx(1 - 2 / math.pi, abs=4 * straight.worse.error)
-    assert straight.holes.mean == pytest.approx(0.94, abs=4 * 0.017)
-    assert straight.along.argmax() == 2
-    round_ = path_distance(as_they_are, train, start, end, way=arc)
-    assert round_.worse.mean == pytest.approx(0, abs=4 * round_.worse.error)
-    assert round_.holes.mean < 0.05 + 4 * 0.015  # the middle is like the ends
-    assert straight.along[[0, -1]] == pytest.approx(round_.along[[0, -1]])
+    assert stats.midpoint_loss.mean == pytest.approx(1 - 2 / math.pi, abs=4 * stats.midpoint_loss.error)
+    assert stats.holes.mean == pytest.approx(0.94, abs=4 * 0.017)
+    assert stats.profile.argmax() == 2
 
 
-def test_paths_that_leave_a_ring_lose_likelihood():
+def test_straight_paths_across_a_ring_lose_likelihood():
     random, width = np.random.default_rng(0), 0.1
-    start, end = (ring(400, 1)[index] for index in pairs(400))
+    start, end = (ring(400, 1)[index] for index in random_pairs(400))
 
     def draw(codes):
         return codes + width * random.normal(size=codes.shape)
@@ -59,21 +54,18 @@ def test_paths_that_leave_a_ring_lose_likelihood():
     def score(x):  # the ring's own density, up to a constant
         return -np.square(np.linalg.norm(x, axis=1) - 1) / (2 * width**2)
 
-    found = path_likelihood(draw, score, start, end)
+    result = path_likelihood(draw, score, start, end)
     # In its middle a chord lies 1 - cos(a / 2) inside, whose square is 1.5 - 4 / pi in the mean. Across the ring the
     # radius of what is drawn there is larger than that by some width^2 / 2r: a tenth of the whole.
-    assert found.worse.mean == pytest.approx((1.5 - 4 / math.pi) / (2 * width**2), rel=0.25)
-    assert found.holes.mean > 0.5
-    assert found.along.argmin() == 2
-    round_ = path_likelihood(draw, score, start, end, way=arc)
-    assert round_.worse.mean == pytest.approx(0, abs=4 * round_.worse.error)
-    assert round_.holes.mean < 0.05 + 4 * 0.015  # the middle is like the ends
+    assert result.midpoint_loss.mean == pytest.approx((1.5 - 4 / math.pi) / (2 * width**2), rel=0.25)
+    assert result.holes.mean > 0.5
+    assert result.profile.argmin() == 2
 
 
 def test_the_likelihood_along_paths_of_a_linear_model():
     random, d, noise = np.random.default_rng(0), 6, 0.5
     codes = random.normal(size=(4000, d))
-    start, end = (codes[index] for index in pairs(4000, most=2000))
+    start, end = (codes[index] for index in random_pairs(4000, max_pairs=2000))
 
     def draw(codes):
         return codes + noise * random.normal(size=codes.shape)
@@ -81,48 +73,41 @@ def test_the_likelihood_along_paths_of_a_linear_model():
     def score(x):
         return -0.5 * np.square(x).sum(1) / (1 + noise**2)
 
-    found = path_likelihood(draw, score, start, end)
+    result = path_likelihood(draw, score, start, end)
     # Halfway the code's variance is a half: x is likelier there, and no hole.
-    assert found.worse.mean == pytest.approx(-d / 4 / (1 + noise**2), abs=4 * found.worse.error)
-    assert found.holes.mean < 0.05
-    assert found.along[0] == pytest.approx(-d / 2, abs=0.2)  # 2,000 values of spread sqrt(d / 2), three errors
-    assert found.along.shape == (5,)
+    assert result.midpoint_loss.mean == pytest.approx(-d / 4 / (1 + noise**2), abs=4 * result.midpoint_loss.error)
+    assert result.holes.mean < 0.05
+    assert result.profile[0] == pytest.approx(-d / 2, abs=0.2)  # 2,000 values of spread sqrt(d / 2), three errors
+    assert result.profile.shape == (5,)
 
 
 def test_paths_of_a_trained_model_and_bad_requests():
     x = images()
     model = small("VAE").fit(x)
     codes = model.transform(x)
-    start, end = (codes[index] for index in pairs(len(codes)))
-    found = path_distance(model.inverse_transform, x, start, end, steps=3)
-    assert found.along.shape == (3,)
-    assert 0 <= found.holes.mean <= 1
+    start, end = (codes[index] for index in random_pairs(len(codes)))
+    result = path_distance(model.inverse_transform, x, start, end, steps=3)
+    assert result.profile.shape == (3,)
+    assert 0 <= result.holes.mean <= 1
     with pytest.raises(isthmus.InputError, match="odd"):
         path_distance(model.inverse_transform, x, start, end, steps=4)
-    with pytest.raises(isthmus.InputError, match="four"):
-        pairs(3)
+    with pytest.raises(isthmus.InputError, match="at least 4 rows"):
+        random_pairs(3)
 
 
-def test_no_row_is_on_two_paths():
-    first, second = pairs(100, seed=3)
+def test_no_row_is_in_two_pairs():
+    first, second = random_pairs(100, seed=3)
     assert sorted([*first, *second]) == list(range(100))
-    assert (pairs(100, seed=3)[0] == first).all()
-    assert len(pairs(100, most=7)[0]) == 7
+    assert (random_pairs(100, seed=3)[0] == first).all()
+    assert len(random_pairs(100, max_pairs=7)[0]) == 7
 
 
-@pytest.mark.parametrize("way", [line, arc])
-def test_ways_begin_and_end_where_they_should(way):
+def test_interpolation_begins_and_ends_at_the_codes():
     random = np.random.default_rng(0)
     start, end = random.normal(size=(2, 6, 4))
-    end[0], end[1], start[2] = -start[0], 2 * start[1], 0
-    np.testing.assert_allclose(way(start, end, 0.0), start, atol=1e-12)
-    np.testing.assert_allclose(way(start, end, 1.0), end, atol=1e-12)
-    assert np.isfinite(way(start, end, 0.5)).all()
-
-
-def test_an_arc_keeps_the_norm_and_goes_evenly():
-    third = arc(np.array([[2.0, 0.0]]), np.array([[0.0, 2.0]]), 1 / 3)
-    np.testing.assert_allclose(third, [[math.sqrt(3), 1.0]])
+    np.testing.assert_allclose(lerp(start, end, 0.0), start, atol=1e-12)
+    np.testing.assert_allclose(lerp(start, end, 1.0), end, atol=1e-12)
+    assert np.isfinite(lerp(start, end, 0.5)).all()
 
 
 def test_total_correlation_of_gaussian_codes():
@@ -130,33 +115,33 @@ def test_total_correlation_of_gaussian_codes():
     covariance = np.array([[1, r, 0], [r, 1, 0], [0, 0, 1]])
     units = np.array([1e-2, 1.0, 10.0])  # correlations know none
     codes = np.random.default_rng(0).multivariate_normal(np.ones(3), covariance, n) * units
-    found = dependence(codes)
+    result = latent_correlation(codes)
     # A correlation is known to (1 - r^2) / sqrt(n) = 0.003, and the total correlation to r / (1 - r^2) times that.
-    assert found.total == pytest.approx(-0.5 * math.log(1 - r**2), abs=0.02)
-    assert found.largest == pytest.approx(r, abs=0.01)
-    assert found.mean == pytest.approx(r / 3, abs=0.01)
-    assert dependence(codes[:, [2]]).effective == pytest.approx(1)
+    assert result.total_correlation == pytest.approx(-0.5 * math.log(1 - r**2), abs=0.02)
+    assert result.largest == pytest.approx(r, abs=0.01)
+    assert result.mean == pytest.approx(r / 3, abs=0.01)
+    assert latent_correlation(codes[:, [2]]).effective_dimensions == pytest.approx(1)
 
 
 def test_the_effective_number_of_dimensions():
     codes = np.random.default_rng(0).normal(size=(20_000, 4))
-    assert dependence(codes).effective == pytest.approx(4, abs=0.01)
+    assert latent_correlation(codes).effective_dimensions == pytest.approx(4, abs=0.01)
     # Two equal ones and nothing else; of variances 4 and 1: 5^2 / 17.
-    assert dependence(codes * [1, 1, 1e-6, 0]).effective == pytest.approx(2, abs=0.01)
-    assert dependence(codes[:, :2] * [2, 1]).effective == pytest.approx(25 / 17, abs=0.03)
+    assert latent_correlation(codes * [1, 1, 1e-6, 0]).effective_dimensions == pytest.approx(2, abs=0.01)
+    assert latent_correlation(codes[:, :2] * [2, 1]).effective_dimensions == pytest.approx(25 / 17, abs=0.03)
 
 
-def test_independent_codes_show_what_chance_gives_and_no_more():
-    found = dependence(np.random.default_rng(0).normal(size=(500, 40)))
-    assert found.mean == pytest.approx(found.chance, rel=0.1)  # 780 pairs, each of relative spread 0.76
-    assert dependence(np.zeros((9, 3))).mean == dependence(np.zeros((9, 3))).effective == 0
+def test_correlation_of_independent_codes_is_as_expected_by_chance():
+    result = latent_correlation(np.random.default_rng(0).normal(size=(500, 40)))
+    assert result.mean == pytest.approx(result.expected, rel=0.1)  # 780 pairs, each of relative spread 0.76
+    assert latent_correlation(np.zeros((9, 3))).mean == latent_correlation(np.zeros((9, 3))).effective_dimensions == 0
 
 
 def test_a_repeated_dimension_has_infinite_total_correlation():
     codes = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
     codes[:, 2] = codes[:, 0] * np.float32(0.3) - codes[:, 1]
-    assert dependence(codes).total == math.inf
-    assert dependence(codes[:, :2]).total < 0.1
+    assert latent_correlation(codes).total_correlation == math.inf
+    assert latent_correlation(codes[:, :2]).total_correlation < 0.1
 
 
 def planted(n: int, spreads: np.ndarray) -> np.ndarray:
@@ -176,7 +161,7 @@ def test_principal_angles_of_rotated_orthogonal_and_tilted_codes():
     np.testing.assert_allclose(principal_angles(tilted, x), [math.degrees(0.5), 0], atol=1e-5)
 
 
-def test_dimensions_that_say_nothing_have_no_angle():
+def test_constant_dimensions_have_no_angle():
     x = planted(200, np.array([9.0, 5.0, 3.0]))
     codes = np.concatenate([x[:, :1], np.full((200, 1), 3.0), 2 * x[:, :1]], 1).astype(np.float32)
     assert principal_angles(codes, x) == pytest.approx([0], abs=1e-2)  # in single precision

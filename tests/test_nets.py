@@ -451,13 +451,13 @@ def test_jump_relu_threshold_gradient_is_that_of_the_expected_count():
 # -------------------------------------------------------------------------------------------------- corruption
 
 
-IMAGES = Schema(event_shape=(6, 5), kind="unit", dtype="float32", low=-0.5, high=2.0)
+IMAGES = Schema.homogeneous(event_shape=(6, 5), kind="unit", dtype="float32", low=-0.5, high=2.0)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_corruption_keeps_shape_and_dtype_and_its_input(name):
     for shape in ((6, 5), (6, 5, 3)):
-        damage = CORRUPTIONS[name](Schema(event_shape=shape, kind="unit", dtype="float32")).double()
+        damage = CORRUPTIONS[name](Schema.homogeneous(event_shape=shape, kind="unit", dtype="float32")).double()
         x = torch.rand(7, *shape, dtype=F64)
         before = x.clone()
         damaged = damage(x)

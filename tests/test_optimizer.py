@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.errors import InputError
-from isthmus.train.optimizer import FORGET_EVERY, FlatAdam
+from isthmus.objective import Player
+from isthmus.train.optimizer import EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatAdam
 
 F32, F64 = torch.float32, torch.float64
 RATE = torch.tensor(1e-2)
@@ -75,7 +76,7 @@ def test_equals_torchs_adam_step_for_step():
             torch.testing.assert_close(
                 a, b, rtol=1e-11, atol=1e-13, msg=lambda m, n=name, s=step: f"{n}, step {s}: {m}"
             )
-    assert adam.steps == 60
+    assert adam.spans[0].steps == 60
     for parameter, first, second in zip(adam.parameters, adam.views(adam.first), adam.views(adam.second)):
         index = next(i for i, p in enumerate(ours.parameters()) if p is parameter)
         state = reference.state[list(theirs.parameters())[index]]
@@ -117,7 +118,7 @@ def test_parameters_are_views_of_one_buffer_while_trained_and_own_their_memory_a
     assert torch.equal(module.frozen, torch.ones(4))
 
     values = [p.detach().clone() for p in module.parameters()]
-    adam.release()
+    adam.unflatten()
     assert len({p.untyped_storage().data_ptr() for p in module.parameters()}) == len(values)
     for parameter, value in zip(module.parameters(), values):
         assert torch.equal(parameter, value)
@@ -139,13 +140,13 @@ def test_a_shared_parameter_is_laid_once():
     (module[0].weight.sum() + 2 * module[1].weight.sum()).backward()
     assert torch.equal(adam.grad, torch.full((9,), 3.0))
     adam.step(RATE)
-    adam.release()
+    adam.unflatten()
     assert module[0].weight is module[1].weight
 
 
 def test_parameters_of_several_types_and_a_clip_that_is_none_are_refused():
     mixed = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2).double()])
-    with pytest.raises(InputError, match="several types"):
+    with pytest.raises(InputError, match="one dtype"):
         FlatAdam(mixed)
     for clip in (0.0, -1.0, math.nan):
         with pytest.raises(InputError, match="clip"):
@@ -197,7 +198,7 @@ def test_a_gradient_far_above_its_running_mean_is_scaled_down(size):
     direction /= direction.norm()
     for _ in range(20):
         push(adam, size * direction)
-    assert adam.usual.item() == pytest.approx(size)
+    assert adam.spans[0].running_norm.item() == pytest.approx(size)
     first, second = adam.first.clone(), adam.second.clone()
     other = torch.randn(6, dtype=F64)
     push(adam, 1e4 * size * other)
@@ -206,9 +207,9 @@ def test_a_gradient_far_above_its_running_mean_is_scaled_down(size):
     torch.testing.assert_close(adam.first, 0.9 * first + 0.1 * allowed, rtol=0, atol=1e-6 * size)
     torch.testing.assert_close(adam.second, 0.999 * second + 0.001 * allowed.square(), rtol=0, atol=1e-6 * size**2)
     # What it becomes used to is what it let through, one part in a hundred.
-    assert adam.usual.item() == pytest.approx(size * (1 + 0.01 * (clip - 1)), rel=1e-6)
+    assert adam.spans[0].running_norm.item() == pytest.approx(size * (1 + 0.01 * (clip - 1)), rel=1e-6)
     before = adam.first.clone()
-    within = 0.99 * clip * adam.usual * direction
+    within = 0.99 * clip * adam.spans[0].running_norm * direction
     push(adam, within)
     torch.testing.assert_close(adam.first, 0.9 * before + 0.1 * within, rtol=0, atol=1e-12 * size)  # rounding
 
@@ -219,7 +220,7 @@ def test_a_lasting_change_of_size_is_learned():
     push(adam, direction)
     for _ in range(1000):
         push(adam, 100 * direction)
-    assert adam.usual.item() == pytest.approx(100, rel=0.05)
+    assert adam.spans[0].running_norm.item() == pytest.approx(100, rel=0.05)
 
 
 @pytest.mark.parametrize("clip", [10.0, INF])
@@ -230,15 +231,15 @@ def test_a_gradient_of_zero_moves_nothing_and_breaks_nothing(dtype, clip):
     for _ in range(3):  # also as the first of all
         push(adam, torch.zeros(6, dtype=dtype))
         assert torch.equal(adam.flat, before)
-    assert adam.broken == 0
+    assert adam.nonfinite == 0
     push(adam, torch.ones(6, dtype=dtype))
-    assert adam.broken == 0
+    assert adam.nonfinite == 0
     assert adam.flat.isfinite().all()
     assert (adam.flat < before).all()
     push(adam, torch.zeros(6, dtype=dtype))
     assert adam.flat.isfinite().all()
     assert adam.first.isfinite().all()
-    assert adam.usual.isfinite()
+    assert adam.spans[0].running_norm.isfinite()
 
 
 # --------------------------------------------------------------------------------------------------- not finite
@@ -251,17 +252,17 @@ def test_from_the_first_gradient_that_is_not_finite_on_the_weights_stay(bad, aft
     _, adam = flat(clip=clip, dtype=F32)
     for _ in range(after):
         push(adam, torch.randn(6))
-    assert adam.broken == 0
+    assert adam.nonfinite == 0
     held = {name: value.clone() for name, value in adam.state().items()}  # a checkpoint may be taken any time
     grad = torch.randn(6)
     grad[4] = bad
     push(adam, grad)
-    assert adam.broken == 1
+    assert adam.nonfinite == 1
     for good in (torch.randn(6), torch.zeros(6), torch.ones(6)):  # finite again: too late
         push(adam, good)
-        assert adam.broken == 1
+        assert adam.nonfinite == 1
         assert all(torch.equal(value, held[name]) for name, value in adam.state().items())
-    assert adam.steps == after
+    assert adam.spans[0].steps == after
 
 
 def test_a_rate_of_zero_moves_nothing():
@@ -269,6 +270,78 @@ def test_a_rate_of_zero_moves_nothing():
     before = adam.flat.clone()
     push(adam, torch.randn(6, dtype=F64), torch.tensor(0.0))
     assert torch.equal(adam.flat, before)
+
+
+# ------------------------------------------------------------------------------------------------------ players
+
+
+def game(dtype: torch.dtype = F64, clip: float = INF, player: Player | None = None) -> tuple[nn.Module, FlatAdam]:
+    """A critic between two parts of a model."""
+    module = nn.ModuleList([nn.Linear(2, 2), nn.Linear(3, 1), nn.Linear(1, 1)]).to(dtype)
+    return module, FlatAdam(module, clip, critic=list(module[1].parameters()), player=player)
+
+
+def test_each_player_has_an_adam_of_its_own():
+    module, adam = game(player=Player(clip=INF, beta1=0.2, rate=3.0))
+    twin = copy.deepcopy(module)
+    assert adam.names == ("0.weight", "0.bias", "2.weight", "2.bias", "1.weight", "1.bias")
+    models = torch.optim.Adam([*twin[0].parameters(), *twin[2].parameters()], lr=1e-2)
+    critics = torch.optim.Adam(twin[1].parameters(), lr=3e-2, betas=(0.2, 0.999))
+    for _ in range(30):
+        grads = [torch.randn_like(p) for p in module.parameters()]
+        for p, q, grad in zip(module.parameters(), twin.parameters(), grads):
+            p.grad.copy_(grad)
+            q.grad = grad.clone()
+        adam.step(RATE)
+        models.step()
+        critics.step()
+        for a, b in zip(module.parameters(), twin.parameters()):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)  # the rate is held in single precision
+
+
+def test_players_are_clipped_apart():
+    _, adam = game(clip=5.0, player=Player(clip=2.0))
+    model, critic = adam.spans
+    ones = torch.ones(adam.flat.numel(), dtype=F64)
+    for _ in range(3):
+        push(adam, ones)
+    first = adam.first.clone()
+    n = model.flat.numel()
+    grad = ones.clone()
+    grad[n:] = 1e6
+    norm = critic.running_norm.clone()
+    push(adam, grad)
+    torch.testing.assert_close(adam.first[:n], 0.9 * first[:n] + 0.1 * ones[:n])
+    allowed = 2.0 * norm / math.sqrt(critic.flat.numel())
+    torch.testing.assert_close(critic.first, 0.5 * first[n:] + 0.5 * allowed * ones[n:], rtol=1e-6, atol=0)
+    assert model.running_norm.item() == pytest.approx(math.sqrt(n))
+
+
+@pytest.mark.parametrize("player", [0, 1])
+def test_a_gradient_that_is_not_finite_stops_both_players(player):
+    _, adam = game(F32)
+    push(adam, torch.ones_like(adam.flat))
+    before = {name: value.clone() for name, value in adam.state().items()}
+    grad = torch.ones_like(adam.flat)
+    grad[-1 if player else 0] = math.nan
+    push(adam, grad)
+    assert adam.nonfinite == 1
+    assert all(torch.equal(value, before[name]) for name, value in adam.state().items())
+
+
+def test_the_average_leaves_the_critic_out():
+    module, adam = game(F32)
+    for step in range(1, 3 * EMA_START_STEPS):
+        push(adam, torch.randn_like(adam.flat))
+        adam.update_ema(step)
+    state = {name: value.clone() for name, value in adam.state().items()}
+    assert "average/1.weight" not in state
+    assert "average/0.weight" in state
+    with adam.averaged():
+        assert torch.equal(module[1].weight, state["weight/1.weight"])
+        assert torch.equal(module[0].weight, state["average/0.weight"])
+        assert not torch.equal(module[0].weight, state["weight/0.weight"])
+    assert all(torch.equal(value, state[name]) for name, value in adam.state().items())
 
 
 # ------------------------------------------------------------------------------------------------- tiny moments
@@ -291,15 +364,15 @@ def test_forgetting_leaves_no_denormals_and_moves_no_weight():
         faithful.flat.copy_(forgetful.flat)
     first = torch.randn(size) * torch.logspace(0, -22, size)
     seen = False
-    for step in range(1, 30 * FORGET_EVERY + 1):
+    for step in range(1, 30 * FLUSH_INTERVAL_STEPS + 1):
         # A gradient that dies out, as that of a dead unit, beside two that live.
         grad = first if step <= 3 else torch.zeros(size)
         grad = torch.cat([torch.randn(2), grad[2:]])
         push(forgetful, grad)
         push(faithful, grad)
-        if step % FORGET_EVERY == 0:
+        if step % FLUSH_INTERVAL_STEPS == 0:
             seen |= bool(denormal(faithful.first).any())
-            forgetful.forget_tiny()
+            forgetful.flush_denormals()
             assert not denormal(forgetful.first).any()
             assert not denormal(forgetful.second).any()
             assert torch.equal(forgetful.flat, faithful.flat)
@@ -314,10 +387,10 @@ def test_no_moment_becomes_denormal_between_two_forgettings():
     with torch.no_grad():
         adam.first.copy_(torch.logspace(-32, -20, size))
         adam.second.copy_(torch.logspace(-37.5, -20, size))
-    adam.forget_tiny()
+    adam.flush_denormals()
     assert (adam.first != 0).any()
     assert (adam.first == 0).any()
-    for _ in range(FORGET_EVERY):
+    for _ in range(FLUSH_INTERVAL_STEPS):
         push(adam, torch.zeros(size))
         assert not denormal(adam.first).any()
         assert not denormal(adam.second).any()

@@ -268,14 +268,14 @@ def test_pca_is_pca():
 @pytest.mark.parametrize(
     ("schema", "kind"),
     [
-        (Schema((28, 28), "levels", "uint8"), "image"),
-        (Schema((784,), "levels", "uint8"), "image"),
-        (Schema((784,), "real", "float32"), "table"),
-        (Schema((36,), "unit", "float64", names=tuple(f"c{i}" for i in range(36))), "table"),
-        (Schema((64,), "unit", "float64", names=tuple(f"pixel_{i}" for i in range(64))), "image"),
-        (Schema((25,), "binary", "uint8"), "table"),
-        (Schema((30, 2), "real", "float32", sequence=True), "lines"),
-        (Schema((30, 4), "real", "float32", sequence=True), "heat"),
+        (Schema.homogeneous((28, 28), "levels", "uint8"), "image"),
+        (Schema.homogeneous((784,), "levels", "uint8"), "image"),
+        (Schema.homogeneous((784,), "real", "float32"), "table"),
+        (Schema.homogeneous((36,), "unit", "float64", names=tuple(f"c{i}" for i in range(36))), "table"),
+        (Schema.homogeneous((64,), "unit", "float64", names=tuple(f"pixel_{i}" for i in range(64))), "image"),
+        (Schema.homogeneous((25,), "binary", "uint8"), "table"),
+        (Schema.homogeneous((30, 2), "real", "float32", sequence=True), "lines"),
+        (Schema.homogeneous((30, 4), "real", "float32", sequence=True), "heat"),
     ],
 )
 def test_display_kind(schema, kind):
@@ -285,11 +285,11 @@ def test_display_kind(schema, kind):
 @pytest.mark.parametrize(
     ("schema", "span"),
     [
-        (Schema((2, 2), "levels", "uint8", levels=17, scale=np.asarray(16.0)), (0, 16)),
-        (Schema((2, 2), "levels", "uint8", binarize=True, scale=np.asarray(255.0)), (0, 255)),
-        (Schema((2, 2), "unit", "float32"), (0, 1)),
-        (Schema((2, 2), "counts", "int64", high=np.asarray(5.0)), (0, 5)),
-        (Schema((2, 2), "real", "float32", low=np.asarray(-1.0), high=np.asarray(2.0), shift=np.asarray(3.0)), (2, 5)),
+        (Schema.homogeneous((2, 2), "levels", "uint8", levels=17, scale=np.asarray(16.0)), (0, 16)),
+        (Schema.homogeneous((2, 2), "levels", "uint8", binarize=True, scale=np.asarray(255.0)), (0, 255)),
+        (Schema.homogeneous((2, 2), "unit", "float32"), (0, 1)),
+        (Schema.homogeneous((2, 2), "counts", "int64", high=np.asarray(5.0)), (0, 5)),
+        (Schema.homogeneous((2, 2), "real", "float32", low=np.asarray(-1.0), high=2.0, shift=np.asarray(3.0)), (2, 5)),
     ],
 )
 def test_grey_values_follow_the_schema_not_the_rows(schema, span):

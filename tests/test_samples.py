@@ -1,4 +1,4 @@
-"""How far samples are from data: every measure against a case where it is known."""
+"""Sample quality and memorization against cases where the answer is known."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sklearn.datasets import load_digits
 from isthmus.errors import InputError
 from isthmus.metrics import features
 from isthmus.metrics import sample_quality as quality_module
-from isthmus.metrics.features import learned_features, scaling_of
-from isthmus.metrics.memorization import mann_whitney, memorisation, nearest
+from isthmus.metrics.features import fit_standardizer, learned_features
+from isthmus.metrics.memorization import mann_whitney, memorization, nearest
 from isthmus.metrics.sample_quality import (
     classifier_accuracy,
     frechet,
-    frechet_of,
-    mean_discrepancy,
+    frechet_plug_in,
+    mmd,
     precision_and_recall,
     sample_quality,
 )
@@ -36,39 +36,39 @@ def identity(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def test_frechet_of_moments_in_closed_form():
+def test_frechet_plug_in_moments_in_closed_form():
     # Exactly these moments: whitened rows, then stretched. Diagonal covariances: a sum over axes.
     x = normal(200, 3, 0)
     x = (x - x.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T))).T
     f, g = x * [1.0, 2.0, 0.5] + [1.0, 0.0, 2.0], x * [3.0, 2.0, 1.0]
-    assert frechet_of(f, g) == pytest.approx(1 + 4 + (3 - 1) ** 2 + (1 - 0.5) ** 2, rel=1e-9)
+    assert frechet_plug_in(f, g) == pytest.approx(1 + 4 + (3 - 1) ** 2 + (1 - 0.5) ** 2, rel=1e-9)
     turn = np.linalg.qr(normal(3, 3, 1))[0]  # one rotation of both moves no distance
-    assert frechet_of(f @ turn, g @ turn) == pytest.approx(9.25, rel=1e-9)
-    assert frechet_of(f, f) == pytest.approx(0, abs=1e-9)
-    assert frechet_of(f[:, :1], g[:, :1]) == pytest.approx(5, rel=1e-9)
+    assert frechet_plug_in(f @ turn, g @ turn) == pytest.approx(9.25, rel=1e-9)
+    assert frechet_plug_in(f, f) == pytest.approx(0, abs=1e-9)
+    assert frechet_plug_in(f[:, :1], g[:, :1]) == pytest.approx(5, rel=1e-9)
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (1.0, 1.0), (0.0, 0.7)])
-def test_frechet_of_few_rows_is_not_biased(shift, scale):
+def test_frechet_plug_in_few_rows_is_not_biased(shift, scale):
     # 160 rows of 16 features: as it stands the distance of equal distributions is some 0.9.
     f, g = normal(160, 16, 0, shift, scale), normal(160, 16, 1)
-    found, truth = frechet(f, g), shift**2 + 16 * (1 - scale) ** 2
-    assert found.mean == pytest.approx(truth, abs=3 * found.error)
-    assert frechet_of(f, g) - truth > 3 * found.error or scale != 1
+    result, truth = frechet(f, g), shift**2 + 16 * (1 - scale) ** 2
+    assert result.mean == pytest.approx(truth, abs=3 * result.error)
+    assert frechet_plug_in(f, g) - truth > 3 * result.error or scale != 1
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.5])
 @pytest.mark.parametrize("d", [1, 8])
-def test_discrepancy_of_normals_in_closed_form(shift, d):
+def test_mmd_of_normals_in_closed_form(shift, d):
     width = 2 * chi2.median(d)  # of squared distances between standard normals
     alike = (width / (width + 2)) ** (d / 2)
     truth = 2 * alike * (1 - math.exp(-(shift**2) / (2 * (width + 2))))
-    found = mean_discrepancy(normal(600, d, 0, shift), normal(600, d, 1))
-    assert found.mean == pytest.approx(truth, abs=3 * found.error)
-    assert found.mean > 5 * found.error or not shift
+    result = mmd(normal(600, d, 0, shift), normal(600, d, 1))
+    assert result.mean == pytest.approx(truth, abs=3 * result.error)
+    assert result.mean > 5 * result.error or not shift
 
 
-def test_discrepancy_is_the_mean_over_pairs():
+def test_mmd_is_the_mean_over_pairs():
     f, g = normal(7, 2, 0), normal(7, 2, 1)
     pairs = [(i, j) for i in range(7) for j in range(7) if i != j]
     width = np.median([np.square(g[i] - g[j]).sum() for i, j in pairs])
@@ -77,29 +77,29 @@ def test_discrepancy_is_the_mean_over_pairs():
         return math.exp(-np.square(a - b).sum() / (2 * width))
 
     slow = np.mean([kernel(f[i], f[j]) + kernel(g[i], g[j]) - 2 * kernel(f[i], g[j]) for i, j in pairs])
-    assert mean_discrepancy(f, g).mean == pytest.approx(slow, rel=1e-9)
+    assert mmd(f, g).mean == pytest.approx(slow, rel=1e-9)
 
 
-def test_the_classifier_reaches_bayes_and_no_more():
-    found = classifier_accuracy(normal(500, 2, 0, 1.5), normal(500, 2, 1))
+def test_classifier_accuracy_reaches_that_of_bayes():
+    result = classifier_accuracy(normal(500, 2, 0, 1.5), normal(500, 2, 1))
     # A rule learned from 800 rows loses a per cent or two of what the best one tells.
-    assert norm.cdf(0.75) - 0.03 - 2 * found.error < found.mean < norm.cdf(0.75) + 3 * found.error
-    found = classifier_accuracy(normal(300, 5, 0), normal(300, 5, 1))
-    assert found.mean == pytest.approx(0.5, abs=3 * found.error)
-    found = classifier_accuracy(normal(300, 8, 0, scale=0.6), normal(300, 8, 1))  # no line tells these apart
-    assert found.mean > 0.5 + 5 * found.error
+    assert norm.cdf(0.75) - 0.03 - 2 * result.error < result.mean < norm.cdf(0.75) + 3 * result.error
+    result = classifier_accuracy(normal(300, 5, 0), normal(300, 5, 1))
+    assert result.mean == pytest.approx(0.5, abs=3 * result.error)
+    result = classifier_accuracy(normal(300, 8, 0, scale=0.6), normal(300, 8, 1))  # no line tells these apart
+    assert result.mean > 0.5 + 5 * result.error
 
 
-def test_the_classifier_sees_what_principal_components_leave_out():
+def test_the_classifier_sees_the_residual_of_the_principal_components():
     # 60 wide directions are cut to 50; samples lack the noise in the other 100, as blurred ones do.
     wide = 5 * np.random.default_rng(2).normal(size=(60, 160))
     noise = np.random.default_rng(3).normal(size=(300, 160))
-    held = normal(300, 60, 0) @ wide + 20 * noise
+    test = normal(300, 60, 0) @ wide + 20 * noise
     drawn = normal(300, 60, 1) @ wide
-    assert classifier_accuracy(drawn, held).mean > 0.9
+    assert classifier_accuracy(drawn, test).mean > 0.9
 
 
-def test_samples_that_miss_a_mode_and_samples_that_are_none():
+def test_precision_and_recall_of_a_missing_mode_and_of_outliers():
     far = np.array([30.0, 0, 0])
     data = np.concatenate([normal(150, 3, 0), normal(150, 3, 1) + far])
     again = np.concatenate([normal(150, 3, 2), normal(150, 3, 3) + far])
@@ -120,61 +120,61 @@ def test_samples_that_miss_a_mode_and_samples_that_are_none():
     assert precision_and_recall(f, g)[0].mean == pytest.approx(slow)
 
 
-def test_equal_rows_of_few_values_lie_among_each_other():
+def test_precision_and_recall_of_discrete_rows_are_one():
     # Radii are 0 here: only equal rows are near.
     f, g = (np.random.default_rng(seed).integers(0, 2, (200, 2)).astype(float) for seed in (0, 1))
-    assert [found.mean for found in precision_and_recall(f + 1e-9, g)] == [1, 1]
-    assert all(found.error > 0 for found in precision_and_recall(f, g))
+    assert [result.mean for result in precision_and_recall(f + 1e-9, g)] == [1, 1]
+    assert all(result.error > 0 for result in precision_and_recall(f, g))
 
 
-def test_errors_are_what_repetitions_show():
+def test_standard_errors_match_the_spread_over_repetitions():
     measures = {
-        "mmd": lambda f, g: [mean_discrepancy(f, g)],
+        "mmd": lambda f, g: [mmd(f, g)],
         "frechet": lambda f, g: [frechet(f, g)],
         "precision and recall": precision_and_recall,
     }
     for name, measure in measures.items():
-        found = np.array([measure(normal(100, 4, 2 * i, 1.0), normal(100, 4, 2 * i + 1)) for i in range(40)])
-        seen, told = found[:, :, 0].std(0, ddof=1), np.sqrt(np.square(found[:, :, 1]).mean(0))
+        result = np.array([measure(normal(100, 4, 2 * i, 1.0), normal(100, 4, 2 * i + 1)) for i in range(40)])
+        spread, reported = result[:, :, 0].std(0, ddof=1), np.sqrt(np.square(result[:, :, 1]).mean(0))
         # 40 repetitions know a deviation to a ninth: three of these, and both ways.
-        assert (told / seen > 0.7).all(), name
-        assert (told / seen < 1.45).all(), name
+        assert (reported / spread > 0.7).all(), name
+        assert (reported / spread < 1.45).all(), name
 
 
-def test_copies_are_found_and_fresh_rows_are_not():
-    train, held = normal(1000, 6, 0), normal(300, 6, 1)
-    fresh = memorisation(train, held, normal(400, 6, 2))
+def test_copies_are_detected_and_independent_samples_are_not():
+    train, test = normal(1000, 6, 0), normal(300, 6, 1)
+    fresh = memorization(train, test, normal(400, 6, 2))
     assert abs(fresh.z) < 3
     assert fresh.close.mean == pytest.approx(
-        fresh.close_held.mean, abs=3 * math.hypot(fresh.close.error, fresh.close_held.error)
+        fresh.close_test.mean, abs=3 * math.hypot(fresh.close.error, fresh.close_test.error)
     )
     assert fresh.to_train.mean == pytest.approx(fresh.to_train_expected, abs=3 * fresh.to_train.error)
     assert fresh.to_train_expected == pytest.approx(1000 / 1300)
 
     copies = train[:400] + normal(400, 6, 3, scale=0.01)
-    every = memorisation(train, held, copies)
+    every = memorization(train, test, copies)
     assert every.z < -10
     assert every.close.mean == every.to_train.mean == 1
 
-    few = memorisation(train, held, np.concatenate([copies[:40], normal(360, 6, 2)]))  # one in ten
-    assert few.close.mean - few.close_held.mean > 3 * math.hypot(few.close.error, few.close_held.error)
+    few = memorization(train, test, np.concatenate([copies[:40], normal(360, 6, 2)]))  # one in ten
+    assert few.close.mean - few.close_test.mean > 3 * math.hypot(few.close.error, few.close_test.error)
     assert few.close.mean == pytest.approx(0.1 + 0.9 * fresh.close.mean, abs=0.01)
 
 
-def test_dull_samples_are_near_to_training_rows_and_yet_no_copies():
-    found = memorisation(normal(1000, 6, 0), normal(300, 6, 1), normal(400, 6, 2, scale=0.3))
-    assert found.z < -5
-    assert found.to_train.mean == pytest.approx(found.to_train_expected, abs=3 * found.to_train.error)
+def test_low_variance_samples_do_not_count_as_copies():
+    result = memorization(normal(1000, 6, 0), normal(300, 6, 1), normal(400, 6, 2, scale=0.3))
+    assert result.z < -5
+    assert result.to_train.mean == pytest.approx(result.to_train_expected, abs=3 * result.to_train.error)
 
 
-def test_rows_of_few_values_are_not_taken_for_copies():
-    train, held, drawn = (np.random.default_rng(i).integers(0, 2, (n, 5)) for i, n in enumerate((500, 200, 200)))
-    found = memorisation(train, held, drawn)
-    assert (found.z, found.close.mean, found.close_held.mean) == (0, 1, 1)  # every row is there already
-    assert found.to_train.mean == pytest.approx(found.to_train_expected)
+def test_discrete_rows_do_not_count_as_copies():
+    train, test, drawn = (np.random.default_rng(i).integers(0, 2, (n, 5)) for i, n in enumerate((500, 200, 200)))
+    result = memorization(train, test, drawn)
+    assert (result.z, result.close.mean, result.close_test.mean) == (0, 1, 1)  # every row is there already
+    assert result.to_train.mean == pytest.approx(result.to_train_expected)
 
 
-def test_ranks_as_scipy_has_them():
+def test_mann_whitney_matches_scipy():
     random = np.random.default_rng(0)
     a, b = random.integers(0, 9, 50), random.integers(1, 10, 70)  # with ties
     known = mannwhitneyu(a, b, method="asymptotic", use_continuity=False).pvalue
@@ -192,77 +192,77 @@ def test_nearest_rows(shape):
     np.testing.assert_array_equal(index, far.argsort(1)[:, :3])
     np.testing.assert_allclose(distance, np.sort(far, 1)[:, :3], rtol=1e-12)
     assert (index[3, 0], distance[3, 0]) == (17, 0)
-    with pytest.raises(InputError, match="k=51 came"):
+    with pytest.raises(InputError, match="k must be between 1 and"):
         nearest(train, rows, 51)
 
 
-def test_features_tell_digits_from_shuffled_pixels():
+def test_learned_features_separate_digits_from_shuffled_pixels():
     x = load_digits().images
     read = learned_features(x[:1000], (8, 8), seed=0)
     f = read(x[:1000])
     np.testing.assert_allclose(f.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(f.std(0), 1, rtol=1e-6)
-    held = read(x[1000:1400])
+    test = read(x[1000:1400])
     shuffled = np.random.default_rng(0).permuted(x[1400:].reshape(-1, 64), axis=1).reshape(-1, 8, 8)
-    apart, alike = frechet(read(shuffled), held[: len(shuffled)]), frechet(read(x[1400:]), held[: len(shuffled)])
+    apart, alike = frechet(read(shuffled), test[: len(shuffled)]), frechet(read(x[1400:]), test[: len(shuffled)])
     assert apart.mean - alike.mean > 10 * math.hypot(apart.error, alike.error)
-    assert precision_and_recall(read(shuffled), held[: len(shuffled)])[0].mean < 0.2
+    assert precision_and_recall(read(shuffled), test[: len(shuffled)])[0].mean < 0.2
     np.testing.assert_allclose(read(x[:3]), f[:3], atol=1e-4)  # a row's features are its own, to single precision
 
 
 @pytest.mark.parametrize("shape", [(16, 17), (16, 16, 3), (6, 2), (1,)])
 def test_features_of_any_shape(shape, monkeypatch):
-    for name in ("UPDATES", "CONV_UPDATES"):
+    for name in ("MLP_UPDATES", "CONV_UPDATES"):
         monkeypatch.setattr(features, name, 8)
     x = np.random.default_rng(0).integers(0, 256, (120, *shape)).astype(np.uint8)
-    found = learned_features(x, shape, seed=3)(x)
-    assert found.shape == (120, min(32, math.prod(shape), math.ceil(2 * math.sqrt(math.prod(shape)))))
-    assert np.isfinite(found).all()
+    result = learned_features(x, shape, seed=3)(x)
+    assert result.shape == (120, min(32, math.prod(shape), math.ceil(2 * math.sqrt(math.prod(shape)))))
+    assert np.isfinite(result).all()
 
 
-def test_channels_of_different_units_have_a_scale_each():
+def test_each_channel_has_its_own_scale():
     x = np.random.default_rng(0).normal(size=(500, 6, 2)) * [1e-3, 1e3]
-    z = scaling_of(x)(x)
+    z = fit_standardizer(x)(x)
     np.testing.assert_allclose(z.std((0, 1)), 1, rtol=0.01)  # means of steps are taken off beside
     still = np.full((20, 3), 7)
-    np.testing.assert_array_equal(scaling_of(still)(still + 1), np.ones((20, 3)))
+    np.testing.assert_array_equal(fit_standardizer(still)(still + 1), np.ones((20, 3)))
 
 
-def test_quality_beside_what_data_reach_the_same_for_one_seed(monkeypatch):
-    monkeypatch.setattr(features, "UPDATES", 200)  # enough for four columns
-    train, held, drawn = normal(400, 4, 0), normal(150, 4, 1), normal(130, 4, 2, 2.0)
+def test_sample_quality_against_training_rows_is_reproducible(monkeypatch):
+    monkeypatch.setattr(features, "MLP_UPDATES", 200)  # enough for four columns
+    train, test, drawn = normal(400, 4, 0), normal(150, 4, 1), normal(130, 4, 2, 2.0)
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    first, second = (sample_quality(train, held, drawn, learned_features(train, (4,), 5), 5) for _ in range(2))
+    first, second = (sample_quality(train, test, drawn, learned_features(train, (4,), 5), 5) for _ in range(2))
     assert first == second
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
     assert set(first) == {"mmd", "precision", "recall", "frechet"}
     for name, nothing in {"mmd": 0.0, "frechet": 0.0}.items():
-        found = first[name]
-        assert found.data.mean == pytest.approx(nothing, abs=3 * found.data.error)
-        assert found.samples.mean - found.data.mean > 3 * math.hypot(found.samples.error, found.data.error), name
+        result = first[name]
+        assert result.data.mean == pytest.approx(nothing, abs=3 * result.data.error)
+        assert result.samples.mean - result.data.mean > 3 * math.hypot(result.samples.error, result.data.error), name
     for name in ("precision", "recall"):
         assert first[name].samples.mean < first[name].data.mean
 
 
-def test_what_cannot_be_compared_is_refused(monkeypatch):
+def test_invalid_arguments(monkeypatch):
     enough, few = normal(120, 3, 0), normal(99, 3, 0)
     for sides in ((few, enough, enough), (enough, few, enough), (enough, enough, few)):
-        with pytest.raises(InputError, match=r"99 .* came; samples are compared with data from 100"):
+        with pytest.raises(InputError, match=r"at least 100 .*, got 99"):
             sample_quality(*sides, identity)
-    with pytest.raises(InputError, match="99 samples came"):
-        memorisation(enough, enough, few)
+    with pytest.raises(InputError, match="at least 100 samples, got 99"):
+        memorization(enough, enough, few)
     broken = enough.copy()
     broken[5, 1] = np.nan
-    with pytest.raises(InputError, match="samples hold numbers that are not finite"):
+    with pytest.raises(InputError, match="samples must be finite"):
         sample_quality(enough, enough, broken, identity)
-    with pytest.raises(InputError, match="not finite"):
-        memorisation(enough, enough, broken)
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="must be finite"):
+        memorization(enough, enough, broken)
+    with pytest.raises(InputError, match="must be finite"):
         learned_features(broken, (3,))
-    with pytest.raises(InputError, match="at least 2"):
+    with pytest.raises(InputError, match="at least 2 rows"):
         learned_features(enough[:1], (3,))
-    with pytest.raises(InputError, match="the same is wanted"):
+    with pytest.raises(InputError, match="must have the shape of held-out rows"):
         sample_quality(enough, enough, enough[:, :2], identity)
     monkeypatch.setattr(quality_module, "classifier_accuracy", lambda *_: quality_module.Estimate(0.5, 0.1))
     assert "frechet" in sample_quality(*(normal(120, 24, i) for i in range(3)), identity)

@@ -19,7 +19,7 @@ from isthmus.data import Dataset
 from isthmus.evaluation import baselines, log_likelihood
 from isthmus.evaluation.context import some_of
 from isthmus.examples import Examples
-from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, sweep
+from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
 from isthmus.persistence import run_dir
 from isthmus.report import summary
 from isthmus.report.from_run import MeasuredRun
@@ -65,7 +65,7 @@ def test_the_error_counts_what_rows_share():
 
 
 def test_the_gap_counts_it_too(monkeypatch):
-    monkeypatch.setattr(log_likelihood, "sweep", lambda *a: shared(sweep(*a), 1e6))
+    monkeypatch.setattr(log_likelihood, "importance_diagnostics", lambda *a: shared(importance_diagnostics(*a), 1e6))
     result, _ = ran(isthmus.VAE(**FAST), table())
     assert result.facts["log_likelihood"]["standard_error"] > 1e6 - 1
     assert "not clearly different" in result.words

@@ -19,7 +19,7 @@ from isthmus.nets.mlp import MLP
 from isthmus.objective import as_objective
 from isthmus.priors import StandardNormal
 from isthmus.terms.bounds import kl, nll
-from isthmus.train.optimizer import MEMORYLESS, FlatAdam
+from isthmus.train.optimizer import EMA_START_STEPS, FlatAdam
 from isthmus.train.trainer import Trainer
 from models import images, small, table
 from test_bad_input import Breaks
@@ -165,9 +165,9 @@ def test_a_short_run_ends_with_its_last_weights_and_a_long_one_with_their_averag
         adam.zero_grad()
         layer(torch.randn(8, 4)).square().mean().backward()
         adam.step(torch.tensor(1e-2))
-        adam.blend(update)
+        adam.update_ema(update)
         seen.append(adam.flat.clone())
-        if update <= MEMORYLESS:
+        if update <= EMA_START_STEPS:
             assert torch.equal(adam.average, adam.flat)
     with adam.averaged():
         assert torch.equal(torch.cat([p.reshape(-1) for p in layer.parameters()]), adam.average)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Iterable
+from typing import Any
 
 from isthmus.wording import join_names
 
@@ -39,3 +41,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     options = join_names(known, MAX_LISTED if nearest else len(known))
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return InputError(f"{what} must be one of {options}, got {name!r}.{hint}")
+
+
+def check_positive_int(name: str, value: Any) -> None:
+    """Raise InputError unless the value is an integer >= 1.
+
+    >>> check_positive_int("draws", 0)
+    Traceback (most recent call last):
+    isthmus.errors.InputError: draws must be an integer >= 1, got 0.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{name} must be an integer >= 1, got {value!r}.")

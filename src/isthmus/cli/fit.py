@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     from isthmus.data import read
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
-    from isthmus.train.progress import Bar
+    from isthmus.train.progress import ProgressBar
 
     if arguments.resume is not None:
         folder = Path(arguments.resume)
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
         started = run_dir.start(estimator, dataset, folder, condition=arguments.condition, force=arguments.force)
     try:
         if not started.trained:
-            with Bar() as show:
+            with ProgressBar() as show:
                 run_dir.finish(started, show)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; go on with: isthmus fit --resume {folder}") from None

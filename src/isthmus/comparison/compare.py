@@ -22,9 +22,9 @@ from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
 from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
-from isthmus.metrics.importance_weighting import parts_of
+from isthmus.metrics.importance_weighting import group_sizes
 from isthmus.persistence.serialization import plain
-from isthmus.schema import spread
+from isthmus.schema import safe_std
 from isthmus.wording import pluralize
 
 DRAWS = 1000
@@ -60,7 +60,7 @@ def compare(
     unknown models and fields, for fields that no model can be made of and for a folder that holds something else.
     """
     data = X if isinstance(X, Dataset) else Dataset("X", Examples(X, y, lengths=lengths))
-    if len(parts_of(draws)) < 2:
+    if len(group_sizes(draws)) < 2:
         raise InputError(f"draws={draws} came; two at least are wanted, whose difference tells how sure a figure is")
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise InputError(f"seeds={seeds!r} came; a whole number of at least 1 is wanted")
@@ -196,5 +196,5 @@ def uneven(rows: Split) -> bool:
     x = np.asarray(rows.train.x)
     if x.ndim != 2 or x.dtype.kind != "f":
         return False
-    scale = spread(x)
+    scale = safe_std(x)
     return bool(scale.max() > UNEVEN * scale.min())

@@ -15,7 +15,7 @@ from isthmus.atomic_io import TMP_PREFIX, read_json, write_json
 from isthmus.comparison.specs import Entry
 from isthmus.errors import InputError
 from isthmus.persistence.serialization import plain
-from isthmus.train.trainer import Checkpointer
+from isthmus.train.checkpoint import Checkpointer
 
 FORMAT = 1
 MANIFEST, TABLE, CURVE, RUNS, UNFINISHED = "compare.json", "table.json", "curve.png", "runs", "unfinished"

@@ -24,7 +24,8 @@ from isthmus.evaluation.baselines import NOTHING, linear_evidence
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.examples import Examples
 from isthmus.schema import Schema
-from isthmus.train.trainer import Checkpointer, ProgressCallback
+from isthmus.train.checkpoint import Checkpointer
+from isthmus.train.progress import ProgressCallback
 
 READ = {"probes", "classifier"}
 """Measures that the table shows."""
@@ -127,7 +128,8 @@ def score_of(schema: Schema) -> str:
 def as_discrete(estimator: Estimator) -> Estimator:
     """A linear model of whole numbers as one that dequantises them: its density then bounds their probability."""
     view = copy.copy(estimator)
-    view.schema_ = dataclasses.replace(estimator.schema_, discrete=True)
+    (column,) = estimator.schema_.columns
+    view.schema_ = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
     return view
 
 

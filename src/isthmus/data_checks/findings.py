@@ -53,7 +53,7 @@ def not_finite(view: View) -> Iterator[Finding]:
     """NaN and infinity: which columns, and how many."""
     import numpy as np
 
-    from isthmus.schema import GAPS, VOID
+    from isthmus.schema import DROP_COLUMNS, IMPUTE
 
     values = view.columns
     if values.dtype.kind != "f" or bool((finite := np.isfinite(values)).all()):
@@ -63,34 +63,34 @@ def not_finite(view: View) -> Iterator[Finding]:
         "not-finite",
         "error",
         f"NaN or infinity: {where}",
-        VOID if len(values) > 1 and bool((~finite).all(0).any()) else GAPS,
+        DROP_COLUMNS if len(values) > 1 and bool((~finite).all(0).any()) else IMPUTE,
         evidence | {"rows": int((~finite).any(1).sum())},
     )
 
 
 def too_large(view: View, choice: Choice) -> Iterator[Finding]:
     """Numbers whose squares overflow."""
-    from isthmus.schema import LARGEST
+    from isthmus.schema import MAX_ABSOLUTE_VALUE
 
     values = view.columns
-    if values.dtype.kind != "f" or (values.min() >= -LARGEST and values.max() <= LARGEST):
+    if values.dtype.kind != "f" or (values.min() >= -MAX_ABSOLUTE_VALUE and values.max() <= MAX_ABSOLUTE_VALUE):
         return
-    where, evidence = view.where(abs(values) > LARGEST)
-    yield Finding("too-large", "error", f"numbers beyond {LARGEST:g}: {where}", "rescale them", evidence)
+    where, evidence = view.where(abs(values) > MAX_ABSOLUTE_VALUE)
+    yield Finding("too-large", "error", f"numbers beyond {MAX_ABSOLUTE_VALUE:g}: {where}", "rescale them", evidence)
 
 
 def too_small(view: View, choice: Choice) -> Iterator[Finding]:
     """Columns whose numbers differ by so little that the squares vanish."""
     import numpy as np
 
-    from isthmus.schema import SMALLEST, faint
+    from isthmus.schema import MIN_DIFFERENCE, has_underflow
 
     if choice.scaling == "none" or view.columns.dtype.kind != "f":
         return
-    columns = np.flatnonzero(faint(view.columns.astype(np.float64))).tolist()
+    columns = np.flatnonzero(has_underflow(view.columns.astype(np.float64))).tolist()
     if columns:
         where = listed([view.name(j) for j in columns])
-        message = f"numbers differ by less than {SMALLEST:g}: column {where}"
+        message = f"numbers differ by less than {MIN_DIFFERENCE:g}: column {where}"
         yield Finding("too-small", "error", message, "rescale or drop it", {"columns": len(columns)})
 
 

@@ -33,7 +33,7 @@ from isthmus.nets.layers import Log1p, Preprocess, UserModule
 from isthmus.nets.mlp import MLP
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import running, seeded
+from isthmus.train.runtime import seeded, torch_threads
 
 ENCODED_AT_ONCE = 2048
 """Rows through a network in one call, in use."""
@@ -214,9 +214,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         job = prepare(self, X, condition, lengths, validation, target)
         try:
             if self.verbose:
-                from isthmus.train.progress import Bar
+                from isthmus.train.progress import ProgressBar
 
-                with Bar() as show:
+                with ProgressBar() as show:
                     history = job.train(show=show)
             else:
                 history = job.train()
@@ -290,7 +290,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return next(self.model_.parameters()).dtype
 
     def _used(self) -> typing.ContextManager[None]:
-        return running(self.settings_["threads"])
+        return torch_threads(self.settings_["threads"])
 
     def _batches(self, n: int) -> Iterator[Tensor]:
         yield from torch.arange(n, device=self.device_).split(ENCODED_AT_ONCE)
@@ -357,14 +357,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """(n,) importance-weighted log p(x), nats, in the data's own units; a lower bound that tightens with draws."""
         rows = self.rows(X, condition, lengths, bits="fixed")
         with self._used():
-            return importance_weighting.log_evidence(self.model_, rows, draws)
+            return importance_weighting.importance_weighted(self.model_, rows, draws).values
 
     @available_if(_has_density)
     def elbo(self, X: Any, *, draws: int = 100, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """(n,) evidence lower bound, nats, at beta 1 whatever the weight in training."""
         rows = self.rows(X, condition, lengths, bits="fixed")
         with self._used():
-            return importance_weighting.elbo(self.model_, rows, draws)
+            return importance_weighting.elbo(self.model_, rows, draws).values
 
     def score(self, X: Any, y: Any = None, *, condition: Any = None, lengths: Any = None) -> float:
         """Mean log p(x), nats; of a model without a density, minus the squared error an example."""

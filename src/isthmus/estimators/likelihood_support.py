@@ -21,7 +21,7 @@ from isthmus.estimators.part_registry import (
     Support,
     parse,
 )
-from isthmus.schema import Schema, whole
+from isthmus.schema import Schema, is_integer_valued
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
@@ -91,7 +91,7 @@ def refusal(name: str, levels: int, asked: int | None, values: np.ndarray) -> Su
     `asked` are the levels that the user gave for the data, which are whole numbers then.
     """
     low, high = values.min(), values.max()
-    if asked is not None and (low < 0 or not whole(values)):
+    if asked is not None and (low < 0 or not is_integer_valued(values)):
         bad = (values < 0) | (values % 1 != 0)
         message = f"levels={asked} was given, and {int(bad.sum()):,} of {bad.size:,} values are negative or fractions"
         return SupportError(message, "leave out levels, or pass whole numbers from 0", bad)
@@ -107,7 +107,7 @@ def refusal(name: str, levels: int, asked: int | None, values: np.ndarray) -> Su
 
 def surely_whole(values: np.ndarray, asked: int | None) -> bool:
     """Whether values are integers, bits or levels that were asked for; other floats, if whole, may be measurements."""
-    return values.dtype.kind != "f" or ((asked is not None or bool(values.max() <= 1)) and whole(values))
+    return values.dtype.kind != "f" or ((asked is not None or bool(values.max() <= 1)) and is_integer_valued(values))
 
 
 def remedy(support: Support, values: np.ndarray) -> str:
@@ -119,11 +119,11 @@ def remedy(support: Support, values: np.ndarray) -> str:
         return "pass X / 255.0" if values.dtype == np.uint8 else "rescale them, or use likelihood='normal'"
     if low < 0:
         return f"{int((values < 0).sum()):,} values are negative; use likelihood='normal'"
-    if high > support.high and whole(values):
+    if high > support.high and is_integer_valued(values):
         if support is COUNTS:
             return "pass X.astype(float) for measurements: counts so large differ by nothing that a model could learn"
         return f"pass levels={int(high) + 1}, or use likelihood='normal'"
-    if not whole(values):
+    if not is_integer_valued(values):
         grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""
         return f"they are not whole: pass {grey}whole numbers, or use likelihood='normal'"
     return f"pass integers (X.astype('{'uint8' if high < 256 else 'int64'}')), or use likelihood='normal'"

@@ -22,9 +22,20 @@ from isthmus.latent_model import LatentModel
 from isthmus.objective import as_objective
 from isthmus.priors import PostHocPrior
 from isthmus.schema import Schema
+from isthmus.train.checkpoint import Checkpointer
+from isthmus.train.config import TrainConfig
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import operations, pick_compile, pick_device, pick_dtype, pick_threads, running, seeded
-from isthmus.train.trainer import Checkpointer, ProgressCallback, TrainConfig, fit
+from isthmus.train.progress import ProgressCallback
+from isthmus.train.runtime import (
+    count_flops,
+    pick_compile,
+    pick_device,
+    pick_dtype,
+    pick_threads,
+    seeded,
+    torch_threads,
+)
+from isthmus.train.trainer import fit
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator, Recipe
@@ -72,16 +83,18 @@ class TrainingJob:
         """Run it and return the history; with `keep` it lies on the disk and goes on from its checkpoint."""
         rows = self.lay(self.train_rows)
         if self.recipe.solve is not None:
-            with torch.no_grad(), running(self.plan.threads):
+            with torch.no_grad(), torch_threads(self.plan.threads):
                 everything = rows.batch(torch.arange(len(rows), device=self.device))
                 self.recipe.solve(everything.x)
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.lay(self.valid_rows)
         model = self.recipe.model
-        history = fit(model, rows, self.recipe.objective, self.plan, validation=validation, keep=keep, show=show)
+        history = fit(
+            model, rows, self.recipe.objective, self.plan, validation=validation, checkpointer=keep, callback=show
+        )
         if isinstance(model.prior, PostHocPrior):
-            with running(self.plan.threads):
+            with torch_threads(self.plan.threads):
                 model.prior.fit_to(codes_drawn(model, rows, self.plan.seed), self.plan.seed)
         return history
 
@@ -200,7 +213,7 @@ def work_of(recipe: Recipe, schema: Schema) -> float:
         weight.new_zeros(2, schema.condition_width) if schema.condition_width else None,
         weight.new_ones(2, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None,
     )
-    return operations(recipe.model, empty)
+    return count_flops(recipe.model, empty)
 
 
 def validation_rows(estimator: Estimator, validation: Any, schema: Schema, name: str = "validation") -> Examples:

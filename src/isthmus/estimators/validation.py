@@ -23,7 +23,7 @@ from isthmus.estimators.likelihood_support import (
 )
 from isthmus.estimators.part_registry import COUNTED, LEVELLED, LIKELIHOODS
 from isthmus.examples import Examples
-from isthmus.schema import Condition, Schema, finite, kind_of, scaling_of
+from isthmus.schema import Condition, Schema, check_finite, kind_of, scaling_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,7 @@ def collect(
     steps = as_lengths(lengths, x)
     if steps is not None:  # padding may hold anything: it is never looked at
         x = np.where(real_steps(x, steps)[..., None], x, np.zeros((), x.dtype))
-    finite(x, "X", tuple(getattr(estimator, "feature_names_in_", ())))
+    check_finite(x, "X", tuple(getattr(estimator, "feature_names_in_", ())))
     clean = as_target(target, x, steps)
     if not reset:
         known = clean if estimator.schema_.paired else x
@@ -228,7 +228,7 @@ def as_target(target: Any, x: np.ndarray, lengths: np.ndarray | None) -> np.ndar
         raise InputError(f"target has dtype {values.dtype}; numbers are wanted")
     if lengths is not None:
         values = np.where(real_steps(x, lengths)[..., None], values, np.zeros((), values.dtype))
-    finite(values, "target")
+    check_finite(values, "target")
     return values.astype(x.dtype, copy=False) if values.dtype.kind == x.dtype.kind else native(values)
 
 
@@ -270,7 +270,7 @@ def outlined(estimator: Estimator, inputs: Examples) -> tuple[str, Schema]:
     name, arguments = likelihood_of(estimator, kind)
     levels = levels_of(name, arguments[0] if arguments else estimator.levels, wanted)
     read_as = "levels" if name in LEVELLED else "counts" if name in COUNTED else kind
-    schema = Schema(
+    schema = Schema.homogeneous(
         event_shape=inputs.x.shape[1:],
         kind=read_as,
         dtype=str(wanted.dtype),

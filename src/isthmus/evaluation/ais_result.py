@@ -11,7 +11,7 @@ from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.estimates import told, told_rows
 from isthmus.evaluation.log_likelihood import kind_of
 from isthmus.metrics.ais import ais, bdmc
-from isthmus.metrics.importance_weighting import scored
+from isthmus.metrics.importance_weighting import importance_weighted
 from isthmus.train.device_data import DeviceDataset
 
 SIMULATED = 50
@@ -27,7 +27,7 @@ def annealed(subject: EvalContext, count: int, draws: int, steps: int) -> dict[s
     model = subject.model.model_
     rows = subject.model.lay(subject.some(count), "fixed")
     with subject.using():
-        found, weighted = ais(model, rows, steps=steps), scored(model, rows, draws)
+        found, weighted = ais(model, rows, steps=steps), importance_weighted(model, rows, draws)
         simulated = bdmc(model, min(SIMULATED, len(rows)), steps=steps, **company(rows, SIMULATED))
     kind = kind_of(subject.model.schema_)
     return {

@@ -20,8 +20,8 @@ from sklearn.mixture import GaussianMixture
 from isthmus.estimators.base import Estimator
 from isthmus.evaluation.context import some_of
 from isthmus.examples import Examples
-from isthmus.metrics.importance_weighting import mean_and_error
-from isthmus.schema import spread
+from isthmus.metrics.estimate import mean_and_error
+from isthmus.schema import safe_std
 
 FITTED = 10_000
 """Training rows that a baseline is fitted to, at most."""
@@ -190,7 +190,7 @@ def factor_analysis(ground: BaselineData) -> FittedDensity | None:
     """A linear model with a noise of its own for each column (Rubin & Thayer, 1982); None where one could vanish."""
     if not ground.spanned:
         return None
-    (n, d), mean, scale = ground.x.shape, ground.x.mean(0), spread(ground.x)
+    (n, d), mean, scale = ground.x.shape, ground.x.mean(0), safe_std(ground.x)
     k = min(ground.wanted, d - 1)
     # The fit reads no more than the covariance: d + 1 rows that have the same one make its steps cheap.
     root = ground.root / scale
@@ -284,7 +284,7 @@ def rank_of(rows: np.ndarray, rounding: float, root: np.ndarray | None = None) -
     >>> rank_of(np.array([[1e9, 0, 1], [2e9, 0, 2], [4e9, 0, 4], [4e9, 0, 5]]), 1e-16)
     2
     """
-    scale = spread(rows)  # (d,)
+    scale = safe_std(rows)  # (d,)
     centred = rows - rows.mean(0) if root is None else root
     singular = np.linalg.svd(centred / scale, compute_uv=False)
     noise = 4 * rounding * np.sqrt(rows.size) * (np.abs(rows).max(0) / scale)[rows.std(0) > 0].max(initial=1)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.evaluation.context import EvalContext
-from isthmus.metrics.importance_weighting import log_evidence, mean_and_error
+from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.importance_weighting import importance_weighted
 from isthmus.metrics.probes import probes
 
 DRAWS = 100
@@ -34,7 +35,7 @@ def of_condition(subject: EvalContext) -> dict[str, Any] | None:
     other = own[partner].reshape(len(partner), *np.shape(inputs.condition)[1:])
     with subject.using():
         right, wrong = (
-            log_evidence(model.model_, model.lay(replace(some, condition=given), "fixed"), DRAWS)
+            importance_weighted(model.model_, model.lay(replace(some, condition=given), "fixed"), DRAWS).values
             for given in (some.condition, other)
         )
     gain, error = mean_and_error(right - wrong)

@@ -13,7 +13,7 @@ from isthmus.estimators.base import Estimator
 from isthmus.estimators.validation import unpadded
 from isthmus.examples import Examples
 from isthmus.train.device_data import DeviceDataset, fixed_bits
-from isthmus.train.runtime import running
+from isthmus.train.runtime import torch_threads
 
 MOST_DRAWN = 2_000
 """Samples that are compared with data, at most."""
@@ -42,7 +42,7 @@ class EvalContext:
 
     def using(self) -> Any:
         """The threads that the model runs on."""
-        return running(self.model.settings_["threads"])
+        return torch_threads(self.model.settings_["threads"])
 
     @cached_property
     def rows(self) -> DeviceDataset:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.metrics.importance_weighting import mean_and_error
+from isthmus.metrics.estimate import mean_and_error
 
 
 def told(mean: float, error: float | None, unit: str, kind: str, **more: Any) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from isthmus.evaluation.prior_fit import refit_gain
 from isthmus.evaluation.reconstruction import column_spread, leftover, residuals
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_spread, samples
 from isthmus.examples import Examples
-from isthmus.metrics.ais import STEPS as AIS_STEPS
-from isthmus.metrics.importance_weighting import mean_and_error
+from isthmus.metrics.ais import DEFAULT_STEPS as AIS_STEPS
+from isthmus.metrics.estimate import mean_and_error
 
 DRAWS = 1000
 SQUARED, SCALED = "squared units of the data, summed", "squared units that networks read, summed"

@@ -107,7 +107,7 @@ def density(facts: Facts) -> Iterator[Line]:
         about = facts["inference_gap"]
         yield "inference gap", f"{number(about['total'])} nats ({about['total']['rows']} rows)"
         yield "  the posterior's family", f"{number(about['approximation'])} nats"
-        yield "  the encoder", f"{number(about['amortisation'])} nats"
+        yield "  the encoder", f"{number(about['amortization'])} nats"
     if "condition" in facts:
         yield "the condition is worth", f"{number(facts['condition'])} nats against another row's"
 

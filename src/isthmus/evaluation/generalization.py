@@ -12,7 +12,8 @@ from isthmus.estimators.validation import unpadded
 from isthmus.evaluation.context import EvalContext, some_of, squared
 from isthmus.evaluation.estimates import told, told_rows
 from isthmus.evaluation.log_likelihood import kind_of
-from isthmus.metrics.importance_weighting import mean_and_error, scored
+from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.importance_weighting import importance_weighted
 
 SEEN = "these are the training rows themselves; pass others"
 DRAWS = 100
@@ -39,7 +40,9 @@ def of_training(subject: EvalContext) -> dict[str, Any] | None:
     if model.density:
         held = subject.some(MOST_ROWS)
         with subject.using():
-            here, there = (scored(model.model_, model.lay(part, "fixed"), DRAWS).values for part in (seen, held))
+            here, there = (
+                importance_weighted(model.model_, model.lay(part, "fixed"), DRAWS).values for part in (seen, held)
+            )
         found["log_likelihood"] = told_rows(here, "nats", kind_of(model.schema_))
         found["log_likelihood_gap"] = apart(here, there, "nats")
     return found

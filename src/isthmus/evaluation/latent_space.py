@@ -11,14 +11,14 @@ import torch
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.estimates import told
 from isthmus.examples import Examples
-from isthmus.metrics.importance_weighting import log_evidence
+from isthmus.metrics.importance_weighting import importance_weighted
 from isthmus.metrics.latent_geometry import (
-    Paths,
-    dependence,
-    pairs,
+    PathStats,
+    latent_correlation,
     path_distance,
     path_likelihood,
     principal_angles,
+    random_pairs,
     relative_sharpness,
 )
 from isthmus.train.runtime import seeded
@@ -33,13 +33,15 @@ SHARP_FROM = 8
 
 def geometry(subject: EvalContext) -> dict[str, Any]:
     """Correlation of dimensions, total correlation (nats), and angles with PCA of the same size."""
-    found, unit = dependence(subject.codes), "absolute correlation"
+    found, unit = latent_correlation(subject.codes), "absolute correlation"
     angles = principal_angles(subject.codes, subject.as_read)
     turned = told(float(angles.mean()), None, "degrees", "mean", each=angles.tolist()) if len(angles) else None
     return {
-        "correlation": told(found.mean, None, unit, "mean", chance=found.chance, largest=found.largest),
-        "effective_dimensions": told(found.effective, None, "dimensions", "participation ratio"),
-        "total_correlation": told(found.total, None, "nats", "divergence") if math.isfinite(found.total) else None,
+        "correlation": told(found.mean, None, unit, "mean", chance=found.expected, largest=found.largest),
+        "effective_dimensions": told(found.effective_dimensions, None, "dimensions", "participation ratio"),
+        "total_correlation": told(found.total_correlation, None, "nats", "divergence")
+        if math.isfinite(found.total_correlation)
+        else None,
         "angle_with_pca": turned,
     }
 
@@ -52,7 +54,7 @@ def paths(subject: EvalContext) -> dict[str, Any] | None:
     model, inputs, n = subject.model, subject.inputs, len(subject)
     if model.schema_.sequence or n < FEWEST_ROWS:
         return None
-    first, second = pairs(n, subject.seed, PATHS)
+    first, second = random_pairs(n, subject.seed, PATHS)
     given = None if inputs.condition is None else np.asarray(inputs.condition)[first]
 
     def decode(codes: np.ndarray, drawn: bool = False) -> np.ndarray:
@@ -62,7 +64,7 @@ def paths(subject: EvalContext) -> dict[str, Any] | None:
 
     def score(x: np.ndarray) -> np.ndarray:
         with subject.using():
-            return log_evidence(model.model_, model.lay(Examples(x, condition=given), "fixed"), DRAWS)
+            return importance_weighted(model.model_, model.lay(Examples(x, condition=given), "fixed"), DRAWS).values
 
     start, end = subject.codes[first], subject.codes[second]
     found: dict[str, Any] = {}
@@ -76,10 +78,10 @@ def paths(subject: EvalContext) -> dict[str, Any] | None:
     return found or None
 
 
-def told_path(found: Paths, unit: str) -> dict[str, Any]:
+def told_path(found: PathStats, unit: str) -> dict[str, Any]:
     """Paths as plain values."""
     holes = told(*found.holes, "share of paths", "share")
-    return told(*found.worse, unit, "difference", holes=holes, along=found.along.tolist())
+    return told(*found.midpoint_loss, unit, "difference", holes=holes, along=found.profile.tolist())
 
 
 def sharp(subject: EvalContext) -> dict[str, Any] | None:

@@ -9,10 +9,10 @@ import numpy as np
 
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.estimates import told, told_rows
-from isthmus.metrics.elbo_surgery import surgery
-from isthmus.metrics.importance_diagnostics import sweep
-from isthmus.metrics.importance_weighting import mean_and_error
-from isthmus.metrics.inference_gap import MOST_ROWS, inference_gap
+from isthmus.metrics.elbo_surgery import elbo_surgery
+from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.importance_diagnostics import importance_diagnostics
+from isthmus.metrics.inference_gap import MAX_ROWS, inference_gap
 from isthmus.schema import Schema
 
 STEPS = 150
@@ -30,7 +30,10 @@ def of_density(subject: EvalContext, draws: int) -> tuple[dict[str, Any], dict[s
     """Evidence, its bound and the bound's parts: facts, and what belongs to each row."""
     model, schema = subject.model, subject.model.schema_
     with subject.using():
-        found, parts = sweep(model.model_, subject.rows, draws), surgery(model.model_, subject.rows)
+        found, parts = (
+            importance_diagnostics(model.model_, subject.rows, draws),
+            elbo_surgery(model.model_, subject.rows),
+        )
     per_row = {"log_px": found.log_px.values, "elbo": found.elbo, "kl": found.kl, "khat": found.khat, "ess": found.ess}
     kind = kind_of(schema)
     mean, error = mean_and_error(*found.log_px)
@@ -44,7 +47,7 @@ def of_density(subject: EvalContext, draws: int) -> tuple[dict[str, Any], dict[s
         "ess": float(np.median(found.ess)),
         "khat": middle if len(known) and math.isfinite(middle := float(np.median(known))) else None,
         "khat_above": float((known > KHAT_GOOD).mean()) if len(known) else None,
-        "rise": found.rise,
+        "rise": found.last_doubling_gain,
         "bits_per_dim": None,
         "unit": "nats",
         "kind": kind,
@@ -72,8 +75,8 @@ def gap(subject: EvalContext) -> dict[str, Any] | None:
     if not subject.model.density:
         return None
     with subject.using():
-        found = inference_gap(subject.model.model_, subject.model.lay(subject.some(MOST_ROWS), "fixed"), steps=STEPS)
+        found = inference_gap(subject.model.model_, subject.model.lay(subject.some(MAX_ROWS), "fixed"), steps=STEPS)
     if found is None:
         return None
-    parts = {"total": found.total, "approximation": found.approximation, "amortisation": found.amortisation}
+    parts = {"total": found.total, "approximation": found.approximation, "amortization": found.amortization}
     return {name: told(*value, "nats", "difference", rows=found.rows) for name, value in parts.items()}

@@ -11,8 +11,8 @@ from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.estimates import told
 from isthmus.evaluation.generalization import SEEN
 from isthmus.metrics.features import learned_features
-from isthmus.metrics.memorization import memorisation
-from isthmus.metrics.sample_quality import enough, sample_quality
+from isthmus.metrics.memorization import memorization
+from isthmus.metrics.sample_quality import check_comparable, sample_quality
 
 COUNT = 500
 """Codes drawn to see how much what is decoded from them varies."""
@@ -68,7 +68,7 @@ def samples(subject: EvalContext) -> dict[str, Any] | None:
     if rows is None:
         return None
     seen, held = rows
-    enough(seen, held, subject.samples)  # before anything is learned
+    check_comparable(seen, held, subject.samples)  # before anything is learned
     features = learned_features(seen, seen.shape[1:], subject.seed)
     found = sample_quality(seen, held, subject.samples, features, subject.seed)
     return {name: told(*both.samples, *QUALITY[name], of_data=both.data._asdict()) for name, both in found.items()}
@@ -79,9 +79,9 @@ def copies(subject: EvalContext) -> dict[str, Any] | None:
     rows = comparable(subject)
     if rows is None:
         return None
-    found = memorisation(*rows, subject.samples, subject.seed)
+    found = memorization(*rows, subject.samples, subject.seed)
     return {
         "z": told(found.z, 1.0, "standard deviations", "statistic"),
-        "close": told(*found.close, "share of samples", "share", of_data=found.close_held._asdict()),
+        "close": told(*found.close, "share of samples", "share", of_data=found.close_test._asdict()),
         "to_train": told(*found.to_train, "share of samples", "share", expected=found.to_train_expected),
     }

@@ -1,9 +1,21 @@
-"""Annealed importance sampling, and the bracket that it puts around log p(x) of simulated rows."""
+"""Annealed importance sampling (Neal, 2001) and bidirectional Monte Carlo (Grosse et al., 2015).
+
+AIS estimates log p(x) with chains that move from a distribution that can be sampled to p(z | x), along
+
+    f_beta(z) = start(z)^(1 - beta) p(x, z)^beta,  0 = beta_0 < ... < beta_T = 1.
+
+A chain collects the log-weight
+
+    log w = sum_t (beta_t - beta_(t-1)) [log p(x, z_(t-1)) - log start(z_(t-1))],  z_t ~ T_t(. | z_(t-1)),
+
+where T_t leaves f_(beta_t) invariant. E[w] = p(x), so log of the mean weight is a lower bound of log p(x) in
+expectation (Jensen). Run backwards from an exact draw of p(z | x), known for data simulated from the model, the weights
+have mean 1 / p(x), and minus the log of their mean is an upper bound.
+"""
 
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,120 +25,132 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.distributions.latent import Delta
-from isthmus.errors import InputError, unknown
-from isthmus.latent_model import LatentModel, Pass
-from isthmus.metrics.estimate import Estimate
-from isthmus.metrics.importance_weighting import DECODED_AT_ONCE, NOISE_SEED, mean_and_error
+from isthmus.errors import InputError, check_positive_int, unknown
+from isthmus.latent_model import LatentModel
+from isthmus.metrics.estimate import Estimate, mean_and_error
+from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import seeded
 
-STEPS = 1000
-"""Temperatures between p(z) and p(z given x)."""
-CHAINS = 16
-LEAPFROG = 10
+DEFAULT_STEPS = 1000
+DEFAULT_CHAINS = 16
+DEFAULT_LEAPFROG_STEPS = 10
 STARTS = ("prior", "posterior")
-STEEPNESS = 4.0
-"""Of the sigmoid of temperatures, which lie dense near both ends (Wu et al., 2017)."""
-ACCEPTED = 0.65
-"""Share of moves to be accepted, near the best for Hamiltonian Monte Carlo (Neal, 2011)."""
-JITTER = 0.2
-"""Share by which a move's step varies at random: no trajectory then comes back to where it began at every move."""
-PILOT = 4
-"""One chain in so many is run beforehand, to find step sizes."""
-WARM = 50
-"""Moves of the pilot at its first temperature, for a first step size from whatever scale."""
-RATE = 0.5
-"""Change of a log step size from moves that all are accepted to none: over 50 temperatures it can fall by e^-16."""
+SIGMOID_RANGE = 4.0
+"""The schedule is a sigmoid over [-4, 4]: dense near both ends, where the path bends most (Wu et al., 2017)."""
+TARGET_ACCEPTANCE = 0.65
+"""Acceptance rate near which Hamiltonian Monte Carlo is most efficient (Neal, 2011)."""
+STEP_SIZE_JITTER = 0.2
+"""Relative variation of the step size between moves, which breaks periodic trajectories."""
+CHAINS_PER_PILOT_CHAIN = 4
+"""One pilot chain for so many chains tunes the step sizes beforehand."""
+PILOT_WARMUP_MOVES = 50
+"""Moves of the pilot chains at their first temperature: enough to change a step size by e^16 (see the rate below)."""
+LOG_STEP_SIZE_RATE = 0.5
+"""Change of log step size for each unit by which the acceptance misses its target, in one move."""
 
 
 class AISResult(NamedTuple):
-    """Estimates of log p(x) a row, (n,) each; no two rows share any noise."""
+    """Estimates of log p(x) for each row, (n,) each; no two rows share noise."""
 
     values: np.ndarray
     """Nats in the data's own units: a lower bound in expectation."""
     error: np.ndarray
     """Standard error by a jackknife over chains, nats; infinite for one chain."""
     acceptance: np.ndarray
-    """Mean chance that a move was accepted."""
+    """Mean acceptance probability of the moves."""
     ess: np.ndarray
-    """Effective number of chains."""
+    """Effective number of chains, (sum w)^2 / sum w^2."""
 
 
 class BDMCBounds(NamedTuple):
-    """Log p(x) of simulated rows between two estimates, nats in the data's own units."""
+    """Lower and upper bounds on log p(x) of simulated rows, nats in the data's own units."""
 
     lower: np.ndarray
-    """(n,) below log p(x) in expectation."""
+    """(n,) at most log p(x) in expectation."""
     upper: np.ndarray
-    """(n,) above it in expectation."""
+    """(n,) at least log p(x) in expectation."""
     gap: Estimate
-    """Mean of upper less lower, with its standard error over rows: neither estimate is off by more on average."""
+    """Mean of upper - lower over rows: neither estimate is biased by more."""
 
 
 class AISConfig(NamedTuple):
     """How chains are run."""
 
     beta: list[float]
-    """(T + 1,) from 0 to 1."""
+    """(T + 1,) inverse temperatures from 0 to 1."""
     chains: int
     leapfrog: int
     start: str
 
 
 class ChainState(NamedTuple):
-    """Where chains are, and the log-density of the path there: start + beta * ratio."""
+    """Positions of the chains and the log-density along the path, log f_beta = log_start + beta * log_ratio."""
 
     z: Tensor
     """(K, B, *Z)"""
-    start: Tensor
+    log_start: Tensor
     """(K, B) log-density of the distribution that the path starts from, nats."""
-    ratio: Tensor
-    """(K, B) log p(x, z) less that."""
-    start_slope: Tensor
-    """(K, B, *Z) gradients of both by z."""
-    ratio_slope: Tensor
+    log_ratio: Tensor
+    """(K, B) log p(x, z) - log_start."""
+    grad_start: Tensor
+    """(K, B, *Z) gradient of log_start by z."""
+    grad_ratio: Tensor
+    """(K, B, *Z) gradient of log_ratio by z."""
 
-    def density(self, beta: float) -> Tensor:
-        """(K, B) nats, in double precision."""
-        return self.start.double() + beta * self.ratio.double()
+    def log_density(self, beta: float) -> Tensor:
+        """(K, B) log f_beta, nats, in double precision."""
+        return self.log_start.double() + beta * self.log_ratio.double()
 
-    def slope(self, beta: float) -> Tensor:
-        """(K, B, *Z)"""
-        return self.start_slope + beta * self.ratio_slope
+    def grad(self, beta: float) -> Tensor:
+        """(K, B, *Z) gradient of log f_beta by z."""
+        return self.grad_start + beta * self.grad_ratio
 
 
 LogDensityFn = Callable[[Tensor], ChainState]
+"""Evaluates the path's log-density and gradient at codes (K, B, *Z)."""
 
 
 def ais(
     model: LatentModel,
     rows: DeviceDataset,
     *,
-    steps: int = STEPS,
-    chains: int = CHAINS,
-    leapfrog: int = LEAPFROG,
+    steps: int = DEFAULT_STEPS,
+    chains: int = DEFAULT_CHAINS,
+    leapfrog: int = DEFAULT_LEAPFROG_STEPS,
     seed: int = NOISE_SEED,
     start: str = "prior",
 ) -> AISResult:
     """Log p(x) by annealed importance sampling with Hamiltonian moves (Neal, 2001; Wu et al., 2017).
 
-    Chains go from p(z) along p(z) p(x given z)^beta to p(z given x); `start="posterior"` lets them start from q(z given
-    x) (Ding & Freedman, 2019), which needs fewer steps where q is good. Step sizes are found on a few chains
-    beforehand and then held fixed: adapted on the way, they would take the bound its validity. Raises InputError for a
-    model whose codes have no density.
+    Step sizes are tuned by pilot chains beforehand and then held fixed: if they adapted to the chains themselves, the
+    weights would no longer be unbiased.
+
+    Args:
+        model: a model with a prior density.
+        rows: n rows.
+        steps: T, the number of temperatures between start and p(z | x).
+        chains: independent chains for each row.
+        leapfrog: leapfrog steps of one Hamiltonian move.
+        seed: of all noise.
+        start: "prior" starts at p(z), "posterior" at q(z | x) (Ding & Freedman, 2019), which needs fewer steps if q is
+            good.
+
+    Raises:
+        InputError: if the model has no prior, or `start="posterior"` and the encoder gives points.
     """
-    plan = planned(steps, chains, leapfrog, start)
+    config = make_config(steps, chains, leapfrog, start)
     seeds = np.random.default_rng(seed)
-    found = []
-    for index in torch.arange(len(rows), device=rows.device).split(at_once(plan)):
-        with seeded(fresh(seeds), rows.device):
+    blocks = []
+    for index in torch.arange(len(rows), device=rows.device).split(rows_per_block(config)):
+        with seeded(next_seed(seeds), rows.device):
             batch = rows.batch(index)
-            sizes = step_sizes(model, batch, plan)
-        with seeded(fresh(seeds), rows.device):
-            found.append(forward(model, batch, plan, sizes))
-    weight, acceptance = (np.concatenate(part, -1) for part in zip(*found))  # (K, n), (n,)
-    ess = np.exp(2 * np.logaddexp.reduce(weight) - np.logaddexp.reduce(2 * weight))
-    return AISResult(log_mean(weight), jackknife(weight), acceptance, ess)
+            step_sizes = tune_step_sizes(model, batch, config)
+        with seeded(next_seed(seeds), rows.device):
+            blocks.append(forward_chain(model, batch, config, step_sizes))
+    log_weight, acceptance = (np.concatenate(part, -1) for part in zip(*blocks))  # (K, n), (n,)
+    ess = np.exp(2 * np.logaddexp.reduce(log_weight) - np.logaddexp.reduce(2 * log_weight))
+    return AISResult(log_mean_exp(log_weight), jackknife_error(log_weight), acceptance, ess)
 
 
 def bdmc(
@@ -135,215 +159,223 @@ def bdmc(
     *,
     c: Tensor | None = None,
     mask: Tensor | None = None,
-    steps: int = STEPS,
-    chains: int = CHAINS,
-    leapfrog: int = LEAPFROG,
+    steps: int = DEFAULT_STEPS,
+    chains: int = DEFAULT_CHAINS,
+    leapfrog: int = DEFAULT_LEAPFROG_STEPS,
     seed: int = NOISE_SEED,
     start: str = "prior",
 ) -> BDMCBounds:
-    """Bracket log p(x) of n rows that the model simulates (Grosse et al., 2015; 2016).
+    """Bidirectional Monte Carlo: lower and upper bounds on log p(x) of simulated rows (Grosse et al., 2015; 2016).
 
-    The code that a row was drawn from is an exact draw of p(z given x): annealed back from there, chains bound log
-    p(x) from above. Conditions `c` (n, C), in the units that networks read, and masks (n, T) are the caller's. Raises
-    InputError as `ais`, and for a number of conditions or masks other than n.
+    The code from which a row was simulated is an exact draw from p(z | x); chains that anneal back from there bound
+    log p(x) from above.
+
+    Args:
+        model: a model with a prior density.
+        n: rows to simulate.
+        c: (n, C) their conditions, in network units.
+        mask: (n, T) True where a step of a sequence is real.
+        steps, chains, leapfrog, seed, start: as in `ais`.
+
+    Raises:
+        InputError: as `ais`, and if `c` or `mask` has another length than n.
     """
-    plan = planned(steps, chains, leapfrog, start)
-    need_whole("n", n)
-    for name, given in (("c", c), ("mask", mask)):
-        if given is not None and len(given) != n:
-            raise InputError(f"{name} has {len(given)} rows and n is {n}; one a simulated row is wanted")
+    config = make_config(steps, chains, leapfrog, start)
+    check_positive_int("n", n)
+    for name, value in (("c", c), ("mask", mask)):
+        if value is not None and len(value) != n:
+            raise InputError(f"{name} must have one row for each of the n={n} simulated rows, got {len(value)} rows.")
     device = next(model.parameters()).device
     seeds = np.random.default_rng(seed)
-    with seeded(fresh(seeds), device):
-        codes, x = simulated(model, n, c, mask)
+    with seeded(next_seed(seeds), device):
+        require_prior(model, Batch(torch.empty(n, 0), c, mask))
+        codes, x = model.draw(n, c, mask)
     lower, upper = [], []
-    for index in torch.arange(n, device=device).split(at_once(plan)):
-        own = [None if part is None else part[index] for part in (c, mask)]
-        batch = Batch(x[index], *own)
-        with seeded(fresh(seeds), device):
-            sizes = step_sizes(model, batch, plan)  # of x alone: the exact draw must not have a say in them
-        with seeded(fresh(seeds), device):
-            lower.append(log_mean(forward(model, batch, plan, sizes)[0]))
-            upper.append(-log_mean(backward(model, batch, plan, sizes, codes[index])))
+    for index in torch.arange(n, device=device).split(rows_per_block(config)):
+        batch = Batch(x[index], *(None if part is None else part[index] for part in (c, mask)))
+        with seeded(next_seed(seeds), device):
+            step_sizes = tune_step_sizes(model, batch, config)  # from x alone: independent of the exact draw
+        with seeded(next_seed(seeds), device):
+            lower.append(log_mean_exp(forward_chain(model, batch, config, step_sizes)[0]))
+            upper.append(-log_mean_exp(reverse_chain(model, batch, config, step_sizes, codes[index])))
     below, above = np.concatenate(lower), np.concatenate(upper)
-    return BDMCBounds(below, above, Estimate(*mean_and_error(above - below)))
+    return BDMCBounds(below, above, mean_and_error(above - below))
 
 
-def planned(steps: int, chains: int, leapfrog: int, start: str) -> AISConfig:
-    """The arguments, checked."""
+def make_config(steps: int, chains: int, leapfrog: int, start: str) -> AISConfig:
+    """The arguments of `ais`, validated."""
     for name, value in (("steps", steps), ("chains", chains), ("leapfrog", leapfrog)):
-        need_whole(name, value)
+        check_positive_int(name, value)
     if start not in STARTS:
         raise unknown("start", str(start), STARTS)
-    return AISConfig(temperatures(steps), chains, leapfrog, start)
+    return AISConfig(sigmoid_schedule(steps), chains, leapfrog, start)
 
 
-def need_whole(name: str, value: Any) -> None:
-    """Raise InputError unless the value is a whole number of at least 1."""
-    if not isinstance(value, numbers.Integral) or value < 1:
-        raise InputError(f"{name}={value} came; a whole number of at least 1 is wanted")
+def sigmoid_schedule(steps: int) -> list[float]:
+    """(steps + 1,) inverse temperatures from 0 to 1 along a sigmoid (Wu et al., 2017).
 
-
-def temperatures(steps: int) -> list[float]:
-    """(steps + 1,) from 0 to 1 along a sigmoid.
-
-    >>> [round(beta, 3) for beta in temperatures(4)]
+    >>> [round(beta, 3) for beta in sigmoid_schedule(4)]
     [0.0, 0.105, 0.5, 0.895, 1.0]
     """
-    curve = np.tanh(STEEPNESS / 2 * np.linspace(-1, 1, steps + 1))  # a sigmoid but for shift and scale
+    # sigmoid(s) = (1 + tanh(s / 2)) / 2; shift and scale are lost in the normalization
+    curve = np.tanh(SIGMOID_RANGE / 2 * np.linspace(-1, 1, steps + 1))
     return ((curve - curve[0]) / (curve[-1] - curve[0])).tolist()
 
 
-def at_once(plan: AISConfig) -> int:
-    """Rows in a block."""
-    return max(1, DECODED_AT_ONCE // plan.chains)
+def rows_per_block(config: AISConfig) -> int:
+    """Rows whose chains are decoded at once."""
+    return max(1, MAX_DECODED_ROWS // config.chains)
 
 
-def fresh(seeds: np.random.Generator) -> int:
-    """The next seed."""
+def next_seed(seeds: np.random.Generator) -> int:
     return int(seeds.integers(2**63))
 
 
-def log_mean(weight: np.ndarray) -> np.ndarray:
+def log_mean_exp(log_weight: np.ndarray) -> np.ndarray:
     """(K, n) log-weights to (n,): the log of their mean."""
-    return np.logaddexp.reduce(weight) - math.log(len(weight))
+    return np.logaddexp.reduce(log_weight) - math.log(len(log_weight))
 
 
-def jackknife(weight: np.ndarray) -> np.ndarray:
-    """(n,) standard error of `log_mean` of (K, n)."""
-    chains = len(weight)
+def jackknife_error(log_weight: np.ndarray) -> np.ndarray:
+    """(n,) standard error of `log_mean_exp` of (K, n), by leaving out one chain at a time."""
+    chains = len(log_weight)
     if chains == 1:
-        return np.full(weight.shape[1], math.inf)
-    without = np.stack([log_mean(np.delete(weight, k, 0)) for k in range(chains)])  # (K, n)
-    return np.sqrt((chains - 1) * without.var(0))
+        return np.full(log_weight.shape[1], math.inf)
+    replicates = np.stack([log_mean_exp(np.delete(log_weight, k, 0)) for k in range(chains)])  # (K, n)
+    return np.sqrt((chains - 1) * replicates.var(0))
 
 
 # ------------------------------------------------------------------- the path
 
 
-def joint(model: LatentModel, batch: Batch, z: Tensor) -> Pass:
-    """The densities of a pass at given codes z (..., B, *Z), after a leading dimension of one draw."""
-    return model.at(batch, z)
-
-
-def simulated(model: LatentModel, n: int, c: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Codes (n, *Z) from the prior, and rows (n, *X) drawn from them."""
-    with torch.no_grad():
-        z = drawn(prior_of(model, c, mask), (n,))
-        px = joint(model, Batch(z, c, mask), z).px  # no row is read for it
-        return z, px.sample()[0]
-
-
-def prior_of(model: LatentModel, c: Tensor | None, mask: Tensor | None) -> Any:
-    """p(z), or p(z given c); InputError where there is none."""
-    prior = model.prior_for(Batch(c if c is not None else torch.empty(0), c, mask))
+def require_prior(model: LatentModel, batch: Batch) -> Any:
+    """p(z), or p(z | c); InputError if the model has none."""
+    prior = model.prior_for(batch)
     if prior is None:
-        raise InputError("this model has no prior over codes, and so no log p(x); use a VAE, or measure squared errors")
+        raise InputError("This model has no prior over codes, and so no log p(x). Use a VAE, or compare errors.")
     return prior
 
 
-def drawn(distribution: Any, shape: tuple[int, ...]) -> Tensor:
-    """(*shape, *Z) draws, whether the distribution is one for all rows (the last of `shape`) or one for each."""
+def sample_codes(distribution: Any, shape: tuple[int, ...]) -> Tensor:
+    """(*shape, *Z) draws; the last of `shape` counts rows, for which the distribution may hold one member each."""
     return distribution.sample(shape[:-1] if distribution.batch_shape else shape)
 
 
-def path(model: LatentModel, batch: Batch, start: str) -> tuple[Any, LogDensityFn]:
-    """The distribution that chains start from, and what gives densities and gradients along the path.
+def annealing_path(model: LatentModel, batch: Batch, start: str) -> tuple[Any, LogDensityFn]:
+    """The distribution that chains start from, and the function that evaluates the path.
 
-    Gradients are taken by z alone: parameters neither receive one nor change.
+    Gradients are taken by z only: those of parameters are neither computed nor changed.
     """
     with torch.no_grad():
-        first = prior_of(model, batch.c, batch.mask)
+        prior = initial = require_prior(model, batch)
         if start == "posterior":
-            first = model.infer(batch)
-            if isinstance(first, Delta):
-                raise InputError("the encoder gives points, from which no chain can start; use start='prior'")
+            initial = model.infer(batch)
+            if isinstance(initial, Delta):
+                raise InputError("start must be 'prior' for an encoder that gives points, got 'posterior'.")
 
-    def at(z: Tensor) -> ChainState:
+    def evaluate(z: Tensor) -> ChainState:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            run = joint(model, batch, z)
-            log_px, log_pz = run.log_px[0], run.log_pz[0]
-            begin = log_pz if start == "prior" else first.log_prob(z)
-            ratio = log_px if start == "prior" else log_px + log_pz - begin
-            (begin_slope,) = torch.autograd.grad(begin.sum(), z, retain_graph=True)
-            (ratio_slope,) = torch.autograd.grad(ratio.sum(), z)
-        return ChainState(z.detach(), begin.detach(), ratio.detach(), begin_slope, ratio_slope)
+            out = model.at(batch, z, prior)
+            log_px, log_pz = out.log_px, out.log_pz
+            log_start = log_pz if start == "prior" else initial.log_prob(z)
+            log_ratio = log_px if start == "prior" else log_px + log_pz - log_start
+            (grad_start,) = torch.autograd.grad(log_start.sum(), z, retain_graph=True)
+            (grad_ratio,) = torch.autograd.grad(log_ratio.sum(), z)
+        return ChainState(z.detach(), log_start.detach(), log_ratio.detach(), grad_start, grad_ratio)
 
-    return first, at
+    return initial, evaluate
 
 
 # ----------------------------------------------------------------- the chains
 
 
-def forward(model: LatentModel, batch: Batch, plan: AISConfig, sizes: list[Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """From the start to p(z given x): (K, B) log-weights of mean p(x), (B,) acceptance."""
-    first, at = path(model, batch, plan.start)
-    weight, acceptance = annealed(at, at(drawn(first, (plan.chains, len(batch.x)))), plan.beta, sizes, plan.leapfrog)
-    return weight.cpu().numpy(), acceptance.cpu().numpy()
+def forward_chain(
+    model: LatentModel, batch: Batch, config: AISConfig, step_sizes: list[Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """From the start to p(z | x): (K, B) log-weights, E[w] = p(x), and (B,) acceptance."""
+    initial, path = annealing_path(model, batch, config.start)
+    state = path(sample_codes(initial, (config.chains, len(batch.x))))
+    log_weight, acceptance = anneal(path, state, config.beta, step_sizes, config.leapfrog)
+    return log_weight.cpu().numpy(), acceptance.cpu().numpy()
 
 
-def backward(model: LatentModel, batch: Batch, plan: AISConfig, sizes: list[Tensor], exact: Tensor) -> np.ndarray:
-    """From exact draws (B, *Z) of p(z given x) to the start: (K, B) log-weights of mean 1 / p(x).
+def reverse_chain(
+    model: LatentModel, batch: Batch, config: AISConfig, step_sizes: list[Tensor], exact: Tensor
+) -> np.ndarray:
+    """From exact draws (B, *Z) of p(z | x) to the start: (K, B) log-weights, E[w] = 1 / p(x).
 
-    Chains of a row share its one draw, which leaves their mean unbiased.
+    All chains of a row start at its one exact draw, which leaves the mean weight unbiased.
     """
-    at = path(model, batch, plan.start)[1]
-    place = at(exact.expand(plan.chains, *exact.shape))
-    return annealed(at, place, plan.beta[::-1], sizes[::-1], plan.leapfrog)[0].cpu().numpy()
+    path = annealing_path(model, batch, config.start)[1]
+    state = path(exact.expand(config.chains, *exact.shape))
+    return anneal(path, state, config.beta[::-1], step_sizes[::-1], config.leapfrog)[0].cpu().numpy()
 
 
-def annealed(
-    at: LogDensityFn, place: ChainState, beta: list[float], sizes: list[Tensor], leapfrog: int
+def anneal(
+    path: LogDensityFn, state: ChainState, beta: list[float], step_sizes: list[Tensor], leapfrog: int
 ) -> tuple[Tensor, Tensor]:
-    """Carry chains along temperatures (T + 1,): (K, B) log-weights in double precision, (B,) acceptance.
+    """Move chains along the temperatures.
 
-    `sizes` has T - 1 steps (B,): nothing moves at either end.
+    Args:
+        path: evaluates the log-density.
+        state: chains at beta[0].
+        beta: (T + 1,) ascending, or descending for a reverse chain.
+        step_sizes: T - 1 of (B,): nothing moves at either end.
+        leapfrog: leapfrog steps of one move.
+
+    Returns:
+        (K, B) log-weights in double precision, (B,) mean acceptance.
     """
-    weight = (beta[1] - beta[0]) * place.ratio.double()
-    total = torch.zeros_like(weight[0])
-    for now, then, size in zip(beta[1:], beta[2:], sizes):
-        place, chance = moved(at, place, now, size, leapfrog)
-        weight += (then - now) * place.ratio.double()
-        total += chance.mean(0)
-    return weight, total / max(1, len(sizes))
+    log_weight = (beta[1] - beta[0]) * state.log_ratio.double()
+    accepted = torch.zeros_like(log_weight[0])
+    for current, following, step_size in zip(beta[1:], beta[2:], step_sizes):
+        state, acceptance = hmc_step(path, state, current, step_size, leapfrog)
+        log_weight += (following - current) * state.log_ratio.double()
+        accepted += acceptance.mean(0)
+    return log_weight, accepted / max(1, len(step_sizes))
 
 
-def moved(at: LogDensityFn, place: ChainState, beta: float, size: Tensor, leapfrog: int) -> tuple[ChainState, Tensor]:
-    """One Hamiltonian move that leaves the density at beta as it is, and the chance (K, B) that it was accepted."""
-    z = place.z
-    width = [1] * (z.ndim - 2)
-    vary = 1 + JITTER * (2 * torch.rand(z.shape[:2], dtype=z.dtype, device=z.device) - 1)
-    step = (size * vary).reshape(*z.shape[:2], *width)  # (K, B, 1...)
+def hmc_step(
+    path: LogDensityFn, state: ChainState, beta: float, step_size: Tensor, leapfrog: int
+) -> tuple[ChainState, Tensor]:
+    """One Hamiltonian Monte Carlo move (Neal, 2011) that leaves f_beta invariant, with its acceptance (K, B)."""
+    z = state.z
+    trailing = [1] * (z.ndim - 2)
+    jitter = 1 + STEP_SIZE_JITTER * (2 * torch.rand(z.shape[:2], dtype=z.dtype, device=z.device) - 1)
+    step = (step_size * jitter).reshape(*z.shape[:2], *trailing)  # (K, B, 1...)
     momentum = torch.randn_like(z)
-    speed = momentum + 0.5 * step * place.slope(beta)
-    new = place
-    for left in reversed(range(leapfrog)):
-        new = at(new.z + step * speed)
-        speed = speed + (step if left else 0.5 * step) * new.slope(beta)
-    gain = new.density(beta) - place.density(beta) + kinetic(momentum) - kinetic(speed)  # (K, B)
-    chance = gain.nan_to_num(nan=-math.inf).clamp(max=0).exp()  # a trajectory that diverged is not taken
-    take = torch.rand_like(chance) < chance
-    wide = take.reshape(*take.shape, *width)
-    picked = (torch.where(take if a.ndim == 2 else wide, a, b) for a, b in zip(new, place))
-    return ChainState(*picked), chance
+    p = momentum + 0.5 * step * state.grad(beta)
+    proposal = state
+    for remaining in reversed(range(leapfrog)):
+        proposal = path(proposal.z + step * p)
+        p = p + (step if remaining else 0.5 * step) * proposal.grad(beta)
+    # minus the change of the Hamiltonian, H = -log f_beta(z) + |p|^2 / 2
+    log_ratio = (
+        proposal.log_density(beta) - state.log_density(beta) + kinetic_energy(momentum) - kinetic_energy(p)
+    )  # (K, B)
+    acceptance = log_ratio.nan_to_num(nan=-math.inf).clamp(max=0).exp()  # diverged trajectories are rejected
+    accept = torch.rand_like(acceptance) < acceptance
+    accept_z = accept.reshape(*accept.shape, *trailing)
+    chosen = (torch.where(accept if new.ndim == 2 else accept_z, new, old) for new, old in zip(proposal, state))
+    return ChainState(*chosen), acceptance
 
 
-def kinetic(momentum: Tensor) -> Tensor:
+def kinetic_energy(momentum: Tensor) -> Tensor:
     """(K, B, *Z) to (K, B)."""
     return 0.5 * momentum.double().square().flatten(2).sum(2)
 
 
-def step_sizes(model: LatentModel, batch: Batch, plan: AISConfig) -> list[Tensor]:
-    """A step size a row (B,) for each temperature between the ends, from a run of a few chains of its own."""
-    first, at = path(model, batch, plan.start)
-    chains = max(2, plan.chains // PILOT)
-    place = at(drawn(first, (chains, len(batch.x))))
-    log_size = torch.zeros(len(batch.x), dtype=place.z.dtype, device=place.z.device)
-    found: list[Tensor] = []
-    inner = plan.beta[1:-1]
-    for beta in inner[:1] * WARM + inner:
-        place, chance = moved(at, place, beta, log_size.exp(), plan.leapfrog)
-        log_size = log_size + RATE * (chance.mean(0) - ACCEPTED).to(log_size.dtype)
-        found.append(log_size.exp())
-    return found[len(found) - len(inner) :]
+def tune_step_sizes(model: LatentModel, batch: Batch, config: AISConfig) -> list[Tensor]:
+    """A step size for each row (B,) and inner temperature, from pilot chains that adapt to the target acceptance."""
+    initial, path = annealing_path(model, batch, config.start)
+    chains = max(2, config.chains // CHAINS_PER_PILOT_CHAIN)
+    state = path(sample_codes(initial, (chains, len(batch.x))))
+    log_size = torch.zeros(len(batch.x), dtype=state.z.dtype, device=state.z.device)
+    sizes: list[Tensor] = []
+    inner = config.beta[1:-1]
+    for beta in inner[:1] * PILOT_WARMUP_MOVES + inner:
+        state, acceptance = hmc_step(path, state, beta, log_size.exp(), config.leapfrog)
+        log_size = log_size + LOG_STEP_SIZE_RATE * (acceptance.mean(0) - TARGET_ACCEPTANCE).to(log_size.dtype)
+        sizes.append(log_size.exp())
+    return sizes[len(sizes) - len(inner) :]

@@ -1,4 +1,4 @@
-"""How the codes of all rows together lie against the prior: the bound's surgery (Hoffman & Johnson, 2016), nats."""
+"""ELBO surgery (Hoffman & Johnson, 2016): what the KL term of the bound consists of."""
 
 from __future__ import annotations
 
@@ -13,30 +13,43 @@ from isthmus.metrics.importance_weighting import NOISE_SEED
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import seeded
 
-MOST_ROWS = 2_000
-"""Rows whose posteriors make up the aggregate: the work grows with their square."""
-AT_ONCE = 2**24
-"""Numbers of (draws, rows, dimensions) held at once."""
+MAX_ROWS = 2_000
+"""Rows whose posteriors make up the aggregate posterior: the work grows with their square."""
+BLOCK_ELEMENTS = 2**24
+"""Elements (draws x rows x dimensions) of one block of densities."""
 
 
 class ELBOSurgery(NamedTuple):
-    """The mean KL of the bound in two parts, each with its standard error over rows."""
+    """The mean KL term in two parts, nats."""
 
     mutual_information: float
-    """Between row and code under q, at most log n."""
+    """I(x; z) under q over these rows; it cannot exceed log(rows)."""
     aggregate_kl: float
-    """KL(q(z) || p(z)) of the aggregate posterior: what samples from the prior miss."""
+    """KL(q(z) || p(z)) of the aggregate posterior: the mismatch that samples from the prior suffer from."""
     error: float
-    """Standard error of both."""
+    """Standard error over rows, the larger of the two parts'."""
     rows: int
 
 
-def surgery(model: LatentModel, rows: DeviceDataset, seed: int = NOISE_SEED) -> ELBOSurgery | None:
-    """Split E[KL(q(z given x) || p(z))] by one draw a row; None for one row, and where each has a prior of its own.
+def elbo_surgery(model: LatentModel, rows: DeviceDataset, seed: int = NOISE_SEED) -> ELBOSurgery | None:
+    """Split the mean KL term into mutual information and the KL of the aggregate posterior.
 
-    The aggregate is the mixture of the rows' own posteriors, so that the mutual information is that of these rows.
+    With q(z) = 1/n sum_i q(z | x_i), the mixture of the rows' own posteriors,
+
+        E_i KL(q(z | x_i) || p(z)) = E_i E_q(z | x_i) [log q(z | x_i) - log q(z)]   mutual information I(x; z)
+                                   + E_q(z) [log q(z) - log p(z)]                   KL(q(z) || p(z))
+
+    where both expectations are estimated from one draw for each row.
+
+    Args:
+        model: its posterior must have a density.
+        rows: the first `MAX_ROWS` are used.
+        seed: of the draws.
+
+    Returns:
+        None for fewer than two rows, and if each row has its own prior.
     """
-    n = min(len(rows), MOST_ROWS)
+    n = min(len(rows), MAX_ROWS)
     if n < 2:
         return None
     with torch.no_grad(), seeded(seed, rows.device):
@@ -46,9 +59,11 @@ def surgery(model: LatentModel, rows: DeviceDataset, seed: int = NOISE_SEED) -> 
         if prior.batch_shape:
             return None
         z = q.rsample()  # (n, *Z)
-        own, of_prior = q.log_prob(z).double(), prior.log_prob(z).double()
-        step = max(1, AT_ONCE // (n * z[0].numel()))
-        together = torch.cat([q.log_prob(some[:, None]).double().logsumexp(1) for some in z.split(step)]) - math.log(n)
-    parts: list[Tensor] = [own - together, together - of_prior]  # (n,) each
+        log_qz_x, log_pz = q.log_prob(z).double(), prior.log_prob(z).double()  # (n,)
+        block = max(1, BLOCK_ELEMENTS // (n * z[0].numel()))
+        # log q(z_j) = log 1/n sum_i q(z_j | x_i): (block, n) densities, of which the sum is over rows i
+        log_mixture = [q.log_prob(draws[:, None]).double().logsumexp(1) for draws in z.split(block)]
+        log_qz = torch.cat(log_mixture) - math.log(n)
+    parts: list[Tensor] = [log_qz_x - log_qz, log_qz - log_pz]  # (n,) each
     error = max(float(part.std() / math.sqrt(n)) for part in parts)
     return ELBOSurgery(float(parts[0].mean()), float(parts[1].mean()), error, n)

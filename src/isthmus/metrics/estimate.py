@@ -1,12 +1,45 @@
-"""A number and how sure it is."""
+"""An estimate with its standard error, and the estimates that are made from independent rows."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Estimate(NamedTuple):
-    """An estimate and its standard error."""
+    """An estimate and its standard error, in the same unit."""
 
     mean: float
     error: float
+
+
+def mean_and_error(values: np.ndarray, shared_error: float = 0.0) -> Estimate:
+    """Mean over rows and its standard error.
+
+    Args:
+        values: (n,) one number for each row.
+        shared_error: standard error of the mean that all rows have in common (for example because they share their
+            noise), which no number of rows averages out. It adds in quadrature.
+
+    >>> mean_and_error(np.array([1.0, 3.0]))
+    Estimate(mean=2.0, error=1.0)
+    """
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return Estimate(float(values.mean()), math.hypot(error, shared_error))
+
+
+def proportion(hits: np.ndarray) -> Estimate:
+    """Share of True among (n,) truth values, with its binomial standard error."""
+    share = float(hits.mean())
+    return Estimate(share, math.sqrt(share * (1 - share) / len(hits)))
+
+
+def jackknife(values: np.ndarray | list[float]) -> Estimate:
+    """Mean and standard error of statistics (G,) that each leave out one of G groups (Efron & Tibshirani, 1993).
+
+    The error is sqrt((G - 1) / G sum (v - mean)^2) = sqrt(G - 1) std(v): replicates that share all groups but one
+    differ by 1 / (G - 1) of what independent samples would.
+    """
+    return Estimate(float(np.mean(values)), math.sqrt(len(values) - 1) * float(np.std(values)))

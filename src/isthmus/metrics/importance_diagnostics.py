@@ -1,4 +1,4 @@
-"""What one sweep of draws tells of rows under a model, nats in the data's own units."""
+"""Log p(x), its bound, and how far importance weighting can be trusted, all from the same draws."""
 
 from __future__ import annotations
 
@@ -12,83 +12,110 @@ import torch
 from torch import Tensor
 
 from isthmus.latent_model import LatentModel
-from isthmus.metrics.importance_weighting import NOISE_SEED, LogLikelihood, parts_of, passes, pooled
+from isthmus.metrics.importance_weighting import NOISE_SEED, LogLikelihood, combine, group_sizes, iter_passes
 from isthmus.train.device_data import DeviceDataset
 
-ROUNDING = 1e-12
-"""Share of the largest weight under which differences say nothing."""
+MIN_RELATIVE_WEIGHT = 1e-12
+"""Differences of weights below this share of the largest one are rounding errors."""
 
 
 class ImportanceDiagnostics(NamedTuple):
-    """Estimates a row from one set of draws from q(z given x)."""
+    """Estimates for each row from one set of draws from q(z | x); nats in the data's own units."""
 
     log_px: LogLikelihood
     """Importance-weighted log p(x) (Burda et al., 2016)."""
     elbo: np.ndarray
-    """(n,) evidence lower bound: the mean log-weight, never above `log_px`, and exact where the posterior is."""
+    """(n,) evidence lower bound: the mean log-weight, never above `log_px`, and exact if the posterior is."""
     kl: np.ndarray
-    """(n, L) KL(q(z given x) || p(z)) per latent dimension, or (n, 1) estimated where it has no closed form."""
+    """(n, L) KL(q(z | x) || p(z)) of each latent dimension, or (n, 1) estimated where it has no closed form."""
     ess: np.ndarray
-    """(n,) effective number of draws."""
+    """(n,) effective sample size of the K weights, (sum w)^2 / sum w^2 (Kong, 1992)."""
     khat: np.ndarray
-    """(n,) tail index of the weights (Vehtari et al., 2024); above 0.7 the estimate is not to be trusted."""
-    rise: float
-    """Mean log p(x) of all draws less that of half of them: more draws raise it by less than this again."""
+    """(n,) Pareto k-hat, the tail index of the weights; above 0.7 the estimate is unreliable (Vehtari et al., 2024)."""
+    last_doubling_gain: float
+    """Mean log p(x) of all draws minus that of half of them. Doubling the draws again gains at most this."""
 
     @property
     def distortion(self) -> np.ndarray:
-        """(n,) E[-log p(x given z)]."""
+        """(n,) E_q[-log p(x | z)]."""
         return -self.elbo - self.kl.sum(-1)
 
 
-def sweep(model: LatentModel, rows: DeviceDataset, draws: int, seed: int = NOISE_SEED) -> ImportanceDiagnostics:
-    """Encode each row once, draw, and take every estimate from the same draws."""
-    sizes = np.array(parts_of(draws))
-    found: list[tuple[np.ndarray, ...]] = []
-    for weight, kl in blocks(model, rows, draws, seed):
-        groups = torch.stack([group.logsumexp(0) for group in weight.split(sizes.tolist())], 1)  # (B, P)
-        half = weight[: max(1, draws // 2)]
-        rise = weight.logsumexp(0) - math.log(draws) - (half.logsumexp(0) - math.log(len(half)))
-        ess = (2 * weight.logsumexp(0) - (2 * weight).logsumexp(0)).exp()
-        khat = np.array([pareto_k(row) for row in weight.T.numpy()])
-        found.append((*(part.numpy() for part in (groups, weight.mean(0), kl, ess, rise)), khat))
-    sums, elbos, kls, esses, rises, khats = (np.concatenate(column) for column in zip(*found))
-    return ImportanceDiagnostics(pooled(sums.T, sizes), elbos, kls, esses, khats, float(rises.mean()))
+def importance_diagnostics(
+    model: LatentModel, rows: DeviceDataset, draws: int, seed: int = NOISE_SEED
+) -> ImportanceDiagnostics:
+    """Encode each row once, draw, and take every estimate from the same draws.
+
+    Args:
+        model: a model with a prior.
+        rows: n rows.
+        draws: K, the number of draws for each row.
+        seed: of the draws.
+    """
+    sizes = np.array(group_sizes(draws))
+    parts: list[tuple[np.ndarray, ...]] = []
+    for log_weight, kl in iter_weights(model, rows, draws, seed):
+        log_sums = torch.stack([group.logsumexp(0) for group in log_weight.split(sizes.tolist())], 1)  # (B, G)
+        half = log_weight[: max(1, draws // 2)]
+        gain = log_weight.logsumexp(0) - math.log(draws) - (half.logsumexp(0) - math.log(len(half)))
+        ess = (2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)).exp()
+        khat = np.array([pareto_k(row) for row in log_weight.T.numpy()])
+        parts.append((*(part.numpy() for part in (log_sums, log_weight.mean(0), kl, ess, gain)), khat))
+    sums, elbos, kls, esses, gains, khats = (np.concatenate(column) for column in zip(*parts))
+    return ImportanceDiagnostics(combine(sums.T, sizes), elbos, kls, esses, khats, float(gains.mean()))
 
 
-def blocks(model: LatentModel, rows: DeviceDataset, draws: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Some rows after another: log-weights (K, B) and KL (B, L), in double precision."""
-    for _, some in groupby(passes(model, rows, draws, seed), key=lambda step: int(step[0][0])):
+def iter_weights(model: LatentModel, rows: DeviceDataset, draws: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Log-weights (K, B) and KL (B, L) of one chunk of rows after another, in double precision."""
+    for _, passes in groupby(iter_passes(model, rows, draws, seed), key=lambda step: int(step[0][0])):
         weights, kl = [], []
-        for _, _, run in some:
-            weights.append((run.log_px + run.log_pz - run.log_qz).double().cpu())
-            kl.append(run.draws * run.kl.double().cpu())
+        for _, _, out in passes:
+            weights.append((out.log_px + out.log_pz - out.log_qz).double().cpu())
+            kl.append(out.draws * out.kl.double().cpu())
         yield torch.cat(weights), torch.stack(kl).sum(0) / draws
 
 
 def pareto_k(log_weight: np.ndarray) -> float:
-    """Shape of a generalised Pareto distribution fitted to the largest of (K,) weights; NaN for too few, or no numbers.
+    """Pareto k-hat (Vehtari et al., 2024): shape of a generalized Pareto distribution fitted to the largest weights.
 
-    The fit of Zhang & Stephens (2009), drawn towards 0.5 by ten pseudo-draws as Vehtari et al. (2024) do.
+    The fit is that of Zhang & Stephens (2009), shrunk towards 0.5 by a prior worth ten draws.
+
+    Args:
+        log_weight: (K,).
+
+    Returns:
+        NaN for fewer than 25 draws and for weights that are not finite; minus infinity if all weights are equal.
     """
-    tail = int(min(len(log_weight) / 5, 3 * math.sqrt(len(log_weight))))
-    if tail < 5 or not np.isfinite(log_weight.max()):
+    n_tail = int(min(len(log_weight) / 5, 3 * math.sqrt(len(log_weight))))
+    if n_tail < 5 or not np.isfinite(log_weight.max()):
         return math.nan
-    ordered = np.sort(log_weight)
-    weight = np.exp(ordered - ordered[-1])
-    excess = weight[-tail:] - weight[-tail - 1]
-    if excess[-1] < ROUNDING:  # all weights are the same: nothing is heavy
+    log_sorted = np.sort(log_weight)
+    weight = np.exp(log_sorted - log_sorted[-1])
+    excess = weight[-n_tail:] - weight[-n_tail - 1]  # over the threshold, the largest weight that is not in the tail
+    if excess[-1] < MIN_RELATIVE_WEIGHT:
         return -math.inf
-    return (tail * generalised_pareto(np.maximum(excess, ROUNDING * excess[-1])) + 5.0) / (tail + 10.0)
+    shape = generalized_pareto_shape(np.maximum(excess, MIN_RELATIVE_WEIGHT * excess[-1]))
+    return (n_tail * shape + 10 * 0.5) / (n_tail + 10)
 
 
-def generalised_pareto(excess: np.ndarray) -> float:
-    """The shape of sorted positive numbers (m,): a mean over a grid of likely values (Zhang & Stephens, 2009)."""
+def generalized_pareto_shape(excess: np.ndarray) -> float:
+    """Shape of a generalized Pareto distribution with location 0, by the empirical Bayes fit of Zhang & Stephens
+    (2009).
+
+    In terms of theta = -shape / scale the log-likelihood, maximized over the shape k, has the closed form
+
+        m (log(-theta / k(theta)) - k(theta) - 1),  k(theta) = 1/m sum_i log(1 - theta x_i)
+
+    theta is its posterior mean over a grid of quantiles of their prior.
+
+    Args:
+        excess: (m,) positive numbers in ascending order.
+    """
     m = len(excess)
-    grid = np.arange(1, 31 + int(math.sqrt(m)))
+    grid_index = np.arange(1, 31 + int(math.sqrt(m)))
     quartile = excess[max(0, int(m / 4 + 0.5) - 1)]
-    theta = 1 / excess[-1] + (1 - np.sqrt(len(grid) / (grid - 0.5))) / (3 * quartile)  # (G,)
+    theta = 1 / excess[-1] + (1 - np.sqrt(len(grid_index) / (grid_index - 0.5))) / (3 * quartile)  # (G,)
     shape = np.log1p(-theta[:, None] * excess).mean(1)
-    likelihood = m * (np.log(-theta / shape) - shape - 1)
-    weight = np.exp(likelihood - np.logaddexp.reduce(likelihood))
-    return float(np.log1p(-(weight @ theta) * excess).mean())
+    log_likelihood = m * (np.log(-theta / shape) - shape - 1)
+    posterior = np.exp(log_likelihood - np.logaddexp.reduce(log_likelihood))
+    return float(np.log1p(-(posterior @ theta) * excess).mean())

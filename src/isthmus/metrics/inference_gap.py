@@ -1,4 +1,4 @@
-"""How far the bound lies below log p(x), and whose fault it is."""
+"""The inference gap: how far the bound lies below log p(x), and which part of q(z | x) is to blame."""
 
 from __future__ import annotations
 
@@ -11,34 +11,32 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.distributions.continuous import Normal
-from isthmus.errors import InputError
+from isthmus.errors import InputError, check_positive_int
 from isthmus.latent_model import LatentModel
-from isthmus.metrics.ais import need_whole
-from isthmus.metrics.estimate import Estimate
-from isthmus.metrics.importance_weighting import DECODED_AT_ONCE, NOISE_SEED, mean_and_error
+from isthmus.metrics.estimate import Estimate, mean_and_error
+from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import seeded
 
-MOST_ROWS = 50
-"""Rows whose posteriors are optimised: each has parameters of its own."""
-STEPS = 500
-"""Of Adam."""
-TOGETHER = 8
-"""Draws a row in a step."""
-RATE = 0.05
-"""The first step of Adam, which falls to zero: over all steps a mean can travel by a dozen of the prior's scales."""
-DRAWS = 2000
-"""Draws a row for what is reported, which no optimisation has seen."""
+MAX_ROWS = 50
+"""Rows whose posteriors are optimized; each has its own parameters."""
+OPTIMIZATION_STEPS = 500
+GRADIENT_DRAWS = 8
+"""Draws for each row in one step."""
+LEARNING_RATE = 0.05
+"""Of Adam at first; it falls to zero along a cosine. Over 500 steps a mean can travel about 12 prior scales."""
+EVALUATION_DRAWS = 2000
+"""Draws for each row from which the gaps are estimated; none of them was used in the optimization."""
 
 
-class Gap(NamedTuple):
-    """Log p(x) less the evidence lower bound, nats, in two parts; errors are paired, over rows."""
+class InferenceGap(NamedTuple):
+    """Mean of log p(x) minus the ELBO, nats, in two parts; the errors are those of paired differences over rows."""
 
     total: Estimate
     approximation: Estimate
-    """What the best normal of independent dimensions for each row still loses."""
-    amortisation: Estimate
-    """What the encoder loses against that."""
+    """log p(x) minus the ELBO of the best diagonal normal for each row: what the family of q costs."""
+    amortization: Estimate
+    """ELBO of the best diagonal normal minus that of the encoder: what the encoder costs."""
     rows: int
 
 
@@ -46,68 +44,82 @@ def inference_gap(
     model: LatentModel,
     rows: DeviceDataset,
     *,
-    steps: int = STEPS,
-    draws: int = DRAWS,
+    steps: int = OPTIMIZATION_STEPS,
+    draws: int = EVALUATION_DRAWS,
     log_px: np.ndarray | None = None,
     seed: int = NOISE_SEED,
-) -> Gap | None:
-    """Split the inference gap of the first rows (Cremer et al., 2018); None for a posterior that is not normal.
+) -> InferenceGap | None:
+    """Split the inference gap into approximation and amortization gap (Cremer et al., 2018).
 
-    `log_px` (n,) are estimates of log p(x) in nats, from elsewhere; without, it is importance-weighted with the
-    optimised posteriors as proposals (Burda et al., 2016), from the same draws as their bound. Both are lower bounds,
-    and so are the total and the approximation gap. Raises InputError for another number of estimates than rows.
+        log p(x) - ELBO(q) = [log p(x) - ELBO(q*)] + [ELBO(q*) - ELBO(q)],  q* = argmax ELBO for this row
+
+    Args:
+        model: its posterior must be a diagonal normal.
+        rows: the first `MAX_ROWS` are used.
+        steps: optimization steps of q*.
+        draws: draws for each row from which the three terms are estimated.
+        log_px: (n,) estimates of log p(x) from elsewhere, nats. By default log p(x) is importance-weighted with q* as
+            the proposal, from the same draws as its ELBO. That is a lower bound, so total and approximation gap are
+            too.
+        seed: of all draws.
+
+    Returns:
+        None for a posterior that is not normal.
+
+    Raises:
+        InputError: if `log_px` has another length than `rows`.
     """
-    need_whole("steps", steps)
-    need_whole("draws", draws)
+    check_positive_int("steps", steps)
+    check_positive_int("draws", draws)
     if log_px is not None and len(log_px) != len(rows):
-        raise InputError(f"log_px has {len(log_px)} numbers and there are {len(rows)} rows; one a row is wanted")
-    index = torch.arange(min(len(rows), MOST_ROWS), device=rows.device)
+        raise InputError(f"log_px must have one number for each of the {len(rows)} rows, got {len(log_px)} numbers.")
+    index = torch.arange(min(len(rows), MAX_ROWS), device=rows.device)
     with seeded(seed, rows.device):
         with torch.no_grad():
             batch = rows.batch(index)
             q = model.infer(batch)
             if not isinstance(q, Normal) or model.prior_for(batch) is None:
                 return None
-        best = optimised(model, batch, q, steps)
-        noise = best.noise(draws, len(index))  # both see the same
-        weight, best_weight = (log_weights(model, batch, posterior, noise) for posterior in (q, best))  # (K, n)
-    bound, best_bound = weight.mean(0), best_weight.mean(0)
-    evidence = best_weight.logsumexp(0) - math.log(draws)
+        best = optimize_posterior(model, batch, q, steps)
+        noise = best.noise(draws, len(index))  # common random numbers
+        log_weight, best_log_weight = (log_weights(model, batch, posterior, noise) for posterior in (q, best))  # (K, n)
+    elbo, best_elbo = log_weight.mean(0), best_log_weight.mean(0)
+    evidence = best_log_weight.logsumexp(0) - math.log(draws)
     if log_px is not None:
         evidence = torch.as_tensor(log_px[: len(index)], dtype=torch.float64)
-    parts = (evidence - bound, evidence - best_bound, best_bound - bound)
-    total, approximation, amortisation = (Estimate(*mean_and_error(part.numpy())) for part in parts)
-    return Gap(total, approximation, amortisation, len(index))
+    differences = (evidence - elbo, evidence - best_elbo, best_elbo - elbo)
+    total, approximation, amortization = (mean_and_error(difference.numpy()) for difference in differences)
+    return InferenceGap(total, approximation, amortization, len(index))
 
 
-def optimised(model: LatentModel, batch: Batch, q: Normal, steps: int) -> Normal:
-    """The normal of independent dimensions that maximises each row's own bound, from the encoder's on.
+def optimize_posterior(model: LatentModel, batch: Batch, q: Normal, steps: int) -> Normal:
+    """The diagonal normal that maximizes each row's ELBO, found by Adam from the encoder's q on.
 
-    The gradient leaves out the score of q, which is zero in expectation (Roeder et al., 2017): it has no variance
-    where q is exact.
+    The gradient of log q through its parameters is left out: its expectation is zero, and without it the gradient has
+    no variance once q is exact (Roeder et al., 2017).
     """
     loc = q.loc.detach().clone().requires_grad_()
     log_scale = torch.as_tensor(q.log_scale, dtype=loc.dtype, device=loc.device)
     log_scale = log_scale.detach().expand(loc.shape).clone().requires_grad_()
-    adam = torch.optim.Adam([loc, log_scale], lr=RATE)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    adam = torch.optim.Adam([loc, log_scale], lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     with torch.enable_grad():
         for _ in range(steps):
-            own = Normal(loc, log_scale, q.event_dim)
-            run = model.forward_from(batch, own, own.noise(TOGETHER, len(loc)))
-            held = Normal(loc.detach(), log_scale.detach(), q.event_dim)
-            loss = (held.log_prob(run.z) - run.log_px - run.log_pz).mean(0).sum()
-            loc.grad, log_scale.grad = torch.autograd.grad(loss, (loc, log_scale))  # and nothing to the parameters
+            current = Normal(loc, log_scale, q.event_dim)
+            out = model.forward_from(batch, current, current.noise(GRADIENT_DRAWS, len(loc)))
+            stopped = Normal(loc.detach(), log_scale.detach(), q.event_dim)
+            loss = (stopped.log_prob(out.z) - out.log_px - out.log_pz).mean(0).sum()
+            loc.grad, log_scale.grad = torch.autograd.grad(loss, (loc, log_scale))  # none for the model's parameters
             adam.step()
-            falling.step()
+            schedule.step()
     return Normal(loc.detach(), log_scale.detach(), q.event_dim)
 
 
 def log_weights(model: LatentModel, batch: Batch, q: Normal, noise: Tensor) -> Tensor:
-    """(K, n) log p(x, z) - log q(z given x) at q's draws, nats, in double precision."""
-    found = []
+    """(K, n) log p(x, z) - log q(z | x) at q's draws, nats, in double precision."""
+    blocks = []
     with torch.no_grad():
-        for block in noise.split(max(1, DECODED_AT_ONCE // len(batch.x))):
-            run = model.forward_from(batch, q, block)
-            found.append((run.log_px + run.log_pz - run.log_qz).double().cpu())
-    return torch.cat(found)
+        for block in noise.split(max(1, MAX_DECODED_ROWS // len(batch.x))):
+            out = model.forward_from(batch, q, block)
+            blocks.append((out.log_px + out.log_pz - out.log_qz).double().cpu())
+    return torch.cat(blocks)

@@ -1,4 +1,4 @@
-"""The training rows nearest to other rows, and whether samples are copies of them."""
+"""Nearest training rows, and whether samples are copies of training rows."""
 
 from __future__ import annotations
 
@@ -10,113 +10,136 @@ from scipy.stats import rankdata
 from sklearn.neighbors import NearestNeighbors
 
 from isthmus.errors import InputError
-from isthmus.metrics.estimate import Estimate
-from isthmus.metrics.features import scaling_of
+from isthmus.metrics.estimate import Estimate, proportion
+from isthmus.metrics.features import fit_standardizer
 
-FEWEST_ROWS = 100
-"""Held-out rows or samples below which a share of one in a hundred cannot be read."""
-MOST_ROWS = 2_000
-WORK = 5e10
-"""Products of distances that are computed at most, before fewer rows are looked up."""
-WIDE = 15
-"""Columns from which on a tree of rows is slower than looking at all of them."""
-BLOCK = 2**22
-"""Numbers of differences held at once."""
-CLOSE = 0.01
-"""Share of held-out rows that lie as near to a training row as what counts as close."""
+MIN_ROWS = 100
+"""Held-out rows or samples: with fewer, a share of one in a hundred cannot be estimated."""
+MAX_ROWS = 2_000
+"""Held-out rows or samples that are compared."""
+MAX_OPERATIONS = 5e10
+"""Multiplications for distances; large training sets are compared with fewer rows."""
+MIN_BRUTE_FORCE_COLUMNS = 15
+"""Columns above which brute-force search is faster than a tree."""
+BLOCK_ELEMENTS = 2**22
+"""Elements of one block of differences."""
+CLOSE_QUANTILE = 0.01
+"""Share of held-out rows that lie within the distance that counts as close."""
 
 
 class Memorization(NamedTuple):
-    """Whether samples are nearer to training rows than they should be.
+    """Whether samples are nearer to training rows than held-out rows are.
 
-    Exact copies, even a few, make `close` rise above `close_held`; damaged copies, if many, `to_train` above
-    `to_train_expected`; where most samples are copies, `z` falls below -3. Blurred samples are near to all rows, seen
-    or not: they lower `z` and may raise `close`, but do not move `to_train`.
+    Exact copies, even a few, raise `close` above `close_test`. Noisy copies, if there are many, raise `to_train` above
+    `to_train_expected`. If most samples are copies, `z` falls below -3. Blurred samples are near to all rows, training
+    rows or not: they lower `z` and may raise `close`, but leave `to_train` as it is.
     """
 
     z: float
-    """Mann-Whitney statistic of samples' distances to their nearest training row against those of held-out rows, in
-    standard deviations (Meehan et al., 2020): negative where samples are nearer."""
+    """Mann-Whitney z statistic of distances to the nearest training row, samples against held-out rows (Meehan et al.,
+    2020): negative if samples are nearer."""
     close: Estimate
-    """Share of samples as near to a training row as the nearest hundredth of held-out rows."""
-    close_held: Estimate
-    """The same of held-out rows: what is to be expected, and its error."""
+    """Share of samples that lie as near to a training row as the nearest 1 % of held-out rows."""
+    close_test: Estimate
+    """The same share of held-out rows: the reference for `close`."""
     to_train: Estimate
     """Share of samples whose nearest row among all training and held-out rows is a training row."""
     to_train_expected: float
-    """The share of training rows among these."""
+    """Share of training rows among these: what `to_train` is if samples are no nearer to training rows."""
 
 
 def nearest(train: np.ndarray, rows: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Index and Euclidean distance (n, k) of the k training rows nearest to each of rows (n, *X), the nearest first.
+    """The k nearest training rows of each row, nearest first, in Euclidean distance.
 
-    Distances are in the units of what comes in. Raises InputError for fewer than k training rows.
+    Args:
+        train: (N, *X).
+        rows: (n, *X) in the same units.
+        k: at most N.
+
+    Returns:
+        Index and distance, (n, k) each.
     """
     if not 1 <= k <= len(train):
-        raise InputError(f"k={k} came and there are {len(train)} training rows; a number from 1 to that is wanted")
-    own = np.asarray(train, dtype=np.float64).reshape(len(train), -1)
-    asked = np.asarray(rows, dtype=np.float64).reshape(len(rows), -1)
-    search = NearestNeighbors(n_neighbors=k, algorithm="brute" if own.shape[1] > WIDE else "auto").fit(own)
-    index = search.kneighbors(asked, return_distance=False)  # (n, k)
-    # Once more, from differences: by products a copy is not at distance 0.
+        raise InputError(f"k must be between 1 and the number of training rows, {len(train)}, got {k}.")
+    reference = np.asarray(train, dtype=np.float64).reshape(len(train), -1)
+    query = np.asarray(rows, dtype=np.float64).reshape(len(rows), -1)
+    algorithm = "brute" if reference.shape[1] > MIN_BRUTE_FORCE_COLUMNS else "auto"
+    index = NearestNeighbors(n_neighbors=k, algorithm=algorithm).fit(reference).kneighbors(query, return_distance=False)
+    # |a|^2 - 2 a.b + |b|^2, which the search uses, is not exactly 0 for a copy: recompute from differences.
     distance = np.empty(index.shape)
-    step = max(1, BLOCK // (k * own.shape[1]))
-    for start in range(0, len(asked), step):
-        some = slice(start, start + step)
-        distance[some] = np.linalg.norm(own[index[some]] - asked[some, None], axis=-1)
+    block_rows = max(1, BLOCK_ELEMENTS // (k * reference.shape[1]))
+    for start in range(0, len(query), block_rows):
+        block = slice(start, start + block_rows)
+        distance[block] = np.linalg.norm(reference[index[block]] - query[block, None], axis=-1)
     order = np.argsort(distance, axis=1, kind="stable")
     return np.take_along_axis(index, order, 1), np.take_along_axis(distance, order, 1)
 
 
-def memorisation(train: np.ndarray, held: np.ndarray, drawn: np.ndarray, seed: int = 0) -> Memorization:
-    """Look for copies of training rows (n, *X) among samples, beside held-out rows (m, *X) as the reference.
+def memorization(train: np.ndarray, test: np.ndarray, samples: np.ndarray, seed: int = 0) -> Memorization:
+    """Test whether samples are copies of training rows, with held-out rows as the reference.
 
-    All training rows are looked through, for at most 2,000 held-out rows and samples drawn by `seed`, fewer where the
-    training set is large. Distances are in standardised units. Raises InputError below 100 held-out rows or samples, or
-    for numbers that are not finite.
+    All training rows are searched. Distances are in standardized units.
+
+    Args:
+        train: (N, *X) training rows.
+        test: (m, *X) held-out rows, at least `MIN_ROWS`.
+        samples: (n, *X) samples from the model, at least `MIN_ROWS`.
+        seed: chooses at most `MAX_ROWS` of the rows and samples, fewer for large training sets.
+
+    Raises:
+        InputError: for too few rows, NaN or infinity.
     """
-    for name, side in (("held-out rows", held), ("samples", drawn)):
-        if len(side) < FEWEST_ROWS:
-            raise InputError(f"{len(side)} {name} came; copies are looked for from {FEWEST_ROWS} on")
-    if not (np.isfinite(train).all() and np.isfinite(held).all() and np.isfinite(drawn).all()):
-        raise InputError("numbers that are not finite came; no distance to them can be told")
-    most = max(FEWEST_ROWS, min(MOST_ROWS, int(WORK / max(1, train.size))))
-    random, scaling = np.random.default_rng(seed), scaling_of(train)
-    held, drawn = (scaling(side[random.permutation(len(side))[:most]]) for side in (held, drawn))
-    train = scaling(train)
-    of_held = nearest(train, held)[1][:, 0]
-    by_train, to_train = (found[:, 0] for found in nearest(train, drawn))
-    by_held, to_held = (found[:, 0] for found in nearest(held, drawn))
-    border = np.quantile(of_held, CLOSE, method="higher")
-    share, usual = float((to_train <= border).mean()), float((of_held <= border).mean())
+    for name, x in (("held-out rows", test), ("samples", samples)):
+        if len(x) < MIN_ROWS:
+            raise InputError(f"The memorization test needs at least {MIN_ROWS} {name}, got {len(x)}.")
+    if not (np.isfinite(train).all() and np.isfinite(test).all() and np.isfinite(samples).all()):
+        raise InputError("Rows must be finite for the memorization test, got NaN or infinity.")
+    n_max = max(MIN_ROWS, min(MAX_ROWS, int(MAX_OPERATIONS / max(1, train.size))))
+    random, standardize = np.random.default_rng(seed), fit_standardizer(train)
+    test, samples = (standardize(x[random.permutation(len(x))[:n_max]]) for x in (test, samples))
+    train = standardize(train)
+    test_to_train = nearest(train, test)[1][:, 0]
+    train_index, to_train = (column[:, 0] for column in nearest(train, samples))
+    test_index, to_test = (column[:, 0] for column in nearest(test, samples))
+    threshold = np.quantile(test_to_train, CLOSE_QUANTILE, method="higher")
+    close = proportion(to_train <= threshold)
     return Memorization(
-        mann_whitney(to_train, of_held),
-        Estimate(share, max(1 / len(drawn), math.sqrt(share * (1 - share) / len(drawn)))),
-        Estimate(usual, math.sqrt(usual * (1 - usual) / len(held))),
-        nearer(by_train, to_train, by_held, to_held, len(train), len(held)),
-        len(train) / (len(train) + len(held)),
+        mann_whitney(to_train, test_to_train),
+        Estimate(close.mean, max(1 / len(samples), close.error)),
+        proportion(test_to_train <= threshold),
+        nearest_in_train(train_index, to_train, test_index, to_test, len(train), len(test)),
+        len(train) / (len(train) + len(test)),
     )
 
 
 def mann_whitney(a: np.ndarray, b: np.ndarray) -> float:
-    """How far the ranks of (n,) lie above those of (m,), in standard deviations under equality, ties accounted for."""
+    """z statistic of the Mann-Whitney test with the correction for ties: positive if a (n,) tends to exceed b (m,)."""
     n, m = len(a), len(b)
     ranks = rankdata(np.concatenate([a, b]))
+    # The mean rank of n out of n + m ranks drawn without replacement has mean (n + m + 1) / 2 and variance
+    # ranks.var(ddof=1) / n * m / (n + m).
     error = math.sqrt(n * m / (n + m) * ranks.var(ddof=1))
     return float(n * (ranks[:n].mean() - (n + m + 1) / 2) / error) if error else 0.0
 
 
-def nearer(
-    by_train: np.ndarray, to_train: np.ndarray, by_held: np.ndarray, to_held: np.ndarray, n: int, m: int
+def nearest_in_train(
+    train_index: np.ndarray, to_train: np.ndarray, test_index: np.ndarray, to_test: np.ndarray, n: int, m: int
 ) -> Estimate:
-    """Share of samples nearer to one of n training rows than to one of m held-out rows, ties counted as chance has it.
+    """Share of samples that are nearer to a training row than to a held-out row; ties count n / (n + m).
 
-    The error is that under exchangeable rows: who is nearest to many samples counts often, so that the samples are not
-    independent; shuffling the names "training" and "held-out" over the rows has this variance.
+    The error is that of a permutation test, which shuffles the labels "training" and "held-out" over the n + m rows.
+    With w_i the share of samples whose nearest row is i, the statistic is the sum of w_i over n rows drawn without
+    replacement, whose variance is p (1 - p) (n + m)^2 / (n + m - 1) var(w), p = n / (n + m). Rows that are nearest to
+    many samples thus widen it, as they should: these samples are not independent.
+
+    Args:
+        train_index, to_train: (k,) nearest training row of each sample, and the distance.
+        test_index, to_test: (k,) the same among held-out rows.
+        n, m: numbers of training and of held-out rows.
     """
-    chance = n / (n + m)
-    share = float(np.where(to_train == to_held, chance, to_train < to_held).mean())
-    winner = np.where(to_train <= to_held, by_train, n + by_held)
+    expected = n / (n + m)
+    share = float(np.where(to_train == to_test, expected, to_train < to_test).mean())
+    winner = np.where(to_train <= to_test, train_index, n + test_index)
     counts = np.bincount(winner, minlength=n + m)
-    variance = chance * (1 - chance) * (n + m) ** 2 / (n + m - 1) * counts.var() / len(winner) ** 2
+    variance = expected * (1 - expected) * (n + m) ** 2 / (n + m - 1) * counts.var() / len(winner) ** 2
     return Estimate(share, math.sqrt(variance))

@@ -1,4 +1,4 @@
-"""How far a model's samples are from data: four comparisons with held-out rows, beside what data themselves reach."""
+"""How far samples are from data: two-sample measures against held-out rows, with training rows as the reference."""
 
 from __future__ import annotations
 
@@ -17,200 +17,244 @@ from sklearn.preprocessing import StandardScaler
 
 from isthmus.errors import InputError
 from isthmus.metrics.estimate import Estimate
-from isthmus.metrics.features import REACH, Features, scaling_of
+from isthmus.metrics.features import MAX_ABS_ZSCORE, Features, fit_standardizer
 
-FEWEST_ROWS = 100
-"""Below this many rows a side every error bar is as wide as what it is about."""
-MOST_ROWS = 2_000
-"""Rows a side: the distances between all of them are held at once."""
-FEWEST_A_FEATURE = 5
-"""Rows for each feature under which a covariance, and with it the Fréchet distance, is mostly noise."""
-FOLDS = 5
-MOST_COLUMNS = 50
-"""Columns that the classifier reads: principal components of wider rows."""
-NEIGHBOURS = 3
-"""The published choice (Kynkäänniemi et al., 2019)."""
-SPLITS = 20
-"""Of the rows into two halves, from which errors are told: known to a sixth then."""
-SHARED_FOLDS = 1.35
-"""How much more an accuracy over folds varies than as many tosses of a coin: the classifiers of two folds share most of
-their rows. Found on normals of 100 to 400 rows, where it is 1.25 to 1.4; Nadeau & Bengio (2003) allow 1.5."""
-ROUNDING = 1e-6
-"""Share of a usual distance under which rows count as equal: their features depend a little on the rows beside them."""
+MIN_ROWS = 100
+"""Rows of each set: with fewer, the error bars are as wide as the differences of interest."""
+MAX_ROWS = 2_000
+"""Rows of each set: all pairwise distances are held in memory."""
+MIN_ROWS_PER_FEATURE = 5
+"""With fewer rows the covariance, and so the Fréchet distance, is mostly noise."""
+N_FOLDS = 5
+MAX_CLASSIFIER_COLUMNS = 50
+"""Wider rows are reduced to so many principal components."""
+N_NEIGHBORS = 3
+"""As published (Kynkäänniemi et al., 2019)."""
+N_HALF_SPLITS = 20
+"""Random halvings from which standard errors are estimated, to about a sixth."""
+FOLD_ERROR_FACTOR = 1.35
+"""A cross-validated accuracy varies more than a binomial of independent trials, because the classifiers of two folds
+share most of their training rows. The factor is 1.25 to 1.4 on normals of 100 to 400 rows; Nadeau & Bengio (2003) allow
+1.5."""
+DISTANCE_TOLERANCE = 1e-6
+"""Share of the median distance below which rows count as equal: features of one row vary by rounding with its batch."""
 
 
 class SampleVsData(NamedTuple):
-    """One measure of samples, and the same of as many training rows in their place."""
+    """A measure of samples against held-out rows, and the same measure of equally many training rows."""
 
     samples: Estimate
     data: Estimate
-    """What data themselves reach: no sample can be asked to do better."""
+    """What real rows reach: the best that samples can be expected to do."""
 
 
 def sample_quality(
-    train: np.ndarray, held: np.ndarray, drawn: np.ndarray, features: Features | None, seed: int = 0
+    train: np.ndarray, test: np.ndarray, samples: np.ndarray, features: Features | None, seed: int = 0
 ) -> dict[str, SampleVsData]:
-    """Compare samples `drawn` with rows `held` that no model saw, and rows of `train` with the same; (n, *X) each.
+    """Compare samples and training rows with held-out rows, (n, *X) each.
 
-    By features:
-    `mmd`: squared maximum mean discrepancy, 0 where they are alike (`mean_discrepancy`);
-    `precision`: share of samples that lie where data do; `recall`: share of data that lie where samples do;
-    `frechet`: squared deviations (`frechet`); absent with fewer than 5 rows a feature.
-    Without, by the rows themselves:
-    `accuracy`: share of rows that a classifier tells right, 0.5 where it cannot (`classifier_accuracy`).
+    Args:
+        train: training rows.
+        test: held-out rows.
+        samples: samples from the model.
+        features: maps rows to the features that are compared; None compares the rows themselves by a classifier.
+        seed: chooses the rows, equally many of each set (precision and recall depend on the number).
 
-    All three sides have the same number of rows, at most 2,000, drawn by `seed`: precision and recall depend on it.
-    Raises InputError as `enough`.
+    Returns:
+        With features: "mmd" (squared maximum mean discrepancy, 0 if the distributions are equal), "precision" (share of
+        samples that lie among data), "recall" (share of data that lie among samples), and "frechet" (squared Fréchet
+        distance; left out with fewer than `MIN_ROWS_PER_FEATURE` rows per feature). Without: "accuracy" of a classifier
+        that tells the two sets apart, 0.5 if it cannot.
+
+    Raises:
+        InputError: see `check_comparable`.
     """
-    enough(train, held, drawn)
-    n = min(MOST_ROWS, len(train), len(held), len(drawn))
+    check_comparable(train, test, samples)
+    n = min(MAX_ROWS, len(train), len(test), len(samples))
     random = np.random.default_rng(seed)
-    real, held, drawn = (side[random.permutation(len(side))[:n]] for side in (train, held, drawn))
+    real, test, samples = (x[random.permutation(len(x))[:n]] for x in (train, test, samples))
     if features is None:
-        accuracies = [classifier_accuracy(side, held, seed) for side in (drawn, real)]
+        accuracies = [classifier_accuracy(x, test, seed) for x in (samples, real)]
         return {"accuracy": SampleVsData(*accuracies)}
-    by_samples, by_data = (compared(features(side), features(held)) for side in (drawn, real))
-    return {name: SampleVsData(by_samples[name], by_data[name]) for name in by_samples}
+    of_samples, of_data = (compare_features(features(x), features(test)) for x in (samples, real))
+    return {name: SampleVsData(of_samples[name], of_data[name]) for name in of_samples}
 
 
-def enough(train: np.ndarray, held: np.ndarray, drawn: np.ndarray) -> None:
-    """Raise InputError, whose message is the reason, below 100 rows a side, or for rows that cannot be compared."""
-    for name, side in {"training rows": train, "held-out rows": held, "samples": drawn}.items():
-        if len(side) < FEWEST_ROWS:
-            raise InputError(f"{len(side)} {name} came; samples are compared with data from {FEWEST_ROWS} a side on")
-        if side.shape[1:] != held.shape[1:]:
-            raise InputError(
-                f"{name} have shape {side.shape[1:]} and held-out rows {held.shape[1:]}; the same is wanted"
-            )
-        if not np.isfinite(side).all():
-            raise InputError(f"{name} hold numbers that are not finite; nothing can be compared with them")
+def check_comparable(train: np.ndarray, test: np.ndarray, samples: np.ndarray) -> None:
+    """Raise InputError for fewer than `MIN_ROWS` of a set, rows of different shapes, NaN or infinity."""
+    for name, x in {"training rows": train, "held-out rows": test, "samples": samples}.items():
+        if len(x) < MIN_ROWS:
+            raise InputError(f"Comparing samples with data needs at least {MIN_ROWS} {name}, got {len(x)}.")
+        if x.shape[1:] != test.shape[1:]:
+            raise InputError(f"{name} must have the shape of held-out rows, {test.shape[1:]}, got {x.shape[1:]}.")
+        if not np.isfinite(x).all():
+            raise InputError(f"{name} must be finite to be compared, got NaN or infinity.")
 
 
-def compared(f: np.ndarray, g: np.ndarray) -> dict[str, Estimate]:
-    """Every measure of features of rows (n, F) against those of held-out rows (n, F)."""
-    found = {"mmd": mean_discrepancy(f, g)}
-    found["precision"], found["recall"] = precision_and_recall(f, g)
-    if len(g) >= FEWEST_A_FEATURE * g.shape[1]:
-        found["frechet"] = frechet(f, g)
-    return found
+def compare_features(f: np.ndarray, g: np.ndarray) -> dict[str, Estimate]:
+    """Every measure of features f (n, F) against those of held-out rows g (n, F)."""
+    measures = {"mmd": mmd(f, g)}
+    measures["precision"], measures["recall"] = precision_and_recall(f, g)
+    if len(g) >= MIN_ROWS_PER_FEATURE * g.shape[1]:
+        measures["frechet"] = frechet(f, g)
+    return measures
 
 
-def classifier_accuracy(rows: np.ndarray, held: np.ndarray, seed: int = 0) -> Estimate:
-    """Cross-validated accuracy of telling rows (n, *X) from held-out ones (n, *X) (Lopez-Paz & Oquab, 2017).
+def classifier_accuracy(rows: np.ndarray, test: np.ndarray, seed: int = 0) -> Estimate:
+    """Classifier two-sample test (Lopez-Paz & Oquab, 2017): cross-validated accuracy of telling two sets apart.
 
-    The mean vote of a linear model, which sees shifts, and boosted trees, which see everything else. Wide rows are
-    reduced to principal components and one column for what these leave out, in which blurred rows differ.
+    The classifier averages the probabilities of a logistic regression, which is good at shifts of the mean, and of
+    gradient-boosted trees, which find everything else.
+
+    Args:
+        rows: (n, *X).
+        test: (m, *X) held-out rows.
+        seed: of folds and trees.
     """
-    label = np.repeat([1, 0], [len(rows), len(held)])
-    reader = VotingClassifier(
+    label = np.repeat([1, 0], [len(rows), len(test)])
+    classifier = VotingClassifier(
         [
             ("linear", make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))),
             ("trees", HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, random_state=seed)),
         ],
         voting="soft",
     )
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    right = cross_val_predict(reader, columns(np.concatenate([rows, held]), seed), label, cv=folds) == label
-    shares = np.array([right[label == 1].mean(), right[label == 0].mean()])
-    counts = np.array([len(rows), len(held)])
-    # Each class has an error rate of its own: pooled, a classifier that always says one class would seem to vary.
-    error = float(np.sqrt((shares * (1 - shares) / counts).sum()) / 2)
-    return Estimate(float(shares.mean()), SHARED_FOLDS * error)
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
+    columns = classifier_columns(np.concatenate([rows, test]), seed)
+    correct = cross_val_predict(classifier, columns, label, cv=folds) == label
+    accuracy = np.array([correct[label == 1].mean(), correct[label == 0].mean()])
+    counts = np.array([len(rows), len(test)])
+    # Balanced accuracy: the error adds the binomial variances of both classes. Pooled, a classifier that always
+    # predicts one class would have accuracy 1/2 with a positive error although it is exactly 1/2.
+    error = float(np.sqrt((accuracy * (1 - accuracy) / counts).sum()) / 2)
+    return Estimate(float(accuracy.mean()), FOLD_ERROR_FACTOR * error)
 
 
-def columns(x: np.ndarray, seed: int) -> np.ndarray:
-    """Rows (n, *X) as at most 51 columns; labels are not looked at."""
-    flat = scaling_of(x)(x).clip(-REACH, REACH).reshape(len(x), -1)
-    if flat.shape[1] <= MOST_COLUMNS:
+def classifier_columns(x: np.ndarray, seed: int) -> np.ndarray:
+    """Rows (n, *X) as at most 51 columns: principal components, and the squared norm of the rest.
+
+    The last column shows samples that lack what principal components leave out, as blurred ones do.
+    """
+    flat = fit_standardizer(x)(x).clip(-MAX_ABS_ZSCORE, MAX_ABS_ZSCORE).reshape(len(x), -1)
+    if flat.shape[1] <= MAX_CLASSIFIER_COLUMNS:
         return flat
-    pca = PCA(MOST_COLUMNS, random_state=seed)
-    parts = pca.fit_transform(flat)
-    rest = np.square(flat - pca.mean_).sum(1) - np.square(parts).sum(1)
-    return np.column_stack([parts, rest])
+    pca = PCA(MAX_CLASSIFIER_COLUMNS, random_state=seed)
+    components = pca.fit_transform(flat)
+    residual = np.square(flat - pca.mean_).sum(1) - np.square(components).sum(1)
+    return np.column_stack([components, residual])
 
 
-def mean_discrepancy(f: np.ndarray, g: np.ndarray) -> Estimate:
-    """Squared MMD of features (n, F), unbiased and so below zero at times (Gretton et al., 2012).
+def mmd(f: np.ndarray, g: np.ndarray) -> Estimate:
+    """Squared maximum mean discrepancy, the unbiased U-statistic, which may be negative (Gretton et al., 2012).
 
-    The Gaussian kernel exp(-|f - g|^2 / 2 s^2) is as wide as the median distance s between the rows of `g`, so that
-    whatever is compared with the same `g` is measured by the same kernel.
+        E k(f, f') + E k(g, g') - 2 E k(f, g),  k(f, g) = exp(-|f - g|^2 / (2 s^2))
+
+    s^2 is the median squared distance between rows of g, so all sets compared with the same g share a kernel.
+
+    Args:
+        f: (n, F) features.
+        g: (n, F) features of held-out rows.
     """
     n = len(g)
-    of_f, of_g, across = (cdist(a, b, "sqeuclidean") for a, b in ((f, f), (g, g), (f, g)))  # (n, n)
-    width = np.median(of_g[~np.eye(n, dtype=bool)]) or 1.0
-    kernel = [np.exp(-squared / (2 * width)) for squared in (of_f, of_g, across)]
-    return pair_mean(kernel[0] + kernel[1] - kernel[2] - kernel[2].T)
+    ff, gg, fg = (cdist(a, b, "sqeuclidean") for a, b in ((f, f), (g, g), (f, g)))  # (n, n)
+    width = np.median(gg[~np.eye(n, dtype=bool)]) or 1.0
+    k_ff, k_gg, k_fg = (np.exp(-squared / (2 * width)) for squared in (ff, gg, fg))
+    return u_statistic(k_ff + k_gg - k_fg - k_fg.T)
 
 
-def pair_mean(h: np.ndarray) -> Estimate:
-    """Mean of symmetric h (n, n) over pairs of different rows, with the error of a U-statistic (Hoeffding, 1948).
+def u_statistic(h: np.ndarray) -> Estimate:
+    """Mean of a symmetric kernel h (n, n) over pairs of different rows, with its standard error (Hoeffding, 1948).
 
-    Both parts of its variance count: what each row brings, of order 1/n, and what only pairs have, of order 1/n^2,
-    which is all that is left where two distributions are the same.
+    Split h(i, j) = mean + a_i + a_j + b_ij into uncorrelated parts. The variance of the mean over pairs is
+
+        4 var(a) / n + 2 var(b) / (n (n - 1)),
+
+    of which only the second term is left if both distributions are equal. Both variances follow from those of the
+    elements and of the row means, with s = (n - 2) / (n - 1):
+
+        var(h_ij) = 2 var(a) + var(b),  var(row mean) = s^2 var(a) + s var(b) / (n - 1)
     """
     n = len(h)
-    off = h[~np.eye(n, dtype=bool)]  # (n * (n - 1),)
-    rows = off.reshape(n, n - 1).mean(1)
-    share = (n - 2) / (n - 1)
-    of_row = (rows.var(ddof=1) - off.var() * share / (n - 1)) / (share * share - 2 * share / (n - 1))
-    of_row = max(0.0, of_row)
-    of_pair = max(0.0, off.var() - 2 * of_row)
-    return Estimate(float(off.mean()), math.sqrt(4 * of_row / n + 2 * of_pair / (n * (n - 1))))
+    off_diagonal = h[~np.eye(n, dtype=bool)]  # (n * (n - 1),)
+    row_means = off_diagonal.reshape(n, n - 1).mean(1)
+    s = (n - 2) / (n - 1)
+    var_a = (row_means.var(ddof=1) - off_diagonal.var() * s / (n - 1)) / (s * s - 2 * s / (n - 1))
+    var_a = max(0.0, var_a)
+    var_b = max(0.0, off_diagonal.var() - 2 * var_a)
+    return Estimate(float(off_diagonal.mean()), math.sqrt(4 * var_a / n + 2 * var_b / (n * (n - 1))))
 
 
 def precision_and_recall(f: np.ndarray, g: np.ndarray) -> tuple[Estimate, Estimate]:
-    """How many of f (n, F) lie among g (n, F), and of g among f (Kynkäänniemi et al., 2019).
+    """Improved precision and recall (Kynkäänniemi et al., 2019): share of f among g, and of g among f.
 
-    A row lies among others where it is no farther from one of these than that one's third neighbour among its own. In
-    many dimensions rows are far apart, and data do not reach 1 either.
+    A row lies among a set if it is within the third-nearest-neighbor distance of one of its members. In many dimensions
+    rows are far apart, and even real data do not reach 1.
+
+    Args:
+        f: (n, F) features.
+        g: (n, F) features of held-out rows.
     """
-    of_f, of_g, across = cdist(f, f), cdist(g, g), cdist(f, g)  # (n, n)
-    slack = ROUNDING * float(np.median(of_g))
+    ff, gg, fg = cdist(f, f), cdist(g, g), cdist(f, g)  # (n, n)
+    tolerance = DISTANCE_TOLERANCE * float(np.median(gg))
 
-    def both(kept: np.ndarray) -> np.ndarray:
-        pick = np.ix_(kept, kept)
-        radius_f, radius_g = (np.partition(own[pick], NEIGHBOURS, 1)[:, NEIGHBOURS] + slack for own in (of_f, of_g))
-        near = across[pick]
-        return np.array([(near <= radius_g).any(1).mean(), (near <= radius_f[:, None]).any(0).mean()])
+    def statistic(index: np.ndarray) -> np.ndarray:
+        pick = np.ix_(index, index)
+        radius_f, radius_g = (np.partition(d[pick], N_NEIGHBORS, 1)[:, N_NEIGHBORS] + tolerance for d in (ff, gg))
+        distance = fg[pick]
+        return np.array([(distance <= radius_g).any(1).mean(), (distance <= radius_f[:, None]).any(0).mean()])
 
-    value, error, _ = halving(both, len(g))
-    error = error.clip(1 / len(g))  # a share of 0 or 1 is not known to less than a row
+    value, error, _ = half_split_stats(statistic, len(g))
+    error = error.clip(1 / len(g))  # a share of 0 or 1 is uncertain by at least one row
     return Estimate(float(value[0]), float(error[0])), Estimate(float(value[1]), float(error[1]))
 
 
 def frechet(f: np.ndarray, g: np.ndarray) -> Estimate:
-    """Squared Fréchet distance between normals with the moments of features (n, F) (Heusel et al., 2017).
+    """Squared Fréchet distance between normals fitted to features (Heusel et al., 2017), corrected for its bias.
 
-    From n rows it comes out too large by what falls as 1/n (Chong & Forsyth, 2020). Halves of the rows tell how much,
-    and it is taken away: equal distributions give 0 within the error, at times less. Learned features have no unit but
-    their deviation: a number compares only with those of the same features.
+    The bias of n rows falls as 1/n (Chong & Forsyth, 2020). It is estimated from half the rows and subtracted, so equal
+    distributions give 0 within the error, which may be negative.
+
+    Args:
+        f: (n, F) features.
+        g: (n, F) features of held-out rows.
     """
 
-    def distance(kept: np.ndarray) -> np.ndarray:
-        return np.array([frechet_of(f[kept], g[kept])])
+    def statistic(index: np.ndarray) -> np.ndarray:
+        return np.array([frechet_plug_in(f[index], g[index])])
 
-    value, error, bias = halving(distance, len(g))
+    value, error, bias = half_split_stats(statistic, len(g))
     return Estimate(float(value[0] - bias[0]), float(error[0]))
 
 
-def frechet_of(f: np.ndarray, g: np.ndarray) -> float:
-    """|m - n|^2 + tr(S + T - 2 (S T)^1/2) of the means and covariances of features (n, F), as they are."""
+def frechet_plug_in(f: np.ndarray, g: np.ndarray) -> float:
+    """|m - n|^2 + tr(S + T - 2 (S T)^(1/2)) with the sample means m, n and covariances S, T of features (n, F)."""
     s, t = np.atleast_2d(np.cov(f.T)), np.atleast_2d(np.cov(g.T))
-    value, axes = np.linalg.eigh(s)
-    root = (axes * np.sqrt(value.clip(0))) @ axes.T
-    overlap = np.sqrt(np.linalg.eigvalsh(root @ t @ root).clip(0)).sum()  # tr (S T)^1/2
-    return float(np.square(f.mean(0) - g.mean(0)).sum() + np.trace(s) + np.trace(t) - 2 * overlap)
+    eigenvalues, eigenvectors = np.linalg.eigh(s)
+    root = (eigenvectors * np.sqrt(eigenvalues.clip(0))) @ eigenvectors.T  # S^(1/2)
+    # S T and S^(1/2) T S^(1/2) have the same eigenvalues, and the latter is symmetric
+    trace_root = np.sqrt(np.linalg.eigvalsh(root @ t @ root).clip(0)).sum()
+    return float(np.square(f.mean(0) - g.mean(0)).sum() + np.trace(s) + np.trace(t) - 2 * trace_root)
 
 
-def halving(statistic: Callable[[np.ndarray], np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A statistic (S,) of n rows (of both sides), its standard error and its bias, by what halves of the rows say.
+def half_split_stats(
+    statistic: Callable[[np.ndarray], np.ndarray], n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A statistic of n rows with standard error and bias, both from random halves of the rows.
 
-    Two halves share no row, so that their difference tells the variance of one, twice that of the whole; a jackknife
-    overstates that of neighbours by half. The bias is what falls as 1/n, and is twice as large in a half.
+    Two halves A, B share no row, so E(T_A - T_B)^2 = 2 var(T_half), and var(T) = var(T_half) / 2 for a variance that
+    falls as 1/n: the error is rms(T_A - T_B) / 2. (A jackknife overstates the error of nearest-neighbor statistics by
+    half.) A bias b/n is 2b/n in a half, so mean(T_half) - T estimates it.
+
+    Args:
+        statistic: maps an index of rows to (S,) values.
+        n: number of rows; it also seeds the halves.
+
+    Returns:
+        Value, standard error and bias, (S,) each.
     """
     random = np.random.default_rng(n)
-    values = []  # SPLITS of (2, S)
-    for _ in range(SPLITS):
+    values = []  # N_HALF_SPLITS of (2, S)
+    for _ in range(N_HALF_SPLITS):
         order = random.permutation(n)
         values.append([statistic(half) for half in (order[: n // 2], order[n // 2 : 2 * (n // 2)])])
     halves, whole = np.array(values), statistic(np.arange(n))

@@ -14,7 +14,8 @@ from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.training_setup import TrainingJob, prepare
 from isthmus.persistence import serialization
 from isthmus.registry import Model, models
-from isthmus.train.trainer import Checkpointer, ProgressCallback
+from isthmus.train.checkpoint import Checkpointer
+from isthmus.train.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator

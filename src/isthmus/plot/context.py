@@ -18,10 +18,11 @@ from isthmus.estimators.base import ENCODED_AT_ONCE, Estimator
 from isthmus.estimators.validation import collect
 from isthmus.evaluation.result import PerRow
 from isthmus.examples import Examples
-from isthmus.metrics import importance_diagnostics, importance_weighting
+from isthmus.metrics.importance_diagnostics import importance_diagnostics
+from isthmus.metrics.importance_weighting import importance_weighted
 from isthmus.plot.display import display_kind, label_groups, nan_padding, project_2d
 from isthmus.schema import Schema
-from isthmus.train.runtime import running, seeded
+from isthmus.train.runtime import torch_threads, seeded
 
 MAX_PCA_ROWS = 10_000
 """Rows that PCA is fitted to; more change no picture."""
@@ -177,7 +178,7 @@ class PlotContext:
         if not self.has_density:
             return None
         model, rows, pieces = self.model, self.model.lay(self.shown), []
-        with torch.no_grad(), running(model.settings_["threads"]):
+        with torch.no_grad(), torch_threads(model.settings_["threads"]):
             for index in torch.arange(len(rows), device=rows.device).split(ENCODED_AT_ONCE):
                 batch = rows.batch(index)
                 scale = getattr(model.model_.infer(batch), "scale", None)
@@ -202,8 +203,8 @@ class PlotContext:
         kl = None if self.measured is None else self.measured.kl
         if kl is None:
             rows = self.model.lay(self.shown, "fixed")
-            with running(self.model.settings_["threads"]):
-                kl = importance_diagnostics.sweep(self.model.model_, rows, KL_DRAWS).kl
+            with torch_threads(self.model.settings_["threads"]):
+                kl = importance_diagnostics(self.model.model_, rows, KL_DRAWS).kl
         return np.asarray(kl, np.float64).mean(0) if kl.ndim == 2 and kl.shape[1] == self.codes.shape[1] else None
 
     @cached_property
@@ -227,8 +228,8 @@ class PlotContext:
             return np.asarray(known, np.float64), "squared error" if self.measured.log_px is None else "log p(x)"
         if self.has_density:
             rows = self.model.lay(self.shown, "fixed")
-            with running(self.model.settings_["threads"]):
-                return importance_weighting.log_evidence(self.model.model_, rows, self.draws), "log p(x)"
+            with torch_threads(self.model.settings_["threads"]):
+                return importance_weighted(self.model.model_, rows, self.draws).values, "log p(x)"
         made = self.decode(self.codes, self.shown.condition, self.shown.lengths)
         return squared_errors(made, self.values), "squared error"
 

@@ -7,7 +7,7 @@ import math
 import matplotlib
 import numpy as np
 
-from isthmus.schema import Schema, plain
+from isthmus.schema import Schema, json_label
 
 MAX_CLASSES = 10
 """Classes with a colour of their own; the palette has no more."""
@@ -20,11 +20,11 @@ MAX_LINE_FEATURES = 3
 def display_kind(schema: Schema) -> str:
     """How an example is drawn: image, heat (sequences of many features), lines (sequences of few) or table.
 
-    >>> display_kind(Schema((8, 8), "real", "float32")), display_kind(Schema((784,), "unit", "float32"))
-    ('image', 'image')
-    >>> display_kind(Schema((784,), "real", "float32")), display_kind(Schema((9,), "binary", "uint8"))
-    ('table', 'table')
-    >>> display_kind(Schema((30, 2), "real", "float32", sequence=True))
+    >>> display_kind(Schema.homogeneous((784,), "unit", "float32"))
+    'image'
+    >>> display_kind(Schema.homogeneous((784,), "real", "float32"))
+    'table'
+    >>> display_kind(Schema.homogeneous((30, 2), "real", "float32", sequence=True))
     'lines'
     """
     if schema.sequence:
@@ -86,7 +86,7 @@ def label_groups(labels: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
             return []
         groups = [(f"{value:g}", labels == value) for value in kinds]
         return groups if known.all() else [*groups, ("unlabelled", ~known)]
-    words = np.array([str(plain(value)) for value in labels])
+    words = np.array([str(json_label(value)) for value in labels])
     kinds, counts = np.unique(words, return_counts=True)
     if len(kinds) > MAX_CLASSES:  # the most frequent classes keep a colour each
         kinds = np.sort(kinds[np.argsort(-counts, kind="stable")[: MAX_CLASSES - 1]])

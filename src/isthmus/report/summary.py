@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from isthmus.evaluation.splits import HeldOut, held_out
-from isthmus.metrics.importance_weighting import mean_and_error
+from isthmus.metrics.estimate import mean_and_error
 from isthmus.persistence.run_dir import Run
 from isthmus.plot.context import squared_errors
 from isthmus.plot.reconstruction import views_of
 from isthmus.report.from_run import MeasuredRun, measure
-from isthmus.train.runtime import operations
+from isthmus.train.runtime import count_flops
 from isthmus.wording import join_names, pluralize
 
 DRAWS = 1000
@@ -75,7 +75,7 @@ def summarise(run: Run) -> Summary:
 def affordable(run: Run, rows: int) -> int:
     """Draws for each of so many rows: `DRAWS`, unless a large decoder would take minutes over them."""
     one = run.job.lay(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
-    forward = operations(run.estimator.model_, one) / 3
+    forward = count_flops(run.estimator.model_, one) / 3
     return int(min(DRAWS, max(FEWEST_DRAWS, MOST_WORK / max(1.0, forward * rows))))
 
 

@@ -1,4 +1,4 @@
-"""The whole update as one CUDA graph: small nets on a GPU are bound by launches."""
+"""A whole update as one CUDA graph: the speed of small networks on a GPU is limited by kernel launches."""
 
 from __future__ import annotations
 
@@ -7,25 +7,34 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+WARMUP_CALLS = 3
+"""Calls before the recording, in which libraries choose their kernels."""
+
 
 class CudaGraphStep:
-    """`update(index)` recorded once and replayed; everything else that it reads lives in tensors that stay.
+    """`update(index)`, recorded once and replayed; recording leaves the state as it was.
 
-    Raises RuntimeError, with `state` as it was, for an update that cannot be recorded.
+    Args:
+        update: the function to record; all else that it reads lies in tensors that stay.
+        index: (B,) an example of its argument.
+        state: every tensor that the update writes to.
+
+    Raises:
+        RuntimeError: if the update cannot be recorded.
     """
 
     def __init__(self, update: Callable[[Tensor], None], index: Tensor, state: list[Tensor]):
-        self.recorded = update  # what it holds must live as long as the graph
+        self.update = update  # what it refers to must live as long as the graph
         self.index = index.clone()
         self.graph = torch.cuda.CUDAGraph()
-        before = [tensor.clone() for tensor in state]
+        backup = [tensor.clone() for tensor in state]
         rng = torch.cuda.get_rng_state(index.device)
         try:
-            with torch.cuda.device(index.device):  # streams are of the current device
+            with torch.cuda.device(index.device):  # streams belong to the current device
                 self._record()
-        finally:  # as if none of that had happened
+        finally:
             with torch.no_grad():
-                for tensor, value in zip(state, before):
+                for tensor, value in zip(state, backup):
                     tensor.copy_(value)
             torch.cuda.set_rng_state(rng, index.device)
 
@@ -33,11 +42,11 @@ class CudaGraphStep:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(3):  # libraries choose their kernels before the recording
-                self.recorded(self.index)
+            for _ in range(WARMUP_CALLS):
+                self.update(self.index)
         torch.cuda.current_stream().wait_stream(stream)
         with torch.cuda.graph(self.graph):
-            self.recorded(self.index)
+            self.update(self.index)
 
     def __call__(self, index: Tensor) -> None:
         self.index.copy_(index)

@@ -1,4 +1,4 @@
-"""Rows that already lie on the device, handed out by index; bytes stay bytes until a batch is made."""
+"""Rows that stay on the device and are read by index; bytes stay bytes until a batch is made."""
 
 from __future__ import annotations
 
@@ -12,15 +12,33 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.schema import BLOCK, InputScaler, Schema
+from isthmus.schema import NUMBERS_AT_ONCE, InputScaler, Schema
 from isthmus.train.runtime import free_memory
+
+MAX_MEMORY_FRACTION = 0.9
+"""Fraction of the free memory that the rows may take."""
 
 
 class DeviceDataset:
-    """All rows of a data set as stored, and `batch(index)` of them in the units that networks read.
+    """All rows of a data set as stored, and `batch(index)` of them in network units.
 
-    For a model of binarised pixels `bits` says which: "fresh" ones each time (training), "fixed" ones that are always
-    the same for a row (scoring), or their "mean" (encoding).
+    Padding and elements that were not observed are 0 in a batch, whatever is stored there.
+
+    Args:
+        raw: (N, *X) rows in data units.
+        schema: how they are scaled.
+        device: where they lie.
+        dtype: floating-point type of a batch.
+        c: (N, C) encoded condition.
+        lengths: (N,) numbers of real steps.
+        target: (N, *X) clean rows that the likelihood is evaluated at instead of `raw`.
+        y: (N,) labels as integers, or as floats for regression; -1 where unknown.
+        observed: (N, *X) True where an element was observed.
+        bits: for binarized pixels, "fresh" draws for each batch (training), "fixed" draws that depend on the row
+            alone (scoring), or their "mean" (encoding).
+
+    Raises:
+        InputError: if the rows do not fit the device's memory.
     """
 
     def __init__(
@@ -31,24 +49,24 @@ class DeviceDataset:
         device: torch.device,
         dtype: torch.dtype,
         c: np.ndarray | None = None,
-        lengths: np.ndarray | None = None,
-        target: np.ndarray | None = None,
+        lengths: np.ndarray | Tensor | None = None,
+        target: np.ndarray | Tensor | None = None,
+        y: np.ndarray | Tensor | None = None,
+        observed: np.ndarray | Tensor | None = None,
         bits: str = "fresh",
     ):
         self.schema, self.dtype, self.device = schema, dtype, device
-        self.units = InputScaler(schema, device, dtype)
+        self.scaler = InputScaler(schema, device, dtype)
         self.fresh = schema.binarize and bits == "fresh"
         if schema.binarize and bits == "fixed":
-            raw = np.asarray(raw)
-            if lengths is not None:  # padding must not choose the noise
-                real = np.arange(raw.shape[1]) < np.asarray(lengths)[:, None]
-                raw = np.where(real.reshape(*real.shape, *[1] * (raw.ndim - 2)), raw, np.zeros((), raw.dtype))
-            raw = fixed_bits(raw, schema)
+            raw = fixed_bits(zero_ignored(np.asarray(raw), lengths, observed), schema)
         elif self.fresh and raw.dtype in (np.uint8, torch.uint8) and schema.scale not in (1, 255):
             raw = np.asarray(raw) / np.float32(schema.scale)
         self.x = self._resident(raw)
         self.target = None if target is None else self._resident(target)
         self.c = None if c is None else torch.as_tensor(c, dtype=dtype, device=device)
+        self.y = None if y is None else self._labels(torch.as_tensor(y))
+        self.observed = None if observed is None else torch.as_tensor(observed, dtype=torch.bool, device=device)
         self.mask: Tensor | None = None
         if lengths is not None:
             steps = torch.arange(self.x.shape[1], device=device)
@@ -57,21 +75,26 @@ class DeviceDataset:
     def __len__(self) -> int:
         return len(self.x)
 
+    def _labels(self, y: Tensor) -> Tensor:
+        return y.to(self.device, self.dtype if y.is_floating_point() else torch.int64)
+
     def _resident(self, raw: Any) -> Tensor:
         stored = torch.from_numpy(writeable(raw)) if isinstance(raw, np.ndarray) else raw
         bytes_each = stored.element_size() if stored.element_size() == 1 else torch.finfo(self.dtype).bits // 8
-        need, free = stored.numel() * bytes_each, free_memory(self.device)
-        if free is not None and need > 0.9 * free:
+        nbytes, free = stored.numel() * bytes_each, free_memory(self.device)
+        if free is not None and nbytes > MAX_MEMORY_FRACTION * free:
             raise InputError(
-                f"the data need {need / 2**30:.1f} GiB on {self.device} and {free / 2**30:.1f} GiB are free; "
-                "train on fewer rows, or store grey values as uint8"
+                f"The data need {nbytes / 2**30:.1f} GiB on {self.device}, but only {free / 2**30:.1f} GiB are free. "
+                "Train on fewer rows, or store grey levels as uint8."
             )
         if stored.element_size() == 1:
             return stored.to(self.device)
         rows = torch.empty(stored.shape, dtype=self.dtype, device=self.device)
-        step = max(1, BLOCK // max(1, stored[:1].numel()))  # by blocks: there may be no room for a second copy
+        step = max(
+            1, NUMBERS_AT_ONCE // max(1, stored[:1].numel())
+        )  # in blocks: there may be no memory for a second copy
         for start in range(0, len(stored), step):
-            rows[start : start + step] = self.units(stored[start : start + step].to(self.device))
+            rows[start : start + step] = self.scaler(stored[start : start + step].to(self.device))
         return rows
 
     def batches(self, size: int = 2048) -> Iterator[Batch]:
@@ -79,28 +102,40 @@ class DeviceDataset:
         yield from map(self.batch, torch.arange(len(self), device=self.device).split(size))
 
     def batch(self, index: Tensor) -> Batch:
-        """The rows of `index` (B,)."""
-        mask = None if self.mask is None else self.mask.index_select(0, index)
-        return Batch(
-            self._units(self.x.index_select(0, index), mask),
-            None if self.c is None else self.c.index_select(0, index),
-            mask,
-            None,
-            None if self.target is None else self._units(self.target.index_select(0, index), mask),
+        """The rows `index` (B,), in network units."""
+        c, mask, y, observed = (
+            None if tensor is None else tensor.index_select(0, index)
+            for tensor in (self.c, self.mask, self.y, self.observed)
         )
+        x = self._network_units(self.x.index_select(0, index), mask, observed)
+        clean = None
+        if self.target is not None:
+            clean = self._network_units(self.target.index_select(0, index), mask, observed)
+        return Batch(x, c, mask, y, clean, observed)
 
-    def _units(self, rows: Tensor, mask: Tensor | None) -> Tensor:
+    def _network_units(self, rows: Tensor, mask: Tensor | None, observed: Tensor | None) -> Tensor:
         if self.fresh and (rows.dtype != torch.uint8 or self.schema.scale == 255):
-            rows = binarised(rows, self.dtype)
+            rows = sample_bits(rows, self.dtype)
         elif rows.element_size() == 1:  # bytes of 0 and 1 are bits already
-            rows = self.units(rows)
-        if mask is not None:  # whatever lies in the padding is not read
+            rows = self.scaler(rows)
+        if mask is not None:
             rows = torch.where(mask.reshape(*mask.shape, *[1] * (rows.ndim - 2)), rows, 0.0)
+        if observed is not None:
+            rows = torch.where(observed, rows, 0.0)  # and not a product: NaN times 0 is NaN
         return rows
 
 
+def zero_ignored(raw: np.ndarray, lengths: Any | None, observed: Any | None) -> np.ndarray:
+    """(N, *X) rows with 0 in padding and where nothing was observed."""
+    zero = np.zeros((), raw.dtype)
+    if lengths is not None:
+        real = np.arange(raw.shape[1]) < np.asarray(lengths)[:, None]  # (N, T)
+        raw = np.where(real.reshape(*real.shape, *[1] * (raw.ndim - 2)), raw, zero)
+    return raw if observed is None else np.where(np.asarray(observed), raw, zero)
+
+
 def writeable(array: np.ndarray) -> np.ndarray:
-    """The array in native byte order, C order and without negative strides, copied only where torch needs it."""
+    """The array in native byte order, C order and without negative strides, copied only if torch needs it."""
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         return array.astype(np.float64 if array.dtype.itemsize > 2 else np.int32)
@@ -108,25 +143,25 @@ def writeable(array: np.ndarray) -> np.ndarray:
 
 
 def fixed_bits(rows: np.ndarray, schema: Schema) -> np.ndarray:
-    """(n, *X) bits drawn by the chances of pixels, under noise that each row's own values seed.
+    """(n, *X) bits drawn with the pixels' probabilities, with random numbers that the row's own values seed.
 
-    So a row's bits depend on no other row, and the noise of different rows is independent.
+    A row's bits therefore do not depend on the other rows, and the noise of different rows is independent.
     """
     if rows.dtype == bool:
         return rows
-    chances = rows / schema.scale if rows.dtype == np.uint8 else rows
+    probability = rows / schema.scale if rows.dtype == np.uint8 else rows
     bits = np.empty(rows.shape, dtype=bool)
-    for i, chance in enumerate(chances):
-        digest = hashlib.blake2b(np.ascontiguousarray(chance, dtype=np.float32).tobytes(), digest_size=8).digest()
-        noise = np.random.Generator(np.random.Philox(int.from_bytes(digest, "little")))
-        bits[i] = noise.random(chance.shape) < chance
+    for i, p in enumerate(probability):
+        digest = hashlib.blake2b(np.ascontiguousarray(p, dtype=np.float32).tobytes(), digest_size=8).digest()
+        generator = np.random.Generator(np.random.Philox(int.from_bytes(digest, "little")))
+        bits[i] = generator.random(p.shape) < p
     return bits
 
 
-def binarised(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Each element drawn Bernoulli(x / 255) (bytes) or Bernoulli(x) (floats on [0, 1], booleans).
+def sample_bits(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bernoulli draws with probability x / 255 (bytes) or x (floats in [0, 1], booleans), element by element.
 
-    Bytes are compared with 16 random bits each: five times faster than floats, and within 1e-5 of the exact chance.
+    Bytes are compared with 16 random bits each: five times faster than floats, and within 1e-5 of the probability.
     """
     if rows.dtype == torch.bool:
         return rows.to(dtype)

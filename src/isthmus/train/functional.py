@@ -1,4 +1,4 @@
-"""Training of a model made by hand, without an estimator around it."""
+"""Training of a hand-made model, without an estimator."""
 
 from __future__ import annotations
 
@@ -9,54 +9,92 @@ import torch
 from torch import Tensor
 
 from isthmus.errors import InputError
-from isthmus.latent_model import LatentModel
+from isthmus.latent_model import Model
 from isthmus.objective import Objective, Term, as_objective
 from isthmus.schema import Schema
-from isthmus.train import trainer as loop
+from isthmus.train import trainer
+from isthmus.train.config import TrainConfig
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import operations, pick_threads
+from isthmus.train.runtime import count_flops, pick_threads
+
+Array = Tensor | np.ndarray
 
 
 def fit(
-    model: LatentModel,
-    data: Tensor | np.ndarray,
+    model: Model,
+    data: Array,
     objective: Objective | Term,
     *,
-    condition: Tensor | np.ndarray | None = None,
-    lengths: Tensor | np.ndarray | None = None,
-    validation: Tensor | np.ndarray | dict[str, Any] | None = None,
+    condition: Array | None = None,
+    lengths: Array | None = None,
+    y: Array | None = None,
+    target: Array | None = None,
+    observed: Array | None = None,
+    validation: Array | dict[str, Any] | None = None,
     epochs: int = 20,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     random_state: int = 0,
     threads: int | str = "auto",
 ) -> list[dict[str, Any]]:
-    """Train a `LatentModel` in place on rows (n, *X), in the units that its networks read; return its history.
+    """Train a model in place on rows in the units that its networks read.
 
-    `condition` is (n, C) numbers; `validation` are rows to keep the best weights by, or a dict with X, condition and
-    lengths. The history holds a dict an epoch with every term of the objective, nats.
+    Args:
+        model: the model, on the device and in the precision to train in.
+        data: (n, *X) rows.
+        objective: the loss, a sum of terms.
+        condition: (n, C) numbers.
+        lengths: (n,) numbers of real steps of padded sequences.
+        y: (n,) labels, -1 where unknown.
+        target: (n, *X) clean rows that the likelihood is evaluated at instead of `data`.
+        observed: (n, *X) True where an element was observed.
+        validation: rows by whose loss the best weights are selected: an array, or a dict with X and the above.
+        epochs: passes over the rows.
+        batch_size: rows per update.
+        learning_rate: Adam's peak learning rate.
+        random_state: seed.
+        threads: CPU threads; `auto` decides by the size of an update.
+
+    Returns:
+        The history: a dict for each epoch with the means of the loss and of each term in nats.
+
+    Raises:
+        InputError: if arrays differ in length, or validation rows lack what the training rows have.
+        TrainingError: if a number is not finite. The model then has its last good weights.
     """
-    first = next(model.parameters())
-    schema = Schema(event_shape=tuple(data.shape[1:]), kind="real", dtype="float32", sequence=lengths is not None)
+    parameter = next(model.parameters())
+    schema = Schema.homogeneous(
+        event_shape=tuple(data.shape[1:]), kind="real", dtype="float32", sequence=lengths is not None
+    )
+    names = ("condition", "lengths", "y", "target", "observed")
 
-    def lay(X: Any, condition: Any = None, lengths: Any = None) -> DeviceDataset:
-        for name, beside in (("condition", condition), ("lengths", lengths)):
-            if beside is not None and len(beside) != len(X):
-                raise InputError(f"{name} has {len(beside)} rows and the data {len(X)}; one a row is wanted")
+    def to_device(X: Array, condition: Array | None = None, **arrays: Any) -> DeviceDataset:
+        for name, array in {"condition": condition, **arrays}.items():
+            if array is not None and len(array) != len(X):
+                raise InputError(f"{name} must have one row for each of the {len(X)} rows of data, got {len(array)}.")
         c = None if condition is None else np.asarray(condition)
-        return DeviceDataset(X, schema, device=first.device, dtype=first.dtype, c=c, lengths=lengths)
+        return DeviceDataset(X, schema, device=parameter.device, dtype=parameter.dtype, c=c, **arrays)
 
-    held = None if validation is None else validation if isinstance(validation, dict) else {"X": validation}
-    if held is not None and ((condition is None) != (held.get("condition") is None)):
-        raise InputError("training and validation must both have a condition, or neither; pass validation as a dict")
+    validation_rows = None
+    if validation is not None:
+        parts = validation if isinstance(validation, dict) else {"X": validation}
+        unknown = sorted(set(parts) - {"X", *names})
+        if unknown or "X" not in parts:
+            raise InputError(f"validation must be an array, or a dict of X and any of {names}, got {sorted(parts)}.")
+        if (condition is None) != (parts.get("condition") is None):
+            raise InputError(
+                "Training and validation rows must both have a condition, or neither. "
+                "Pass validation={'X': ..., 'condition': ...}."
+            )
+        validation_rows = to_device(**parts)
 
-    size = min(batch_size, len(data)) * as_objective(objective).draws
-    rows = lay(data, condition, lengths)
-    plan = loop.TrainConfig(
+    rows = to_device(data, condition, lengths=lengths, y=y, target=target, observed=observed)
+    work = min(batch_size, len(data)) * as_objective(objective).draws
+    config = TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=random_state,
-        threads=pick_threads(threads, size * operations(model, rows.batch(torch.arange(1)))),
+        threads=pick_threads(threads, work * count_flops(model, rows.batch(torch.arange(1, device=parameter.device)))),
     )
-    return loop.fit(model, rows, objective, plan, validation=None if held is None else lay(**held))
+    return trainer.fit(model, rows, objective, config, validation=validation_rows)

@@ -1,54 +1,130 @@
-"""Adam on one flat buffer, by torch's fused kernel, with clipping and a stop at the first number that is not finite."""
+"""Adam on one flat buffer by torch's fused kernel, with clipping, averaging and a stop at non-finite gradients."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.errors import InputError
+from isthmus.objective import Player
 
-FORGET_BELOW_FIRST, FORGET_BELOW_SECOND = 1e-30, 1e-36
-"""Moments under these move no weight (epsilon is 1e-8) and decay into denormals, which halve the speed."""
-FORGET_EVERY = 100
-"""Steps in which a first moment shrinks by 0.9^100 = 3e-5 at most: none gets from the bound to a denormal between."""
-AVERAGE_EVERY, LEAST_SHARE = 10, 0.03
-"""Every ten updates the averaged weights move by 3 % or more: a memory of 300 updates, less early in a run."""
-MEMORYLESS = 4 * AVERAGE_EVERY
-"""Up to this update the average is the weights themselves; from then on it reaches back over a quarter of the run."""
+MIN_FIRST_MOMENT, MIN_SECOND_MOMENT = 1e-30, 1e-36
+"""Smaller moments move no weight (epsilon is 1e-8) and decay into denormal numbers, which halve the speed."""
+FLUSH_INTERVAL_STEPS = 100
+"""Between two flushes a first moment shrinks by 0.9^100 = 3e-5 at most: none gets from the minimum to a denormal."""
+EMA_INTERVAL_STEPS, MIN_EMA_WEIGHT = 10, 0.03
+"""Every 10 updates the average moves towards the weights by 3 % or more: an average of 300 updates, fewer early on."""
+EMA_START_STEPS = 4 * EMA_INTERVAL_STEPS
+"""Up to this update the average equals the weights; afterwards it covers about the last quarter of the updates."""
+NORM_EMA_WEIGHT = 0.01
+"""Weight of the latest gradient norm in its running mean."""
+
+
+class Span:
+    """One player's part of the flat buffers, with its own clip, running norm, step count, first beta and rate."""
+
+    def __init__(self, name: str, flat: Tensor, first: Tensor, second: Tensor, player: Player):
+        self.name, self.flat, self.first, self.second, self.player = name, flat, first, second, player
+        self.steps = torch.zeros((), dtype=torch.float32, device=flat.device)  # updates applied
+        self.running_norm = torch.zeros((), dtype=torch.float64, device=flat.device)  # 0 before the first update
+
+    def step_on_host(self, grad: Tensor, norm: float, rate: Tensor) -> None:
+        """Apply a finite gradient of this norm."""
+        running_norm = self.running_norm.item() or norm
+        limit = self.player.clip * running_norm
+        self.running_norm.fill_(running_norm + NORM_EMA_WEIGHT * (min(norm, limit) - running_norm))
+        self.steps.add_(1.0)
+        divisor = torch.tensor(norm / limit, dtype=torch.float32) if norm > limit > 0 else None
+        self._apply(grad, rate, divisor, None)
+
+    def step_on_device(self, grad: Tensor, norm: Tensor, rate: Tensor, skip: Tensor) -> None:
+        """Apply a gradient, unless `skip` is 1, without reading a number back."""
+        running_norm = torch.where(self.running_norm == 0, norm, self.running_norm)
+        divisor = (norm / running_norm.clamp(min=1e-30) / self.player.clip).clamp_(min=1.0)
+        updated = running_norm.lerp(norm / divisor, NORM_EMA_WEIGHT)
+        self.running_norm.copy_(torch.where(skip > 0, self.running_norm, updated))
+        self.steps.add_(1.0 - skip)
+        self._apply(grad, rate, divisor.float(), skip)
+
+    def _apply(self, grad: Tensor, rate: Tensor, divisor: Tensor | None, skip: Tensor | None) -> None:
+        torch._fused_adam_(
+            [self.flat],
+            [grad],
+            [self.first],
+            [self.second],
+            [],
+            [self.steps],
+            lr=rate if self.player.rate == 1 else rate * self.player.rate,
+            beta1=self.player.beta1,
+            beta2=0.999,
+            weight_decay=0.0,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+            grad_scale=divisor,  # the kernel divides the gradient by it
+            found_inf=skip,
+        )
 
 
 class FlatAdam:
-    """Kingma & Ba, 2015, over all parameters of a module laid end to end while it is trained.
+    """Adam (Kingma & Ba, 2015) over all parameters of a module, laid end to end while it is trained.
 
-    A gradient whose norm is more than `clip` times its running mean is scaled down to that. From the first gradient
-    that is not finite on, no update is applied and `broken` is 1: the last good weights stay. A running average of the
-    weights (Polyak & Juditsky, 1992) is kept beside them: it has less of the last batches' noise.
+    The model's parameters come first and the critics' after them: a span each. A gradient whose norm exceeds `clip`
+    times its running mean is scaled down to that. From the first gradient that is not finite on, no update is applied
+    and `nonfinite` is 1: the last good weights stay. A running average of the model's weights, which have noise of the
+    last batches in them, is kept beside them (Polyak & Juditsky, 1992). Float buffers that a module names in its
+    attribute `averaged_buffers` are averaged alike. A critic is not averaged: its average is its current weights.
+
+    Args:
+        module: the module to train; parameters without `requires_grad` are left alone.
+        clip: largest norm of the model's gradient, in units of its running mean.
+        critic: those of the parameters that the second player owns.
+        player: the second player's settings.
+
+    Raises:
+        InputError: if `clip` is not positive, parameters differ in dtype or device, or an averaged buffer is not float.
     """
 
-    def __init__(self, module: nn.Module, clip: float = 10.0):
-        if not clip > 0:
-            raise InputError(f"clip={clip} came; a positive number is wanted (float('inf') for none)")
-        self.names, self.parameters = zip(*[(n, p) for n, p in module.named_parameters() if p.requires_grad])
-        kinds = {(p.dtype, p.device) for p in self.parameters}
-        if len(kinds) > 1:
-            raise InputError(f"parameters of several types came: {kinds}; give the whole model one with .to(...)")
+    def __init__(
+        self, module: nn.Module, clip: float = 10.0, *, critic: Collection[Tensor] = (), player: Player | None = None
+    ):
+        model = Player(clip=clip, beta1=0.9)
+        is_critic = {id(parameter) for parameter in critic}
+        trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+        trained.sort(key=lambda pair: id(pair[1]) in is_critic)  # stable: the model's keep their order
+        self.names, self.parameters = zip(*trained)
+        types = {(p.dtype, p.device) for p in self.parameters}
+        if len(types) > 1:
+            raise InputError(f"parameters must share one dtype and device, got {types}. Call model.to(...) first.")
         self.flat = torch.cat([p.detach().reshape(-1) for p in self.parameters])
         self.grad = torch.zeros_like(self.flat)
         self.first, self.second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        self.average = self.flat.clone()
         for parameter, value, grad in zip(self.parameters, self.views(self.flat), self.views(self.grad)):
             parameter.data, parameter.grad = value, grad
-        self.steps = torch.zeros((), dtype=torch.float32, device=self.flat.device)  # updates applied
-        self.broken = torch.zeros((), dtype=torch.float32, device=self.flat.device)
-        self.usual = torch.zeros((), dtype=torch.float64, device=self.flat.device)  # running mean of the norm
-        self.clip = clip
+        self.nonfinite = torch.zeros((), dtype=torch.float32, device=self.flat.device)
+
+        mine = [p for p in self.parameters if id(p) not in is_critic]
+        self.model_names = self.names[: len(mine)]
+        self.sizes = [sum(p.numel() for p in mine)]
+        if len(mine) < len(self.parameters):
+            self.sizes.append(self.flat.numel() - self.sizes[0])
+        pieces = zip(*map(self._by_player, (self.flat, self.first, self.second)))
+        players = (("model", model), ("critic", player or Player()))
+        self.spans = [Span(name, w, m, v, settings) for (name, settings), (w, m, v) in zip(players, pieces)]
+
+        self.average = self.spans[0].flat.clone()
+        self.averaged_buffers = averaged_buffers(module)
+        self.buffer_averages = {name: buffer.clone() for name, buffer in self.averaged_buffers.items()}
+
+    def _by_player(self, flat: Tensor) -> Sequence[Tensor]:
+        return [flat] if len(self.sizes) == 1 else flat.split(self.sizes)
 
     def views(self, flat: Tensor) -> list[Tensor]:
-        """The parts of a flat buffer in the shapes of the parameters."""
+        """The pieces of a flat buffer over all parameters, in their shapes."""
         pieces = flat.split([p.numel() for p in self.parameters])
         return [piece.view(p.shape) for piece, p in zip(pieces, self.parameters)]
 
@@ -57,7 +133,7 @@ class FlatAdam:
 
     @torch.no_grad()
     def step(self, rate: Tensor) -> None:
-        """Apply the gradient that lies in the buffer."""
+        """Apply the gradient that lies in the buffer `grad`, at the learning rate of the model (0-dimensional)."""
         if self.flat.is_cuda:
             self._step_on_device(rate)
         else:
@@ -65,92 +141,89 @@ class FlatAdam:
 
     def _step_on_host(self, rate: Tensor) -> None:
         # On the CPU reading a number costs less than an operation on a tensor of one.
-        norm = math.sqrt(torch.dot(self.grad, self.grad).item())
-        if not math.isfinite(norm):
-            self.broken.fill_(1.0)
-        if self.broken.item():
+        grads = self._by_player(self.grad)
+        norms = [math.sqrt(torch.dot(grad, grad).item()) for grad in grads]
+        if not all(map(math.isfinite, norms)):
+            self.nonfinite.fill_(1.0)
+        if self.nonfinite.item():
             return
-        usual = self.usual.item() or norm
-        limit = self.clip * usual
-        self.usual.fill_(usual + 0.01 * (min(norm, limit) - usual))
-        self.steps.add_(1.0)
-        self._apply(rate, torch.tensor(norm / limit, dtype=torch.float32) if norm > limit > 0 else None, None)
+        for span, grad, norm in zip(self.spans, grads, norms):
+            span.step_on_host(grad, norm, rate)
 
     def _step_on_device(self, rate: Tensor) -> None:
-        # The same without reading anything back.
-        norm = torch.dot(self.grad, self.grad).sqrt_().double()
-        self.broken.copy_(torch.maximum(self.broken, (norm * 0).ne(0)))  # infinity and NaN times 0 are NaN
-        usual = torch.where(self.usual == 0, norm, self.usual)
-        shrink = (norm / usual.clamp(min=1e-30) / self.clip).clamp_(min=1.0)
-        self.usual.copy_(torch.where(self.broken > 0, self.usual, usual.lerp(norm / shrink, 0.01)))
-        self.steps.add_(1.0 - self.broken)
-        self._apply(rate, shrink.float(), self.broken)
-
-    def _apply(self, rate: Tensor, shrink: Tensor | None, skip: Tensor | None) -> None:
-        torch._fused_adam_(
-            [self.flat],
-            [self.grad],
-            [self.first],
-            [self.second],
-            [],
-            [self.steps],
-            lr=rate,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-            grad_scale=shrink,
-            found_inf=skip,
-        )
+        grads = self._by_player(self.grad)
+        norms = [torch.dot(grad, grad).sqrt_().double() for grad in grads]
+        for norm in norms:
+            self.nonfinite.copy_(torch.maximum(self.nonfinite, (norm * 0).ne(0)))  # infinity and NaN times 0 are NaN
+        for span, grad, norm in zip(self.spans, grads, norms):
+            span.step_on_device(grad, norm, rate, self.nonfinite)
 
     @torch.no_grad()
-    def forget_tiny(self) -> None:
-        """Zero moments that are about to become denormal numbers."""
-        self.first.masked_fill_(self.first.abs() < FORGET_BELOW_FIRST, 0.0)
-        self.second.masked_fill_(self.second < FORGET_BELOW_SECOND, 0.0)
+    def flush_denormals(self) -> None:
+        """Set moments to zero that are about to become denormal numbers."""
+        self.first.masked_fill_(self.first.abs() < MIN_FIRST_MOMENT, 0.0)
+        self.second.masked_fill_(self.second < MIN_SECOND_MOMENT, 0.0)
 
     @torch.no_grad()
-    def blend(self, updates: int) -> None:
-        """Move the average towards the weights, after so many updates."""
-        self.average.lerp_(self.flat, min(1.0, max(LEAST_SHARE, MEMORYLESS / updates)))
+    def update_ema(self, step: int) -> None:
+        """Move the average towards the weights, after `step` updates."""
+        weight = min(1.0, max(MIN_EMA_WEIGHT, EMA_START_STEPS / step))
+        self.average.lerp_(self.spans[0].flat, weight)
+        for name, buffer in self.averaged_buffers.items():
+            self.buffer_averages[name].lerp_(buffer, weight)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """The module computes with the averaged weights meanwhile."""
-        held = self.flat.clone()
-        self.take_average()
+        """Let the module compute with the averaged weights inside the context."""
+        current = [self.spans[0].flat, *self.averaged_buffers.values()]
+        backup = [tensor.clone() for tensor in current]
+        self.load_ema()
         try:
             yield
         finally:
             with torch.no_grad():
-                self.flat.copy_(held)
+                for tensor, value in zip(current, backup):
+                    tensor.copy_(value)
 
     @torch.no_grad()
-    def take_average(self) -> None:
-        """Let the averaged weights be the weights."""
-        self.flat.copy_(self.average)
-
-    def _kinds(self) -> dict[str, Tensor]:
-        return {"weight": self.flat, "average": self.average, "first": self.first, "second": self.second}
+    def load_ema(self) -> None:
+        """Replace the weights by their average."""
+        self.spans[0].flat.copy_(self.average)
+        for name, buffer in self.averaged_buffers.items():
+            buffer.copy_(self.buffer_averages[name])
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, their average and moments by parameter name."""
-        kinds = self._kinds().items()
-        named = {f"{kind}/{n}": v for kind, flat in kinds for n, v in zip(self.names, self.views(flat))}
-        return {**named, "adam.steps": self.steps, "adam.usual": self.usual}
+        """Weights, averages and moments by parameter name, and each player's counters; the tensors themselves."""
+        state: dict[str, Tensor] = {}
+        for kind, flat in (("weight", self.flat), ("first", self.first), ("second", self.second)):
+            state |= {f"{kind}/{name}": view for name, view in zip(self.names, self.views(flat))}
+        shapes = [p.shape for p in self.parameters[: len(self.model_names)]]
+        pieces = self.average.split([shape.numel() for shape in shapes])
+        state |= {f"average/{n}": piece.view(shape) for n, piece, shape in zip(self.model_names, pieces, shapes)}
+        state |= {f"average/{name}": average for name, average in self.buffer_averages.items()}
+        for span in self.spans:
+            state |= {f"adam.{span.name}.steps": span.steps, f"adam.{span.name}.running_norm": span.running_norm}
+        return state
 
     @torch.no_grad()
     def restore(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`."""
-        for kind, flat in self._kinds().items():
-            for name, view in zip(self.names, self.views(flat)):
-                view.copy_(state[f"{kind}/{name}"])
-        self.steps.copy_(state["adam.steps"])
-        self.usual.copy_(state["adam.usual"])
+        """Load what `state` returned; KeyError or RuntimeError where a tensor is missing or has another shape."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
 
-    def release(self) -> None:
+    def unflatten(self) -> None:
         """Give every parameter memory of its own again."""
         for parameter in self.parameters:
             parameter.data, parameter.grad = parameter.data.clone(), None
+
+
+def averaged_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers that submodules name in `averaged_buffers`, by their full names."""
+    buffers = {}
+    for prefix, submodule in module.named_modules():
+        for name in getattr(submodule, "averaged_buffers", ()):
+            full = f"{prefix}.{name}" if prefix else name
+            buffers[full] = submodule.get_buffer(name)
+            if not buffers[full].is_floating_point():
+                raise InputError(f"averaged_buffers must name float buffers, got {full} of {buffers[full].dtype}.")
+    return buffers

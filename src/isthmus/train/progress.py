@@ -1,21 +1,38 @@
-"""A progress bar with the loss's terms and the time left."""
+"""The progress of training: what a callback receives, and a bar with the loss's terms and the time left."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PRINT_INTERVAL = 0.1
+"""Fraction of training between two lines, where the output is not a terminal."""
 
 
-class Bar:
-    """Call it with the share done and the terms, nats; on something that is not a terminal it prints now and then."""
+class ProgressCallback(Protocol):
+    """Called a few times a second during training."""
+
+    def __call__(self, progress: float, values: dict[str, float], seconds: float, /) -> None:
+        """Report progress in [0, 1], the means of the loss and its terms in nats, and the seconds so far."""
+
+
+class ProgressBar:
+    """A progress callback and context manager that shows a bar, or prints lines where there is no terminal.
+
+    Args:
+        console: where it is shown; standard error by default.
+    """
 
     def __init__(self, console: Console | None = None):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
         self.console = console or Console(stderr=True)
-        self.progress = Progress(
+        self.bar = Progress(
             TextColumn("training"),
             BarColumn(),
             TaskProgressColumn(),
@@ -29,31 +46,32 @@ class Bar:
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
-            self.progress.start()
-            self.task = self.progress.add_task("", total=1.0)
+            self.bar.start()
+            self.task = self.bar.add_task("", total=1.0)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         if self.console.is_terminal:
             if kind is None:  # also where training stopped early
-                self.progress.update(self.task, completed=1.0)
-            self.progress.stop()
+                self.bar.update(self.task, completed=1.0)
+            self.bar.stop()
 
-    def __call__(self, share: float, values: dict[str, float], seconds: float) -> None:
+    def __call__(self, progress: float, values: dict[str, float], seconds: float) -> None:
         if self.first is None:  # a resumed run does not start at 0
-            self.first, self.started = share, time.monotonic()
+            self.first, self.started = progress, time.monotonic()
             if self.console.is_terminal:
-                self.progress.reset(self.task, completed=share)  # type: ignore[arg-type]  # any number will do
+                self.bar.reset(self.task, completed=progress)  # type: ignore[arg-type]  # floats work too
         hidden = ("epoch", "step", "progress", "seconds")
         shown = {k: v for k, v in values.items() if k not in hidden and not k.startswith(("weight_", "valid_"))}
         if "valid_loss" in values:
             shown["valid"] = values["valid_loss"]
         terms = "  ".join(f"{name} {value:.2f}" for name, value in shown.items())
         if self.console.is_terminal:
-            self.progress.update(self.task, completed=share, description=terms)
-        elif share - self.printed >= 0.1 or share == 1.0:
-            self.printed = share
-            words = f"training {share:4.0%}  {terms}"
-            if share > self.first:
-                words += f"  {(time.monotonic() - self.started) * (1 - share) / (share - self.first):.0f} s left"
-            self.console.print(words, highlight=False)
+            self.bar.update(self.task, completed=progress, description=terms)
+        elif progress - self.printed >= PRINT_INTERVAL or progress == 1.0:
+            self.printed = progress
+            line = f"training {progress:4.0%}  {terms}"
+            if progress > self.first:
+                seconds_left = (time.monotonic() - self.started) * (1 - progress) / (progress - self.first)
+                line += f"  {seconds_left:.0f} s left"
+            self.console.print(line, highlight=False)

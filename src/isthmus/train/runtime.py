@@ -1,4 +1,7 @@
-"""How the processor is used: threads, denormals, compilation; fixed rules on sizes, never a clock."""
+"""How the hardware is used: threads, denormals, compilation, devices, random generators, Ctrl-C.
+
+Decisions follow fixed rules on sizes and never a clock, so that they can be repeated.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import contextlib
 import numbers
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,22 +19,22 @@ from torch.utils.flop_counter import FlopCounterMode
 from isthmus.batch import Batch
 from isthmus.data import guards
 from isthmus.errors import InputError
-from isthmus.latent_model import LatentModel
+from isthmus.latent_model import Model
 
-ONE_THREAD_BELOW = 500e6
-"""Floating-point operations a step under which a second thread brings a tenth at most on a machine of one's own, and
-costs a multiple on one that other processes use too: every barrier then waits for the scheduler."""
-MOST_THREADS = 1024
-COMPILE_STEPS = 60_000
-"""Updates after which compiling a small net's step has repaid itself."""
-COMPILE_PARAMETERS = 200_000
-"""Larger nets are bound by matrix products, which compilation leaves alone."""
+ONE_THREAD_MAX_FLOPS = 500e6
+"""Floating-point operations of an update below which a second thread makes it faster by a tenth at most on an idle
+machine, and several times slower on one that other processes use: every barrier then waits for the scheduler."""
+MAX_THREADS = 1024
+COMPILE_MIN_STEPS = 60_000
+"""Updates after which compiling a small network's step has paid off."""
+COMPILE_MAX_PARAMETERS = 200_000
+"""The speed of larger networks is limited by matrix products, which compilation does not change."""
 
 
-def operations(model: LatentModel, batch: Batch) -> float:
-    """Floating-point operations of an update for each row of `batch`: a pass forward, and twice that back.
+def count_flops(model: Model, batch: Batch) -> float:
+    """Floating-point operations of an update per row and draw: those of a forward pass, and twice as many back.
 
-    Counted, for a convolution has many more of them than parameters.
+    They are counted and not derived from parameters, for a convolution has many more of them.
     """
     was_training = model.training
     model.eval()
@@ -39,79 +44,95 @@ def operations(model: LatentModel, batch: Batch) -> float:
     return 3 * counter.get_total_flops() / len(batch.x)
 
 
-def pick_threads(asked: int | str, work: float) -> int:
-    """Threads for so many floating-point operations a step: one for tiny nets, else what torch has."""
-    if asked != "auto":
-        if not isinstance(asked, numbers.Integral) or not 1 <= asked <= MOST_THREADS:
-            raise InputError(f"threads={asked!r} came; a whole number from 1 to {MOST_THREADS}, or 'auto', is wanted")
-        return int(asked)
-    return 1 if work < ONE_THREAD_BELOW else torch.get_num_threads()
+def pick_threads(threads: int | str, flops: float) -> int:
+    """The number of threads; `auto` is one for small networks, else torch's own number.
+
+    Args:
+        threads: a number or `auto`.
+        flops: floating-point operations of an update.
+    """
+    if threads != "auto":
+        if not isinstance(threads, numbers.Integral) or not 1 <= threads <= MAX_THREADS:
+            raise InputError(f"threads must be an integer from 1 to {MAX_THREADS} or 'auto', got {threads!r}.")
+        return int(threads)
+    return 1 if flops < ONE_THREAD_MAX_FLOPS else torch.get_num_threads()
 
 
-def pick_compile(asked: bool | str, parameters: int, steps: int, device: torch.device) -> bool:
-    """Whether to compile the step: on the CPU only long runs of small nets repay it."""
-    if asked != "auto":
-        return bool(asked)
-    pays = device.type == "cpu" and steps >= COMPILE_STEPS and parameters <= COMPILE_PARAMETERS
+def pick_compile(compile: bool | str, parameters: int, steps: int, device: torch.device) -> bool:
+    """Whether to compile the update; `auto` does on the CPU, for small networks that are trained for long.
+
+    Args:
+        compile: True, False or `auto`.
+        parameters: number of parameters.
+        steps: number of updates.
+        device: where training takes place.
+    """
+    if compile != "auto":
+        return bool(compile)
+    pays = device.type == "cpu" and steps >= COMPILE_MIN_STEPS and parameters <= COMPILE_MAX_PARAMETERS
     return pays and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def pick_device(asked: str) -> torch.device:
-    """A device by name; `auto` is a GPU where there is one. Raises InputError for one that is not there."""
-    if asked == "auto":
+def pick_device(device: str) -> torch.device:
+    """A device by name; `auto` is a GPU if there is one.
+
+    Raises:
+        InputError: if there is no such device.
+    """
+    if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(asked)
+        picked = torch.device(device)
     except (RuntimeError, TypeError):
-        raise InputError(f"device={asked!r} came; 'auto', 'cpu', 'cuda' or 'cuda:1' is wanted") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device={asked!r} was asked for, but no GPU is available here; use device='cpu' or 'auto'")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device={asked!r} was asked for, but there are {torch.cuda.device_count()} GPUs")
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device={asked!r} came; 'auto', 'cpu' or 'cuda' is wanted")
-    return device
+        raise InputError(f"device must be 'auto', 'cpu', 'cuda' or like 'cuda:1', got {device!r}.") from None
+    if picked.type not in ("cpu", "cuda"):
+        raise InputError(f"device must be 'auto', 'cpu', 'cuda' or like 'cuda:1', got {device!r}.")
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={device!r}, but no GPU is available. Pass device='cpu' or 'auto'.")
+    if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device={device!r}, but there are only {torch.cuda.device_count()} GPUs.")
+    return picked
 
 
-def device_for_use(asked: str) -> torch.device:
-    """As `pick_device`, but a model trained on a GPU serves on the CPU where there is none."""
+def device_for_use(device: str) -> torch.device:
+    """As `pick_device`, but the CPU if there is no such device: models trained on a GPU can be used without one."""
     try:
-        return pick_device(asked)
+        return pick_device(device)
     except InputError:
         return torch.device("cpu")
 
 
-def pick_dtype(asked: str) -> torch.dtype:
-    """`auto` and `single` are float32, `double` is float64."""
-    if asked not in ("auto", "single", "double"):
-        raise InputError(f"precision={asked!r} came; 'auto', 'single' or 'double' is wanted")
-    return torch.float64 if asked == "double" else torch.float32
+def pick_dtype(precision: str) -> torch.dtype:
+    """float64 for `double`, float32 for `single` and `auto`."""
+    if precision not in ("auto", "single", "double"):
+        raise InputError(f"precision must be 'auto', 'single' or 'double', got {precision!r}.")
+    return torch.float64 if precision == "double" else torch.float32
 
 
-def flushes() -> bool:
-    """Whether this thread turns denormal numbers into zero: torch can set it, but not tell."""
-    tiny = torch.full((), 1.2e-38)
-    return (tiny * 0.5).item() == 0.0
+def denormals_flushed() -> bool:
+    """Whether this thread rounds denormal numbers to zero; torch can set that but not report it."""
+    smallest_normal = torch.full((), 1.2e-38)
+    return (smallest_normal * 0.5).item() == 0.0
 
 
 @contextlib.contextmanager
-def running(threads: int) -> Iterator[None]:
-    """So many threads, and denormals flushed on this one; both as before afterwards."""
-    before, flushed = torch.get_num_threads(), flushes()
+def torch_threads(threads: int) -> Iterator[None]:
+    """Inside the context torch has this many threads and rounds denormal numbers to zero."""
+    threads_before, flushed_before = torch.get_num_threads(), denormals_flushed()
     torch.set_flush_denormal(True)
-    if threads != before:
+    if threads != threads_before:
         torch.set_num_threads(threads)
     try:
         yield
     finally:
-        torch.set_flush_denormal(flushed)
-        if threads != before:
-            torch.set_num_threads(before)
+        torch.set_flush_denormal(flushed_before)
+        if threads != threads_before:
+            torch.set_num_threads(threads_before)
 
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """The generators of the CPU and of `device` start from `seed`; they are as before afterwards."""
+    """Inside the context the generators of the CPU and of `device` start from `seed`; their state is restored after."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)
@@ -121,6 +142,27 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def interruptible(active: bool) -> Iterator[Callable[[], bool]]:
+    """Inside the context Ctrl-C sets a flag, which the returned function reads; a second Ctrl-C stops at once."""
+    pressed = False
+
+    def handle(number, frame):
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    if not active or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    handler_before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, handler_before)
+
+
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had on the device, where the system tells."""
+    """Free memory of the device in bytes, or None if unknown."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else guards.free_memory()

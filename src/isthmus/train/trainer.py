@@ -1,393 +1,300 @@
-"""The training loop."""
+"""The training loop: updates, validation, selection of the best weights, early stopping, lifecycle hooks."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import os
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from isthmus.atomic_io import atomic_write, write_errors
-from isthmus.errors import InputError, Interrupted, TrainingError
-from isthmus.latent_model import LatentModel
-from isthmus.objective import Objective, Schedule, Term, as_objective, at
-from isthmus.train.checkpoint import generator_state, load_state, restore_generators, save_state
-from isthmus.train.cuda_graph import CudaGraphStep
+from isthmus.errors import Interrupted, TrainingError
+from isthmus.latent_model import Model
+from isthmus.objective import Objective, Schedule, Term, as_objective, weight_at
+from isthmus.train.checkpoint import Checkpointer, generator_state, restore_generators
+from isthmus.train.config import TrainConfig, learning_rate_factor
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.optimizer import AVERAGE_EVERY, FORGET_EVERY, MEMORYLESS, FlatAdam
-from isthmus.train.runtime import running, seeded
-from isthmus.train.update import FunctionalStep, Step
+from isthmus.train.optimizer import EMA_INTERVAL_STEPS, EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatAdam
+from isthmus.train.progress import ProgressCallback
+from isthmus.train.runtime import interruptible, seeded, torch_threads
+from isthmus.train.update import Step, Update
 
-RISE = 0.02
-"""Share of the run over which the learning rate rises."""
-VALIDATIONS = 200
-"""Validation passes in a run, at most about so many."""
-CHECKPOINT_SECONDS = 20.0
-"""Between two checkpoints, by the clock."""
+MAX_VALIDATIONS = 200
+"""Validation passes in a training run, approximately at most."""
+VALIDATION_BATCH_SIZE = 256
+"""Rows of a validation batch, at least."""
 VALIDATION_SEED = 20_140_501
-"""All validation passes of all runs see the same noise, so that their differences are the model's."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train: everything that the course of a run depends on beside the model and the rows."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float = 1e-3
-    clip: float = 10.0
-    patience: float = 1.0
-    warmup: float = 0.0
-    seed: int = 0
-    threads: int = 1
-    compile: bool = False
-
-
-class ProgressCallback(Protocol):
-    """Whoever watches a run."""
-
-    def __call__(self, share: float, values: dict[str, float], seconds: float) -> None: ...
+"""All validation passes have the same noise, so that their differences are the model's."""
+CALLBACK_INTERVAL_SECONDS = 0.2
+"""Wall-clock time between two calls of the progress callback."""
+GPU_CHECK_INTERVAL_STEPS = 50
+"""Updates between two checks for non-finite gradients on a GPU, where reading a number waits for all kernels."""
 
 
 class Trainer:
-    """The state of a run, and what one update does to it."""
+    """The state of a training run and what one update does to it.
+
+    Args:
+        model: trained in place.
+        objective: the loss.
+        rows: the training rows.
+        config: how to train.
+        validation: rows by whose loss the best weights are selected; None keeps the last ones.
+    """
 
     def __init__(
         self,
-        model: LatentModel,
+        model: Model,
         objective: Objective,
         rows: DeviceDataset,
-        plan: TrainConfig,
+        config: TrainConfig,
         validation: DeviceDataset | None,
     ):
-        self.model, self.objective, self.rows, self.plan, self.validation = model, objective, rows, plan, validation
-        self.size = min(plan.batch_size, len(rows))
-        self.per_epoch = max(1, len(rows) // self.size)
-        self.total = plan.epochs * self.per_epoch
-        self.step_module = Step(model, objective)
-        self.adam = FlatAdam(self.step_module, plan.clip)
+        self.model, self.objective, self.rows = model, objective, rows
+        self.config, self.validation = config, validation
         self.device = rows.device
-        # 0-dimensional tensors: a Python number would be frozen into a graph
-        self.progress = torch.zeros((), dtype=rows.dtype, device=self.device)
-        self.rate = torch.zeros((), dtype=torch.float32, device=self.device)
-        self.order = torch.zeros(len(rows), dtype=torch.int64, device=self.device)
-        self.sums = [torch.zeros((), dtype=rows.dtype, device=self.device) for _ in range(1 + len(objective.terms))]
-        self.count = 0  # updates so far
+        self.batch_size = min(config.batch_size, len(rows))
+        self.steps_per_epoch = max(1, len(rows) // self.batch_size)
+        self.total_steps = config.epochs * self.steps_per_epoch
+        self.step_module = Step(model, objective)
+        critic = self.step_module.critic_parameters
+        self.optimizer = FlatAdam(self.step_module, config.clip, critic=critic, player=objective.player)
+        self.update = Update(self.step_module, self.optimizer, rows, self.batch_size)
+        self.order = torch.zeros(len(rows), dtype=torch.int64, device=self.device)  # this epoch's order of the rows
+        self.step = 0  # updates made
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_progress = math.inf, 0.0
-        self.update: Callable[[Tensor], None] = self._update
-
-    def _update(self, index: Tensor) -> None:
-        loss, values = self.step_module(self.rows.batch(index), self.progress)
-        self.adam.zero_grad()
-        loss.backward()
-        self.adam.step(self.rate)
-        torch._foreach_add_(self.sums, [loss.detach(), *[v.detach() for v in values]])
-
-    def _compiled(self) -> Callable[[Tensor], None]:
-        gradient = FunctionalStep(self.step_module, self.adam.names, [p.shape for p in self.adam.parameters])
-        buffers = dict(self.step_module.named_buffers())
-        example = self.rows.batch(torch.arange(self.size, device=self.device))
-        graph = gradient.graph(self.adam.flat, buffers, example, self.progress)
-        # Random numbers as in the eager step, so that both give the same run.
-        call = torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
-
-        @torch.no_grad()
-        def update(index: Tensor) -> None:
-            self.adam.grad, loss, values, moved = call(self.adam.flat, buffers, self.rows.batch(index), self.progress)
-            for name, buffer in buffers.items():
-                buffer.copy_(moved[name])
-            self.adam.step(self.rate)
-            torch._foreach_add_(self.sums, [loss, *values])
-
-        return update
-
-    def buffers(self) -> dict[str, Tensor]:
-        return {f"buffer/{name}": buffer for name, buffer in self.step_module.named_buffers()}
 
     def prepare(self) -> None:
-        """Compile or record the update where the plan says so, leaving the state as it was."""
-        index = torch.arange(self.size, device=self.device)
-        state = [*self.adam.state().values(), *self.buffers().values(), *self.sums, self.adam.broken]
-        if self.plan.compile:
-            held = [tensor.clone() for tensor in state]
-            rng = generator_state(self.device)
-            try:
-                self.update = self._compiled()
-                self.update(index)
-            except Exception as error:  # whatever the compiler stack says, in as many lines as it likes
-                why = " ".join(str(error).split())[:160]
-                raise InputError(f"the step could not be compiled ({why}); pass compile=False") from error
-            with torch.no_grad():
-                for tensor, value in zip(state, held):
-                    tensor.copy_(value)
-            restore_generators(rng, self.device)
-        if self.device.type == "cuda":
-            try:
-                self.update = CudaGraphStep(self.update, index, state)
-            except RuntimeError as error:  # a network of the user's own may wait for the GPU, which no graph can hold
-                why = " ".join(str(error).split())[:160]
-                warnings.warn(f"training without a CUDA graph, which is slower: {why}", stacklevel=2)
+        """Compile or record the update where the configuration says so; the state stays as it is."""
+        self.update.prepare(self.config.compile)
 
-    def advance(self) -> None:
-        """One update."""
-        position = self.count % self.per_epoch
+    def train_step(self) -> None:
+        """Make one update."""
+        position = self.step % self.steps_per_epoch
         if position == 0:
             torch.randperm(len(self.rows), out=self.order)
-        done = self.count / self.total
-        self.progress.fill_(done)
-        self.rate.fill_(self.plan.learning_rate * rate_at(done, self.total))
-        self.update(self.order[position * self.size : (position + 1) * self.size])
-        self.count += 1
-        if self.count % AVERAGE_EVERY == 0 or self.count <= MEMORYLESS or self.count == self.total:
-            self.adam.blend(self.count)
-        if self.count % FORGET_EVERY == 0:
-            self.adam.forget_tiny()
+        progress = self.step / self.total_steps
+        rate = self.config.learning_rate * learning_rate_factor(progress, self.total_steps)
+        self.update(self.order[position * self.batch_size : (position + 1) * self.batch_size], progress, rate)
+        self.step += 1
+        if self.step % EMA_INTERVAL_STEPS == 0 or self.step <= EMA_START_STEPS or self.step == self.total_steps:
+            self.optimizer.update_ema(self.step)
+        if self.step % FLUSH_INTERVAL_STEPS == 0:
+            self.optimizer.flush_denormals()
 
     def means(self) -> dict[str, float]:
-        """The running means of this epoch: the one place where the loop reads numbers back."""
-        updates = (self.count - 1) % self.per_epoch + 1
-        values = (torch.stack(self.sums) / updates).tolist()
-        return dict(zip(["loss", *self.objective.names], values))
+        """This epoch's means of the loss and the terms, nats; the only place where the loop reads them back."""
+        updates = (self.step - 1) % self.steps_per_epoch + 1
+        values = (torch.stack(self.update.sums) / updates).tolist()
+        return dict(zip(self.step_module.names, values))
 
-    def stop_if_broken(self) -> None:
-        """Raise TrainingError if a gradient was not finite; no update has been applied since."""
-        if not self.adam.broken.item():
+    def raise_if_nonfinite(self) -> None:
+        """Raise TrainingError if a gradient was not finite; no update has been applied since then."""
+        if not self.optimizer.nonfinite.item():
             return
-        step = int(self.adam.steps.item()) + 1
+        step = int(self.optimizer.spans[0].steps.item()) + 1
         bad = [name for name, value in self.means().items() if not math.isfinite(value) and name != "loss"]
-        where = f"the term {bad[0]!r} is not finite" if bad else "the gradient of the loss is not finite"
-        likely = (
-            f"the learning rate of {self.plan.learning_rate:g} is too high"
+        what = f"the term {bad[0]!r} is not finite" if bad else "the gradient of the loss is not finite"
+        cause = (
+            f"the learning rate of {self.config.learning_rate:g} is too high"
             if step > 1
-            else "the data or the network hold numbers too large for its precision"
+            else "the data or the network's outputs are too large for its precision"
         )
-        slower = min(1e-3, self.plan.learning_rate / 10)
+        slower = min(1e-3, self.config.learning_rate / 10)
         raise TrainingError(
-            f"training stopped at step {step} of {self.total}: {where}; likely {likely}: try learning_rate={slower:g}, "
-            "or scaling='standard'. The weights of before are kept"
+            f"training stopped at step {step} of {self.total_steps}: {what}. Probably {cause}. "
+            f"Try learning_rate={slower:g} or scaling='standard'. The last finite weights are kept."
         )
 
     def validate(self) -> dict[str, float]:
-        """The training estimate on the validation rows, with the terms' final weights and under one fixed noise."""
+        """Means over the validation rows, at the terms' final weights and under one fixed noise, nats."""
         assert self.validation is not None
         rows, was_training = self.validation, self.model.training
+        size = max(self.batch_size, VALIDATION_BATCH_SIZE)
+        names = ["loss", *self.objective.names]
         self.model.eval()
-        sums, end = [0.0] * len(self.sums), torch.ones_like(self.progress)
+        sums, end = [0.0] * len(names), torch.ones_like(self.update.progress)
         with torch.no_grad(), seeded(VALIDATION_SEED, self.device):
-            for start in range(0, len(rows), max(self.size, 256)):
-                index = torch.arange(start, min(start + max(self.size, 256), len(rows)), device=self.device)
-                loss, values = self.step_module(rows.batch(index), end, train=False)
-                for i, value in enumerate((loss, *values)):
+            for start in range(0, len(rows), size):
+                index = torch.arange(start, min(start + size, len(rows)), device=self.device)
+                _, values = self.step_module(rows.batch(index), end, train=False)
+                for i, value in enumerate(values):
                     sums[i] += value.item() * len(index)
         self.model.train(was_training)
-        return dict(zip(["loss", *self.objective.names], [s / len(rows) for s in sums]))
+        return dict(zip(names, [s / len(rows) for s in sums]))
 
-    def refuse_broken(self, values: dict[str, float]) -> None:
-        """Raise TrainingError for validation values that are not finite: no weights could be chosen by them."""
+    def raise_if_validation_nonfinite(self, values: dict[str, float]) -> None:
+        """Raise TrainingError for validation values that are not finite: they cannot select weights."""
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
-            kept = "The best weights of before are kept" if self.best else "There are no good weights"
+            kept = "The best weights so far are kept" if self.best else "No weights were selected before"
             raise TrainingError(
-                f"training stopped at step {self.count} of {self.total}: {bad[-1]!r} of the validation rows is not "
-                f"finite; likely the learning rate of {self.plan.learning_rate:g} is too high, or a row lies far "
-                f"outside the training data (isthmus check tells). {kept}"
+                f"training stopped at step {self.step} of {self.total_steps}: {bad[-1]!r} of the validation rows is "
+                f"not finite. Probably the learning rate of {self.config.learning_rate:g} is too high, or a row lies "
+                f"far outside the training data (see isthmus check). {kept}."
             )
 
     def end_epoch(self) -> bool:
-        """Note the epoch's terms, validate the averaged weights, keep the best; True where it is time to stop."""
-        epoch = self.count // self.per_epoch
-        done = self.count / self.total
-        record: dict[str, Any] = {"epoch": epoch, "step": self.count, "progress": done, "seconds": self.seconds}
+        """Record the epoch, validate the averaged weights and keep the best; True if training should stop early."""
+        epoch, progress = self.step // self.steps_per_epoch, self.step / self.total_steps
+        record: dict[str, Any] = {"epoch": epoch, "step": self.step, "progress": progress, "seconds": self.seconds}
         record |= self.means()
         for term in self.objective.terms:
             assert isinstance(term, Term)
             if isinstance(term.weight, Schedule) or term.weight != 1:
-                record[f"weight_{term.name}"] = at(term.weight, done)
-        for total in self.sums:
+                record[f"weight_{term.name}"] = weight_at(term.weight, progress)
+        for total in self.update.sums:
             total.zero_()
-        stop = False
-        every = max(1, self.plan.epochs // VALIDATIONS)
-        if self.validation is not None and (epoch % every == 0 or epoch == self.plan.epochs):
-            with self.adam.averaged():
+        stop, selecting = False, progress >= self.config.warmup
+        every = max(1, self.config.epochs // MAX_VALIDATIONS)
+        if self.validation is not None and (epoch % every == 0 or epoch == self.config.epochs):
+            with self.optimizer.averaged():
                 values = self.validate()
-                self.refuse_broken(values)
-                if done >= self.plan.warmup and (values["loss"] < self.best_value or not self.best):
-                    self.best_value, self.best_progress = values["loss"], done
+                self.raise_if_validation_nonfinite(values)
+                if selecting and (values["loss"] < self.best_value or not self.best):
+                    self.best_value, self.best_progress = values["loss"], progress
                     self.best = {name: value.clone() for name, value in self.weights().items()}
             record |= {f"valid_{name}": value for name, value in values.items()}
-            stop = done >= self.plan.warmup and done - self.best_progress > self.plan.patience
+            stop = selecting and progress - self.best_progress > self.config.patience
         self.history.append(record)
         return stop
 
     def weights(self) -> dict[str, Tensor]:
-        """What a trained model consists of."""
-        named = zip(self.adam.names, self.adam.views(self.adam.flat))
-        return {**{f"weight/{name}": view for name, view in named}, **self.buffers()}
+        """Parameters and buffers by name."""
+        named = zip(self.optimizer.names, self.optimizer.views(self.optimizer.flat))
+        return {**{f"weight/{name}": view for name, view in named}, **self.update.buffers()}
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Take the best averaged weights, or the last where none were kept, and give parameters memory of their own."""
-        self.adam.take_average()
+        """Load the best averaged weights, or the last where none were selected, and release the flat buffers."""
+        self.optimizer.load_ema()
         for name, value in self.weights().items():
             if name in self.best:
                 value.copy_(self.best[name])
-        self.adam.release()
+        self.optimizer.unflatten()
 
-    def save(self, path: Path) -> None:
-        tensors = {**self.adam.state(), **self.buffers(), "order": self.order, "sums": torch.stack(self.sums)}
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the rest of training depends on, as tensors and as values for JSON."""
+        tensors = {**self.optimizer.state(), **self.update.buffers()}
+        tensors |= {"order": self.order, "sums": torch.stack(self.update.sums)}
         tensors |= {f"best/{name}": value for name, value in self.best.items()} | generator_state(self.device)
-        facts = {
-            "count": self.count,
-            "epochs": len(self.history),
+        return tensors, {
+            "step": self.step,
             "seconds": self.seconds,
             "best_value": self.best_value,
             "best_progress": self.best_progress,
         }
-        save_state(path, tensors, facts)
 
     @torch.no_grad()
-    def restore(self, path: Path) -> None:
-        tensors, facts = load_state(path)
-        try:
-            self.adam.restore(tensors)
-            for name, buffer in self.buffers().items():
-                buffer.copy_(tensors[name])
-            self.order.copy_(tensors["order"])
-            for total, value in zip(self.sums, tensors["sums"]):
-                total.copy_(value)
-        except (KeyError, RuntimeError):
-            raise InputError(f"{path} belongs to another model or data set; start over with --force") from None
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Load what `state` returned; KeyError or RuntimeError if it belongs to another model or data set."""
+        self.optimizer.restore(tensors)
+        for name, buffer in self.update.buffers().items():
+            buffer.copy_(tensors[name])
+        self.order.copy_(tensors["order"])
+        for total, value in zip(self.update.sums, tensors["sums"]):
+            total.copy_(value)
         self.best = {name[5:]: value.to(self.device) for name, value in tensors.items() if name.startswith("best/")}
-        self.count, self.seconds = facts["count"], facts["seconds"]
-        self.best_value, self.best_progress = facts["best_value"], facts["best_progress"]
+        self.step, self.seconds = values["step"], values["seconds"]
+        self.best_value, self.best_progress = values["best_value"], values["best_progress"]
         restore_generators(tensors, self.device)
 
 
-def rate_at(done: float, total: int) -> float:
-    """The learning rate's share: a linear rise over the first updates, then a cosine to zero."""
-    rise = max(RISE, 1 / total)
-    return min(1.0, (done + 1 / total) / rise) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-class Checkpointer:
-    """Where a run lies on the disk: its history and its checkpoint."""
-
-    def __init__(self, folder: Path, every: float | None = None):
-        self.history = folder / "history.jsonl"
-        self.checkpoint = folder / "checkpoint" / "state.safetensors"
-        self.every, self.last = CHECKPOINT_SECONDS if every is None else every, time.monotonic()
-
-    def due(self) -> bool:
-        """Checkpoints follow the clock: they do not touch the course of a run."""
-        return time.monotonic() - self.last >= self.every
-
-    def save(self, loop: Trainer) -> None:
-        if self.history.exists():  # a checkpoint must not be ahead of the history
-            with write_errors(self.history), open(self.history, "rb+") as file:
-                os.fsync(file.fileno())
-        loop.save(self.checkpoint)
-        self.last = time.monotonic()
-
-    def note(self, record: dict[str, Any]) -> None:
-        with write_errors(self.history), open(self.history, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def resume(self, loop: Trainer) -> None:
-        """Go back to the checkpoint, if there is one, and cut the history back to it."""
-        lines: list[str] = []
-        if self.checkpoint.exists():
-            loop.restore(self.checkpoint)
-            ended = loop.count // loop.per_epoch
-            lines = self.history.read_text(encoding="utf-8").splitlines()[:ended] if self.history.exists() else []
-            loop.history = [json.loads(line) for line in lines]
-        with atomic_write(self.history) as part:
-            part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def interruptible(active: bool) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C becomes a flag that is read between two updates; a second one stops at once."""
-    pressed = False
-
-    def handle(number, frame):
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    if not active or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
+def hooks(name: str, *modules: nn.Module) -> Iterator[Any]:
+    """The methods of this name of all submodules, each submodule once."""
+    submodules = dict.fromkeys(submodule for module in modules for submodule in module.modules())
+    return (getattr(submodule, name) for submodule in submodules if callable(getattr(submodule, name, None)))
 
 
 def fit(
-    model: LatentModel,
+    model: Model,
     rows: DeviceDataset,
     objective: Objective | Term,
-    plan: TrainConfig,
+    config: TrainConfig,
     *,
     validation: DeviceDataset | None = None,
-    keep: Checkpointer | None = None,
-    show: ProgressCallback | None = None,
+    checkpointer: Checkpointer | None = None,
+    callback: ProgressCallback | None = None,
 ) -> list[dict[str, Any]]:
-    """Train `model` in place and return its history: a dict of every term, in nats, for each epoch.
+    """Train a model in place.
 
-    With `keep` the run lies on the disk and goes on from its checkpoint. Raises TrainingError where a number is not
-    finite, Interrupted on Ctrl-C; the model then holds its last good weights.
+    Every submodule of the model and the objective may have two hooks, each run under random generators of its own:
+    `begin(rows, seed)` before training, also before a checkpoint is loaded, and `finish(model, rows, seed)` after the
+    best weights were loaded; `finish` is not called if training raised an error.
+
+    Args:
+        model: a model on the device of `rows`.
+        rows: the training rows.
+        objective: the loss; its critics are moved to the device and dtype of `rows`.
+        config: how to train.
+        validation: rows by whose loss the best weights are selected.
+        checkpointer: keeps the history and checkpoints on the disk; training continues from the last one.
+        callback: called a few times a second.
+
+    Returns:
+        The history: a dict for each epoch with its number, step, progress, seconds, and the means of the loss and of
+        each term in nats.
+
+    Raises:
+        TrainingError: if a number is not finite. The model then has its last good weights.
+        Interrupted: on Ctrl-C with a checkpointer, after a checkpoint was written.
     """
-    with running(plan.threads), seeded(plan.seed, rows.device), interruptible(keep is not None) as pressed:
-        loop = Trainer(model, as_objective(objective), rows, plan, validation)
-        if keep:
-            keep.resume(loop)
-        model.train()
-        loop.prepare()
-        shown = time.perf_counter()
-        check_every = 1 if rows.device.type == "cpu" else 50  # reading a GPU's memory waits for it
-        try:
-            while loop.count < loop.total:
-                started = time.perf_counter()
-                loop.advance()
-                ended = loop.count % loop.per_epoch == 0
-                if ended or loop.count % check_every == 0:
-                    loop.stop_if_broken()
-                now = time.perf_counter()
-                loop.seconds += now - started
-                stop = False
-                if ended:
-                    stop = loop.end_epoch()
-                    if keep:
-                        keep.note(loop.history[-1])
-                if show and (now - shown > 0.2 or (ended and loop.count == loop.total)):
-                    shown = now
-                    values = loop.history[-1] if ended else loop.means()
-                    show(loop.count / loop.total, values, loop.seconds)
-                if stop:
-                    break
-                if keep and (keep.due() or pressed()):
-                    loop.stop_if_broken()
-                    keep.save(loop)
-                    if pressed():
-                        raise Interrupted(f"stopped at step {loop.count} of {loop.total}; the state is saved")
-        finally:  # also where training broke off: the best, or last good, weights stay
-            model.eval()
-            loop.finish()
-    return loop.history
+    objective = as_objective(objective).to(device=rows.device, dtype=rows.dtype)
+    with torch_threads(config.threads):
+        with interruptible(checkpointer is not None) as interrupted:
+            for begin in hooks("begin", model, objective):
+                with seeded(config.seed, rows.device):
+                    begin(rows, config.seed)
+            with seeded(config.seed, rows.device):
+                trainer = Trainer(model, objective, rows, config, validation)
+                if checkpointer:
+                    checkpointer.resume(trainer)
+                model.train()
+                trainer.prepare()
+                try:
+                    run(trainer, checkpointer, callback, interrupted)
+                finally:  # also after an error: the model gets its best, or last good, weights
+                    model.eval()
+                    trainer.finish()
+        for finish in hooks("finish", model, objective):
+            with seeded(config.seed, rows.device):
+                finish(model, rows, config.seed)
+    return trainer.history
+
+
+def run(
+    trainer: Trainer, checkpointer: Checkpointer | None, callback: ProgressCallback | None, interrupted: Any
+) -> None:
+    """Make the remaining updates."""
+    called = time.perf_counter()
+    check_interval = 1 if trainer.device.type == "cpu" else GPU_CHECK_INTERVAL_STEPS
+    while trainer.step < trainer.total_steps:
+        started = time.perf_counter()
+        trainer.train_step()
+        epoch_ended = trainer.step % trainer.steps_per_epoch == 0
+        if epoch_ended or trainer.step % check_interval == 0:
+            trainer.raise_if_nonfinite()
+        now = time.perf_counter()
+        trainer.seconds += now - started
+        stop = False
+        if epoch_ended:
+            stop = trainer.end_epoch()
+            if checkpointer:
+                checkpointer.append(trainer.history[-1])
+        at_end = epoch_ended and trainer.step == trainer.total_steps
+        if callback and (now - called > CALLBACK_INTERVAL_SECONDS or at_end):
+            called = now
+            values = trainer.history[-1] if epoch_ended else trainer.means()
+            callback(trainer.step / trainer.total_steps, values, trainer.seconds)
+        if stop:
+            break
+        if checkpointer and (checkpointer.due() or interrupted()):
+            trainer.raise_if_nonfinite()
+            checkpointer.save(trainer)
+            if interrupted():
+                raise Interrupted(f"stopped at step {trainer.step} of {trainer.total_steps}; the state is saved")

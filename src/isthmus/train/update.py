@@ -1,35 +1,73 @@
-"""One step of training as one callable, which compilation and graphs can wrap."""
+"""One training update: the loss of a batch and its gradient, eager, compiled or as a CUDA graph."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from isthmus.batch import Batch
-from isthmus.latent_model import LatentModel
+from isthmus.errors import InputError
+from isthmus.latent_model import Model
 from isthmus.objective import Objective
+from isthmus.train.checkpoint import generator_state, restore_generators
+from isthmus.train.cuda_graph import CudaGraphStep
+from isthmus.train.device_data import DeviceDataset
+from isthmus.train.optimizer import FlatAdam
+from isthmus.train.runtime import seeded
+
+MAX_REASON_LENGTH = 160
+"""Characters of a compiler's message that an error repeats."""
 
 
 class Step(nn.Module):
-    """Batch and progress to the loss and its terms, all still on the device."""
+    """The forward pass of an update as one module, which can be traced and compiled."""
 
-    def __init__(self, model: LatentModel, objective: Objective):
+    def __init__(self, model: Model, objective: Objective):
         super().__init__()
         self.model, self.objective = model, objective
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the recorded values: the loss, each term, and the critics' loss if there is one."""
+        return ["loss", *self.objective.names, *(["critic_loss"] if self.objective.has_aside else [])]
+
+    @property
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the second player: those of the critics that the model does not have."""
+        models = {id(parameter) for parameter in self.model.parameters()}
+        return [p for critic in self.objective.critics for p in critic.parameters() if id(p) not in models]
+
     def forward(self, batch: Batch, progress: Tensor, train: bool = True) -> tuple[Tensor, list[Tensor]]:
-        """The loss, and each term's mean in the order of `objective.names`."""
-        run = self.model(batch, self.objective.draws, train=train)
-        return self.objective(self.model, batch, run, progress)
+        """The loss to minimise, and the values to record in the order of `names`, on the device.
+
+        One backward pass serves both players: the loss is the objective plus the asides, in each of which the other
+        player is held fixed. The recorded "loss" leaves out asides and terms with a critic.
+
+        Args:
+            batch: the rows.
+            progress: training progress, 0-dimensional, from 0 to 1.
+            train: False on validation rows, where asides are not computed.
+        """
+        out = self.model(batch, self.objective.draws, train=train)
+        total, values = self.objective(self.model, batch, out, progress)
+        selection = self.objective.selection_loss(values, progress) if self.objective.critics else total
+        aside = self.objective.asides(self.model, batch, out) if train else None
+        if aside is None:
+            return total, [selection, *values]
+        return total + aside, [selection, *values, aside]
 
 
 class FunctionalStep:
-    """The step and its gradient as one function of one flat buffer: compiled, it costs no walk of autograd's graph.
+    """A step and its gradient as a pure function of one flat buffer: compiled, it builds no autograd graph.
 
-    `names` and `shapes` tell the parameters that lie end to end in the buffer.
+    Args:
+        step: the step.
+        names: the parameters that lie end to end in the flat buffer.
+        shapes: their shapes.
     """
 
     def __init__(self, step: Step, names: Sequence[str], shapes: Sequence[torch.Size]):
@@ -38,23 +76,151 @@ class FunctionalStep:
 
     def __call__(
         self, flat: Tensor, buffers: dict[str, Tensor], batch: Batch, progress: Tensor
-    ) -> tuple[Tensor, Tensor, list[Tensor], dict[str, Tensor]]:
-        """The gradient by `flat`, the loss, the terms and the buffers as the step leaves them."""
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """The gradient with respect to `flat`, the recorded values, and the buffers after the step."""
 
-        def loss_of(
-            flat: Tensor, buffers: dict[str, Tensor]
-        ) -> tuple[Tensor, tuple[Tensor, list[Tensor], dict[str, Tensor]]]:
+        def loss_of(flat: Tensor, buffers: dict[str, Tensor]) -> tuple[Tensor, tuple[list[Tensor], dict[str, Tensor]]]:
             pieces = flat.split(self.sizes)
             named = {name: piece.view(s) for name, piece, s in zip(self.names, pieces, self.shapes)}
             loss, values = torch.func.functional_call(self.step, (named, buffers), (batch, progress))
-            return loss, (loss.detach(), [v.detach() for v in values], {k: b.detach() for k, b in buffers.items()})
+            return loss, ([v.detach() for v in values], {k: b.detach() for k, b in buffers.items()})
 
-        # Moved in place, the buffers would be lost to a trace.
-        held = {name: buffer.clone() for name, buffer in buffers.items()}
-        grad, (loss, values, moved) = torch.func.grad(loss_of, has_aux=True)(flat, held)
-        return grad, loss, values, moved
+        # A trace would lose what is written to buffers in place: clones are written to, and returned.
+        clones = {name: buffer.clone() for name, buffer in buffers.items()}
+        grad, (values, updated) = torch.func.grad(loss_of, has_aux=True)(flat, clones)
+        return grad, values, updated
 
     @torch.no_grad()
     def graph(self, flat: Tensor, buffers: dict[str, Tensor], batch: Batch, progress: Tensor) -> nn.Module:
         """The same as a graph for tensors of these shapes: without modules, whose guards cost a small step a tenth."""
         return make_fx(self)(flat, buffers, batch, progress)
+
+
+class Update:
+    """One update of the weights from the indices of a batch. Everything that it reads lies in tensors that stay.
+
+    Args:
+        step: model and objective.
+        optimizer: the optimizer over the step's parameters.
+        rows: the training rows.
+        batch_size: rows per update.
+    """
+
+    def __init__(self, step: Step, optimizer: FlatAdam, rows: DeviceDataset, batch_size: int):
+        self.step, self.optimizer, self.rows, self.batch_size = step, optimizer, rows, batch_size
+        # 0-dimensional tensors: a Python number would be a constant of the graph.
+        self.progress = torch.zeros((), dtype=rows.dtype, device=rows.device)
+        self.rate = torch.zeros((), dtype=torch.float32, device=rows.device)
+        self.sums = [torch.zeros((), dtype=rows.dtype, device=rows.device) for _ in step.names]  # of recorded values
+        self.run: Callable[[Tensor], None] = self._eager
+
+    def __call__(self, index: Tensor, progress: float, rate: float) -> None:
+        """Update the weights by the rows `index` (B,) and add the recorded values to `sums`."""
+        self.progress.fill_(progress)
+        self.rate.fill_(rate)
+        self.run(index)
+
+    def buffers(self) -> dict[str, Tensor]:
+        """Buffers of the model and the objective by name."""
+        return {f"buffer/{name}": buffer for name, buffer in self.step.named_buffers()}
+
+    def _eager(self, index: Tensor) -> None:
+        loss, values = self.step(self.rows.batch(index), self.progress)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step(self.rate)
+        torch._foreach_add_(self.sums, [v.detach() for v in values])
+
+    def _compiled(self) -> Callable[[Tensor], None]:
+        shapes = [p.shape for p in self.optimizer.parameters]
+        buffers = dict(self.step.named_buffers())
+        example = self.rows.batch(torch.arange(self.batch_size, device=self.rows.device))
+        functional = FunctionalStep(self.step, self.optimizer.names, shapes)
+        graph = functional.graph(self.optimizer.flat, buffers, example, self.progress)
+        # Random numbers as in the eager step, so that both give the same weights.
+        call = torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
+
+        @torch.no_grad()
+        def run(index: Tensor) -> None:
+            grad, values, updated = call(self.optimizer.flat, buffers, self.rows.batch(index), self.progress)
+            self.optimizer.grad = grad
+            for name, buffer in buffers.items():
+                buffer.copy_(updated[name])
+            self.optimizer.step(self.rate)
+            torch._foreach_add_(self.sums, values)
+
+        return run
+
+    def prepare(self, compile: bool) -> None:
+        """Compile the update if asked to, and record it as a CUDA graph on a GPU; the state stays as it is.
+
+        Raises:
+            InputError: if the step cannot be compiled, or the two players are not held apart.
+        """
+        if self.step.objective.critics:
+            self.check_players()
+        index = torch.arange(self.batch_size, device=self.rows.device)
+        optimizer_state = [*self.optimizer.state().values(), self.optimizer.nonfinite]
+        state = [*optimizer_state, *self.buffers().values(), *self.sums]
+        if compile:
+            backup = [tensor.clone() for tensor in state]
+            generators = generator_state(self.rows.device)
+            try:
+                self.run = self._compiled()
+                self.run(index)
+            except Exception as error:  # compilers raise errors of many types, in many lines
+                raise InputError(f"The step could not be compiled ({_one_line(error)}). Pass compile=False.") from error
+            _restore(state, backup)
+            restore_generators(generators, self.rows.device)
+        if self.rows.device.type == "cuda":
+            try:
+                self.run = CudaGraphStep(self.run, index, state)
+            except RuntimeError as error:  # a user's network may synchronise with the GPU, which no graph can record
+                warnings.warn(f"Training without a CUDA graph, which is slower: {_one_line(error)}", stacklevel=2)
+
+    def check_players(self) -> None:
+        """Check on one batch that no player's loss passes a gradient to the other player.
+
+        Raises:
+            InputError: if a term trains its critic, or its aside trains the model.
+        """
+        critic = [p for p in self.step.critic_parameters if p.requires_grad]
+        in_critic = {id(p) for p in critic}
+        model = [p for p in self.step.parameters() if p.requires_grad and id(p) not in in_critic]
+        buffers = list(self.buffers().values())
+        backup = [buffer.clone() for buffer in buffers]
+        objective = self.step.objective
+        with seeded(0, self.rows.device):
+            batch = self.rows.batch(torch.arange(self.batch_size, device=self.rows.device))
+            out = self.step.model(batch, objective.draws, train=True)
+            for term in objective.terms:
+                if _passes_gradient(term(self.step.model, batch, out), critic):
+                    raise InputError(
+                        f"term {term.name!r} must hold the critic fixed, got a gradient with respect to its "
+                        "parameters. Call it as frozen(critic)."
+                    )
+                if term.critic is None or term.aside is None:
+                    continue
+                if _passes_gradient(term.aside(self.step.model, batch, out).mean(), model):
+                    raise InputError(
+                        f"the aside of term {term.name!r} must hold the model fixed, got a gradient with respect to "
+                        "its parameters. Detach the tensors of the pass that it reads."
+                    )
+        _restore(buffers, backup)
+
+
+def _passes_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> bool:
+    if not loss.requires_grad or not parameters:
+        return False
+    grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return any(grad is not None and bool(grad.any()) for grad in grads)
+
+
+@torch.no_grad()
+def _restore(tensors: list[Tensor], backup: list[Tensor]) -> None:
+    for tensor, value in zip(tensors, backup):
+        tensor.copy_(value)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:MAX_REASON_LENGTH]

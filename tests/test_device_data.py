@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+import isthmus
 from isthmus.schema import Schema, scaling_of
-from isthmus.train.device_data import DeviceDataset, binarised, writeable
+from isthmus.terms.bounds import kl, nll
+from isthmus.train.device_data import DeviceDataset, sample_bits, writeable
+from test_training import parts
 
 CPU = torch.device("cpu")
 F32, F64 = torch.float32, torch.float64
@@ -32,7 +35,7 @@ def _seed():
 def schema_of(raw: np.ndarray, kind: str, how: str = "none", **fields) -> Schema:
     """The schema of rows (n, *X), scaled as named or as the fields say."""
     shift, scale = scaling_of(raw, how)
-    return Schema(
+    return Schema.homogeneous(
         event_shape=raw.shape[1:], kind=kind, dtype=str(raw.dtype), **({"shift": shift, "scale": scale} | fields)
     )
 
@@ -81,7 +84,7 @@ def test_a_batch_is_its_rows_converted(name, dtype):
     eps = torch.finfo(dtype).eps
     np.testing.assert_allclose(batch.x.double().numpy(), wanted, rtol=2 * eps, atol=eps)  # one rounding and a product
     assert torch.equal(batch.target, batch.x)
-    assert batch.c is batch.mask is batch.target is None
+    assert batch.c is batch.mask is batch.clean is batch.y is batch.observed is None
     torch.testing.assert_close(batch.x, schema.to_tensor(torch.from_numpy(writeable(raw[index.numpy()])), dtype))
 
 
@@ -139,7 +142,7 @@ def test_conditions_and_targets_go_with_their_rows():
     batch = rows.batch(index)
     assert batch.c.dtype == F32
     np.testing.assert_allclose(batch.c, c[[7, 2, 7]], rtol=1e-6)  # single precision
-    np.testing.assert_allclose(batch.target, target[[7, 2, 7]] / 255, rtol=1e-6)
+    np.testing.assert_allclose(batch.clean, target[[7, 2, 7]] / 255, rtol=1e-6)
     np.testing.assert_allclose(batch.x, raw[[7, 2, 7]] / 255, rtol=1e-6)
     assert batch.target is batch.clean
     assert rows.target.dtype == torch.uint8
@@ -152,7 +155,7 @@ def test_conditions_and_targets_go_with_their_rows():
 def test_bits_of_bytes_have_the_exact_chance(dtype):
     n = 40_000
     x = torch.arange(256, dtype=torch.uint8).expand(n, 256)
-    bits = binarised(x, dtype)
+    bits = sample_bits(x, dtype)
     assert bits.dtype == dtype
     assert bits.shape == x.shape
     assert ((bits == 0) | (bits == 1)).all()
@@ -172,7 +175,7 @@ def test_bits_of_bytes_have_the_exact_chance(dtype):
 def test_bits_of_floats_have_their_chance(stored):
     n = 40_000
     p = torch.linspace(0, 1, 11, dtype=stored)
-    bits = binarised(p.expand(n, 11), F32)
+    bits = sample_bits(p.expand(n, 11), F32)
     assert bits.dtype == F32
     assert (bits[:, 0] == 0).all()
     assert (bits[:, -1] == 1).all()
@@ -182,13 +185,13 @@ def test_bits_of_floats_have_their_chance(stored):
 
 def test_bits_of_booleans_are_themselves():
     x = torch.rand(9, 5) < 0.5
-    assert torch.equal(binarised(x, F32), x.float())
+    assert torch.equal(sample_bits(x, F32), x.float())
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 1), (2, 5), (3, 7, 1)])
 def test_any_number_of_bytes_can_be_drawn(shape):
     x = torch.full(shape, 255, dtype=torch.uint8)
-    assert torch.equal(binarised(x, F32), torch.ones(shape))
+    assert torch.equal(sample_bits(x, F32), torch.ones(shape))
 
 
 BINARIZED = {
@@ -313,3 +316,58 @@ def test_whole_bytes_in_the_padding_are_not_read():
     dirty[padding], clean[padding] = 200, 0
     a, b = (lay(x, schema, lengths=lengths).batch(torch.arange(30)).x for x in (dirty, clean))
     assert torch.equal(a, b)
+
+
+# -------------------------------------------------------------------------------------- labels, missing values
+
+
+def test_labels_go_with_their_rows():
+    raw, schema = DATA["floats"]
+    classes, values = np.arange(30, dtype=np.int32) - 1, np.linspace(0, 1, 30)
+    index = torch.tensor([7, 0, 7])
+    batch = lay(raw, schema, y=classes).batch(index)
+    assert batch.y.dtype == torch.int64
+    assert batch.y.tolist() == [6, -1, 6]
+    assert lay(raw, schema, F64, y=values).batch(index).y.tolist() == values[[7, 0, 7]].tolist()
+    assert lay(raw, schema, y=values).batch(index).y.dtype == F32
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_in_unobserved_elements_is_not_read(garbage):
+    raw = random().normal(size=(30, 6, 3))
+    observed = random(2).random(raw.shape) < 0.7
+    dirty = np.where(observed, raw, garbage)
+    schema = schema_of(raw, "real", "standard")
+    index = torch.tensor([4, 4, 21, 0])
+    a, b = (lay(x, schema, observed=observed, target=x).batch(index) for x in (dirty, raw))
+    assert torch.equal(a.x, b.x)
+    assert torch.equal(a.clean, b.clean)
+    assert torch.equal(a.observed, torch.from_numpy(observed)[index])
+    assert (a.x[~a.observed] == 0).all()
+    assert torch.equal(a.x[a.observed], lay(raw, schema).batch(index).x[a.observed])
+
+
+@pytest.mark.parametrize("bits", ["fresh", "fixed", "mean"])
+@pytest.mark.parametrize("name", BINARIZED)
+def test_garbage_in_unobserved_bits_is_not_read(name, bits):
+    raw, _, schema = binarizing(name)
+    observed = random(2).random(raw.shape) < 0.7
+    dirty = raw.copy()
+    dirty[~observed] = math.nan if raw.dtype.kind == "f" else raw.max()
+    drawn = []
+    for x in (dirty, raw):
+        torch.manual_seed(3)
+        drawn.append(lay(x, schema, observed=observed, bits=bits).batch(torch.arange(30)).x)
+    assert torch.equal(*drawn)
+
+
+def test_training_does_not_read_what_was_not_observed():
+    raw = random().normal(size=(40, 5)).astype(np.float32)
+    observed = random(2).random(raw.shape) < 0.7
+    weights = []
+    for x in (raw, np.where(observed, raw, math.nan)):
+        model = parts()
+        isthmus.fit(model, x, nll + kl, observed=observed, epochs=2, threads=1)
+        weights.append(torch.cat([p.flatten() for p in model.parameters()]))
+    assert weights[0].isfinite().all()
+    assert torch.equal(*weights)

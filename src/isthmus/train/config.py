@@ -1,0 +1,47 @@
+"""The training configuration and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+LR_WARMUP_FRACTION = 0.02
+"""Fraction of all updates over which the learning rate rises linearly."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a training run depends on beside the model, the objective and the rows.
+
+    Args:
+        epochs: passes over the rows.
+        batch_size: rows per update; all rows, if there are fewer.
+        learning_rate: Adam's peak learning rate.
+        clip: largest gradient norm, in units of its running mean.
+        patience: fraction of training without a better validation loss after which it stops early; 1 never stops.
+        warmup: fraction of training over which a term's weight still rises: no weights are selected in it.
+        seed: seed of everything random in training.
+        threads: CPU threads.
+        compile: whether to compile the update.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float = 1e-3
+    clip: float = 10.0
+    patience: float = 1.0
+    warmup: float = 0.0
+    seed: int = 0
+    threads: int = 1
+    compile: bool = False
+
+
+def learning_rate_factor(progress: float, total_steps: int) -> float:
+    """The learning rate in units of its peak: a linear rise, times a cosine to zero (Loshchilov & Hutter, 2017).
+
+    Args:
+        progress: fraction of the updates that were made, in [0, 1).
+        total_steps: number of updates in all.
+    """
+    rise = max(LR_WARMUP_FRACTION, 1 / total_steps)
+    return min(1.0, (progress + 1 / total_steps) / rise) * 0.5 * (1 + math.cos(math.pi * progress))
