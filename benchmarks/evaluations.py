@@ -19,7 +19,6 @@ import numpy as np
 from sklearn.datasets import load_digits, load_wine
 
 import isthmus
-from isthmus.evaluation.formatting import lines
 from quality import mnist_vae
 
 
@@ -121,14 +120,14 @@ def main() -> None:
             if kept:
                 model.save(kept)
         start = time.perf_counter()
-        found = isthmus.evaluate(model, rows.test, rows.labels, train=rows.train, ais=arguments.ais)
+        evaluation = isthmus.evaluate(model, rows.test, rows.labels, train=rows.train, ais=arguments.ais)
         if kept:
-            isthmus.report_page(model, rows.test, kept / "report.html", rows.labels, train=rows.train, found=found)
+            isthmus.report_page(model, rows.test, kept / "report.html", rows.labels, train=rows.train, found=evaluation)
         spent = model.history_[-1]["seconds"] / 60
         print(f"### {name}: {' '.join(repr(model).split())}\n")
         print(f"Trained in {spent:.1f} minutes, measured in {(time.perf_counter() - start) / 60:.1f}.\n")
         print("| what | measured |\n| --- | --- |")
-        for what, value in lines(found.facts):
+        for what, value in evaluation.lines():
             print(f"| {what.strip()} | {value} |")
         print("", flush=True)
 

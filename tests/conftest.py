@@ -9,5 +9,5 @@ import pytest
 def _short_search_for_posteriors():
     """An evaluation splits the inference gap by few steps here; that the split is right has tests of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("isthmus.evaluation.log_likelihood.STEPS", 5)
+        patch.setattr("isthmus.evaluation.log_likelihood.GAP_STEPS", 5)
         yield

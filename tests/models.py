@@ -64,5 +64,5 @@ SLOW = ("inference_gap", "classifier", "samples", "copies", "paths", "training",
 def without_slow_measures(patch) -> None:
     """Let commands that measure a run on their way do so in a moment."""
     for name in SLOW:
-        patch.setitem(MEASURES, name, lambda subject: None)
+        patch.setitem(MEASURES, name, lambda context: None)
     patch.setattr("isthmus.report.summary.DRAWS", 50)

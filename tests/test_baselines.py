@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from isthmus.evaluation import baselines
-from isthmus.evaluation.baselines import DENSITIES, BaselineData, densities, linear_evidence
+from isthmus.evaluation.baselines import DENSITIES, BaselineData, density_scores, ppca_scores
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.examples import Examples
 from models import DATA, bits, images, small, table
@@ -38,7 +38,7 @@ def test_densities_integrate_to_one_in_the_datas_units(name):
     cell = math.prod(axis[1] - axis[0] for axis in axes)
     grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
     # Widths are six steps of the grid and more: its sum is exact, and 40 spreads leave no tails.
-    assert np.exp(fitted.score(grid)).sum() * cell == pytest.approx(1, abs=1e-6)
+    assert np.exp(fitted.log_density(grid)).sum() * cell == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", DENSITIES)
@@ -46,7 +46,7 @@ def test_densities_of_one_column_integrate_to_one(name):
     x = clusters(600, 2, 0, apart=6.0)[:, :1] * 0.01
     fitted = DENSITIES[name](ground(x, 4))
     axis = np.linspace(-0.5, 0.5, 2000)
-    assert np.exp(fitted.score(axis[:, None])).sum() * (axis[1] - axis[0]) == pytest.approx(1, abs=1e-6)
+    assert np.exp(fitted.log_density(axis[:, None])).sum() * (axis[1] - axis[0]) == pytest.approx(1, abs=1e-6)
 
 
 def test_factor_analysis_finds_columns_of_unequal_noise():
@@ -58,22 +58,22 @@ def test_factor_analysis_finds_columns_of_unequal_noise():
     assert found.size == {"latent_dim": 2}
     # 39 free numbers learned from 4,000 rows cost 39 / 8,000 = 0.005 nats.
     exact = true.logpdf(held)
-    assert found.score(held).mean() == pytest.approx(exact.mean(), abs=0.02)
-    np.testing.assert_allclose(found.score(held[:50]), exact[:50], atol=0.5)
-    assert DENSITIES["ppca"](ground(x, 2)).score(held).mean() < exact.mean() - 1
+    assert found.log_density(held).mean() == pytest.approx(exact.mean(), abs=0.02)
+    np.testing.assert_allclose(found.log_density(held[:50]), exact[:50], atol=0.5)
+    assert DENSITIES["ppca"](ground(x, 2)).log_density(held).mean() < exact.mean() - 1
     # Other units move every density by the same.
     units = np.logspace(-3, 3, 10)
-    moved = DENSITIES["factor_analysis"](ground(x * units, 2)).score(held * units) + np.log(units).sum()
-    np.testing.assert_allclose(moved, found.score(held), atol=1e-6)
+    moved = DENSITIES["factor_analysis"](ground(x * units, 2)).log_density(held * units) + np.log(units).sum()
+    np.testing.assert_allclose(moved, found.log_density(held), atol=1e-6)
 
 
 def test_factor_analysis_of_many_columns_is_that_of_all_rows(monkeypatch):
     random = np.random.default_rng(0)
     x = random.normal(size=(400, 3)) @ random.normal(size=(3, 20)) + random.normal(size=(400, 20)) * 0.5
-    exact = DENSITIES["factor_analysis"](ground(x, 3)).score(x).mean()
-    monkeypatch.setattr(baselines, "EXACT_UP_TO", 0)
+    exact = DENSITIES["factor_analysis"](ground(x, 3)).log_density(x).mean()
+    monkeypatch.setattr(baselines, "MAX_EXACT_FA_COLUMNS", 0)
     # The random decomposition stops where its own noise is larger than a step's gain.
-    assert DENSITIES["factor_analysis"](ground(x, 3)).score(x).mean() == pytest.approx(exact, abs=0.05)
+    assert DENSITIES["factor_analysis"](ground(x, 3)).log_density(x).mean() == pytest.approx(exact, abs=0.05)
 
 
 def test_a_mixture_beats_linear_models_on_clusters_by_what_they_cannot_know():
@@ -83,9 +83,9 @@ def test_a_mixture_beats_linear_models_on_clusters_by_what_they_cannot_know():
     # A triangle of radius r has variance r^2 / 2 along either axis. Entropies: log 3 + that of the noise, against the
     # Gaussian of the same covariance. 3,000 rows tell them to some hundredths.
     gain = 0.5 * 2 * math.log(1 + 20.0**2 / 2) - math.log(3)
-    assert mixture.score(held).mean() - linear.score(held).mean() == pytest.approx(gain, abs=0.03)
+    assert mixture.log_density(held).mean() - linear.log_density(held).mean() == pytest.approx(gain, abs=0.03)
     entropy = math.log(3) + 2.5 * math.log(2 * math.pi * math.e)
-    assert mixture.score(held).mean() == pytest.approx(-entropy, abs=0.05)
+    assert mixture.log_density(held).mean() == pytest.approx(-entropy, abs=0.05)
 
 
 def test_a_mixture_of_one_gaussian_is_the_gaussian():
@@ -93,14 +93,14 @@ def test_a_mixture_of_one_gaussian_is_the_gaussian():
     x, held = true.rvs(2000, random_state=0), true.rvs(2000, random_state=1)
     found = DENSITIES["gaussian_mixture"](ground(x, 2))
     assert found.size == {"components": 1}
-    assert found.score(held).mean() == pytest.approx(true.logpdf(held).mean(), abs=0.02)  # 14 / 4,000 nats are learned
+    assert found.log_density(held).mean() == pytest.approx(true.logpdf(held).mean(), abs=0.02)  # 14 / 4,000 nats
 
 
 def test_where_rows_are_few_a_mixture_is_as_linear_as_probabilistic_pca():
     x = table(12, 30)
     one = ground((x - x.mean(0)) / x.std(0), 3)
     assert DENSITIES["factor_analysis"](one) is None
-    found, known = (DENSITIES[name](one).score(one.x) for name in ("gaussian_mixture", "ppca"))
+    found, known = (DENSITIES[name](one).log_density(one.x) for name in ("gaussian_mixture", "ppca"))
     # The mixture divides by n, the other by n - 1: 12 rows along three axes differ by a few tenths of a nat.
     np.testing.assert_allclose(found, known, atol=0.5)
 
@@ -109,9 +109,9 @@ def test_where_rows_are_few_a_mixture_is_as_linear_as_probabilistic_pca():
 def test_codes_wider_than_rows_are_many_leave_every_density_finite(n):
     for x in (table(n, 30), images(n), np.repeat(table(n, 30), 3, 0), table(n, 1)):
         model = small("VAE", latent_dim=40, validation_fraction=0).fit(x)
-        _, found = densities(model, Examples(x), Examples(x))
+        _, found = density_scores(model, Examples(x), Examples(x))
         assert {"ppca", "gaussian_mixture"} <= set(found)
-        assert all(np.isfinite(density.values).all() for density in found.values())
+        assert all(np.isfinite(density.log_px).all() for density in found.values())
 
 
 @pytest.mark.parametrize("kind", DATA)
@@ -120,41 +120,41 @@ def test_all_densities_see_the_same_rows_and_noises(kind):
     model = small("VAE").fit(x)
     train, test = Examples(x[:70]), Examples(x[70:])
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    _, found = densities(model, train, test)
+    _, found = density_scores(model, train, test)
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
     assert list(found) == list(DENSITIES)
-    assert all(density.values.shape == (len(x) - 70,) for density in found.values())
-    assert all(np.isfinite(density.values).all() for density in found.values())
-    linear = linear_evidence(model, train, test)
-    assert (found["ppca"].values == linear.values).all()
-    assert found["ppca"].size == {"latent_dim": linear.latent_dim}
-    _, again = densities(model, train, test)
-    assert all((found[name].values == again[name].values).all() for name in found)
+    assert all(density.log_px.shape == (len(x) - 70,) for density in found.values())
+    assert all(np.isfinite(density.log_px).all() for density in found.values())
+    linear = ppca_scores(model, train, test)
+    assert (found["ppca"].log_px == linear.log_px).all()
+    assert found["ppca"].size == linear.size
+    _, again = density_scores(model, train, test)
+    assert all((found[name].log_px == again[name].log_px).all() for name in found)
 
 
 def test_dequantised_densities_are_below_probabilities():
     x = bits(400, 3)
     model = small("VAE", latent_dim=1).fit(x)
     every = np.array(list(itertools.product((0, 1), repeat=3)), np.uint8)
-    for density in densities(model, Examples(x), Examples(every))[1].values():
-        assert 0.05 < np.exp(density.values).sum() < 1.05  # eight noises a row stand for all
+    for density in density_scores(model, Examples(x), Examples(every))[1].values():
+        assert 0.05 < np.exp(density.log_px).sum() < 1.05  # eight noises a row stand for all
 
 
 def test_rows_that_do_not_span_their_space_have_no_density():
     x = table(90, 4)
     x = np.concatenate([x, x[:, :1] + x[:, 1:2]], 1)
     model = small("VAE").fit(x)
-    assert densities(model, Examples(x), Examples(x))[1] == {}
-    assert linear_evidence(model, Examples(x), Examples(x)).values is None
+    assert density_scores(model, Examples(x), Examples(x))[1] == {}
+    assert ppca_scores(model, Examples(x), Examples(x)) is None
     few = images(12, (6, 5))  # discrete: noise spans what rows leave, but no column's own is known
-    assert set(densities(small("VAE").fit(few), Examples(few), Examples(few))[1]) == {"ppca", "gaussian_mixture"}
+    assert set(density_scores(small("VAE").fit(few), Examples(few), Examples(few))[1]) == {"ppca", "gaussian_mixture"}
 
 
 def test_a_mixture_of_many_numbers_is_fitted_to_some_rows(monkeypatch):
     x = clusters(3000, 5, 0)
-    whole = DENSITIES["gaussian_mixture"](ground(x, 2)).score(x).mean()
-    monkeypatch.setattr(baselines, "MIXED", 1500)
-    some = DENSITIES["gaussian_mixture"](ground(x, 2)).score(x).mean()
+    whole = DENSITIES["gaussian_mixture"](ground(x, 2)).log_density(x).mean()
+    monkeypatch.setattr(baselines, "MAX_MIXTURE_NUMBERS", 1500)
+    some = DENSITIES["gaussian_mixture"](ground(x, 2)).log_density(x).mean()
     assert some != whole
     assert some == pytest.approx(whole, abs=0.2)  # 32 numbers learned from 300 rows cost 0.05 nats
 

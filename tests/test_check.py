@@ -1,4 +1,4 @@
-"""`check`: every kind of fault is found where it is, nowhere else, and nothing is raised over it."""
+"""`check`: each defect is reported where it is and nowhere else, and nothing is raised."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def table(n=400, d=5):
     return np.random.default_rng(1).normal(size=(n, d))
 
 
-def spoilt(x, *cells, value=np.nan):
+def set_values(x, *cells, value=np.nan):
     """A copy with `value` in some cells."""
     x = np.array(x)
     for cell in cells:
@@ -37,7 +37,7 @@ def codes(report, severity=None):
     return {finding.code for finding in report.findings if severity in (None, finding.severity)}
 
 
-def found(report, code):
+def finding_of(report, code):
     return next(finding for finding in report.findings if finding.code == code)
 
 
@@ -48,7 +48,7 @@ def found(report, code):
         (table().astype(np.float32), "real", "normal", "mlp", "standard", "numbers from"),
         (RANDOM.random((300, 4)), "unit", "normal", "mlp", "standard", "continuous_bernoulli"),
         (RANDOM.random((300, 40)) < 0.5, "binary", "bernoulli", "mlp", "none", "0 or 1"),
-        (RANDOM.poisson(9.0, (300, 9)), "counts", "negative_binomial", "mlp", "none", "read as counts"),
+        (RANDOM.poisson(9.0, (300, 9)), "counts", "negative_binomial", "mlp", "none", "treated as counts"),
         (RANDOM.integers(-9, 9, (300, 9)), "real", "normal", "mlp", "standard", "from -9 to 8"),
         (bytes_(300, 8, 8), "levels", "discretized_logistic", "mlp", "none", "bytes"),
         (bytes_(300, 20, 17), "levels", "discretized_logistic", "conv", "none", "bytes"),
@@ -58,47 +58,47 @@ def found(report, code):
         (pd.DataFrame(table(), columns=list("abcde")), "real", "normal", "mlp", "standard", "numbers from"),
     ],
 )
-def test_sound_data_and_what_is_chosen_for_them(x, kind, likelihood, network, scaling, why):
+def test_good_data_and_their_defaults(x, kind, likelihood, network, scaling, why):
     report = check(x)
     assert report.findings == []
     assert (report.kind, report.likelihood, report.network, report.scaling) == (kind, likelihood, network, scaling)
-    assert why in report.likelihood_why
+    assert why in report.likelihood_reason
     assert report.usable
     assert (report.rows, report.shape) == (len(x), tuple(x.shape[1:]))
-    assert "nothing wrong" in str(report)
+    assert "no problems found" in str(report)
 
 
 def test_digits_are_seventeen_levels():
     report = check(read("digits"))
     assert (report.kind, report.likelihood, report.network) == ("levels", "discretized_logistic", "mlp")
-    assert "17" in report.likelihood_why
+    assert "17" in report.likelihood_reason
     assert codes(report) == {"constant-columns"}
-    assert found(report, "constant-columns").severity == "info"
-    assert found(report, "constant-columns").evidence == {"columns": 3, "of": 64}
+    assert finding_of(report, "constant-columns").severity == "info"
+    assert finding_of(report, "constant-columns").evidence == {"columns": 3, "of": 64}
 
 
-SEQUENCES = spoilt(table(300, 14).reshape(300, 7, 2), (slice(None), slice(5, None)))
+SEQUENCES = set_values(table(300, 14).reshape(300, 7, 2), (slice(None), slice(5, None)))
 """Sequences of five steps, with NaN as padding."""
 
-FAULTS = [
-    ("not-finite", "error", spoilt(table(), (3, 1), (4, 1), (4, 2)), {}, {"values": 3, "columns": 2, "rows": 2}),
-    ("not-finite", "error", spoilt(table(), (3, 1), value=np.inf), {}, {"per_column": {"1": 1}}),
-    ("not-finite", "error", spoilt(table(300, 20).reshape(300, 5, 4), (0, 0, 0)), {}, {"values": 1, "columns": 1}),
+DEFECTS = [
+    ("not-finite", "error", set_values(table(), (3, 1), (4, 1), (4, 2)), {}, {"values": 3, "columns": 2, "rows": 2}),
+    ("not-finite", "error", set_values(table(), (3, 1), value=np.inf), {}, {"per_column": {"1": 1}}),
+    ("not-finite", "error", set_values(table(300, 20).reshape(300, 5, 4), (0, 0, 0)), {}, {"values": 1, "columns": 1}),
     ("not-finite", "error", np.full((60, 2), np.nan), {}, {"values": 120}),
-    ("constant-columns", "warning", spoilt(table(), np.s_[:, 2], value=3.0), {}, {"columns": 1, "of": 5}),
-    ("constant-columns", "info", spoilt(bytes_(300, 8, 8), np.s_[:, 0], value=7), {}, {"columns": 8, "of": 64}),
+    ("constant-columns", "warning", set_values(table(), np.s_[:, 2], value=3.0), {}, {"columns": 1, "of": 5}),
+    ("constant-columns", "info", set_values(bytes_(300, 8, 8), np.s_[:, 0], value=7), {}, {"columns": 8, "of": 64}),
     ("constant-data", "error", np.ones((60, 3)), {}, {"rows": 60}),
-    ("few-rows", "warning", table(30, 4), {}, {"rows": 30, "wanted": 50}),
-    ("few-rows", "warning", table(60, 90), {}, {"rows": 60, "wanted": 90}),
-    ("few-rows", "warning", bytes_(100, 8, 8), {}, {"rows": 100, "wanted": 200}),
-    ("duplicated-rows", "warning", np.concatenate([table(), table()[:20]]), {}, {"rows": 20, "of": 420}),
-    ("duplicated-rows", "info", np.concatenate([table(), table()[:2]]), {}, {"rows": 2}),
+    ("few-rows", "warning", table(30, 4), {}, {"rows": 30, "expected": 50}),
+    ("few-rows", "warning", table(60, 90), {}, {"rows": 60, "expected": 90}),
+    ("few-rows", "warning", bytes_(100, 8, 8), {}, {"rows": 100, "expected": 200}),
+    ("duplicate-rows", "warning", np.concatenate([table(), table()[:20]]), {}, {"rows": 20, "of": 420}),
+    ("duplicate-rows", "info", np.concatenate([table(), table()[:2]]), {}, {"rows": 2}),
     ("different-scales", "info", table() * [1, 1, 1, 1, 1e4], {}, {}),
     ("different-scales", "warning", table() * [1, 1, 1, 1, 1e4], {"scaling": "none"}, {}),
     ("different-scales", "warning", table() * [1, 1, 1, 1, 1e4], {"scaling": "global"}, {}),
     ("channels-first", "warning", bytes_(300, 3, 20, 20), {}, {"channels": 3}),
     ("channels-first", "warning", bytes_(300, 1, 20, 20), {}, {"channels": 1}),
-    ("whole-floats", "info", abs(table() * 99) // 1, {}, {"smallest": 0}),
+    ("integer-valued-floats", "info", abs(table() * 99) // 1, {}, {"smallest": 0}),
     ("not-a-density", "warning", RANDOM.random((400, 6)), {"likelihood": "bernoulli"}, {}),
     ("outside-support", "error", table() * 9, {"likelihood": "bernoulli"}, {"columns": 5}),
     ("outside-support", "error", RANDOM.integers(-1, 99, (400, 6)), {"likelihood": "poisson"}, {"smallest": -1}),
@@ -109,19 +109,25 @@ FAULTS = [
     ("outside-support", "error", RANDOM.integers(-1, 9, (400, 6)), {"levels": 17}, {"smallest": -1}),
     ("outside-support", "error", RANDOM.integers(0, 18, (400, 6)).astype(float), {"levels": 17}, {"largest": 17.0}),
     ("outside-support", "error", RANDOM.random((400, 6)), {"likelihood": "poisson"}, {"columns": 6}),
-    ("too-large", "error", spoilt(table(), (3, 1), value=-1e200), {}, {"per_column": {"1": 1}}),
+    ("too-large", "error", set_values(table(), (3, 1), value=-1e200), {}, {"per_column": {"1": 1}}),
     ("too-small", "error", table() * [1, 1e-200, 1, 1, 1], {}, {"columns": 1}),
-    ("doubled-names", "error", pd.DataFrame(table(400, 2), columns=["a", "a"]), {}, {}),
+    ("duplicate-names", "error", pd.DataFrame(table(400, 2), columns=["a", "a"]), {}, {}),
     ("outside-support", "error", 2**60 + RANDOM.integers(0, 9, (400, 6)), {}, {"columns": 6}),
-    ("not-finite", "error", spoilt(SEQUENCES, (9, 4, 1)), {"lengths": np.full(300, 5)}, {"values": 1, "columns": 1}),
-    ("constant-columns", "warning", spoilt(SEQUENCES, np.s_[..., 1], value=4.0), {"lengths": np.full(300, 5)}, {}),
+    (
+        "not-finite",
+        "error",
+        set_values(SEQUENCES, (9, 4, 1)),
+        {"lengths": np.full(300, 5)},
+        {"values": 1, "columns": 1},
+    ),
+    ("constant-columns", "warning", set_values(SEQUENCES, np.s_[..., 1], value=4.0), {"lengths": np.full(300, 5)}, {}),
 ]
 
 
-@pytest.mark.parametrize(("code", "severity", "x", "options", "evidence"), FAULTS)
-def test_a_fault_is_found_alone_and_measured(code, severity, x, options, evidence):
+@pytest.mark.parametrize(("code", "severity", "x", "options", "evidence"), DEFECTS)
+def test_a_defect_is_reported_alone_with_its_evidence(code, severity, x, options, evidence):
     report = check(x, **options)
-    finding = found(report, code)
+    finding = finding_of(report, code)
     assert finding.severity == severity
     assert finding.evidence.items() >= evidence.items()
     assert report.usable == (severity != "error")
@@ -141,22 +147,22 @@ def test_columns_are_named():
     frame["word"] = "red"
     frame["proline"] *= 1e4
     report = check(frame)
-    assert "hue (5)" in found(report, "not-finite").message
-    assert found(report, "not-finite").evidence["per_column"] == {"hue": 5}
-    assert "ash" in found(report, "constant-columns").message
-    assert "proline" in found(report, "different-scales").message
-    assert "'word'" in found(report, "words").message
-    assert "'red'" in found(report, "words").message
+    assert "hue (5)" in finding_of(report, "not-finite").message
+    assert finding_of(report, "not-finite").evidence["per_column"] == {"hue": 5}
+    assert "ash" in finding_of(report, "constant-columns").message
+    assert "proline" in finding_of(report, "different-scales").message
+    assert "'word'" in finding_of(report, "non-numeric-column").message
+    assert "'red'" in finding_of(report, "non-numeric-column").message
     assert [finding.severity for finding in report.findings] == ["error", "error", "warning", "info"]
     assert report.likelihood == "normal"
 
 
-def test_the_remedy_of_channels_first_is_a_line_that_mends():
+def test_the_remedy_of_channels_first_fixes_the_data():
     x = bytes_(300, 3, 20, 20)
-    mended = eval(found(check(x), "channels-first").remedy.removeprefix("pass "), {"X": x})
-    assert mended.shape == (300, 20, 20, 3)
-    assert check(mended).network == "conv"
-    assert codes(check(mended)) == set()
+    fixed = eval(finding_of(check(x), "channels-first").remedy.removeprefix("pass "), {"X": x})
+    assert fixed.shape == (300, 20, 20, 3)
+    assert check(fixed).network == "conv"
+    assert codes(check(fixed)) == set()
 
 
 @pytest.mark.parametrize(
@@ -166,25 +172,25 @@ def test_the_remedy_of_channels_first_is_a_line_that_mends():
         (np.zeros((3, 0)), "empty"),
         (np.ones((1, 3)), "one-row"),
         (np.arange(9.0), "wrong-shape"),
-        (np.float64(3), "not-numbers"),
+        (np.float64(3), "not-numeric"),
         (np.zeros((2, 2, 2, 2, 2)), "wrong-shape"),
-        ([[1, 2], [3]], "not-numbers"),
-        ("digits", "not-numbers"),
-        (None, "not-numbers"),
-        ({"x": 1}, "not-numbers"),
-        (np.zeros((9, 2), complex), "not-numbers"),
-        (np.ma.masked_equal(np.zeros((9, 2)), 0), "not-numbers"),
+        ([[1, 2], [3]], "not-numeric"),
+        ("digits", "not-numeric"),
+        (None, "not-numeric"),
+        ({"x": 1}, "not-numeric"),
+        (np.zeros((9, 2), complex), "not-numeric"),
+        (np.ma.masked_equal(np.zeros((9, 2)), 0), "not-numeric"),
         (torch.ones(60, 3).bfloat16(), "constant-data"),
         (torch.ones(60, 3).to_sparse(), "constant-data"),
-        (np.array(["2020-01-01"], dtype="datetime64[D]"), "not-numbers"),
-        (pd.DataFrame(index=range(9)), "not-numbers"),
-        (pd.DataFrame({"a": ["x", "y"]}), "words"),
-        (np.array([["1", "a"], ["2", "b"]]), "words"),
-        (np.array([[1, None], [2, "b"]], dtype=object), "words"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "not-numeric"),
+        (pd.DataFrame(index=range(9)), "not-numeric"),
+        (pd.DataFrame({"a": ["x", "y"]}), "non-numeric-column"),
+        (np.array([["1", "a"], ["2", "b"]]), "non-numeric-column"),
+        (np.array([[1, None], [2, "b"]], dtype=object), "non-numeric-column"),
         (pd.DataFrame(np.ones((60, 2)), columns=["a", "a"]), "constant-data"),
     ],
 )
-def test_data_of_which_nothing_can_be_made_are_reported_not_raised(x, code):
+def test_unusable_data_are_reported_not_raised(x, code):
     report = check(x)
     assert code in codes(report, "error")
     assert not report.usable
@@ -192,64 +198,64 @@ def test_data_of_which_nothing_can_be_made_are_reported_not_raised(x, code):
     assert code in str(report)
 
 
-def test_a_sparse_matrix_is_told_how_to_become_dense():
+def test_a_sparse_matrix_has_a_remedy():
     from scipy.sparse import csr_matrix
 
-    assert "toarray" in found(check(csr_matrix(table())), "not-numbers").remedy
+    assert "toarray" in finding_of(check(csr_matrix(table())), "not-numeric").remedy
 
 
 @pytest.mark.parametrize("lengths", [np.full(299, 5), np.full(300, 0), np.full(300, 8), np.full(300, 5.0)])
-def test_lengths_that_do_not_fit(lengths):
+def test_invalid_lengths(lengths):
     assert codes(check(SEQUENCES, lengths=lengths)) == {"wrong-shape"}
 
 
 def test_numbers_whose_squares_overflow():
-    report = check(spoilt(table(), (3, 1), value=1e200))
+    report = check(set_values(table(), (3, 1), value=1e200))
     assert report.likelihood == "normal"
     assert codes(report, "error") == {"too-large"}
-    assert "column 1 (1)" in found(report, "too-large").message
+    assert "column 1 (1)" in finding_of(report, "too-large").message
     assert codes(check(table() * 1e307 * 1.7), "error") == {"too-large"}
 
 
-def test_held_out_rows_are_looked_at_too():
+def test_held_out_rows_are_checked_too():
     train = RANDOM.poisson(9.0, (400, 9))
-    parts = Dataset("d", Examples(train), Examples(spoilt(train.astype(float), (1, 2))), Examples(-1 - train))
+    parts = Dataset("d", Examples(train), Examples(set_values(train.astype(float), (1, 2))), Examples(-1 - train))
     report = check(parts)
     assert codes(report) == {"not-finite", "outside-support"}
-    assert "x_valid" in found(report, "not-finite").message
-    assert "x_test" in found(report, "outside-support").message
+    assert "x_valid" in finding_of(report, "not-finite").message
+    assert "x_test" in finding_of(report, "outside-support").message
     narrow = check(Dataset("d", Examples(train), test=Examples(train[:, :2])))
-    assert "(2,)" in found(narrow, "wrong-shape").message
+    assert "(2,)" in finding_of(narrow, "wrong-shape").message
 
 
 @pytest.mark.parametrize("options", [{"likelihood": "bernouli"}, {"likelihood": "normal("}, {"scaling": "some"}])
-def test_a_choice_that_there_is_not_is_an_error(options):
+def test_an_unknown_option_raises(options):
     with pytest.raises(InputError):
         check(table(), **options)
 
 
-REFUSED = [fault for fault in FAULTS if fault[1] == "error"]
+REJECTED = [defect for defect in DEFECTS if defect[1] == "error"]
 
 
-@pytest.mark.parametrize("fault", REFUSED, ids=lambda fault: fault[0])
-def test_what_is_an_error_here_is_refused_by_fit(fault):
+@pytest.mark.parametrize("defect", REJECTED, ids=lambda defect: defect[0])
+def test_errors_of_check_are_raised_by_fit(defect):
     import isthmus
 
-    _, _, x, options, _ = fault
+    _, _, x, options, _ = defect
     fields = {name: value for name, value in options.items() if name != "lengths"}
     model = isthmus.VAE(hidden=(4,), epochs=1, threads=1, **fields)
     with pytest.raises(InputError):
         model.fit(x, lengths=options.get("lengths"))
 
 
-def test_whole_floats_are_refused_for_their_type_and_not_for_a_column():
-    finding = found(check(RANDOM.poisson(9.0, (400, 6)).astype(float), likelihood="poisson"), "outside-support")
+def test_integer_valued_floats_are_rejected_for_their_dtype():
+    finding = finding_of(check(RANDOM.poisson(9.0, (400, 6)).astype(float), likelihood="poisson"), "outside-support")
     assert "float64 values" in finding.message
     assert "column" not in finding.message
     assert "astype('uint8')" in finding.remedy
 
 
-def test_levels_come_with_whole_numbers():
+def test_levels_accept_integer_valued_floats():
     import isthmus
 
     model = isthmus.VAE(levels=17, hidden=(4,), epochs=1, threads=1)
@@ -257,7 +263,7 @@ def test_levels_come_with_whole_numbers():
     assert check(whole, levels=17).usable
     assert model.fit(whole).schema_.levels == 17
     with pytest.raises(InputError, match="levels=17 was given, and 1 of 240 values are negative"):
-        model.fit(spoilt(whole, (3, 1), value=0.5))
+        model.fit(set_values(whole, (3, 1), value=0.5))
 
 
 @pytest.mark.parametrize(
@@ -277,13 +283,13 @@ def test_levels_come_with_whole_numbers():
         ),
         (np.array(["a", "b"]), "X has shape (2,); (n, d) is wanted"),
         (
-            spoilt(table(), (3, 1), value=1e200),
+            set_values(table(), (3, 1), value=1e200),
             "X must not exceed 1e+140, got larger numbers in column 1 (1). Rescale them.",
         ),
         (table(9).astype(np.longdouble) * np.longdouble("1e4000"), "X must be finite, got NaN or infinity"),
     ],
 )
-def test_what_fit_says_of_words_and_of_what_is_too_large(x, message):
+def test_error_messages_of_fit(x, message):
     import isthmus
 
     with pytest.raises(InputError) as caught:
@@ -293,7 +299,7 @@ def test_what_fit_says_of_words_and_of_what_is_too_large(x, message):
 
 
 @pytest.mark.parametrize("x", [table().astype(">f8"), table().astype(str), pd.DataFrame(table()).astype(object)])
-def test_what_spells_numbers_is_numbers(x):
+def test_numeric_strings_are_parsed(x):
     import isthmus
 
     fields = {"hidden": (4,), "epochs": 1, "threads": 1, "random_state": 0}
@@ -302,7 +308,7 @@ def test_what_spells_numbers_is_numbers(x):
     assert model.schema_.dtype == "float64"
 
 
-def test_the_command_reports_words_and_scaling(tmp_path, capsys):
+def test_the_command_reports_non_numeric_columns_and_scaling(tmp_path, capsys):
     from isthmus.cli.main import main
 
     frame = pd.DataFrame(table() * [1, 1, 1, 1, 1e4], columns=list("abcde"))

@@ -289,7 +289,7 @@ def test_models_and_fields_as_typed():
         ({"models": ""}, "no models came"),
         ({"models": [3]}, "int came among the models"),
         ({"seeds": 0}, "at least 1 is wanted"),
-        ({"draws": 0}, "draws=0"),
+        ({"draws": 0}, "draws must be an integer"),
         ({"epochs": "x"}, "ae: epochs='x' came"),
         ({"bta": 1}, "field must be one of .*, got 'bta'"),
         ({"random_state": -1}, "random_state=-1"),

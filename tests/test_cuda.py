@@ -8,9 +8,12 @@ import torch
 
 import isthmus
 from isthmus.estimators.training_setup import prepare
+from isthmus.train import trainer as trainer_module
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.trainer import Trainer
 from models import TRAINED, images, small, table
+from test_players import config_of, objective_of, rows_of
+from test_training import parts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -56,3 +59,18 @@ def test_a_model_of_the_gpu_serves_where_its_field_says(tmp_path):
     loaded = isthmus.load(tmp_path / "run")
     assert loaded.device_.type == "cuda"
     np.testing.assert_allclose(loaded.transform(table()), model.transform(table()), rtol=1e-5)
+
+
+def test_a_recorded_game_is_the_eager_one(monkeypatch):
+    losses = []
+    for recorded in (True, False):
+        if not recorded:
+            monkeypatch.setattr(Trainer, "prepare", lambda trainer: None)
+        model, objective = parts().cuda(), objective_of()
+        rows = rows_of(device="cuda")
+        history = trainer_module.fit(model, rows, objective, config_of(epochs=20), validation=rows)
+        assert objective.critics[0][0].weight.is_cuda
+        losses.append([history[0], history[-1]])
+    for name in ("valid_loss", "critic_loss"):
+        assert losses[0][1][name] == pytest.approx(losses[1][1][name], rel=0.1)
+    assert losses[0][1]["valid_loss"] < losses[0][0]["valid_loss"]

@@ -1,4 +1,4 @@
-"""Each finding: a model with the defect planted, and a healthy one of which nothing is said."""
+"""Each finding: a model with the defect planted has it, and a healthy model does not."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from isthmus.cli.flags import fields_given
 from isthmus.cli.main import main
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.diagnose import diagnose
-from isthmus.diagnosis.latent_findings import stronger_code
-from isthmus.diagnosis.loss_convention import Convention
-from isthmus.diagnosis.training_findings import smaller
+from isthmus.diagnosis.latent_findings import lower_kl_weight
+from isthmus.diagnosis.loss_convention import LossConvention
+from isthmus.diagnosis.training_findings import smaller_network
 from isthmus.errors import TrainingError
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import prepare
-from isthmus.evaluation.evaluate import evaluate, finite
+from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.families import Bernoulli
 from isthmus.finding import Finding
 from isthmus.persistence import run_dir
@@ -40,7 +40,7 @@ def planted(n: int, factors: int = 2, d: int = 8, noise: float = 0.3, seed: int 
     return random.normal(size=(n, factors)) * 2 @ axes[:factors] + noise * random.normal(size=(n, d))
 
 
-TRAIN, HELD = planted(600), planted(200, seed=1)
+TRAIN, TEST = planted(600), planted(200, seed=1)
 
 
 def vae(**fields) -> isthmus.VAE:
@@ -70,14 +70,14 @@ def autoencoder(name: str = "Autoencoder", **fields):
 
 
 SLOW = ("inference_gap", "classifier", "samples", "copies", "sharpness")
-"""Measures that few findings read, and that have their own tests."""
+"""Metrics that few findings read, and that have their own tests."""
 
 
-def found(model, held=HELD, y=None, train=TRAIN, **more) -> dict[str, Finding]:
-    told = {name: more.pop(name) for name in ("condition", "lengths") if name in more}
-    if "broken" not in more and finite(model):
-        more["found"] = evaluate(model, held, y, **told, draws=100, train=train, without=SLOW)
-    return {finding.code: finding for finding in diagnose(model, held, y, train=train, **more)}
+def findings_of(model, test=TEST, y=None, train=TRAIN, **kwargs) -> dict[str, Finding]:
+    inputs = {name: kwargs.pop(name) for name in ("condition", "lengths") if name in kwargs}
+    if "failure" not in kwargs and has_finite_weights(model):
+        kwargs["evaluation"] = evaluate(model, test, y, **inputs, draws=100, train=train, without=SLOW)
+    return {finding.code: finding for finding in diagnose(model, test, y, train=train, **kwargs)}
 
 
 @pytest.fixture(scope="module")
@@ -86,19 +86,19 @@ def healthy():
 
 
 @pytest.fixture(scope="module")
-def said_of_healthy(healthy):
-    labels = (HELD @ np.ones(8) > 0).astype(int)
-    return {finding.code for finding in diagnose(healthy, HELD, labels, train=TRAIN)}
+def codes_of_healthy(healthy):
+    labels = (TEST @ np.ones(8) > 0).astype(int)
+    return {finding.code for finding in diagnose(healthy, TEST, labels, train=TRAIN)}
 
 
 @pytest.fixture(scope="module")
-def said_of_plain():
-    return set(found(autoencoder().fit(TRAIN)))
+def codes_of_plain():
+    return set(findings_of(autoencoder().fit(TRAIN)))
 
 
-def test_nothing_is_said_of_a_healthy_model(said_of_healthy, said_of_plain):
-    assert not said_of_healthy
-    assert not said_of_plain - {"latent-holes"}  # a plain autoencoder has them, which is said
+def test_a_healthy_model_has_no_findings(codes_of_healthy, codes_of_plain):
+    assert not codes_of_healthy
+    assert not codes_of_plain - {"latent-holes"}  # expected of a plain autoencoder
 
 
 def with_spoiled_encoder():
@@ -134,12 +134,12 @@ class Doubled(Bernoulli):
 
 def of_bits(**fields):
     x = (TRAIN > 0).astype(np.uint8)
-    return vae(epochs=5, **fields).fit(x), {"held": (HELD > 0).astype(np.uint8), "train": x}
+    return vae(epochs=5, **fields).fit(x), {"test": (TEST > 0).astype(np.uint8), "train": x}
 
 
 def of_shares():
-    squeeze = 1 / (1 + np.exp(-TRAIN)), 1 / (1 + np.exp(-HELD))
-    return vae(epochs=5, likelihood="bernoulli").fit(squeeze[0]), {"held": squeeze[1], "train": squeeze[0]}
+    squeeze = 1 / (1 + np.exp(-TRAIN)), 1 / (1 + np.exp(-TEST))
+    return vae(epochs=5, likelihood="bernoulli").fit(squeeze[0]), {"test": squeeze[1], "train": squeeze[0]}
 
 
 def of_few_rows():
@@ -149,22 +149,22 @@ def of_few_rows():
 
 
 def of_small_units():
-    return vae(epochs=60).fit(TRAIN / 1e3), {"held": HELD / 1e3, "train": TRAIN / 1e3}
+    return vae(epochs=60).fit(TRAIN / 1e3), {"test": TEST / 1e3, "train": TRAIN / 1e3}
 
 
 def of_unequal_columns():
     units = np.logspace(0, 4, 8)
-    return vae(epochs=20, scaling="global").fit(TRAIN * units), {"held": HELD * units, "train": TRAIN * units}
+    return vae(epochs=20, scaling="global").fit(TRAIN * units), {"test": TEST * units, "train": TRAIN * units}
 
 
 PLANTED = {
     "posterior-collapse": ("error", lambda: (vae(beta=1e3, epochs=60).fit(TRAIN), {})),
     "worse-than-mean": ("error", lambda: (vae(beta=1e3, epochs=60).fit(TRAIN), {})),
-    "samples-alike": ("warning", lambda: (vae(beta=1e3, epochs=60).fit(TRAIN), {})),
+    "low-sample-diversity": ("warning", lambda: (vae(beta=1e3, epochs=60).fit(TRAIN), {})),
     "too-many-dimensions": ("info", lambda: (vae(latent_dim=3, epochs=60).fit(planted(3000)), {})),
     "too-few-dimensions": (
         "info",
-        lambda: (vae().fit(planted(600, factors=3)), {"held": planted(200, 3, seed=1), "train": planted(600, 3)}),
+        lambda: (vae().fit(planted(600, factors=3)), {"test": planted(200, 3, seed=1), "train": planted(600, 3)}),
     ),
     "prior-hole": ("warning", lambda: (vae(beta=1e-3).fit(TRAIN), {})),
     "worse-than-pca": ("warning", lambda: (autoencoder(epochs=30, learning_rate=3e-3).fit(TRAIN), {})),
@@ -173,42 +173,42 @@ PLANTED = {
     "negative-loss": ("info", of_small_units),
     "probability-above-one": ("error", lambda: of_bits(likelihood=Doubled((8,)))),
     "scale-floor": ("warning", lambda: (with_fallen_scale(), {})),
-    "identity-leak": ("warning", lambda: (autoencoder(latent_dim=8, epochs=300).fit(TRAIN), {})),
+    "identity-mapping": ("warning", lambda: (autoencoder(latent_dim=8, epochs=300).fit(TRAIN), {})),
     "dead-units": ("warning", lambda: (with_dead_units(), {})),
     "overfitting": ("warning", of_few_rows),
     "not-converged": ("warning", lambda: (vae(epochs=12, learning_rate=5e-4).fit(TRAIN), {})),
     "warmup-too-long": ("warning", lambda: (vae(warmup=1.0, epochs=20).fit(TRAIN), {})),
     "unscaled-columns": ("warning", of_unequal_columns),
-    "labels-unread": ("warning", lambda: (vae(epochs=20).fit(TRAIN), {"y": np.arange(200) % 4})),
-    "loose-evidence": ("warning", lambda: (with_spoiled_encoder(), {})),
+    "labels-not-encoded": ("warning", lambda: (vae(epochs=20).fit(TRAIN), {"y": np.arange(200) % 4})),
+    "loose-bound": ("warning", lambda: (with_spoiled_encoder(), {})),
 }
 
 
 @pytest.mark.parametrize("code", PLANTED)
-def test_a_planted_defect_is_found_and_a_healthy_model_is_not_accused(code, said_of_healthy):
+def test_a_planted_defect_is_found_and_a_healthy_model_has_none(code, codes_of_healthy):
     severity, plant = PLANTED[code]
-    model, more = plant()
-    findings = found(model, **more)
+    model, kwargs = plant()
+    findings = findings_of(model, **kwargs)
     assert code in findings
-    about = findings[code]
-    assert about.severity == severity
-    assert about.remedy
-    assert about.evidence or code == "diverged"
-    assert about.cause
-    json.dumps(about.evidence, allow_nan=False)
-    assert code not in said_of_healthy
+    finding = findings[code]
+    assert finding.severity == severity
+    assert finding.remedy
+    assert finding.evidence or code == "diverged"
+    assert finding.cause
+    json.dumps(finding.evidence, allow_nan=False)
+    assert code not in codes_of_healthy
 
 
-def test_more_than_half_of_a_code_unused_is_a_collapse_too():
-    about = found(vae(latent_dim=8, epochs=60).fit(planted(3000)))["posterior-collapse"]
-    assert about.severity == "warning"
-    assert about.evidence["in_use"] == 2
+def test_a_code_of_which_more_than_half_is_inactive_has_collapsed():
+    finding = findings_of(vae(latent_dim=8, epochs=60).fit(planted(3000)))["posterior-collapse"]
+    assert finding.severity == "warning"
+    assert finding.evidence["active"] == 2
 
 
-def test_autoencoders_that_know_their_rows_by_heart():
+def test_an_overfitted_autoencoder():
     few = TRAIN[:16]
     model = autoencoder(hidden=(256, 256), latent_dim=6, epochs=600, validation_fraction=0).fit(few)
-    assert "overfitting" in found(model, train=few)
+    assert "overfitting" in findings_of(model, train=few)
 
 
 def islands(n: int, seed: int) -> np.ndarray:
@@ -218,51 +218,54 @@ def islands(n: int, seed: int) -> np.ndarray:
 
 
 def test_holes_between_islands():
-    x, held = islands(600, 0), islands(200, 1)
-    of_vae = found(vae(latent_dim=4, hidden=(32,), learning_rate=5e-3).fit(x), held, train=x)["latent-holes"]
+    x, test = islands(600, 0), islands(200, 1)
+    of_vae = findings_of(vae(latent_dim=4, hidden=(32,), learning_rate=5e-3).fit(x), test, train=x)["latent-holes"]
     assert of_vae.severity == "warning"
-    of_plain = found(autoencoder(latent_dim=3, hidden=(32,), learning_rate=5e-3).fit(x), held, train=x)["latent-holes"]
+    of_plain = findings_of(autoencoder(latent_dim=3, hidden=(32,), learning_rate=5e-3).fit(x), test, train=x)[
+        "latent-holes"
+    ]
     assert of_plain.severity == "info"
-    assert "to be expected" in of_plain.cause
+    assert "this is expected" in of_plain.cause
 
 
-def test_a_density_without_a_network_that_is_better_is_named(said_of_healthy):
-    x, held = islands(600, 0), islands(200, 1)
-    about = found(vae(latent_dim=3, hidden=(16,), epochs=300).fit(x), held, train=x)["worse-than-baseline"]
-    assert "gaussian mixture" in about.message
-    assert about.evidence["lead"] < 0
-    assert "worse-than-baseline" not in said_of_healthy
+def test_a_better_density_baseline_is_named(codes_of_healthy):
+    x, test = islands(600, 0), islands(200, 1)
+    finding = findings_of(vae(latent_dim=3, hidden=(16,), epochs=300).fit(x), test, train=x)["worse-than-baseline"]
+    assert "Gaussian mixture" in finding.message
+    assert finding.evidence["margin"] < 0
+    assert "worse-than-baseline" not in codes_of_healthy
 
 
-def test_noise_has_nothing_to_code(said_of_healthy):
-    x, held = (np.random.default_rng(seed).normal(size=(n, 8)) for seed, n in ((0, 600), (1, 200)))
-    findings = found(vae(latent_dim=1, epochs=30).fit(x), held, train=x)
-    assert findings["nothing-to-code"].severity == "info"
-    assert not {"posterior-collapse", "worse-than-mean", "samples-alike"} & set(findings)
-    assert "nothing-to-code" not in said_of_healthy
+def test_noise_is_uncorrelated(codes_of_healthy):
+    x, test = (np.random.default_rng(seed).normal(size=(n, 8)) for seed, n in ((0, 600), (1, 200)))
+    findings = findings_of(vae(latent_dim=1, epochs=30).fit(x), test, train=x)
+    assert findings["uncorrelated-features"].severity == "info"
+    assert not {"posterior-collapse", "worse-than-mean", "low-sample-diversity"} & set(findings)
+    assert "uncorrelated-features" not in codes_of_healthy
 
 
 def test_copies_of_training_rows_are_found(healthy):
     class Parrot(isthmus.VAE):
-        """Draws rows that it has learned by heart."""
+        """Samples are memorized training rows."""
 
-        def sample(self, n=1, *, mean=False, **more):
+        def sample(self, n=1, *, mean=False, **kwargs):
             return TRAIN[np.arange(n) % len(TRAIN)]
 
     model = Parrot(**vae().get_params())
     model.__dict__ |= {name: value for name, value in vars(healthy).items() if name.endswith("_")}
-    told = [evaluate(m, HELD, draws=100, train=TRAIN, without={*SLOW} - {"copies"}) for m in (model, healthy)]
+    measured = [evaluate(m, TEST, draws=100, train=TRAIN, without={*SLOW} - {"copies"}) for m in (model, healthy)]
     findings, quiet = (
-        {about.code: about for about in diagnose(m, HELD, found=f)} for m, f in zip((model, healthy), told)
+        {finding.code: finding for finding in diagnose(m, TEST, evaluation=f)}
+        for m, f in zip((model, healthy), measured)
     )
-    assert findings["memorised"].evidence["close"] > 0.9
-    assert "memorised" not in quiet
+    assert findings["memorization"].evidence["close"] > 0.9
+    assert "memorization" not in quiet
 
 
-def test_rows_unlike_the_training_rows_are_told(healthy):
-    told = evaluate(healthy, HELD + 0.7, draws=100, train=TRAIN, without={*SLOW} - {"classifier"})
-    shifted = {finding.code: finding for finding in diagnose(healthy, HELD + 0.7, found=told)}
-    assert shifted["unlike-training"].evidence["accuracy"] > 0.6
+def test_distribution_shift_is_found(healthy):
+    measured = evaluate(healthy, TEST + 0.7, draws=100, train=TRAIN, without={*SLOW} - {"classifier"})
+    shifted = {finding.code: finding for finding in diagnose(healthy, TEST + 0.7, evaluation=measured)}
+    assert shifted["distribution-shift"].evidence["accuracy"] > 0.6
 
 
 def labelled(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -277,32 +280,32 @@ def conditional(**fields):
     return made, x, labels
 
 
-def test_a_condition_that_says_nothing_is_ignored_and_one_in_the_code_leaks():
+def test_an_uninformative_condition_is_ignored_and_one_in_the_code_leaks():
     made, x, labels = conditional()
-    held, given = labelled(200, 1)
-    told = {"condition": given, "train": {"X": x, "condition": labels}}
-    healthy = found(made.fit(x, condition=labels), held, **told)
+    test, given = labelled(200, 1)
+    inputs = {"condition": given, "train": {"X": x, "condition": labels}}
+    healthy = findings_of(made.fit(x, condition=labels), test, **inputs)
     assert not {"condition-ignored", "condition-leak"} & set(healthy)
     blind = np.random.default_rng(0).permutation(labels)
     made, x, _ = conditional()
-    assert "condition-ignored" in found(made.fit(x, condition=blind), held, **told)
+    assert "condition-ignored" in findings_of(made.fit(x, condition=blind), test, **inputs)
     made, x, labels = conditional(beta=1e-4, latent_dim=8)
-    assert "condition-leak" in found(made.fit(x, condition=labels), held, **told)
+    assert "condition-leak" in findings_of(made.fit(x, condition=labels), test, **inputs)
 
 
-def test_a_run_that_broke_off_says_why():
+def test_failed_training_is_explained():
     model = vae(learning_rate=1e30, epochs=5)
     with pytest.raises(TrainingError) as stopped:
         model.fit(TRAIN)
-    about = found(model, broken=str(stopped.value))["diverged"]
-    assert about.severity == "error"
-    assert "not finite" in about.message
+    finding = findings_of(model, failure=str(stopped.value))["diverged"]
+    assert finding.severity == "error"
+    assert "not finite" in finding.message
     with torch.no_grad():
         next(model.model_.parameters()).fill_(math.nan)
-    assert found(model)["diverged"].message == "log p(x) is not a number"
+    assert findings_of(model)["diverged"].message == "log p(x) is not finite"
 
 
-# ----------------------------------------------------------------- networks of the user's own
+# --------------------------------------------------------------------------- wrapped networks
 
 
 class Encoder(nn.Module):
@@ -324,14 +327,14 @@ class Decoder(nn.Module):
         return self.net(z)
 
 
-def test_foreign_networks_are_measured_as_the_model_that_they_are():
+def test_wrapped_networks_are_evaluated_like_the_model():
     model = vae(scaling="none", likelihood="normal(0.5)", epochs=30).fit(TRAIN.astype(np.float32))
-    same = isthmus.wrap(Encoder(model), Decoder(model), likelihood="normal(0.5)").on(HELD.astype(np.float32))
-    np.testing.assert_allclose(same.transform(HELD), model.transform(HELD), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(same.score_samples(HELD), model.score_samples(HELD), rtol=1e-5, atol=1e-4)
+    same = isthmus.wrap(Encoder(model), Decoder(model), likelihood="normal(0.5)").on(TEST.astype(np.float32))
+    np.testing.assert_allclose(same.transform(TEST), model.transform(TEST), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(same.score_samples(TEST), model.score_samples(TEST), rtol=1e-5, atol=1e-4)
 
 
-def test_probabilities_logits_and_points_are_told_apart():
+def test_probabilities_logits_and_points_are_distinguished():
     bits = (TRAIN > 0).astype(np.float32)
     model = vae(epochs=10).fit(bits)
     squashed = nn.Sequential(Decoder(model), nn.Sigmoid())
@@ -345,7 +348,7 @@ def test_probabilities_logits_and_points_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    ("words", "amounts"),
+    ("kwargs", "expected"),
     [
         ({}, 1.0),
         ({"reduction": "mean"}, 8.0),  # 1/8 of the reconstruction: the KL weighs 8 times as much
@@ -354,63 +357,65 @@ def test_probabilities_logits_and_points_are_told_apart():
         ({"reduction": "mean", "kl_reduction": "mean"}, 4.0),
     ],
 )
-def test_what_the_weights_of_a_loss_amount_to(words, amounts, healthy):
-    about = Convention(**{"features": 8, "latent_dim": 2, **words})
-    assert about.effective_beta == pytest.approx(amounts)
+def test_effective_beta_of_a_loss_convention(kwargs, expected):
+    convention = LossConvention(**{"features": 8, "latent_dim": 2, **kwargs})
+    assert convention.effective_beta == pytest.approx(expected)
 
 
-def test_a_mean_over_features_is_told_with_the_beta_that_it_amounts_to():
-    x, held = TRAIN.astype(np.float32), HELD.astype(np.float32)
+def test_a_mean_over_features_is_reported_with_its_effective_beta():
+    x, test = TRAIN.astype(np.float32), TEST.astype(np.float32)
     model = vae(scaling="none", likelihood="normal(0.3)").fit(x)
     nets = Encoder(model), Decoder(model)
-    said = {f.code: f for f in isthmus.wrap(*nets, likelihood="mse", reduction="mean", beta=2.0).diagnose(held)}
-    about = said["effective-beta"]
-    assert about.evidence["effective_beta"] == pytest.approx(16.0)
+    said = {f.code: f for f in isthmus.wrap(*nets, likelihood="mse", reduction="mean", beta=2.0).diagnose(test)}
+    finding = said["effective-beta"]
+    assert finding.evidence["effective_beta"] == pytest.approx(16.0)
     # Against the best scale: the squared error without its half is a normal of variance 1/2.
     rms = said["fixed-scale"].evidence["best_scale"]
-    assert about.evidence["effective_beta_at_the_best_scale"] == pytest.approx(16.0 * 0.5 / rms**2)
-    assert "16" in about.message
-    silent = {f.code for f in isthmus.wrap(*nets, likelihood="mse").diagnose(held)}
+    assert finding.evidence["effective_beta_best_scale"] == pytest.approx(16.0 * 0.5 / rms**2)
+    assert "16" in finding.message
+    silent = {f.code for f in isthmus.wrap(*nets, likelihood="mse").diagnose(test)}
     assert "effective-beta" not in silent
 
 
-def test_the_commonest_mistake_is_said_first():
+def test_the_most_common_mistake_comes_first():
     """A mean of squared errors beside a sum of KL: the code is empty, and longer training would leave it so."""
-    x, held = (np.repeat(rows, 2, 1).astype(np.float32) for rows in (TRAIN, HELD))  # 16 features
+    x, test = (np.repeat(rows, 2, 1).astype(np.float32) for rows in (TRAIN, TEST))  # 16 features
     model = vae(scaling="none", likelihood="normal(0.7071)", beta=16.0 * 20, epochs=60).fit(x)
     wrapped = isthmus.wrap(Encoder(model), Decoder(model), likelihood="mse", reduction="mean", beta=20.0)
-    first, *others = wrapped.diagnose(held, train=x)
+    first, *others = wrapped.diagnose(test, train=x)
     assert (first.code, first.severity) == ("effective-beta", "error")
     assert first.evidence["effective_beta"] == pytest.approx(320.0)
-    assert any(about.code == "posterior-collapse" for about in others)
-    assert not any("epochs" in about.remedy or "warmup" in about.remedy for about in (first, *others))
+    assert any(finding.code == "posterior-collapse" for finding in others)
+    assert not any("epochs" in finding.remedy or "warmup" in finding.remedy for finding in (first, *others))
 
 
-def test_a_loss_below_zero_for_values_outside_the_support_is_wrong():
+def test_a_negative_loss_outside_the_support_is_an_error():
     model = vae(epochs=2).fit((TRAIN > 0).astype(np.float32))
-    (about,) = isthmus.wrap(Encoder(model), Decoder(model), likelihood="bernoulli").diagnose(HELD.astype(np.float32))
-    assert about.code == "outside-support"
-    assert about.severity == "error"
-    assert "negative loss" in about.cause
+    (finding,) = isthmus.wrap(Encoder(model), Decoder(model), likelihood="bernoulli").diagnose(TEST.astype(np.float32))
+    assert finding.code == "outside-support"
+    assert finding.severity == "error"
+    assert "negative loss" in finding.cause
 
 
-def test_what_cannot_be_wrapped_is_refused():
-    with pytest.raises(isthmus.InputError, match=r"torch.nn.Module is wanted"):
+def test_invalid_arguments_of_wrap():
+    with pytest.raises(isthmus.InputError, match="encoder must be a torch"):
         isthmus.wrap(lambda x: x, nn.Linear(2, 8))
-    with pytest.raises(isthmus.InputError, match="did you mean 'mean'"):
+    with pytest.raises(isthmus.InputError, match="Did you mean 'mean'"):
         isthmus.wrap(nn.Linear(8, 2), nn.Linear(2, 8), reduction="means")
-    with pytest.raises(isthmus.InputError, match="cannot read rows"):
-        isthmus.wrap(nn.Linear(5, 2), nn.Linear(2, 5)).diagnose(HELD)
+    with pytest.raises(isthmus.InputError, match="must accept rows"):
+        isthmus.wrap(nn.Linear(5, 2), nn.Linear(2, 5)).diagnose(TEST)
 
 
 # ------------------------------------------------------------------------------- remedies, command
 
 
-def test_remedies_are_lines_to_run(healthy):
+def test_remedies_can_be_run(healthy):
     by_hand = DiagnosisContext(healthy, {})
-    assert by_hand.again(warmup=0.5).startswith("isthmus.VAE(")
-    assert "warmup=0.5" in by_hand.again(warmup=0.5)
-    line = DiagnosisContext(healthy, {}, command=RunRef("runs/my run", "my data.csv")).again(hidden=(4, 4), warmup=0.5)
+    assert by_hand.retrain(warmup=0.5).startswith("isthmus.VAE(")
+    assert "warmup=0.5" in by_hand.retrain(warmup=0.5)
+    line = DiagnosisContext(healthy, {}, command=RunRef("runs/my run", "my data.csv")).retrain(
+        hidden=(4, 4), warmup=0.5
+    )
     assert line.startswith("isthmus fit vae 'my data.csv' -o 'runs/my run' ")
     assert "--hidden=4,4" in line
     assert "--warmup=0.5" in line
@@ -436,44 +441,44 @@ def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_remedy_is_accepted_and_changes_something(name, command):
     x, labels = table(), np.arange(90) % 3
-    told = {"condition": labels} if name == "ConditionalVAE" else {}
+    inputs = {"condition": labels} if name == "ConditionalVAE" else {}
     fields = {"sparsity": "top_k(2)"} if name == "SparseAutoencoder" else {}
-    model = small(name, **fields).fit(x, **told)
-    case = DiagnosisContext(model, {"active_units": {"count": 3, "of": 3}}, command=command)
+    model = small(name, **fields).fit(x, **inputs)
+    context = DiagnosisContext(model, {"active_units": {"count": 3, "of": 3}}, command=command)
     beta = getattr(model, "beta", 1.0)
     lines = [
-        case.again(latent_dim=model.latent_dim - 1),
-        case.again(learning_rate=1e-5),
-        case.first({"hidden": ()}, {"epochs": 77}),
-        case.other("ProbabilisticPCA", latent_dim=2),
-        case.other("VAE", latent_dim=2),
-        case.other("ConditionalVAE", latent_dim=2),
-        smaller(case),
+        context.retrain(latent_dim=model.latent_dim - 1),
+        context.retrain(learning_rate=1e-5),
+        context.first_effective({"hidden": ()}, {"epochs": 77}),
+        context.other_model("ProbabilisticPCA", latent_dim=2),
+        context.other_model("VAE", latent_dim=2),
+        context.other_model("ConditionalVAE", latent_dim=2),
+        smaller_network(context),
     ]
     if model.density:
         lines += [
-            stronger_code(case),
-            case.first({"prior": "mixture(50)"}, {"beta": 2 * beta}),
-            case.first({"prior": "refit"}, {"prior": "refit(50)"}),
-            case.again(likelihood="normal(0.1)"),
+            lower_kl_weight(context),
+            context.first_effective({"prior": "mixture(50)"}, {"beta": 2 * beta}),
+            context.first_effective({"prior": "refit"}, {"prior": "refit(50)"}),
+            context.retrain(likelihood="normal(0.1)"),
         ]
     for line in lines:
         again = accepted(line, x)
         assert type(again) is not type(model) or again.get_params() != model.get_params()
 
 
-def test_what_is_so_already_is_no_remedy():
+def test_a_remedy_changes_a_hyperparameter():
     model = vae(prior="mixture(50)", beta=0.5, epochs=1).fit(TRAIN)
-    assert "beta=2.0" in DiagnosisContext(model, {}, []).first({"prior": "mixture(50)"}, {"beta": 2.0})
+    assert "beta=2.0" in DiagnosisContext(model, {}, []).first_effective({"prior": "mixture(50)"}, {"beta": 2.0})
     # Left out with a default that is not none: said, or the run again would be damaged after all.
     plain = isthmus.DenoisingAutoencoder(corruption=None)
-    assert "--corruption=none" in DiagnosisContext(plain, {}, command=RunRef("a", "b")).again(latent_dim=2)
+    assert "--corruption=none" in DiagnosisContext(plain, {}, command=RunRef("a", "b")).retrain(latent_dim=2)
 
 
 def test_a_convolutional_network_is_made_smaller_by_its_channels():
     x = (np.random.default_rng(0).random((40, 16, 16)) * 255).astype(np.uint8)
     model = isthmus.VAE(network="conv", channels=(8, 16), latent_dim=2, epochs=1, random_state=0).fit(x)
-    assert "channels=(8, 8)" in smaller(DiagnosisContext(model, {}))
+    assert "channels=(8, 8)" in smaller_network(DiagnosisContext(model, {}))
 
 
 def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys):
@@ -481,11 +486,11 @@ def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys):
     assert main(["fit", "vae", "iris", "-o", run, "--epochs", "30", "--beta", "1000", "--random-state", "0"]) == 0
     capsys.readouterr()
     assert main(["diagnose", run, "--draws", "50", "--json"]) == 3
-    told = json.loads(capsys.readouterr().out)
-    first = told["findings"][0]
+    result = json.loads(capsys.readouterr().out)
+    first = result["findings"][0]
     assert first["severity"] == "error"
     assert {"code", "severity", "message", "remedy", "evidence", "cause"} <= set(first)
-    collapse = next(about for about in told["findings"] if about["code"] == "posterior-collapse")
+    collapse = next(finding for finding in result["findings"] if finding["code"] == "posterior-collapse")
     assert collapse["remedy"].startswith(f"isthmus fit vae iris -o {run} ")
     words = collapse["remedy"].split()
     assert main([word for word in words[1:] if not word.startswith("--epochs")] + ["--epochs", "2"]) == 0  # it runs
@@ -494,6 +499,6 @@ def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys):
 
 
 def test_a_model_diagnoses_itself(healthy):
-    measured = evaluate(healthy, HELD, draws=100, train=TRAIN, without=SLOW)
-    assert healthy.diagnose(HELD, found=measured) == diagnose(healthy, HELD, found=measured)
-    assert healthy.diagnose(HELD[:20], train=TRAIN[:50]) == diagnose(healthy, HELD[:20], train=TRAIN[:50])
+    measured = evaluate(healthy, TEST, draws=100, train=TRAIN, without=SLOW)
+    assert healthy.diagnose(TEST, evaluation=measured) == diagnose(healthy, TEST, evaluation=measured)
+    assert healthy.diagnose(TEST[:20], train=TRAIN[:50]) == diagnose(healthy, TEST[:20], train=TRAIN[:50])

@@ -17,9 +17,11 @@ from sklearn.datasets import load_iris
 
 import isthmus
 from isthmus.cli.main import main
-from isthmus.evaluation.evaluate import Evaluation, evaluate
+from isthmus.evaluation.evaluate import evaluate
+from isthmus.evaluation.result import Evaluation, PerRow
 from isthmus.examples import Examples
 from isthmus.finding import Finding
+from isthmus.metrics.metric import mean_over_rows
 from isthmus.plot.context import check_rows
 from isthmus.plot.figures import FIGURES
 from isthmus.plot.style import BLUE
@@ -75,7 +77,7 @@ def whole(text: str, without: set[str] = frozenset()) -> Parsed:
             assert not name.startswith("on"), (tag, name)
             if name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
                 assert (value or "").startswith(("data:", "#")), (tag, name, value)
-    assert "http" not in text
+    assert not re.search("https?:", text)
     assert "@import" not in text
     assert all(inside.startswith("#") for inside in re.findall(r"url\(['\"]?([^)]*)\)", text))
     assert not parsed.named("img")
@@ -99,11 +101,10 @@ def whole(text: str, without: set[str] = frozenset()) -> Parsed:
 def measured(model, x, **more) -> Evaluation:
     """What a page reads of an evaluation, without the rest of it."""
     errors = model.squared_error(x, **more)
-    rows = {"codes": model.transform(x, **more), "squared_error": errors}
-    if model.density:
-        rows["log_px"] = model.elbo(x, draws=2, **more)
-    about = {"mean": float(errors.mean()), "standard_error": 1.0, "unit": "squared", "kind": "squared error"}
-    return Evaluation({"model": type(model).__name__, "rows": len(errors), "reconstruction": about}, rows)
+    log_px = model.elbo(x, draws=2, **more) if model.density else None
+    rows = PerRow(model.transform(x, **more), errors, log_px)
+    error = mean_over_rows("reconstruction", "reconstruction error", "squared", "squared error", errors)
+    return Evaluation(type(model).__name__, len(errors), (error,), {}, rows)
 
 
 def made(model, x, y=None, *, condition=None, lengths=None, findings=(), **info) -> str:
@@ -140,7 +141,7 @@ def test_everything_that_is_measured_is_on_the_page():
     found = evaluate(model, x, labels, draws=20, train=train)
     text = written(model, check_rows(model, x, labels), found, train)
     whole(text)
-    for row in facts_table(found.facts).rows:
+    for row in facts_table(found.to_dict()).rows:
         assert str(escape(row[0])) in text
         assert str(escape(row[1])) in text
     assert "KL(q(z given x) || p(z)) of each dimension" in text
@@ -190,7 +191,8 @@ def test_images_of_several_channels(channels):
 def test_large_noisy_colours_stay_under_five_megabytes():
     x = np.random.default_rng(0).integers(0, 256, (40, 70, 60, 3)).astype(np.uint8)
     model = small("VAE", epochs=1, network="mlp", hidden=(8,), latent_dim=8).fit(x)
-    found = Evaluation({"model": "VAE", "rows": 40})  # missing numbers are no error
+    rows = PerRow(np.zeros((40, 8)), np.zeros(40), np.arange(40.0))
+    found = Evaluation("VAE", 40, per_row=rows)  # missing numbers are no error
     whole(written(model, check_rows(model, x), found, Examples(x)))
 
 
@@ -369,7 +371,7 @@ def test_the_verdict_of_real_facts_says_who_is_better():
         "threads": 1,
     }
     good, bad = (isthmus.Autoencoder(**fields, batch_size=20, epochs=epochs).fit(x[:200]) for epochs in (600, 1))
-    said = [" ".join(verdict(evaluate(m, x[200:], train=x[:200]).facts, [], of="the rows")) for m in (good, bad)]
+    said = [" ".join(verdict(evaluate(m, x[200:], train=x[:200]).to_dict(), [], of="the rows")) for m in (good, bad)]
     assert "reconstructs about as well as PCA" in said[0] or "reconstructs better than PCA" in said[0]
     assert "reconstructs worse than PCA" in said[1]
     assert "columns scaled as networks read them), more than PCA with 2 dimensions" in said[1]

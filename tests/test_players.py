@@ -50,9 +50,9 @@ def objective_of(player: Player = PLAYER) -> Objective:
     return nll + 0.5 * kl + 10.0 * adversarial(critic_of(), player)
 
 
-def rows_of(x: np.ndarray = X) -> DeviceDataset:
+def rows_of(x: np.ndarray = X, device: str = "cpu") -> DeviceDataset:
     schema = Schema.homogeneous(event_shape=x.shape[1:], kind="real", dtype="float32")
-    return DeviceDataset((x - X.mean(0)) / X.std(0), schema, device=torch.device("cpu"), dtype=torch.float32)
+    return DeviceDataset((x - X.mean(0)) / X.std(0), schema, device=torch.device(device), dtype=torch.float32)
 
 
 def config_of(**fields) -> TrainConfig:

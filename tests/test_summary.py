@@ -16,8 +16,7 @@ from sklearn.decomposition import PCA
 
 import isthmus
 from isthmus.data import Dataset
-from isthmus.evaluation import baselines, log_likelihood
-from isthmus.evaluation.context import some_of
+from isthmus.evaluation import baselines, context
 from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
 from isthmus.persistence import run_dir
@@ -65,7 +64,7 @@ def test_the_error_counts_what_rows_share():
 
 
 def test_the_gap_counts_it_too(monkeypatch):
-    monkeypatch.setattr(log_likelihood, "importance_diagnostics", lambda *a: shared(importance_diagnostics(*a), 1e6))
+    monkeypatch.setattr(context, "importance_diagnostics", lambda *a: shared(importance_diagnostics(*a), 1e6))
     result, _ = ran(isthmus.VAE(**FAST), table())
     assert result.facts["log_likelihood"]["standard_error"] > 1e6 - 1
     assert "not clearly different" in result.words
@@ -104,10 +103,9 @@ def test_discrete_rows_in_a_subspace_are_compared():
 )
 def test_the_baseline_keeps_fewer_dimensions_than_the_rows_span(x):
     model = isthmus.VAE(**FAST | {"latent_dim": 40, "validation_fraction": 0}).fit(x)
-    linear = baselines.linear_evidence(model, Examples(x), Examples(x))
-    assert linear.latent_dim < linear.rank == min(x.shape[1], len(np.unique(x, axis=0)) - 1)
-    assert linear.values is not None
-    assert abs(linear.values.mean()) < 1000
+    data, scores = baselines.density_scores(model, Examples(x), Examples(x))
+    assert data.latent_dim < data.rank == min(x.shape[1], len(np.unique(x, axis=0)) - 1)
+    assert abs(scores["ppca"].log_px.mean()) < 1000
 
 
 def test_rank_does_not_depend_on_units():
@@ -177,14 +175,14 @@ def test_pca_that_keeps_everything_has_no_error(x):
 
 def test_baselines_are_fitted_to_a_random_part_of_the_rows(monkeypatch):
     rows = Examples(np.arange(400.0)[:, None], condition=np.arange(400), lengths=np.arange(400))
-    some = some_of(rows, 40, 3)
+    some = rows.subsample(40, 3)
     assert len(set(some.x.ravel())) == 40
     assert 100 < some.x.mean() < 300  # not the first ones
     assert (some.x.ravel() == some.condition).all()
-    assert (some.x == some_of(rows, 40, 3).x).all()
-    assert some.x.tolist() != some_of(rows, 40, 4).x.tolist()
+    assert (some.x == rows.subsample(40, 3).x).all()
+    assert some.x.tolist() != rows.subsample(40, 4).x.tolist()
     asked = []
-    monkeypatch.setattr(baselines, "some_of", lambda train, *how: asked.append(len(train)) or train)
+    monkeypatch.setattr(baselines, "max_fit_rows", lambda train: asked.append(len(train)) or 1000)
     ran(isthmus.VAE(**FAST), table())
     ran(isthmus.Autoencoder(**FAST), table())
     assert asked == [81, 81, 81]

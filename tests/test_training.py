@@ -223,10 +223,10 @@ def test_a_users_own_networks(tmp_path):
 def test_networks_that_do_not_fit_say_so_before_training():
     flat = nn.Sequential(nn.Flatten(), nn.LazyLinear(6))
     assert small("VAE", encoder=flat, epochs=1).fit(images()).transform(images()).shape == (90, 3)
-    with pytest.raises(isthmus.InputError, match=r"cannot read rows of shape \(6, 5\)"):
+    with pytest.raises(isthmus.InputError, match=r"must accept rows of shape \(6, 5\)"):
         small("VAE", encoder=nn.Conv2d(1, 4, 3), epochs=1).fit(images())
     first = nn.Sequential(nn.Linear(3, 90), nn.Unflatten(1, (3, 6, 5)))  # channels first; (h, w, c) is wanted
-    with pytest.raises(isthmus.InputError, match="answered with shape"):
+    with pytest.raises(isthmus.InputError, match="output must have 6 x 5 x 3 numbers"):
         small("VAE", decoder=first, likelihood="normal", epochs=1).fit(images(shape=(6, 5, 3)))
 
 

@@ -17,6 +17,10 @@ class InputError(ValueError):
     """An argument or data that cannot be used; the message is one line for the user."""
 
 
+class Declined(InputError):
+    """A measure does not apply to this model or to these rows; the message is the reason."""
+
+
 class TrainingError(RuntimeError):
     """Training cannot continue; the message names the term, the step and the likely cause."""
 

@@ -212,6 +212,10 @@ class Model(nn.Module):
         """p(x given z) of codes z (..., B, *Z)."""
         raise NotImplementedError
 
+    def decoder_norms(self) -> Tensor | float:
+        """(D,) how far one unit of each latent dimension moves the decoder's first layer; 1 where it is not known."""
+        return 1.0
+
     def encode(self, batch: Batch) -> Tensor:
         """(B, *Z) the code that stands for each row: the centre of q(z given x)."""
         return self.infer(batch).centre
@@ -222,10 +226,12 @@ class Model(nn.Module):
         return self.forward_from(batch, q, q.noise(draws, len(batch.x)), self.prior_for(batch))
 
     def corrupt(self, batch: Batch) -> Tensor:
-        """(B, *X) what the encoder reads in training; padding stays 0."""
+        """(B, *X) what the encoder reads in training; padding and what was not observed stay 0."""
         if self.corruption is None:
             return batch.x
         x = self.corruption(batch.x)
+        if batch.observed is not None:
+            x = torch.where(batch.observed, x, 0.0)
         return x if batch.mask is None else torch.where(over_steps(batch.mask, x.ndim - 1), x, 0.0)
 
 
@@ -336,7 +342,6 @@ class LatentModel(Model):
         return px if mask is None else Masked(px, over_steps(mask, len(px.event_shape)))
 
     def decoder_norms(self) -> Tensor | float:
-        """(D,) how far one unit of each latent dimension moves the decoder's first layer."""
         norms = getattr(self.likelihood, "input_column_norms", None)
         return 1.0 if norms is None else norms()
 

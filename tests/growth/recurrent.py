@@ -42,9 +42,8 @@ class StateSpace(Model):
     def __init__(self, schema):
         super().__init__()
         self.encoder, self.code_shape, self.volume = nn.Linear(2, 1), schema.event_shape, schema.log_volume
-        self.a, self.k, self.log_s, self.log_r, self.log_q = (
-            nn.Parameter(torch.tensor(v)) for v in (0.5, 0.1, 0.0, 0.0, 0.0)
-        )
+        for name in ("a", "k", "log_s", "log_r", "log_q"):
+            self.register_parameter(name, nn.Parameter(torch.tensor(0.1)))
 
     @property
     def code(self):

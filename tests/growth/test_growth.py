@@ -24,8 +24,8 @@ from isthmus.examples import Examples
 from isthmus.train.checkpoint import Checkpointer
 
 N = 120
-RANDOM = np.random.default_rng(0)
 LINES = 60
+"""Of a system, beside its imports."""
 
 
 def table(d: int = 3, n: int = N) -> np.ndarray:
@@ -110,7 +110,7 @@ def first(rows: Examples, n: int) -> Examples:
 @every_system
 def test_a_system_is_small(name):
     lines = Path(SYSTEMS[name].module.__file__).read_text().splitlines()
-    assert sum(bool(line.strip()) for line in lines) <= LINES
+    assert sum(bool(line.strip()) and not line.startswith(("from ", "import ")) for line in lines) <= LINES
 
 
 @every_system

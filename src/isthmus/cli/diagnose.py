@@ -19,13 +19,13 @@ def parser(words: list[str]) -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     from isthmus.diagnosis.context import RunRef
     from isthmus.diagnosis.diagnose import diagnose
-    from isthmus.evaluation.evaluate import finite
+    from isthmus.evaluation.evaluate import has_finite_weights
 
     case = opened(arguments)
     command = RunRef(arguments.run, case.data, case.condition) if case.data else None
-    found = evaluated(case, arguments) if not case.broken and finite(case.model) else None
-    findings = diagnose(case.model, case.part.x, **case.more, found=found, command=command, broken=case.broken)
-    words = "\n".join(map(str, findings)) or "nothing wrong was found"
+    found = evaluated(case, arguments) if not case.broken and has_finite_weights(case.model) else None
+    findings = diagnose(case.model, case.part.x, **case.more, evaluation=found, command=command, failure=case.broken)
+    words = "\n".join(map(str, findings)) or "no problems found"
     facts = {"run": arguments.run, "which": case.which, "findings": [dataclasses.asdict(about) for about in findings]}
     tell(arguments, facts, f"{case.which}\n{words}{case.lacking}")
     return GRAVE if any(about.severity == "error" for about in findings) else 0

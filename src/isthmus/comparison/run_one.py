@@ -20,15 +20,15 @@ from isthmus.estimators.part_registry import AUTO, LIKELIHOODS
 from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, prepare
 from isthmus.estimators.validation import collect
-from isthmus.evaluation.baselines import NOTHING, linear_evidence
+from isthmus.evaluation.baselines import ROUNDING_SHARE, ppca_scores
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.examples import Examples
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
 
-READ = {"probes", "classifier"}
-"""Measures that the table shows."""
+READ = {"log_likelihood", "reconstruction", "probes", "classifier"}
+"""Measures that the table reads."""
 ROWS = ("log_px", "squared_error")
 """What is kept of every row: differences between models are taken row by row."""
 
@@ -95,17 +95,18 @@ def trial(
 def measured(estimator: Estimator, job: TrainingJob, split: Split, draws: int) -> dict[str, Any]:
     """Everything of the test rows, as `evaluate` tells it, with numbers a row."""
     test, company = split.test, split.company(estimator, split.test)
-    left_out = {*MEASURES, "baselines"} - READ
+    left_out = {*MEASURES} - READ
     found = evaluate(estimator, test.x, test.y, **company, draws=draws, train=job.train_rows, without=left_out)
-    rows = {name: found.rows[name] for name in ROWS if name in found.rows}
+    assert found.per_row is not None
+    rows = {name: values for name in ROWS if (values := getattr(found.per_row, name)) is not None}
     kind, bound = score_of(estimator.schema_), False
     inputs = collect(estimator, test.x, company["condition"], company["lengths"])
     if exact(estimator):
         rows["squared_error"] = projection_error(estimator.latent_dim, job.train_rows, inputs)
         if LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
-            dequantised = linear_evidence(as_discrete(estimator), job.train_rows, inputs)
-            assert dequantised.values is not None
-            rows["log_px"], kind, bound = dequantised.values, "probability", True
+            dequantised = ppca_scores(as_discrete(estimator), job.train_rows, inputs)
+            assert dequantised is not None
+            rows["log_px"], kind, bound = dequantised.log_px, "probability", True
     return {
         "test_rows": fingerprint(Examples(inputs.x)),
         "kind": kind,
@@ -141,4 +142,4 @@ def projection_error(latent_dim: int, train: Examples, test: Examples) -> np.nda
     fitted, held = (part.x.reshape(len(part), -1).astype(np.float64) for part in (train, test))
     pca = PCA(min(latent_dim, *fitted.shape), random_state=0).fit(fitted)
     left = np.square(pca.inverse_transform(pca.transform(held)) - held).sum(1)
-    return np.where(left > NOTHING * np.square(held - pca.mean_).sum(1), left, 0.0)
+    return np.where(left > ROUNDING_SHARE * np.square(held - pca.mean_).sum(1), left, 0.0)

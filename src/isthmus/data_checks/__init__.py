@@ -1,8 +1,8 @@
-"""What data are, what would be chosen for them and why, and what is wrong with them: before anything is trained."""
+"""Checks of data before training: what they are, which defaults apply, what is wrong with them."""
 
 from __future__ import annotations
 
-from isthmus.data_checks.report import Report, check
+from isthmus.data_checks.run_checks import DataReport, check
 from isthmus.finding import Finding
 
-__all__ = ["Finding", "Report", "check"]
+__all__ = ["DataReport", "Finding", "check"]

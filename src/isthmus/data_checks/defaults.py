@@ -1,4 +1,4 @@
-"""What a model would choose for the data and why, and the values that speak against it."""
+"""Defaults that a model chooses for the data, why, and the values that they cannot represent."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from isthmus.data_checks.table_view import View
+from isthmus.data_checks.table_view import TableView
 from isthmus.finding import Finding
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from isthmus.estimators.base import Estimator
     from isthmus.schema import Schema
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a model would choose for the data; `levels` are those that were asked for."""
+class Defaults:
+    """What a model would choose for the data.
+
+    Args:
+        schema: shape and kind of the data.
+        likelihood: name of the likelihood.
+        network: "mlp" or "conv".
+        scaling: "standard", "global" or "none".
+        levels: number of grey levels that the user passed, or None.
+    """
 
     schema: Schema
     likelihood: str
@@ -27,74 +33,69 @@ class Choice:
     levels: int | None
 
 
-def choose(model: Estimator, view: View) -> tuple[Choice, list[Finding]]:
-    """Likelihood, network and scaling by the rules that `fit` goes by, and what these have against the data."""
+def choose_defaults(model: Estimator, view: TableView) -> tuple[Defaults, list[Finding]]:
+    """Likelihood, network and scaling by the rules of `fit`, and findings about data that they do not fit."""
     from isthmus.estimators.likelihood_support import NOT_A_DENSITY, scaling_name
     from isthmus.estimators.validation import outlined
-    from isthmus.examples import Examples
 
-    name, schema = outlined(model, Examples(view.x, lengths=view.lengths))
-    how = scaling_name(model.scaling, schema, name)
-    choice = Choice(schema, name, model.network_kind(schema), how, model.levels)
-    findings = list(outside(view, choice))
+    name, schema = outlined(model, view.examples)
+    scaling = scaling_name(model.scaling, schema, name)
+    defaults = Defaults(schema, name, model.network_kind(schema), scaling, model.levels)
+    findings = list(outside_support(view, defaults))
     if name == "bernoulli" and schema.kind == "unit" and not findings:
         findings.append(Finding("not-a-density", "warning", *NOT_A_DENSITY))
-    return choice, findings
+    return defaults, findings
 
 
-def outside(view: View, choice: Choice, *, typed: bool = True) -> Iterator[Finding]:
-    """Values that the likelihood gives no density; if `typed`, also a type that it does not read."""
+def outside_support(view: TableView, defaults: Defaults, *, check_dtype: bool = True) -> Iterator[Finding]:
+    """Values outside the support of the likelihood; with `check_dtype` also a dtype that it does not accept."""
     from isthmus.estimators.likelihood_support import refusal
 
     values = view.columns
-    refused = refusal(choice.likelihood, choice.schema.levels, choice.levels, values)
-    if refused is None:
+    problem = refusal(defaults.likelihood, defaults.schema.levels, defaults.levels, values)
+    if problem is None:
         return
-    if refused.bad.any():
-        where, evidence = view.where(refused.bad)
-        span = {"smallest": values.min().item(), "largest": values.max().item()}
-        message = f"{refused.message}; outside lie {where}"
-        yield Finding("outside-support", "error", message, refused.remedy, evidence | span)
-    elif typed:
-        yield Finding("outside-support", "error", refused.message, refused.remedy)
+    if problem.bad.any():
+        where, evidence = view.locate(problem.bad)
+        limits = {"smallest": values.min().item(), "largest": values.max().item()}
+        message = f"{problem.message}; values outside the support: {where}"
+        yield Finding("outside-support", "error", message, problem.remedy, evidence | limits)
+    elif check_dtype:
+        yield Finding("outside-support", "error", problem.message, problem.remedy)
 
 
-def why_likelihood(model: Estimator, view: View, choice: Choice) -> str:
-    """One sentence on where the likelihood comes from."""
+def explain_likelihood(model: Estimator, view: TableView, defaults: Defaults) -> str:
+    """Why this likelihood, in one line."""
     if model.likelihood != "auto":
-        return "asked for"
+        return "as requested"
     low, high = view.x.min(), view.x.max()
     return {
         "binary": "every value is 0 or 1",
-        "levels": f"{f'{model.levels} grey levels' if model.levels else 'bytes'}, from {low:g} to {high:g}",
-        "counts": f"whole numbers from {low} to {high} that are not bytes are read as counts",
-        "unit": "numbers from 0 to 1; likelihood='continuous_bernoulli' is the other choice for these",
+        "levels": f"{f'{model.levels} grey levels' if model.levels else 'bytes'} from {low:g} to {high:g}",
+        "counts": f"integers from {low} to {high} that are not bytes are treated as counts",
+        "unit": "numbers from 0 to 1; likelihood='continuous_bernoulli' is the alternative",
         "real": f"numbers from {low:g} to {high:g}",
-    }[choice.schema.kind]
+    }[defaults.schema.kind]
 
 
-def why_network(model: Estimator, choice: Choice) -> str:
-    """One sentence on where the network comes from."""
-    schema = choice.schema
+def explain_network(model: Estimator, defaults: Defaults) -> str:
+    """Why this network, in one line."""
+    schema = defaults.schema
     if not schema.image:
         return "sequences" if schema.sequence else "a table has no neighbouring pixels"
     if model.network != "auto" or not model.hidden:
-        return "asked for" if model.network != "auto" else "no hidden layers were asked for"
+        return "as requested" if model.network != "auto" else "no hidden layers were requested"
     size = f"images of {schema.event_shape[0]} x {schema.event_shape[1]} pixels"
-    return f"{size}, {'at least 16 a side' if choice.network == 'conv' else 'under 16 a side or of over 4 channels'}"
+    conv = defaults.network == "conv"
+    return f"{size}, {'at least 16 x 16' if conv else 'smaller than 16 x 16 or with more than 4 channels'}"
 
 
-def why_scaling(model: Estimator, choice: Choice) -> str:
-    """One sentence on where the scaling comes from."""
-    if choice.schema.discrete or choice.likelihood == "continuous_bernoulli":
-        return f"{choice.likelihood} reads the values as they are"
+def explain_scaling(model: Estimator, defaults: Defaults) -> str:
+    """Why this scaling, in one line."""
+    if defaults.schema.discrete or defaults.likelihood == "continuous_bernoulli":
+        return f"{defaults.likelihood} models the values as they are"
     if model.scaling != "auto":
-        return "asked for"
-    return {"standard": "each column to mean 0 and variance 1", "global": "centred columns and one scale for all"}[
-        choice.scaling
+        return "as requested"
+    return {"standard": "each column to mean 0 and variance 1", "global": "columns centred, one scale for all of them"}[
+        defaults.scaling
     ]
-
-
-def constant(x: np.ndarray) -> bool:
-    """Whether all rows are the same."""
-    return bool((x[:100] == x[:1]).all() and (x == x[:1]).all())

@@ -1,1 +1,1 @@
-"""What is wrong with a trained model, in words, and the line that mends it: it only reads what was measured."""
+"""Diagnosis of trained models: findings from measured numbers, each with a remedy."""

@@ -1,4 +1,4 @@
-"""What a finding may read: a model, what was measured of it, how it was trained."""
+"""What a finding reads: the model, its evaluation, its training history, and the remedies it can suggest."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ from typing import Any
 
 from sklearn.base import clone
 
-from isthmus.diagnosis.loss_convention import Convention
+from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.ppca import ProbabilisticPCA
 
-SUMMED = "in your own training: the reconstruction summed over features, not its mean (reduction='mean' if it is)"
-"""What to look at first where a loss of the user's own leaves the code empty."""
+OWN_CODE = "in your training code: "
+"""Start of a remedy for a model that was trained outside isthmus."""
+SUM_OVER_FEATURES = (
+    f"{OWN_CODE}sum the reconstruction loss over features instead of averaging it (look for reduction='mean')"
+)
+"""The first thing to check if a loss of the user's own leads to a collapsed posterior."""
 
 
 @dataclass(frozen=True)
 class RunRef:
-    """Where a run lies and what it was trained on, so that a remedy is a line to be typed."""
+    """A run on disk and its data, so that a remedy can be a command.
+
+    Args:
+        run: folder of the run.
+        data: name or path of the data set.
+        condition: column that is the condition.
+    """
 
     run: str
     data: str
@@ -27,92 +37,102 @@ class RunRef:
 
 @dataclass(frozen=True)
 class DiagnosisContext:
-    """A model under diagnosis."""
+    """A model under diagnosis.
+
+    Args:
+        model: the fitted model.
+        facts: what `evaluate` measured.
+        history: one record for each epoch of training.
+        command: the run that the model comes from; remedies are then commands instead of Python.
+        convention: how the loss was reduced, of a wrapped model.
+        failure: why training failed; empty if it did not.
+    """
 
     model: Estimator
     facts: dict[str, Any]
     history: list[dict[str, Any]] = field(default_factory=list)
     command: RunRef | None = None
-    convention: Convention | None = None
-    broken: str = ""
-    """Why training broke off, where it did."""
+    convention: LossConvention | None = None
+    failure: str = ""
 
     @property
     def density(self) -> bool:
+        """Whether the model has a density."""
         return self.model.density
 
-    def mean(self, *path: str) -> float | None:
-        """The estimate that a fact holds, found by its keys; None where it was not measured."""
-        about = self.at(*path)
-        return about.get("mean") if isinstance(about, dict) else None
+    def value(self, name: str) -> Any:
+        """The value of a metric by its dotted name, for example "baselines.ppca.margin"; None if not measured."""
+        node = self._node(name)
+        return node.get("mean") if isinstance(node, dict) else node
 
-    def error(self, *path: str) -> float:
-        """Its standard error."""
-        about = self.at(*path)
-        return float(about.get("standard_error") or 0.0) if about else 0.0
+    def error(self, name: str) -> float:
+        """The standard error of a metric; 0 if it has none."""
+        node = self._node(name)
+        return float((node.get("standard_error") or 0.0) if isinstance(node, dict) else 0.0)
 
-    def at(self, *path: str) -> Any:
-        """A fact by its keys, or None."""
-        found: Any = self.facts
-        for key in path:
-            found = found.get(key) if isinstance(found, dict) else None
-        return found
+    def _node(self, name: str) -> Any:
+        node: Any = self.facts
+        for key in name.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        return node
 
-    def first(self, *options: dict[str, Any]) -> str:
-        """The line of the first option that changes a field: what is so already mends nothing."""
-        now = self.model.get_params(deep=False)
-        useful = [fields for fields in options if any(now.get(name) != value for name, value in fields.items())]
-        return self.again(**(useful or options)[0])
+    # --------------------------------------------------------------- remedies
 
-    def again(self, **fields: Any) -> str:
-        """The line that trains the model once more with other fields."""
-        if self.convention is not None and {"warmup", "epochs"} & set(fields):
-            return SUMMED  # longer or later training mends no weight that is wrong
+    def first_effective(self, *options: dict[str, Any]) -> str:
+        """Retrain with the first of `options` (hyperparameters) that differs from those of the model."""
+        current = self.model.get_params(deep=False)
+        effective = [params for params in options if any(current.get(name) != value for name, value in params.items())]
+        return self.retrain(**(effective or options)[0])
+
+    def retrain(self, **params: Any) -> str:
+        """The command, or line of Python, that trains the model again with other hyperparameters."""
+        if self.convention is not None and {"warmup", "epochs"} & set(params):
+            return SUM_OVER_FEATURES  # neither a warm-up nor longer training corrects a wrong weight
         if self.convention is not None:
-            return "in your own training: " + ", ".join(f"{name} = {value}" for name, value in fields.items())
-        if isinstance(self.model, ProbabilisticPCA) and set(fields) - {"latent_dim", "scaling"}:
-            # The linear model is what it is: what it lacks a network has.
-            kept = {name: value for name, value in self.given().items() if name in ("latent_dim", "scaling")}
-            return self.other("VAE", **(kept | fields))
+            return OWN_CODE + ", ".join(f"{name} = {value}" for name, value in params.items())
+        if isinstance(self.model, ProbabilisticPCA) and set(params) - {"latent_dim", "scaling"}:
+            # A model with a closed form has no other hyperparameters; a VAE has.
+            kept = {key: value for key, value in self.nondefault_params().items() if key in ("latent_dim", "scaling")}
+            return self.other_model("VAE", **(kept | params))
         if self.command is None:
-            changed = " ".join(repr(clone(self.model).set_params(**fields)).split())
-            return f"isthmus.{changed}.fit({self.arguments(conditional=False)})"
-        return self.typed(type(self.model).__name__, self.command.run, self.given() | fields)
+            changed = " ".join(repr(clone(self.model).set_params(**params)).split())
+            return f"isthmus.{changed}.fit({self.fit_arguments(conditional=False)})"
+        return self.cli_command(type(self.model).__name__, self.command.run, self.nondefault_params() | params)
 
-    def other(self, name: str, **fields: Any) -> str:
-        """The line that trains another model on the same data."""
+    def other_model(self, name: str, **params: Any) -> str:
+        """The command, or line of Python, that trains another model on the same data."""
         if self.convention is not None or self.command is None:
-            told = ", ".join(f"{field}={value!r}" for field, value in fields.items())
-            return f"isthmus.{name}({told}).fit({self.arguments(conditional=name == 'ConditionalVAE')})"
-        return self.typed(name, f"{self.command.run}-{name.lower()}", fields)
+            arguments = ", ".join(f"{key}={value!r}" for key, value in params.items())
+            return f"isthmus.{name}({arguments}).fit({self.fit_arguments(conditional=name == 'ConditionalVAE')})"
+        return self.cli_command(name, f"{self.command.run}-{name.lower()}", params)
 
-    def annealed(self) -> str:
-        """The line that anneals log p(x)."""
+    def ais(self) -> str:
+        """The command, or line of Python, that estimates log p(x) by annealed importance sampling."""
         if self.convention is not None:
             return "isthmus.evaluate(wrapped.on(X), X, ais=100)"
         if self.command is None:
             return "isthmus.evaluate(model, X, ais=100)"
         return shlex.join(["isthmus", "evaluate", self.command.run, "--ais"])
 
-    def arguments(self, *, conditional: bool) -> str:
-        """What `fit` is called with."""
+    def fit_arguments(self, *, conditional: bool) -> str:
+        """The arguments of `fit` as text."""
         schema = self.model.schema_
-        given = ", condition=y" if conditional or schema.condition is not None else ""
-        return f"X{given}{', lengths=lengths' if schema.sequence else ''}"
+        condition = ", condition=y" if conditional or schema.condition is not None else ""
+        return f"X{condition}{', lengths=lengths' if schema.sequence else ''}"
 
-    def typed(self, name: str, run: str, fields: dict[str, Any]) -> str:
-        """The command that trains a model with these fields; parts that no word expresses are left out."""
+    def cli_command(self, name: str, run: str, params: dict[str, Any]) -> str:
+        """The command that trains model `name` into folder `run`; parts that are objects cannot be expressed."""
         assert self.command is not None
-        words = ["isthmus", "fit", name.lower(), self.command.data, "-o", run]
+        argv = ["isthmus", "fit", name.lower(), self.command.data, "-o", run]
         if self.command.condition:
-            words += ["--condition", self.command.condition]
-        for field_name, value in fields.items():
+            argv += ["--condition", self.command.condition]
+        for key, value in params.items():
             if isinstance(value, str | int | float | tuple | None):
                 text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
-                words.append(f"--{field_name.replace('_', '-')}={text}")
-        return shlex.join([*words, "--force"])
+                argv.append(f"--{key.replace('_', '-')}={text}")
+        return shlex.join([*argv, "--force"])
 
-    def given(self) -> dict[str, Any]:
-        """The fields that differ from their defaults."""
-        usual = type(self.model)().get_params(deep=False)
-        return {name: value for name, value in self.model.get_params(deep=False).items() if value != usual[name]}
+    def nondefault_params(self) -> dict[str, Any]:
+        """The hyperparameters that differ from their defaults."""
+        defaults = type(self.model)().get_params(deep=False)
+        return {name: value for name, value in self.model.get_params(deep=False).items() if value != defaults[name]}

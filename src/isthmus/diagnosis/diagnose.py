@@ -1,26 +1,50 @@
-"""What is wrong with a trained model: measured first, then said."""
+"""`diagnose`: evaluate a trained model, then look for everything that may be wrong with it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from isthmus.data_checks.report import check
+from isthmus.data_checks import check
 from isthmus.diagnosis import generative_findings, latent_findings, loss_findings, training_findings
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.estimators.base import Estimator
-from isthmus.evaluation.evaluate import Evaluation, evaluate, finite
+from isthmus.evaluation.evaluate import evaluate, has_finite_weights
+from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding, ranked
 
-FINDINGS = (
-    *loss_findings.FINDINGS,
-    *training_findings.FINDINGS,
-    *generative_findings.FINDINGS,
-    *latent_findings.FINDINGS,
+FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
+    loss_findings.effective_beta,
+    loss_findings.fixed_scale,
+    loss_findings.scale_floor,
+    loss_findings.bernoulli_not_binary,
+    loss_findings.sign_checks,
+    loss_findings.warmup_too_long,
+    loss_findings.unscaled_columns,
+    training_findings.overfitting,
+    training_findings.not_converged,
+    generative_findings.memorization,
+    generative_findings.distribution_shift,
+    generative_findings.worse_than_baselines,
+    generative_findings.prior_hole,
+    generative_findings.low_sample_diversity,
+    generative_findings.loose_bound,
+    latent_findings.interpolation_holes,
+    latent_findings.posterior_collapse,
+    latent_findings.too_many_dimensions,
+    latent_findings.too_few_dimensions,
+    latent_findings.dead_units,
+    latent_findings.identity_mapping,
+    latent_findings.labels_not_encoded,
+    latent_findings.condition_use,
 )
-"""Each looks for one thing, in this order among equally grave ones."""
-EARLY = ("posterior-collapse", "too-many-dimensions", "too-few-dimensions", "latent-holes")
+"""Everything that is looked for, in the order in which equally severe findings are reported. A new finding is one
+entry."""
+PREMATURE = ("posterior-collapse", "too-many-dimensions", "too-few-dimensions", "latent-holes")
+"""Findings that longer training may remove."""
 
 
 def diagnose(
@@ -31,63 +55,77 @@ def diagnose(
     condition: Any = None,
     lengths: Any = None,
     train: Any = None,
-    found: Evaluation | None = None,
+    evaluation: Evaluation | None = None,
     command: RunRef | None = None,
-    broken: str = "",
+    failure: str = "",
 ) -> list[Finding]:
-    """What is wrong with a model on rows X (n, *X) that it was not fitted to, the gravest first.
+    """Findings about a trained model, most severe first, each with its evidence and a remedy.
 
-    `y` (n,) are labels, and the condition of a conditional model; `train` the rows that it was fitted to, or a dict of
-    X, condition and lengths: without these nothing is said of overfitting, simple models and copies. `found` is an
-    evaluation of the same rows that is there already. Raises InputError for rows that the model cannot read.
+    Args:
+        model: a fitted estimator, or networks wrapped by `isthmus.wrap`.
+        X: (n, *X) rows that the model was not fitted to.
+        y: (n,) labels; the condition of a conditional model if `condition` is None.
+        condition: (n,) labels or (n, C) numbers that a conditional model is conditioned on.
+        lengths: (n,) number of steps of each padded sequence.
+        train: training rows, or a dict of X, condition and lengths. Without them overfitting, comparisons with
+            baselines and memorization are not looked for.
+        evaluation: what `evaluate` returned for the same rows, if that is at hand.
+        command: the run that the model comes from, so that remedies are commands.
+        failure: why training failed.
+
+    Raises:
+        InputError: if the model cannot be applied to the rows.
     """
     convention = None
     if isinstance(model, Wrapped):
-        outside = [about for about in check(X, lengths=lengths, likelihood=told(model)).findings if wrong(about)]
-        if outside:
-            return [unsupported(about) for about in outside]
+        report = check(X, lengths=lengths, likelihood=likelihood_name(model))
+        errors = [finding for finding in report.findings if is_support_error(finding)]
+        if errors:
+            return [explain_support_error(finding) for finding in errors]
         wrapped, model = model, model.on(X, condition, lengths)
         convention = wrapped.convention(model)
-    if broken or not finite(model):
-        return [diverged(DiagnosisContext(model, {}, [], command, convention, broken))]
-    if found is None:
-        found = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    case = DiagnosisContext(model, found.facts, getattr(model, "history_", []), command, convention)
-    if not math.isfinite(case.mean("log_likelihood") or 0.0):
-        return [diverged(case)]
-    return ranked(settled([finding for look in FINDINGS for finding in look(case)]))
+    if failure or not has_finite_weights(model):
+        return [diverged(DiagnosisContext(model, {}, [], command, convention, failure))]
+    if evaluation is None:
+        evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
+    context = DiagnosisContext(model, evaluation.to_dict(), getattr(model, "history_", []), command, convention)
+    log_likelihood = context.value("log_likelihood")
+    if log_likelihood is not None and not math.isfinite(log_likelihood):
+        return [diverged(context)]
+    return ranked(drop_premature([finding for look_for in FINDINGS for finding in look_for(context)]))
 
 
-def settled(findings: list[Finding]) -> list[Finding]:
-    """Without what a run that was broken off too early says of its code: that may yet change."""
+def drop_premature(findings: list[Finding]) -> list[Finding]:
+    """Without findings about the code that longer training may remove, if training has not converged."""
     if not any(finding.code == "not-converged" and finding.severity == "warning" for finding in findings):
         return findings
-    return [finding for finding in findings if finding.code not in EARLY or finding.severity == "error"]
+    return [finding for finding in findings if finding.code not in PREMATURE or finding.severity == "error"]
 
 
-def diverged(case: DiagnosisContext) -> Finding:
-    """A run that broke off, or numbers that are none: nothing else can be said then."""
-    rate = case.model.learning_rate
+def diverged(context: DiagnosisContext) -> Finding:
+    """Training failed, or the weights or log p(x) are not finite: nothing else can be said."""
+    rate = context.model.learning_rate
     return Finding(
         "diverged",
         "error",
-        case.broken.partition(";")[0] or "log p(x) is not a number",
-        case.again(learning_rate=min(1e-3, rate / 10)),
+        context.failure.partition(";")[0] or "log p(x) is not finite",
+        context.retrain(learning_rate=min(1e-3, rate / 10)),
         {"learning_rate": rate},
-        "a step was too long for the loss's slope, or a number too large for its precision",
+        "the learning rate is too high, or numbers overflow the floating-point precision",
     )
 
 
-def told(model: Wrapped) -> str:
-    """The likelihood by a name that checks know."""
+def likelihood_name(model: Wrapped) -> str:
+    """The likelihood of wrapped networks by a name that `check` knows."""
     return "normal" if model.likelihood == "mse" else model.likelihood
 
 
-def wrong(finding: Finding) -> bool:
+def is_support_error(finding: Finding) -> bool:
+    """Whether data are outside the support of the likelihood."""
     return finding.code == "outside-support" and finding.severity == "error"
 
 
-def unsupported(finding: Finding) -> Finding:
-    """Data that the likelihood gives no density."""
-    cause = "outside its support the loss is no -log p(x|z) and may fall without end: a negative loss here is wrong"
-    return Finding(finding.code, finding.severity, finding.message, finding.remedy, finding.evidence, cause)
+def explain_support_error(finding: Finding) -> Finding:
+    """The finding with what it means for a loss."""
+    cause = "outside its support the loss is not -log p(x|z) and may fall without bound: a negative loss is a bug here"
+    return replace(finding, cause=cause)

@@ -1,4 +1,4 @@
-"""Findings about what a model is good for: against simple models, as a source of samples, as a measure."""
+"""Findings about the model as a density and as a source of samples, compared with baselines."""
 
 from __future__ import annotations
 
@@ -6,198 +6,224 @@ import math
 from collections.abc import Iterator
 
 from isthmus.diagnosis.context import DiagnosisContext
-from isthmus.diagnosis.training_findings import smaller
+from isthmus.diagnosis.training_findings import MIN_ROWS, smaller_network
 from isthmus.finding import Finding
 
-NO_BETTER = 0.99
-"""Share of the mean's squared error that is as good as all of it."""
-WORSE = 1.05
-"""Times PCA's squared error, from which on PCA is to be taken."""
-FEWEST = 10
-"""Rows under which an error is not called one."""
-NOISE = 1.5
-"""Times the share of dimensions that PCA keeps, up to which their share of the variance is that of noise."""
-SIMPLE = (("baselines", "mean"), ("baselines", "pca"))
-ALIKE = 0.1
-"""Share of the variance of reconstructions under which samples look alike."""
-HOLE = 1.0
-"""Nats that a better prior gains, from which on samples miss where codes are."""
-SURE = 4.0
-"""Standard errors that are no accident among the many things that are looked for."""
-TOLD = 0.05
-"""More rows than half told apart, from which on it matters."""
-HEAVY, LOOSE, MOST = 0.1, 0.3, 0.9
-"""Share of rows with too heavy weights, or nats of the last doubling of draws, that are worth a word; nats, and a share
-of rows, that are too much."""
+MEAN_ERROR_RATIO = 0.99
+"""Ratio of the model's squared error to that of the training mean from which the model is no better."""
+PCA_ERROR_RATIO = 1.05
+"""Ratio of the model's squared error to that of PCA from which PCA is preferable."""
+MARGIN_SIGMA = 2.0
+"""Standard errors by which a margin over a baseline must differ from 0."""
+NOISE_VARIANCE_RATIO = 1.5
+"""PCA of noise keeps latent_dim / features of the variance; up to this many times that share there is no structure."""
+MIN_VARIANCE_RATIO = 0.1
+"""Variance of decoded samples relative to what the code can explain, below which samples lack diversity."""
+MIN_REFIT_GAIN_NATS = 1.0
+"""Gain of a refitted prior from which the prior does not match the codes."""
+SIGNIFICANCE_SIGMA = 4.0
+"""Significance threshold in standard errors, allowing for multiple tests."""
+MIN_EXCESS_ACCURACY = 0.05
+"""Accuracy above 1/2 from which a distribution shift matters."""
+KHAT_SHARE_INFO = 0.1
+"""Share of rows with a Pareto k-hat above 0.7 that is worth mentioning."""
+KHAT_SHARE_WARN = 0.9
+"""Share of such rows that is worth a warning."""
+DOUBLING_GAIN_INFO_NATS = 0.1
+"""Gain of the last doubling of draws that is worth mentioning."""
+DOUBLING_GAIN_WARN_NATS = 0.3
+"""Gain of the last doubling of draws that is worth a warning."""
+DENSITY_BASELINES = {"factor_analysis": "factor analysis", "gaussian_mixture": "a Gaussian mixture"}
 
 
-def worse_than_simple(case: DiagnosisContext) -> Iterator[Finding]:
-    """Reconstructions no better than the mean, or than PCA's; log p(x) below the exact linear model's."""
-    own, mean, pca = (case.mean(*path, "scaled") for path in (("reconstruction",), *SIMPLE))
+def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
+    """Reconstructions no better than the mean or PCA; log p(x) below that of a density model without a network."""
+    own = context.value("reconstruction.scaled")
+    mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
     if own is None or mean is None or pca is None:
         return
-    evidence = {"squared_error": own, "mean": mean, "pca": pca, "unit": "as networks read the columns"}
-    useless = own > NO_BETTER * mean and case.facts["rows"] >= FEWEST
-    if nothing_to_code(case):
+    evidence = {"squared_error": own, "mean": mean, "pca": pca, "unit": "scaled units"}
+    if uncorrelated(context):
         yield Finding(
-            "nothing-to-code",
+            "uncorrelated-features",
             "info",
-            f"PCA of this size keeps {1 - pca / mean:.1%} of the variance, as much as it would of noise",
-            "nothing is to be done: columns that do not hang together need no code",
-            {"pca": pca, "mean": mean, "latent_dim": case.model.latent_dim, "features": case.model.schema_.size},
-            "no linear code of this size says anything of these columns",
+            f"PCA of the same size keeps {1 - pca / mean:.1%} of the variance, no more than of uncorrelated noise",
+            "no action needed: uncorrelated columns cannot be compressed",
+            {"pca": pca, "mean": mean, "latent_dim": context.model.latent_dim, "features": context.model.schema_.size},
+            "no linear code of this size captures structure in these columns",
         )
         return
-    over_mean, over_pca = (case.mean(*path, "lead") or 0.0 for path in SIMPLE)
-    if useless and over_mean < 2 * case.error(*SIMPLE[0], "lead"):
+    useless = own > MEAN_ERROR_RATIO * mean and context.value("rows") >= MIN_ROWS
+    if useless and (margin(context, "mean") or 0.0) < MARGIN_SIGMA * margin_error(context, "mean"):
         yield Finding(
             "worse-than-mean",
             "error",
-            f"the reconstructions are no better than the training mean: squared error {own:.4g}, the mean's {mean:.4g}",
-            case.again(epochs=longer(case)),
+            f"reconstructions are no better than the training mean: squared error {own:.4g}, the mean's {mean:.4g}",
+            context.retrain(epochs=longer(context)),
             evidence,
-            "nothing of x goes through the code",
+            "no information about x passes through the code",
         )
-    elif not case.density and own > WORSE * pca and over_pca < -2 * case.error(*SIMPLE[1], "lead"):
+    elif not context.density and own > PCA_ERROR_RATIO * pca and significantly_worse(context, "pca"):
         yield Finding(
             "worse-than-pca",
             "warning",
             f"PCA of the same size reconstructs better: squared error {own:.4g}, PCA's {pca:.4g}",
-            case.first({"hidden": ()}, {"epochs": longer(case)}),
+            context.first_effective({"hidden": ()}, {"epochs": longer(context)}),
             evidence,
-            "the network is not trained to the end, or knows its rows by heart; without hidden layers it tends to PCA",
+            "the network is undertrained or overfits; without hidden layers it would converge to PCA",
         )
-    lead = case.mean("baselines", "ppca", "lead")
-    if lead is None or useless:
+    if not useless:
+        yield from worse_than_densities(context)
+
+
+def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
+    """log p(x) below that of probabilistic PCA, factor analysis or a Gaussian mixture."""
+    ppca = margin(context, "ppca")
+    if ppca is None:
         return
-    error = case.error("baselines", "ppca", "lead")
-    better = {name: case.mean("baselines", name, "lead") or 0.0 for name in ("factor_analysis", "gaussian_mixture")}
-    best = min(better, key=lambda name: better[name])
-    if lead >= -2 * error and better[best] < -2 * case.error("baselines", best, "lead"):
-        yield Finding(
-            "worse-than-baseline",
-            "warning",
-            f"{best.replace('_', ' ')} gives the same rows {-better[best]:.2f} nats more",
-            case.again(epochs=longer(case)),
-            {"lead": better[best], "standard_error": case.error("baselines", best, "lead")},
-            "a density without a network is the better one here: the network is too small, or not trained to the end",
-        )
-    if lead < -2 * error:
+    if significantly_worse(context, "ppca"):
         yield Finding(
             "worse-than-pca",
             "warning",
-            f"probabilistic PCA, which is exact and instant, gives the same rows {-lead:.2f} nats more",
-            case.other("ProbabilisticPCA", latent_dim=case.model.latent_dim),
-            {"lead": lead, "standard_error": error},
-            "the rows are too few for a network this large, or it is not trained to the end",
+            f"probabilistic PCA, which is exact and instant, scores the same rows {-ppca:.2f} nats higher",
+            context.other_model("ProbabilisticPCA", latent_dim=context.model.latent_dim),
+            {"margin": ppca, "standard_error": margin_error(context, "ppca")},
+            "there are too few rows for a network of this size, or it is undertrained",
+        )
+        return
+    best = min(DENSITY_BASELINES, key=lambda name: margin(context, name) or 0.0)
+    if significantly_worse(context, best):
+        value = margin(context, best) or 0.0
+        yield Finding(
+            "worse-than-baseline",
+            "warning",
+            f"{DENSITY_BASELINES[best]} scores the same rows {-value:.2f} nats higher",
+            context.retrain(epochs=longer(context)),
+            {"margin": value, "standard_error": margin_error(context, best)},
+            "a density model without a network fits better: the network is too small or undertrained",
         )
 
 
-def nothing_to_code(case: DiagnosisContext) -> bool:
-    """Whether PCA keeps no more of the variance than it would of noise."""
-    mean, pca = (case.mean(*path, "scaled") for path in SIMPLE)
-    size, sequence = case.model.schema_.size, case.model.schema_.sequence
-    if not mean or pca is None or sequence or case.model.latent_dim >= size / 2:
+def margin(context: DiagnosisContext, baseline: str) -> float | None:
+    """By how much the model is better than a baseline; negative if it is worse."""
+    return context.value(f"baselines.{baseline}.margin")
+
+
+def margin_error(context: DiagnosisContext, baseline: str) -> float:
+    """The standard error of the margin."""
+    return context.error(f"baselines.{baseline}.margin")
+
+
+def significantly_worse(context: DiagnosisContext, baseline: str) -> bool:
+    """Whether the model is worse than a baseline by more than chance."""
+    return (margin(context, baseline) or 0.0) < -MARGIN_SIGMA * margin_error(context, baseline)
+
+
+def uncorrelated(context: DiagnosisContext) -> bool:
+    """Whether PCA of the same size keeps no more of the variance than it would of uncorrelated noise."""
+    mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
+    size, sequence = context.model.schema_.size, context.model.schema_.sequence
+    if not mean or pca is None or sequence or context.model.latent_dim >= size / 2:
         return False
-    return 1 - pca / mean < NOISE * case.model.latent_dim / size
+    return 1 - pca / mean < NOISE_VARIANCE_RATIO * context.model.latent_dim / size
 
 
-def longer(case: DiagnosisContext) -> int:
-    """Twice the epochs that were run."""
-    return 2 * max(len(case.history), 20)
+def longer(context: DiagnosisContext) -> int:
+    """Twice the number of epochs."""
+    return 2 * max(len(context.history), 20)
 
 
-def prior_hole(case: DiagnosisContext) -> Iterator[Finding]:
-    """Codes that lie elsewhere than the prior's draws."""
-    gain = case.mean("refit_gain")
-    if gain is None or gain < max(HOLE, 3 * case.error("refit_gain")):
+def prior_hole(context: DiagnosisContext) -> Iterator[Finding]:
+    """The codes do not match the prior, so that samples are decoded from regions without codes."""
+    gain = context.value("refit_gain")
+    if gain is None or gain < max(MIN_REFIT_GAIN_NATS, 3 * context.error("refit_gain")):
         return
     yield Finding(
         "prior-hole",
         "warning",
-        f"the prior is not where codes are: a mixture fitted to these gains {gain:.2f} nats an example",
-        case.first({"prior": "refit"}, {"prior": "refit(50)"}),
-        {"gain": gain, "aggregate_kl": case.mean("aggregate_kl")},
-        "the KL term weighs too little to draw the codes onto the prior, so samples are decoded from places that "
-        "training never saw",
+        f"the codes do not match the prior: a mixture fitted to them as prior gains {gain:.2f} nats per row",
+        context.first_effective({"prior": "refit"}, {"prior": "refit(50)"}),
+        {"gain": gain, "aggregate_kl": context.value("aggregate_kl")},
+        "the KL weight is too small to match the codes to the prior, so samples are decoded from regions that training "
+        "never visited",
     )
 
 
-def samples_alike(case: DiagnosisContext) -> Iterator[Finding]:
-    """Samples that vary far less than reconstructions do, or than data."""
-    drawn, again = case.mean("sample_spread"), case.at("sample_spread", "of_reconstructions")
-    mean, pca = case.mean("baselines", "mean"), case.mean("baselines", "pca")
-    if drawn is None or nothing_to_code(case):
+def low_sample_diversity(context: DiagnosisContext) -> Iterator[Finding]:
+    """Decoded samples vary far less than reconstructions or than the data."""
+    samples = context.value("sample_spread")
+    reconstructions = context.value("sample_spread.of_reconstructions")
+    mean, pca = context.value("baselines.mean"), context.value("baselines.pca")
+    if samples is None or uncorrelated(context):
         return
-    # What a code of this size can explain at all, where it is known: noise is not to be held against samples.
-    reach = max(again, 1 - pca / mean if pca is not None and mean else 0.0)
-    if drawn > ALIKE * reach:
+    # The share of the variance that a code of this size can explain; samples need not show the noise.
+    explainable = max(reconstructions, 1 - pca / mean if pca is not None and mean else 0.0)
+    if samples > MIN_VARIANCE_RATIO * explainable:
         return
-    lighter = {"beta": 0.5 * getattr(case.model, "beta", 1.0)}
+    lower_beta = {"beta": 0.5 * getattr(context.model, "beta", 1.0)}
+    collapsed = reconstructions < MIN_VARIANCE_RATIO
     yield Finding(
-        "samples-alike",
+        "low-sample-diversity",
         "warning",
-        f"all samples look alike: what is decoded from the prior has {drawn:.1%} of the data's variance, "
-        f"reconstructions have {again:.1%}",
-        case.first({"warmup": 0.5} if again < ALIKE else {"prior": "refit"}, lighter),
-        {"samples": drawn, "reconstructions": again},
-        "whatever is drawn, the decoder answers with something near the mean",
+        f"samples lack diversity: means decoded from the prior have {samples:.1%} of the data's variance, "
+        f"reconstructions {reconstructions:.1%}",
+        context.first_effective({"warmup": 0.5} if collapsed else {"prior": "refit"}, lower_beta),
+        {"samples": samples, "reconstructions": reconstructions},
+        "whatever code is drawn from the prior, the decoder returns something close to the mean",
     )
 
 
-def loose(case: DiagnosisContext) -> Iterator[Finding]:
-    """An estimate of log p(x) that its draws do not carry."""
-    about = case.at("log_likelihood")
-    if about is None:
+def loose_bound(context: DiagnosisContext) -> Iterator[Finding]:
+    """The importance-weighted estimate of log p(x) is dominated by few draws."""
+    gain = context.value("log_likelihood.last_doubling_gain")
+    if gain is None:
         return
-    above = about["khat_above"] or 0.0
-    if above <= HEAVY and about["rise"] <= HEAVY:
+    heavy = context.value("log_likelihood.khat_above") or 0.0
+    if heavy <= KHAT_SHARE_INFO and gain <= DOUBLING_GAIN_INFO_NATS:
         return
+    settings = {name: context.value(f"log_likelihood.{name}") for name in ("ess", "draws")}
     yield Finding(
-        "loose-evidence",
-        "warning" if about["rise"] > LOOSE or above > MOST else "info",
-        f"log p(x) is a loose bound: in {above:.0%} of the rows few draws carry it (Pareto k-hat above "
-        f"0.7), and the last doubling of draws changed it by {about['rise']:+.2f} nats",
-        case.annealed(),
-        {"khat_above": above, "rise": about["rise"], "ess": about["ess"], "draws": about["draws"]},
-        "q(z|x) misses part of the true posterior, so that rare draws weigh most",
+        "loose-bound",
+        "warning" if gain > DOUBLING_GAIN_WARN_NATS or heavy > KHAT_SHARE_WARN else "info",
+        f"the estimate of log p(x) is a loose lower bound: few draws dominate it in {heavy:.0%} of rows (Pareto k-hat "
+        f"above 0.7), and the last doubling of draws changed it by {gain:+.2f} nats",
+        context.ais(),
+        {"khat_above": heavy, "last_doubling_gain": gain, **settings},
+        "q(z|x) misses part of the true posterior, so rare draws carry most of the weight",
     )
 
 
-def memorised(case: DiagnosisContext) -> Iterator[Finding]:
-    """Samples that are copies of training rows."""
-    close, usual = case.at("copies", "close"), case.at("copies", "close", "of_data")
-    to_train = case.at("copies", "to_train")
+def memorization(context: DiagnosisContext) -> Iterator[Finding]:
+    """Samples are copies of training rows."""
+    close, expected = context.value("copies.close"), context.value("copies.close.of_data")
+    to_train, chance = context.value("copies.to_train"), context.value("copies.to_train.expected")
     if close is None or to_train is None:
         return
-    sure = (to_train["mean"] - to_train["expected"]) / max(to_train["standard_error"], 1e-9)
-    if sure < SURE or close["mean"] - usual["mean"] < 2 * math.hypot(close["standard_error"], usual["error"]):
+    sigma = (to_train - chance) / max(context.error("copies.to_train"), 1e-9)
+    error = math.hypot(context.error("copies.close"), context.error("copies.close.of_data"))
+    if sigma < SIGNIFICANCE_SIGMA or close - expected < 2 * error:
         return
     yield Finding(
-        "memorised",
+        "memorization",
         "warning",
-        f"samples are copies of training rows: {close['mean']:.0%} lie as near to one as {usual['mean']:.0%} of other "
-        "rows do",
-        smaller(case),
-        {"close": close["mean"], "expected": usual["mean"], "nearest_is_training": to_train["mean"], "sigma": sure},
-        "the decoder stores rows instead of what they have in common: it is large for so few of them",
+        f"samples are copies of training rows: {close:.0%} are as close to one as {expected:.0%} of held-out rows are",
+        smaller_network(context),
+        {"close": close, "expected": expected, "nearest_is_training": to_train, "sigma": sigma},
+        "the decoder stores rows instead of learning what they have in common: it is too large for this many rows",
     )
 
 
-def unlike_training(case: DiagnosisContext) -> Iterator[Finding]:
-    """Rows to judge by that are told from training rows without any model."""
-    about = case.at("classifier", "of_data")
-    if about is None or about["mean"] - 0.5 < max(SURE * about["error"], TOLD):
+def distribution_shift(context: DiagnosisContext) -> Iterator[Finding]:
+    """The evaluated rows differ from the training rows, which a classifier shows without the model."""
+    accuracy, error = context.value("classifier.of_data"), context.error("classifier.of_data")
+    if accuracy is None or accuracy - 0.5 < max(SIGNIFICANCE_SIGMA * error, MIN_EXCESS_ACCURACY):
         return
     yield Finding(
-        "unlike-training",
+        "distribution-shift",
         "warning",
-        f"a classifier tells these rows from training rows in {about['mean']:.0%} of cases; half would be chance",
-        "shuffle the rows before splitting them, or judge the model on rows like those that it will meet",
-        {"accuracy": about["mean"], "standard_error": about["error"]},
-        "they come from another source, time or order than the training rows: numbers on them are about something else "
-        "than what was learned",
+        f"a classifier distinguishes these rows from training rows with {accuracy:.0%} accuracy; chance is 50%",
+        "shuffle the rows before splitting them, or evaluate on rows like those the model will be used on",
+        {"accuracy": accuracy, "standard_error": error},
+        "these rows come from another source, time or order than the training rows, so that metrics on them do not "
+        "measure what was learned",
     )
-
-
-FINDINGS = (memorised, unlike_training, worse_than_simple, prior_hole, samples_alike, loose)

@@ -1,213 +1,226 @@
-"""Findings about the code: what it says, how many dimensions it has, what reads it."""
+"""Findings about the code: collapse, dimensions, dead units, labels, conditions, holes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isthmus.diagnosis.context import SUMMED, DiagnosisContext
-from isthmus.diagnosis.generative_findings import nothing_to_code
+from isthmus.diagnosis.context import SUM_OVER_FEATURES, DiagnosisContext
+from isthmus.diagnosis.generative_findings import uncorrelated
 from isthmus.finding import Finding
 
-SILENT = 0.1
-"""Nats an example under which a code says nothing."""
-IDLE = 0.1
-"""Nats under which a dimension says nothing: chance alone lets directions of noise differ by as much in few rows."""
-STANDS_OUT = 3.0
-"""Times that a direction of what is missed stands out of noise, from which on a further dimension is missed."""
-DEAD = 0.25
-"""Share of a sparse code's units that never fire, from which on they are missed."""
-COPIED = 0.05
-"""Share of the variance of meaningless rows that a network loses which has learned to copy."""
-HOLED = 0.15
-"""Share of paths with a hole, of which chance alone makes a twentieth."""
-LEAKED = 0.5
-"""Share of the labels that guessing gets wrong, and that the code tells, from which on it holds the condition too."""
+MIN_KL_NATS = 0.1
+"""KL of a row below which the posterior has collapsed; also the least gain of a condition that is used."""
+MIN_KL_PER_DIM_NATS = 0.1
+"""KL below which a dimension is inactive; with few rows chance alone produces differences of this size."""
+EIGENVALUE_RATIO_INFO = 3.0
+"""Strongest eigenvalue of the residuals, relative to noise, from which a further dimension would help."""
+DEAD_SHARE_WARN = 0.25
+"""Share of dead units of a sparse code that is worth a warning."""
+MAX_IDENTITY_LOSS = 0.05
+"""Share of the variance of shuffled columns lost in reconstruction, up to which a network is the identity."""
+HOLE_SHARE_WARN = 0.15
+"""Share of paths with a hole that is worth a finding; chance alone makes one twentieth."""
+LEAK_SHARE_WARN = 0.5
+"""Share of labels that guessing gets wrong and a classifier on codes gets right, from which the condition leaks."""
+SMALL_WARMUP = 0.5
+"""Warm-up that a remedy for a collapsed posterior suggests."""
 
 
-def collapse(case: DiagnosisContext) -> Iterator[Finding]:
-    """A code, or more than half of its dimensions, that is the prior whatever x is."""
-    kl, used, of = case.mean("kl"), talking(case), case.at("active_units", "of")
-    if kl is None or used is None:
+def posterior_collapse(context: DiagnosisContext) -> Iterator[Finding]:
+    """The posterior equals the prior for every row, in all or in more than half of the dimensions."""
+    kl, active, size = context.value("kl"), n_informative_dims(context), context.value("active_units.of")
+    if kl is None or active is None or uncorrelated(context):
         return
-    evidence = {"kl": kl, "in_use": used, "latent_dim": of, "mutual_information": case.mean("mutual_information")}
-    told = f"KL(q(z|x) || p(z)) is {kl:.2f} nats an example, and {used} of {of} dimensions carry {IDLE:g} nats or more"
-    if nothing_to_code(case):
-        return
-    if used == 0 or kl < SILENT:
+    evidence = {
+        "kl": kl,
+        "active": active,
+        "latent_dim": size,
+        "mutual_information": context.value("mutual_information"),
+    }
+    numbers = (
+        f"KL(q(z|x) || p(z)) is {kl:.2f} nats per row, and {active} of {size} dimensions carry {MIN_KL_PER_DIM_NATS:g} "
+        "nats or more"
+    )
+    if active == 0 or kl < MIN_KL_NATS:
         yield Finding(
             "posterior-collapse",
             "error",
-            f"the code says nothing of x: {told}",
-            stronger_code(case),
+            f"the posterior has collapsed: {numbers}",
+            lower_kl_weight(context),
             evidence,
-            "the decoder found it cheaper to do without the code than to pay its KL term",
+            "ignoring the code costs the decoder less than the KL term that using it would cost",
         )
-    elif used < of / 2:
+    elif active < size / 2:
         yield Finding(
             "posterior-collapse",
             "warning",
-            f"more than half of the code says nothing: {told}",
-            stronger_code(case),
+            f"the posterior has collapsed in more than half of the dimensions: {numbers}",
+            lower_kl_weight(context),
             evidence,
-            "dimensions that had not earned their KL term when it reached its full weight were given up",
+            "dimensions that were not yet useful when the KL weight reached its full value became inactive",
         )
 
 
-def talking(case: DiagnosisContext) -> int | None:
-    """Latent dimensions that say something of x; those whose code varies, where the KL of each is not known."""
-    per_dim = case.at("kl_per_dim")
-    return case.at("active_units", "count") if per_dim is None else sum(kl >= IDLE for kl in per_dim)
+def n_informative_dims(context: DiagnosisContext) -> int | None:
+    """Dimensions with a KL of at least `MIN_KL_PER_DIM_NATS`; where it is not known for each, those that vary."""
+    per_dim = context.value("kl_per_dim")
+    return context.value("active_units.count") if per_dim is None else sum(kl >= MIN_KL_PER_DIM_NATS for kl in per_dim)
 
 
-def stronger_code(case: DiagnosisContext) -> str:
-    """Less weight on the KL term, or a later rise to it."""
-    if case.convention is not None:
-        return SUMMED
-    beta = getattr(case.model, "beta", 1.0)
+def lower_kl_weight(context: DiagnosisContext) -> str:
+    """Retrain with less weight on the KL term or a longer warm-up."""
+    if context.convention is not None:
+        return SUM_OVER_FEATURES
+    beta = getattr(context.model, "beta", 1.0)
     if beta > 1:
-        return case.again(beta=1.0)
-    return case.first({"warmup": 0.5} if case.model.warmup < 0.5 else {}, {"beta": 0.5 * beta})
+        return context.retrain(beta=1.0)
+    warmup = {"warmup": SMALL_WARMUP} if context.model.warmup < SMALL_WARMUP else {}
+    return context.first_effective(warmup, {"beta": 0.5 * beta})
 
 
-def too_many(case: DiagnosisContext) -> Iterator[Finding]:
-    """More latent dimensions than are used."""
-    used, of, per_dim = talking(case), case.at("active_units", "of"), case.at("kl_per_dim")
-    if not case.density or not used or per_dim is None:
+def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
+    """Up to half of the latent dimensions are inactive."""
+    active, size = n_informative_dims(context), context.value("active_units.of")
+    per_dim = context.value("kl_per_dim")
+    if not context.density or not active or per_dim is None or not size / 2 <= active < size:
         return
-    evidence = {"in_use": used, "latent_dim": of, "kl_per_dim": per_dim}
-    if of / 2 <= used < of:
-        yield Finding(
-            "too-many-dimensions",
-            "info",
-            f"{of - used} of {of} latent dimensions say nothing (under {IDLE:g} nats each)",
-            case.again(latent_dim=used),
-            evidence,
-            "the data have no use for more, which costs nothing but time; log p(x) is the same without them",
-        )
+    yield Finding(
+        "too-many-dimensions",
+        "info",
+        f"{size - active} of {size} latent dimensions are inactive (less than {MIN_KL_PER_DIM_NATS:g} nats each)",
+        context.retrain(latent_dim=active),
+        {"active": active, "latent_dim": size, "kl_per_dim": per_dim},
+        "the data need no more dimensions; inactive ones cost time, but log p(x) is the same without them",
+    )
 
 
-def too_few(case: DiagnosisContext) -> Iterator[Finding]:
-    """All dimensions in use, and structure left over."""
-    used, of, stands_out = talking(case), case.at("active_units", "of"), case.mean("leftover")
-    if used != of or stands_out is None or stands_out < STANDS_OUT:
+def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
+    """All dimensions are active, and the residuals still have structure."""
+    active, size, ratio = (
+        n_informative_dims(context),
+        context.value("active_units.of"),
+        context.value("residual_eigenvalue_ratio"),
+    )
+    if active != size or ratio is None or ratio < EIGENVALUE_RATIO_INFO:
         return
     yield Finding(
         "too-few-dimensions",
         "info",
-        f"all {of} latent dimensions are in use, and one direction of what reconstructions miss is {stands_out:.1f} "
-        "times as strong as noise would be",
-        case.again(latent_dim=2 * of),
-        {"in_use": used, "latent_dim": of, "leftover": stands_out},
-        "a further dimension would find something to say",
+        f"all {size} latent dimensions are active, and one direction of the residuals is {ratio:.1f} times as strong "
+        "as it would be in noise",
+        context.retrain(latent_dim=2 * size),
+        {"active": active, "latent_dim": size, "residual_eigenvalue_ratio": ratio},
+        "a further dimension could represent that direction",
     )
 
 
-def dead_units(case: DiagnosisContext) -> Iterator[Finding]:
-    """Units of a sparse code that never fire."""
-    never, of = case.at("active_units", "never"), case.at("active_units", "of")
-    if case.density or not never or never < DEAD:
+def dead_units(context: DiagnosisContext) -> Iterator[Finding]:
+    """Units of a sparse code that are never active."""
+    dead, size = context.value("active_units.never"), context.value("active_units.of")
+    if context.density or not dead or dead < DEAD_SHARE_WARN:
         return
-    sparsity = getattr(case.model, "sparsity", None)
-    remedy = case.again(latent_dim=max(1, round(of * (1 - never))))
+    sparsity = getattr(context.model, "sparsity", None)
+    remedy = context.retrain(latent_dim=max(1, round(size * (1 - dead))))
     if sparsity and sparsity.startswith(("l1", "kl", "jump_relu")):
-        remedy = case.again(sparsity=f"top_k({max(1, of // 16)})")
+        remedy = context.retrain(sparsity=f"top_k({max(1, size // 16)})")
     yield Finding(
         "dead-units",
         "warning",
-        f"{never:.0%} of {of} units are 0 for every row",
+        f"{dead:.0%} of {size} units are never active",
         remedy,
-        {"never": never, "latent_dim": of},
-        "units that lost early get no gradient, and stay lost",
+        {"dead": dead, "latent_dim": size},
+        "units that become inactive early get no gradient and stay inactive",
     )
 
 
-def identity_leak(case: DiagnosisContext) -> Iterator[Finding]:
-    """An autoencoder wide enough to copy, which does."""
-    lost, size = case.mean("copying"), case.model.schema_.size
-    if lost is None or case.model.latent_dim < size or lost > COPIED:
+def identity_mapping(context: DiagnosisContext) -> Iterator[Finding]:
+    """An autoencoder with at least as many units as features has learned the identity."""
+    lost, size, units = context.value("identity_test"), context.model.schema_.size, context.model.latent_dim
+    if lost is None or units < size or lost > MAX_IDENTITY_LOSS:
         return
     yield Finding(
-        "identity-leak",
+        "identity-mapping",
         "warning",
-        f"rows with shuffled columns, which mean nothing, come back as well: {1 - lost:.1%} of their variance",
-        case.again(latent_dim=max(1, size // 4)),
-        {"lost": lost, "latent_dim": case.model.latent_dim, "features": size},
-        f"a code of {case.model.latent_dim} numbers for {size} features can copy instead of learning what the data "
-        "are like; a corruption or a sparsity would forbid it as well",
+        f"the autoencoder has learned the identity: of rows with shuffled columns, which have no structure, it "
+        f"reconstructs {1 - lost:.1%} of the variance",
+        context.retrain(latent_dim=max(1, size // 4)),
+        {"lost": lost, "latent_dim": units, "features": size},
+        f"a code of {units} numbers for {size} features can copy its input instead of learning its structure; "
+        "corruption or sparsity would also prevent this",
     )
 
 
-def labels_unread(case: DiagnosisContext) -> Iterator[Finding]:
-    """Labels that codes do not tell."""
-    probes = case.at("probes")
-    if probes is None or case.model.schema_.condition is not None:
+def labels_not_encoded(context: DiagnosisContext) -> Iterator[Finding]:
+    """The codes do not predict the labels."""
+    chance = context.value("probes.commonest")
+    if chance is None or context.model.schema_.condition is not None:
         return
-    best = max((probes[name] for name in ("linear", "nearest")), key=lambda about: about["mean"])
-    guess = probes["commonest"]["mean"]
-    if best["mean"] - guess > 2 * best["standard_error"]:
+    best = max(("probes.linear", "probes.nearest"), key=context.value)
+    accuracy = context.value(best)
+    if accuracy - chance > 2 * context.error(best):
         return
     yield Finding(
-        "labels-unread",
+        "labels-not-encoded",
         "warning",
-        f"labels are read from codes no better than guessed: {best['mean']:.1%} right, the commonest is {guess:.1%}",
-        case.other("ConditionalVAE", latent_dim=case.model.latent_dim),
-        {"read": best["mean"], "commonest": guess},
-        "the code keeps what reconstructs best, and what tells these labels apart is not in it, or not in x; or labels "
-        "and rows are not in the same order",
+        f"the codes do not predict the labels: accuracy {accuracy:.1%}, the most frequent label {chance:.1%}",
+        context.other_model("ConditionalVAE", latent_dim=context.model.latent_dim),
+        {"accuracy": accuracy, "chance": chance},
+        "the code keeps what reconstruction needs most, which does not include what distinguishes these labels, or x "
+        "does not contain it; or labels and rows are not in the same order",
     )
 
 
-def conditions(case: DiagnosisContext) -> Iterator[Finding]:
-    """A condition that the decoder does without, or that the code holds a second time."""
-    gain, about = case.mean("condition"), case.at("condition")
+def condition_use(context: DiagnosisContext) -> Iterator[Finding]:
+    """The decoder ignores the condition, or the code contains it as well."""
+    gain = context.value("condition")
     if gain is None:
         return
-    if gain < max(3 * case.error("condition"), SILENT):
+    if gain < max(3 * context.error("condition"), MIN_KL_NATS):
         yield Finding(
             "condition-ignored",
             "warning",
-            f"x is as likely given another row's condition: the true one is worth {gain:.2f} nats",
-            case.again(latent_dim=max(1, case.model.latent_dim // 2)),
+            f"the condition is ignored: log p(x) is only {gain:.2f} nats higher than with the condition of another row",
+            context.retrain(latent_dim=max(1, context.model.latent_dim // 2)),
             {"gain": gain},
-            "the code tells the decoder all that the condition does, or the condition says nothing of x",
+            "the code already tells the decoder what the condition does, or the condition is unrelated to x",
         )
-    if "read_from_codes" in about:
-        read, guess = about["read_from_codes"]["mean"], about["commonest"]["mean"]
-        if read - guess > LEAKED * (1 - guess):
-            yield Finding(
-                "condition-leak",
-                "warning",
-                f"the code holds the condition: {read:.0%} are read from it, {guess:.0%} by guessing",
-                case.first({"prior": "conditional"}, {"beta": 2.0 * getattr(case.model, "beta", 1.0)}),
-                {"read": read, "commonest": guess},
-                "a sample whose condition is set to another will keep much of the old one in its code",
-            )
+    accuracy, chance = context.value("condition.read_from_codes"), context.value("condition.commonest")
+    if accuracy is not None and accuracy - chance > LEAK_SHARE_WARN * (1 - chance):
+        yield Finding(
+            "condition-leak",
+            "warning",
+            f"the code contains the condition: a classifier on codes predicts it with {accuracy:.0%} accuracy; the "
+            f"most frequent label {chance:.0%}",
+            context.first_effective({"prior": "conditional"}, {"beta": 2.0 * getattr(context.model, "beta", 1.0)}),
+            {"accuracy": accuracy, "chance": chance},
+            "if the condition of a sample is changed, its code keeps much of the old one",
+        )
 
 
-def holes(case: DiagnosisContext) -> Iterator[Finding]:
-    """Straight ways between codes that lead through places where no data lie."""
-    known = case.at("paths") or {}
-    if not known:
+def interpolation_holes(context: DiagnosisContext) -> Iterator[Finding]:
+    """Straight lines between codes cross regions without data."""
+    measures = [name for name in ("paths.log_likelihood", "paths.distance") if context.value(name) is not None]
+    if not measures:
         return
-    # A model may well find likely what it draws in between, however far that is from data: either is a hole.
-    name, about = max(known.items(), key=lambda item: item[1]["holes"]["mean"])
-    share, error = about["holes"]["mean"], about["holes"]["standard_error"]
-    if share - 2 * error < HOLED:
+    # By log p(x) or by the distance to training rows: a model may find likely what is far from all data.
+    worst = max(measures, key=lambda name: context.value(f"{name}.holes"))
+    share, error = context.value(f"{worst}.holes"), context.error(f"{worst}.holes")
+    if share - 2 * error < HOLE_SHARE_WARN:
         return
-    by_nats = name == "log_likelihood"
-    lost = f"{about['mean']:.2f} nats less likely" if by_nats else f"{about['mean']:.3g} farther from training rows"
+    loss = context.value(worst)
+    by_likelihood = worst == "paths.log_likelihood"
+    lost = f"{loss:.2f} nats less likely" if by_likelihood else f"{loss:.3g} farther from training rows"
+    if context.density:
+        remedy = context.first_effective({"prior": "mixture(50)"}, {"beta": 2.0 * getattr(context.model, "beta", 1.0)})
+        cause = "the codes form islands that the KL term has not joined; a mixture prior at least models where they are"
+    else:
+        remedy = context.other_model("VAE", latent_dim=context.model.latent_dim)
+        cause = "the loss of a plain autoencoder does not constrain the space between codes: this is expected"
     yield Finding(
         "latent-holes",
-        "warning" if case.density else "info",
-        f"{share:.0%} of straight paths between two codes lead through a hole: the middle is {lost} than the ends",
-        case.first({"prior": "mixture(50)"}, {"beta": 2.0 * getattr(case.model, "beta", 1.0)})
-        if case.density
-        else case.other("VAE", latent_dim=case.model.latent_dim),
-        {"holes": share, "standard_error": error, "worse": about["mean"]},
-        "codes lie in islands that the KL term has not joined; a mixture as prior at least knows where they are"
-        if case.density
-        else "nothing in its loss asks a plain autoencoder what lies between codes: that is to be expected",
+        "warning" if context.density else "info",
+        f"{share:.0%} of straight paths between two codes cross a hole: the midpoint is {lost} than the ends",
+        remedy,
+        {"holes": share, "standard_error": error, "worse": loss},
+        cause,
     )
-
-
-FINDINGS = (holes, collapse, too_many, too_few, dead_units, identity_leak, labels_unread, conditions)

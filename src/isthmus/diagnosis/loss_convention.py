@@ -1,4 +1,4 @@
-"""How a loss of the user's own was put together, and what its weights amount to."""
+"""How a loss outside isthmus was reduced, and the weight of the KL term that this amounts to."""
 
 from __future__ import annotations
 
@@ -8,40 +8,44 @@ from dataclasses import dataclass
 from isthmus.errors import InputError, unknown
 
 REDUCTIONS = ("sum", "mean")
+SQUARED_ERROR_SCALE = math.sqrt(0.5)
+"""Scale of the normal whose -log p(x|z) is the squared error up to a constant: (x - m)^2 = (x - m)^2 / 2 s^2."""
 
 
 @dataclass(frozen=True)
-class Convention:
-    """A loss reconstruction + beta * KL, averaged over the rows of a batch as everybody does.
+class LossConvention:
+    """A loss of the form reconstruction + beta * KL, averaged over the rows of a batch.
 
-    `reduction` says how the reconstruction was taken over the features of an example, `kl_reduction` how the KL was
-    over latent dimensions. `squared` is True for a squared error, which has no half and no scale before it.
+    Args:
+        beta: weight of the KL term as written in the loss.
+        reduction: "sum" or "mean" of the reconstruction loss over the features of a row.
+        kl_reduction: "sum" or "mean" of the KL over latent dimensions.
+        squared_error: whether the reconstruction loss is a squared error without factor 1/2 and without a scale.
+        features: number of features of a row.
+        latent_dim: number of latent dimensions.
     """
 
     beta: float = 1.0
     reduction: str = "sum"
     kl_reduction: str = "sum"
-    squared: bool = False
+    squared_error: bool = False
     features: int = 1
     latent_dim: int = 1
 
     def __post_init__(self) -> None:
-        for name in (self.reduction, self.kl_reduction):
-            if name not in REDUCTIONS:
-                raise unknown("reduction", str(name), REDUCTIONS)
+        for name in ("reduction", "kl_reduction"):
+            if getattr(self, name) not in REDUCTIONS:
+                raise unknown(name, str(getattr(self, name)), REDUCTIONS)
         if not self.beta >= 0:
-            raise InputError(f"beta={self.beta} came; a number of at least 0 is wanted")
+            raise InputError(f"beta must be a number >= 0, got {self.beta}.")
 
     @property
     def effective_beta(self) -> float:
-        """The weight of the KL where the reconstruction is log p(x given z), both summed, in nats.
+        """The weight of the KL term relative to log p(x|z), both summed, in nats.
 
-        A mean over d features divides the reconstruction by d, which multiplies beta by it.
+        A mean over d features is 1/d of the sum, which multiplies beta by d; a mean of the KL over L latent dimensions
+        divides it by L: beta * d / L.
         """
-        share = 1 / self.features if self.reduction == "mean" else 1.0
-        kl_share = 1 / self.latent_dim if self.kl_reduction == "mean" else 1.0
-        return self.beta * kl_share / share
-
-
-SQUARED_SCALE = math.sqrt(0.5)
-"""A sum of squared errors is -log p(x given z) of a normal of this scale, but for a constant."""
+        reconstruction_factor = 1 / self.features if self.reduction == "mean" else 1.0
+        kl_factor = 1 / self.latent_dim if self.kl_reduction == "mean" else 1.0
+        return self.beta * kl_factor / reconstruction_factor

@@ -1,163 +1,158 @@
-"""Findings about the loss: what its weights amount to, and whether its density is the data's."""
+"""Findings about the loss: the effective weights of its terms, and whether its density is one of the data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isthmus.diagnosis.context import DiagnosisContext
+from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
 from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.finding import Finding
 
-OFF = 2.0
-"""Times that a weight may be off before it is worth a word."""
-GROSS = 10.0
-"""Times from which on it is another model than the one that is believed."""
-APART = 100.0
-"""Ratio of the columns' standard deviations, as networks read them, above which the largest rule the loss."""
-LONG = 0.9
-"""Share of a run from which on a warm-up leaves no time to train at the full weight."""
+BETA_RATIO_WARN = 2.0
+"""Ratio of effective to written KL weight (or its inverse) that is worth a warning."""
+BETA_RATIO_ERROR = 10.0
+"""Ratio from which on the trained model is a different one from the one intended."""
+STD_RATIO_WARN = 100.0
+"""Ratio of the columns' scaled standard deviations above which the largest dominate the loss."""
+MAX_WARMUP = 0.9
+"""Share of training from which a warm-up leaves too little training with the full KL weight."""
 
 
-def effective_beta(case: DiagnosisContext) -> Iterator[Finding]:
-    """A KL weight that is not what it seems, for what the reconstruction was divided by."""
-    own = case.convention
-    if own is None or not case.density:
+def effective_beta(context: DiagnosisContext) -> Iterator[Finding]:
+    """The KL weight is not the written one, because a term of the loss was averaged instead of summed."""
+    convention = context.convention
+    if convention is None or not context.density or not convention.beta:
         return
-    seems, weight = own.beta, own.effective_beta
-    if not seems:
-        return
-    hidden = case.at("residuals", "hidden_beta") if own.squared else None
-    evidence = {"beta": seems, "effective_beta": weight, "features": own.features, "latent_dim": own.latent_dim}
-    why = f"a mean over {own.features:,} features is 1/{own.features:,} of log p(x|z)"
-    if own.reduction == "sum":
-        why = f"a mean over {own.latent_dim:,} latent dimensions is 1/{own.latent_dim:,} of the KL"
-    told = f"beta = {seems:g} amounts to {weight:.4g} against log p(x|z) in nats"
+    beta, effective = convention.beta, convention.effective_beta
+    d, k = convention.features, convention.latent_dim
+    evidence = {"beta": beta, "effective_beta": effective, "features": d, "latent_dim": k}
+    cause = f"averaging over {d:,} features divides log p(x|z) by {d:,}"
+    if convention.reduction == "sum":
+        cause = f"averaging over {k:,} latent dimensions divides the KL by {k:,}"
+    message = f"beta = {beta:g} amounts to a KL weight of {effective:.4g} relative to log p(x|z) in nats"
+    hidden = context.value("residuals.hidden_beta") if convention.squared_error else None
     if hidden is not None:
-        best = weight * hidden
-        evidence["effective_beta_at_the_best_scale"] = best
-        told += f"; to {best:.4g} against a normal whose scale is that of the residuals"
-    if not 1 / OFF < weight / seems < OFF:
+        evidence["effective_beta_best_scale"] = effective * hidden
+        message += f", and of {effective * hidden:.4g} relative to a normal with the residuals' scale"
+    if not 1 / BETA_RATIO_WARN < effective / beta < BETA_RATIO_WARN:
         yield Finding(
             "effective-beta",
-            "warning" if 1 / GROSS < weight / seems < GROSS else "error",
-            told,
-            f"in your own training: reduction = sum over features, mean over rows, beta = {seems:g}",
+            "warning" if 1 / BETA_RATIO_ERROR < effective / beta < BETA_RATIO_ERROR else "error",
+            message,
+            f"{OWN_CODE}sum over features, average over rows, beta = {beta:g}",
             evidence,
-            f"{why}, so that the KL weighs {weight / seems:,.4g} times what is written",
+            f"{cause}, so the KL weight is {effective / beta:,.4g} times the written one",
         )
 
 
-def fixed_scale(case: DiagnosisContext) -> Iterator[Finding]:
-    """A squared error whose fixed scale is far from the residuals', which is a KL weight in disguise."""
-    about = case.at("residuals")
-    if about is None or not case.density or not about["fixed"]:
+def fixed_scale(context: DiagnosisContext) -> Iterator[Finding]:
+    """The fixed scale of a normal likelihood is far from the residuals' scale, which changes the KL weight."""
+    if context.value("residuals.rms") is None or not context.density or not context.value("residuals.fixed"):
         return
-    scale, rms, weight = about["scale"], about["rms"], about["hidden_beta"]
-    if case.convention is not None:
-        weight *= case.convention.effective_beta
-    if 1 / OFF < weight < OFF:
+    scale, rms = context.value("residuals.scale"), context.value("residuals.rms")
+    weight = context.value("residuals.hidden_beta")
+    if context.convention is not None:
+        weight *= context.convention.effective_beta
+    if 1 / BETA_RATIO_WARN < weight < BETA_RATIO_WARN:
         return
-    remedy = case.again(likelihood="normal")
-    if case.convention is not None:
-        twice = f"{2 * rms**2:.4g} (2 * {rms:.4g}^2)"
-        remedy = f"in your own training: the squared error divided by {twice}, summed, and beta = 1"
+    remedy = context.retrain(likelihood="normal")
+    if context.convention is not None:
+        divisor = f"{2 * rms**2:.4g} (2 * {rms:.4g}^2)"
+        remedy = f"{OWN_CODE}divide the squared error by {divisor}, sum it over features, and set beta = 1"
     yield Finding(
         "fixed-scale",
         "warning",
-        f"p(x|z) has the fixed scale {scale:.4g}, the residuals have {rms:.4g}, which would be the best",
+        f"p(x|z) has the fixed scale {scale:.4g}, but the best scale, that of the residuals, is {rms:.4g}",
         remedy,
         {"scale": scale, "best_scale": rms, "hidden_beta": weight},
-        f"that weighs the KL term {weight:.4g} times as much as the evidence lower bound with the best scale does",
+        f"the KL term weighs {weight:.4g} times as much as in the ELBO with the best scale",
     )
 
 
-def scale_floor(case: DiagnosisContext) -> Iterator[Finding]:
-    """A learned scale that has fallen to its floor, so that the density has no bound of its own."""
-    about = case.at("residuals")
-    if about is None or about["fixed"] or not about["at_floor"]:
+def scale_floor(context: DiagnosisContext) -> Iterator[Finding]:
+    """The learned scale has reached its lower limit, which means that the density is unbounded."""
+    share = context.value("residuals.at_floor")
+    if not share or context.value("residuals.fixed"):
         return
-    share = about["at_floor"]
+    where = f" in {share:.0%} of the columns" if share < 1 else ""
     yield Finding(
         "scale-floor",
         "warning",
-        "the learned scale of p(x|z) lies at its floor" + (f" in {share:.0%} of the columns" if share < 1 else ""),
-        case.again(likelihood="normal(0.1)"),
-        {"share": share, "scale": about["scale"]},
-        "columns that the code gives exactly (constant, doubled, or whole numbers) have a density without bound: log "
-        "p(x) then says where the floor is, not how good the model is",
+        f"the learned scale of p(x|z) has reached its lower limit{where}",
+        context.retrain(likelihood="normal(0.1)"),
+        {"share": share, "scale": context.value("residuals.scale")},
+        "columns that the code determines exactly (constant, duplicated or integer-valued ones) have an unbounded "
+        "density: log p(x) then depends on the lower limit, not on the quality of the model",
     )
 
 
-def not_binary(case: DiagnosisContext) -> Iterator[Finding]:
-    """Bernoulli on numbers between 0 and 1."""
-    schema = case.model.schema_
+def bernoulli_not_binary(context: DiagnosisContext) -> Iterator[Finding]:
+    """A Bernoulli likelihood on numbers between 0 and 1."""
+    schema = context.model.schema_
     if not schema.improper:
         return
     yield Finding(
         "bernoulli-not-binary",
         "error",
-        "p(x|z) is Bernoulli and the data lie between 0 and 1: what is reported as log p(x) is none",
-        case.again(likelihood="continuous_bernoulli"),
+        "the likelihood is Bernoulli, but the data lie between 0 and 1: the reported log p(x) is not a log-likelihood",
+        context.retrain(likelihood="continuous_bernoulli"),
         {"kind": schema.kind},
-        "cross-entropy of numbers that are not 0 or 1 is no log-probability, for it does not sum to one over them",
+        "exp(-cross-entropy) is not normalized over values other than 0 and 1",
     )
 
 
-def signs(case: DiagnosisContext) -> Iterator[Finding]:
-    """A log-density above 0, which is right; a log-probability above 0, which is not."""
-    mean = case.mean("log_likelihood")
+def sign_checks(context: DiagnosisContext) -> Iterator[Finding]:
+    """log p(x) above 0: impossible for a probability, fine for a density."""
+    mean = context.value("log_likelihood")
     if mean is None or mean <= 0:
         return
-    if case.model.schema_.discrete:
+    if context.model.schema_.discrete:
         yield Finding(
             "probability-above-one",
             "error",
             f"log p(x) of discrete data is {mean:.2f}: a probability above one",
-            "let the decoder's distribution sum to one over the values that x takes; see isthmus.families",
+            "normalize the decoder's distribution over the values of x; see isthmus.families",
             {"log_likelihood": mean},
-            "the likelihood is not normalised, or the data lie outside its support",
+            "the likelihood is not normalized, or the data lie outside its support",
         )
         return
     yield Finding(
         "negative-loss",
         "info",
-        f"log p(x) is {mean:.2f}, above 0, so the loss is below it: that is right",
-        "nothing is to be done; compare it with other densities of the same data in the same units only",
+        f"log p(x) is {mean:.2f}, above 0, so the loss is negative: this is correct for a density",
+        "no action needed; compare it only with densities of the same data in the same units",
         {"log_likelihood": mean},
-        "x is continuous, and a density is above one wherever the data lie closer together than their unit",
+        "x is continuous, and a density exceeds 1 where the data are concentrated within less than one unit",
     )
 
 
-def warmup_too_long(case: DiagnosisContext) -> Iterator[Finding]:
-    """A KL weight that had hardly reached its full height when the run ended."""
-    if not case.density or not case.history or not any("weight_kl" in record for record in case.history):
+def warmup_too_long(context: DiagnosisContext) -> Iterator[Finding]:
+    """The KL weight had barely reached its full value when training ended."""
+    if not context.density or not context.history or not any("weight_kl" in record for record in context.history):
         return
-    reached, warmup = case.history[-1]["progress"], case.model.warmup
-    if reached >= warmup and warmup < LONG:
+    progress, warmup = context.history[-1]["progress"], context.model.warmup
+    if progress >= warmup and warmup < MAX_WARMUP:
         return
     yield Finding(
         "warmup-too-long",
         "warning",
-        f"the KL weight rises over {warmup:.0%} of the planned run, which ended after {reached:.0%}",
-        case.again(warmup=0.2),
-        {"warmup": warmup, "reached": reached},
-        "the model was hardly trained on the loss that it is judged by",
+        f"the KL warm-up covers {warmup:.0%} of the planned training, which ended after {progress:.0%}",
+        context.retrain(warmup=0.2),
+        {"warmup": warmup, "progress": progress},
+        "the model was barely trained with the full KL weight, with which it is evaluated",
     )
 
 
-def unscaled(case: DiagnosisContext) -> Iterator[Finding]:
-    """Columns of very different spread under one scale."""
-    ratio = case.mean("column_spread")
-    if ratio is None or ratio < APART or case.model.schema_.likelihood.startswith("diagonal_normal"):
+def unscaled_columns(context: DiagnosisContext) -> Iterator[Finding]:
+    """Columns with very different standard deviations share one likelihood scale."""
+    ratio = context.value("column_spread")
+    if ratio is None or ratio < STD_RATIO_WARN or context.model.schema_.likelihood.startswith("diagonal_normal"):
         return
     yield Finding(
         "unscaled-columns",
-        "info" if isinstance(case.model, ProbabilisticPCA) else "warning",
-        f"as the network reads them, the widest column varies {ratio:,.0f} times as much as the narrowest",
-        case.again(scaling="standard"),
+        "info" if isinstance(context.model, ProbabilisticPCA) else "warning",
+        f"after scaling, the widest column has {ratio:,.0f} times the standard deviation of the narrowest",
+        context.retrain(scaling="standard"),
         {"ratio": ratio},
-        "one scale serves all columns, so the loss hears the widest alone",
+        "all columns share one scale of p(x|z), so the widest dominate the loss",
     )
-
-
-FINDINGS = (effective_beta, fixed_scale, scale_floor, not_binary, signs, warmup_too_long, unscaled)

@@ -1,4 +1,4 @@
-"""Findings about the course of training."""
+"""Findings about training: overfitting, not converged."""
 
 from __future__ import annotations
 
@@ -8,80 +8,81 @@ from typing import Any
 from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.finding import Finding
 
-LARGE = 0.5
-"""Standard deviations of single rows by which training rows are better, from which on they are known by heart."""
-TIMES = 1.5
-"""The same of squared errors, as a ratio."""
-FEWEST = 10
-"""Rows under which an error bar itself is not to be trusted."""
-STILL = 0.05
-"""Share of all that the loss fell by which it fell in the second half: more says that it was not done."""
+MIN_GAP_STD = 0.5
+"""Gap between training and held-out rows, in standard deviations of log p(x) over rows, that counts as overfitting."""
+MIN_ERROR_RATIO = 1.5
+"""Ratio of held-out to training squared error that counts as overfitting."""
+MIN_GAP_SIGMA = 3.0
+"""Standard errors by which the gap must differ from 0."""
+MIN_ROWS = 10
+"""Rows below which standard errors are unreliable."""
+MIN_LATE_DECREASE = 0.05
+"""Share of the total decrease of the loss in the second half of training above which training has not converged."""
+LATE_DECREASE_WARN = 0.2
+"""The same share from which the finding is a warning."""
 
 
-def overfitting(case: DiagnosisContext) -> Iterator[Finding]:
-    """Training rows that are far better known than others."""
-    gap, error = case.mean("training", "log_likelihood_gap"), case.error("training", "log_likelihood_gap")
+def overfitting(context: DiagnosisContext) -> Iterator[Finding]:
+    """Training rows score much better than held-out rows."""
+    if context.value("rows") < MIN_ROWS:
+        return
+    gap, error = context.value("training.log_likelihood_gap"), context.error("training.log_likelihood_gap")
     if gap is not None:
-        if gap < max(3 * error, LARGE * case.facts["log_likelihood"]["deviation"]) or case.facts["rows"] < FEWEST:
+        if gap < max(MIN_GAP_SIGMA * error, MIN_GAP_STD * context.value("log_likelihood.deviation")):
             return
-        told, evidence = f"training rows have {gap:.2f} nats more than others", {"gap": gap, "standard_error": error}
+        message = f"the model overfits: training rows score {gap:.2f} nats higher than held-out rows"
+        evidence = {"gap": gap, "standard_error": error}
     else:
-        held, seen = case.mean("reconstruction"), case.mean("training", "squared_error")
-        gap, error = case.mean("training", "squared_error_gap"), case.error("training", "squared_error_gap")
-        if (
-            held is None
-            or seen is None
-            or gap is None
-            or gap < 3 * error
-            or held < TIMES * seen
-            or case.facts["rows"] < FEWEST
-        ):
+        test, train = context.value("reconstruction"), context.value("training.squared_error")
+        gap, error = context.value("training.squared_error_gap"), context.error("training.squared_error_gap")
+        if test is None or train is None or gap is None:
             return
-        told = f"the squared error of training rows is {seen:.4g}, of others {held:.4g}"
-        evidence = {"training": seen, "others": held}
+        if gap < MIN_GAP_SIGMA * error or test < MIN_ERROR_RATIO * train:
+            return
+        message = f"the model overfits: the squared error is {train:.4g} on training rows, {test:.4g} on held-out rows"
+        evidence = {"training": train, "held_out": test}
     yield Finding(
         "overfitting",
         "warning",
-        told,
-        smaller(case),
+        message,
+        smaller_network(context),
         evidence,
-        "the network has learned rows by heart: it is large for so few, or was trained too long on them",
+        "the network is too large for this many rows, or was trained for too long",
     )
 
 
-def smaller(case: DiagnosisContext) -> str:
-    """A smaller network, or one that sees damaged rows."""
-    model = case.model
+def smaller_network(context: DiagnosisContext) -> str:
+    """Retrain with a smaller network or with corrupted input."""
+    model = context.model
     field = "channels" if model.network_kind(model.schema_) == "conv" else "hidden"
-    fewer = tuple(max(8, width // 4) for width in getattr(model, field))
-    return case.first({field: fewer} if fewer and case.convention is None else {}, {"corruption": "gaussian(0.1)"})
+    widths = tuple(max(8, width // 4) for width in getattr(model, field))
+    return context.first_effective(
+        {field: widths} if widths and context.convention is None else {}, {"corruption": "gaussian(0.1)"}
+    )
 
 
-def unfinished(case: DiagnosisContext) -> Iterator[Finding]:
-    """A loss that was still falling when the run ended."""
-    key = "valid_loss" if any("valid_loss" in record for record in case.history) else "loss"
-    warmup = case.model.warmup if case.density else 0.0
-    known = [record for record in case.history if key in record and record["progress"] >= max(warmup, 0.1)]
-    if len(known) < 4:
+def not_converged(context: DiagnosisContext) -> Iterator[Finding]:
+    """The loss was still decreasing when training ended."""
+    key = "valid_loss" if any("valid_loss" in record for record in context.history) else "loss"
+    warmup = context.model.warmup if context.density else 0.0
+    records = [record for record in context.history if key in record and record["progress"] >= max(warmup, 0.1)]
+    if len(records) < 4:
         return
-    first, last, best = known[0], known[-1], min(known, key=lambda record: record[key])
-    # The best came long before the end: patience ended the run, or more of it would only have hurt.
+    first, last, best = records[0], records[-1], min(records, key=lambda record: record[key])
+    # If the best epoch is long past, patience ended training, or more of it would not have helped.
     if best["progress"] < 0.9 * last["progress"]:
         return
-    half = min(known, key=lambda record: abs(record["progress"] - 0.5 * last["progress"]))
-    fallen, late = first[key] - best[key], half[key] - best[key]
-    if fallen <= 0 or late < STILL * fallen or best is half:
+    middle = min(records, key=lambda record: abs(record["progress"] - 0.5 * last["progress"]))
+    total, late = first[key] - best[key], middle[key] - best[key]
+    if total <= 0 or late < MIN_LATE_DECREASE * total or best is middle:
         return
-    evidence: dict[str, Any] = {"fallen": fallen, "in_the_second_half": late, "epochs": last["epoch"]}
+    evidence: dict[str, Any] = {"total_decrease": total, "second_half_decrease": late, "epochs": last["epoch"]}
     yield Finding(
         "not-converged",
-        "warning" if late > 4 * STILL * fallen else "info",
-        f"the loss was still falling: by {late:.3g} nats in the second half of {last['epoch']:,} epochs, "
-        f"{late / fallen:.0%} of all that it fell",
-        case.again(epochs=2 * last["epoch"]),
+        "warning" if late > LATE_DECREASE_WARN * total else "info",
+        f"training has not converged: the loss fell by {late:.3g} nats in the second half of {last['epoch']:,} epochs, "
+        f"{late / total:.0%} of its total decrease",
+        context.retrain(epochs=2 * last["epoch"]),
         evidence,
-        "twice the epochs would bring about as much again",
+        "training ended while the loss was still decreasing; twice the epochs should lower it about as much again",
     )
-
-
-FINDINGS = (overfitting, unfinished)

@@ -1,4 +1,4 @@
-"""Networks of the user's own, trained elsewhere, as a model that can be measured and diagnosed."""
+"""`wrap`: an encoder and a decoder trained elsewhere, as a model that can be evaluated and diagnosed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as D
 
-from isthmus.diagnosis.loss_convention import SQUARED_SCALE, Convention
+from isthmus.diagnosis.loss_convention import SQUARED_ERROR_SCALE, LossConvention
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.autoencoders import Autoencoder
 from isthmus.estimators.base import Estimator
@@ -19,50 +19,55 @@ from isthmus.estimators.training_setup import prepare
 from isthmus.estimators.validation import from_torch
 from isthmus.estimators.variational import VAE
 
-SPREADS = ("log_variance", "log_scale", "scale")
-SURE = 1e-6
-"""Probabilities of a decoder come no nearer to 0 and 1: a logit of single precision holds no more."""
-LOOKED_AT = 16
-"""Rows whose codes and reconstructions tell what the networks answer with."""
+SCALE_OUTPUTS = ("log_variance", "log_scale", "scale")
+MIN_PROBABILITY = 1e-6
+"""A decoder's probabilities are clamped to [1e-6, 1 - 1e-6]; single precision resolves logits no further."""
+PROBE_ROWS = 16
+"""Rows on which the networks are run to see the form of their outputs."""
 
 
 class EncoderAdapter(nn.Module):
-    """An encoder that answers with codes, with (mean, spread), or with a distribution, as raw numbers (B, L or 2 L)."""
+    """An encoder that returns codes, (mean, scale) or a distribution, as parameters (B, L) or (B, 2 L).
 
-    def __init__(self, module: nn.Module, spread: str):
+    Args:
+        module: the encoder.
+        scale_output: what the second output is: "log_variance", "log_scale" or "scale".
+    """
+
+    def __init__(self, module: nn.Module, scale_output: str):
         super().__init__()
-        self.module, self.spread = module, spread
+        self.module, self.scale_output = module, scale_output
 
     def forward(self, x: Tensor) -> Tensor:
-        answer = self.module(x)
-        if isinstance(answer, D.Distribution):
-            return torch.cat([answer.mean.flatten(1), answer.stddev.log().flatten(1)], 1)
-        if isinstance(answer, tuple | list) and len(answer) >= 2:
-            loc, spread = (part.flatten(1) for part in answer[:2])
-            log_scale = {"log_variance": 0.5 * spread, "log_scale": spread}.get(self.spread)
-            return torch.cat([loc, spread.log() if log_scale is None else log_scale], 1)
-        return (answer[0] if isinstance(answer, tuple | list) else answer).flatten(1)
+        out = self.module(x)
+        if isinstance(out, D.Distribution):
+            return torch.cat([out.mean.flatten(1), out.stddev.log().flatten(1)], 1)
+        if isinstance(out, tuple | list) and len(out) >= 2:
+            loc, scale = (part.flatten(1) for part in out[:2])
+            log_scale = {"log_variance": 0.5 * scale, "log_scale": scale}.get(self.scale_output)
+            return torch.cat([loc, scale.log() if log_scale is None else log_scale], 1)
+        return (out[0] if isinstance(out, tuple | list) else out).flatten(1)
 
-    def variational(self, x: Tensor) -> bool:
-        """Whether the answer says how sure it is."""
-        answer = self.module(x)
-        return isinstance(answer, D.Distribution) or (isinstance(answer, tuple | list) and len(answer) >= 2)
+    def returns_scale(self, x: Tensor) -> bool:
+        """Whether the encoder also returns a scale."""
+        out = self.module(x)
+        return isinstance(out, D.Distribution) or (isinstance(out, tuple | list) and len(out) >= 2)
 
 
 class ProbabilityToLogits(nn.Module):
-    """A decoder that answers with probabilities, as logits."""
+    """A decoder that returns probabilities, as one that returns logits."""
 
     def __init__(self, module: nn.Module):
         super().__init__()
         self.module = module
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.module(z).clamp(SURE, 1 - SURE).logit()
+        return self.module(z).clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY).logit()
 
 
 @dataclass(frozen=True)
 class Wrapped:
-    """An encoder and a decoder, and how the loss that they were trained on was put together."""
+    """An encoder, a decoder and the loss that they were trained with; the fields are the arguments of `wrap`."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -70,37 +75,48 @@ class Wrapped:
     beta: float
     reduction: str
     kl_reduction: str
-    spread: str
+    scale_output: str
     prior: Any
 
     def on(self, X: Any, condition: Any = None, lengths: Any = None) -> Estimator:
-        """The networks as a fitted model of data like X (n, *X); InputError where they do not read X."""
+        """The networks as a fitted model of data like X.
+
+        Args:
+            X: (n, *X) rows as the encoder reads them.
+            condition: (n,) labels or (n, C) numbers.
+            lengths: (n,) number of steps of each padded sequence.
+
+        Raises:
+            InputError: if the networks cannot be applied to X.
+        """
         x = from_torch(X) if hasattr(X, "detach") else np.asarray(X)
-        encoder = EncoderAdapter(self.encoder, self.spread)
-        first = next(self.encoder.parameters(), torch.zeros(()))
-        rows = torch.as_tensor(x[:LOOKED_AT], dtype=dtype_of(self.encoder), device=first.device)
-        was = [(module, module.training) for module in (self.encoder, self.decoder)]
+        encoder = EncoderAdapter(self.encoder, self.scale_output)
+        weight = next(self.encoder.parameters(), torch.zeros(()))
+        rows = torch.as_tensor(x[:PROBE_ROWS], dtype=dtype_of(self.encoder), device=weight.device)
+        modes = [(module, module.training) for module in (self.encoder, self.decoder)]
         try:
-            for module, _ in was:
+            for module, _ in modes:
                 module.eval()
             with torch.no_grad():
-                variational, raw = encoder.variational(rows), encoder(rows)
+                variational, raw = encoder.returns_scale(rows), encoder(rows)
                 latent_dim = raw.shape[1] // 2 if variational else raw.shape[1]
-                answers = self.decoder(raw[:, :latent_dim])
+                decoded = self.decoder(raw[:, :latent_dim])
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
             why = " ".join(str(error).split())[:160]
-            raise InputError(f"the networks cannot read rows of shape {tuple(x.shape[1:])}: {why}") from error
+            raise InputError(
+                f"the networks must accept rows of shape {tuple(x.shape[1:])}, but raised: {why}"
+            ) from error
         finally:
-            for module, training in was:
+            for module, training in modes:
                 module.train(training)
-        squared = self.likelihood == "mse"
-        scale = SQUARED_SCALE if variational else 1.0
-        likelihood = f"normal({scale})" if squared else self.likelihood
-        chances = likelihood == "bernoulli" and bool(((answers >= 0) & (answers <= 1)).all())
+        likelihood = self.likelihood
+        if likelihood == "mse":
+            likelihood = f"normal({SQUARED_ERROR_SCALE if variational else 1.0})"
+        probabilities = likelihood == "bernoulli" and bool(((decoded >= 0) & (decoded <= 1)).all())
         fields: dict[str, Any] = {
             "latent_dim": latent_dim,
             "encoder": encoder,
-            "decoder": ProbabilityToLogits(self.decoder) if chances else self.decoder,
+            "decoder": ProbabilityToLogits(self.decoder) if probabilities else self.decoder,
             "likelihood": likelihood,
             "prior": self.prior,
             "scaling": "none",
@@ -113,26 +129,26 @@ class Wrapped:
         model.model_.eval()
         return model
 
-    def convention(self, model: Estimator) -> Convention:
-        """What the weights of the loss amount to for this model's shapes."""
-        return Convention(
+    def convention(self, model: Estimator) -> LossConvention:
+        """The loss for the shapes of `model`, which `on` returned."""
+        return LossConvention(
             self.beta,
             self.reduction,
             self.kl_reduction,
-            squared=self.likelihood == "mse",
+            squared_error=self.likelihood == "mse",
             features=model.schema_.size,
             latent_dim=model.latent_dim,
         )
 
-    def diagnose(self, X: Any, y: Any = None, **more: Any) -> list[Any]:
-        """What is wrong with the model, the gravest first: `isthmus.diagnose`."""
+    def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
+        """Findings about the model, most severe first; arguments as in `isthmus.diagnose`."""
         import isthmus
 
-        return isthmus.diagnose(self, X, y, **more)
+        return isthmus.diagnose(self, X, y, **kwargs)
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
-    """The precision of a network's weights; single where it has none."""
+    """The floating-point type of a network's weights; single precision if it has none."""
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
@@ -144,24 +160,31 @@ def wrap(
     beta: float = 1.0,
     reduction: str = "sum",
     kl_reduction: str = "sum",
-    spread: str = "log_variance",
+    scale_output: str = "log_variance",
     prior: Any = "normal",
 ) -> Wrapped:
-    """Networks trained elsewhere, to be diagnosed: `isthmus.wrap(encoder, decoder, beta=4).diagnose(X)`.
+    """Wrap networks trained elsewhere to diagnose them: `isthmus.wrap(encoder, decoder, beta=4).diagnose(X)`.
 
-    `encoder(x)` answers with codes (n, L), with (mean, spread) whose second part is a `spread` (log_variance, log_scale
-    or scale), or with a distribution; `decoder(z)` with the mean of x, or with probabilities or logits for bernoulli. X
-    comes as the encoder reads it. `likelihood` is "mse" for a squared error, or a name that models take. `beta`,
-    `reduction` of the reconstruction over an example's features and `kl_reduction` over latent dimensions ("sum" or
-    "mean") say how the loss was put together. Raises InputError for words that are not known.
+    Args:
+        encoder: maps rows to codes (n, L), to a pair (mean, scale), or to a torch distribution.
+        decoder: maps codes to the mean of x; for a Bernoulli likelihood to probabilities or logits.
+        likelihood: "mse" for a squared error, or the name of a likelihood, e.g. "bernoulli"; "auto" reads it off X.
+        beta: weight of the KL term as written in the loss.
+        reduction: "sum" or "mean" of the reconstruction loss over the features of a row.
+        kl_reduction: "sum" or "mean" of the KL over latent dimensions.
+        scale_output: what the second output of the encoder is: "log_variance", "log_scale" or "scale".
+        prior: p(z), as the field `prior` of a VAE.
+
+    Raises:
+        InputError: if an argument is not one of these.
     """
-    for module in (encoder, decoder):
+    for name, module in (("encoder", encoder), ("decoder", decoder)):
         if not isinstance(module, nn.Module):
-            raise InputError(f"a {type(module).__name__} came as a network; a torch.nn.Module is wanted")
+            raise InputError(f"{name} must be a torch.nn.Module, got {type(module).__name__}.")
     name, _ = parse(likelihood, "likelihood")
     if name not in (known := ("auto", "mse", *LIKELIHOODS)):
         raise unknown("likelihood", name, known)
-    if spread not in SPREADS:
-        raise unknown("spread", str(spread), SPREADS)
-    Convention(beta, reduction, kl_reduction)
-    return Wrapped(encoder, decoder, likelihood, beta, reduction, kl_reduction, spread, prior)
+    if scale_output not in SCALE_OUTPUTS:
+        raise unknown("scale_output", str(scale_output), SCALE_OUTPUTS)
+    LossConvention(beta, reduction, kl_reduction)  # validates them
+    return Wrapped(encoder, decoder, likelihood, beta, reduction, kl_reduction, scale_output, prior)

@@ -1,4 +1,4 @@
-"""The rows that a model was fitted to beside those that it was not."""
+"""How much better a model does on the rows that it was fitted to than on others."""
 
 from __future__ import annotations
 
@@ -7,48 +7,58 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.errors import InputError
+from isthmus.errors import Declined
 from isthmus.estimators.validation import unpadded
-from isthmus.evaluation.context import EvalContext, some_of, squared
-from isthmus.evaluation.estimates import told, told_rows
+from isthmus.evaluation.context import EvalContext, squared_errors
 from isthmus.evaluation.log_likelihood import kind_of
+from isthmus.evaluation.reconstruction import DATA_UNIT
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
-SEEN = "these are the training rows themselves; pass others"
+TRAINING_ROWS = "these are the training rows; pass other rows as X"
+"""Reason of measures that compare with rows that the model was not fitted to."""
 DRAWS = 100
-MOST_ROWS = 500
+MAX_ROWS = 500
 
 
-def of_training(subject: EvalContext) -> dict[str, Any] | None:
-    """Log p(x) (nats) and squared error of training rows, and by how much they are better than other rows.
+def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
+    """log p(x) (nats) and squared error of training rows, and how much better they are than those of other rows.
 
-    Both kinds of rows are scored by the same few draws. None where the training rows are not known.
+    Both sets of rows are scored by the same few draws. None if the training rows are unknown.
     """
-    if subject.train is None:
+    if context.train is None:
         return None
-    if subject.seen:
-        raise InputError(SEEN)
-    model, seen = subject.model, some_of(subject.train, MOST_ROWS, subject.seed)
-    codes = model.codes_of(model.lay(seen))
-    errors = squared(seen.x, unpadded(model.decoded(codes, seen.condition, drawn=False), seen.lengths))
-    found: dict[str, Any] = {
-        "rows": len(seen),
-        "squared_error": told_rows(errors, "squared units of the data, summed", "squared error"),
-        "squared_error_gap": apart(subject.errors, errors, "squared units of the data, summed"),
-    }
+    if context.overlaps_train:
+        raise Declined(TRAINING_ROWS)
+    model, train = context.model, context.train.subsample(MAX_ROWS, context.seed)
+    codes = model.codes_of(model.lay(train))
+    decoded = unpadded(model.decoded(codes, train.condition, drawn=False), train.lengths)
+    errors, kind = squared_errors(train.x, decoded), "squared error"
+    label, gap_label = "reconstruction error of training rows", "training rows: error lower by"
+    shown = HIDDEN if model.density else LINE
+    metrics = [
+        setting("training.rows", "training rows", len(train), HIDDEN),
+        mean_over_rows("training.squared_error", label, DATA_UNIT, kind, errors, digits="", shown=HIDDEN),
+        mean_difference(
+            "training.squared_error_gap", gap_label, DATA_UNIT, context.errors, errors, digits="", shown=shown
+        ),
+    ]
     if model.density:
-        held = subject.some(MOST_ROWS)
-        with subject.using():
-            here, there = (
-                importance_weighted(model.model_, model.lay(part, "fixed"), DRAWS).values for part in (seen, held)
+        test = context.subsample(MAX_ROWS)
+        with context.threads():
+            of_train, of_test = (
+                importance_weighted(model.model_, model.lay(rows, "fixed"), DRAWS).values for rows in (train, test)
             )
-        found["log_likelihood"] = told_rows(here, "nats", kind_of(model.schema_))
-        found["log_likelihood_gap"] = apart(here, there, "nats")
-    return found
+        label, gap_label = "log p(x) of training rows", "training rows: log p(x) higher by"
+        metrics += [
+            mean_over_rows("training.log_likelihood", label, "nats", kind_of(model.schema_), of_train, shown=HIDDEN),
+            mean_difference("training.log_likelihood_gap", gap_label, "nats", of_train, of_test),
+        ]
+    return tuple(metrics)
 
 
-def apart(more: np.ndarray, less: np.ndarray, unit: str) -> dict[str, Any]:
-    """The difference of the means of two sets of rows."""
-    (high, first), (low, second) = mean_and_error(more), mean_and_error(less)
-    return told(high - low, math.hypot(first, second), unit, "difference")
+def mean_difference(name: str, label: str, unit: str, first: np.ndarray, second: np.ndarray, **kwargs: Any) -> Metric:
+    """The mean of `first` (n,) less that of `second` (m,), two independent sets of rows."""
+    (high, error), (low, other_error) = mean_and_error(first), mean_and_error(second)
+    return Metric(name, label, unit, "difference", high - low, math.hypot(error, other_error), **kwargs)

@@ -1,16 +1,15 @@
-"""The latent space of a model: how its dimensions hang together, and what lies between codes."""
+"""The codes: dimensions in use, their dependence, paths between codes, labels and factors read from them."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 
 from isthmus.evaluation.context import EvalContext
-from isthmus.evaluation.estimates import told
 from isthmus.examples import Examples
+from isthmus.metrics.disentanglement import disentanglement
 from isthmus.metrics.importance_weighting import importance_weighted
 from isthmus.metrics.latent_geometry import (
     PathStats,
@@ -19,78 +18,166 @@ from isthmus.metrics.latent_geometry import (
     path_likelihood,
     principal_angles,
     random_pairs,
-    relative_sharpness,
 )
+from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate
+from isthmus.metrics.probes import probes
 from isthmus.train.runtime import seeded
 
-DRAWS = 100
-PATHS = 100
-FEWEST_ROWS = 20
-"""Rows under which ten paths cannot be laid."""
-SHARP_FROM = 8
-"""Pixels a side from which on an image can be blurred."""
+ACTIVE_VARIANCE = 0.01
+"""Variance of a dimension's posterior mean over rows above which it is in use (Burda et al., 2016)."""
+ACTIVE_VARIANCE_SHARE = 1e-6
+"""Share of the largest variance below which a dimension of a code without a density is constant."""
+PATH_DRAWS = 100
+MAX_PATHS = 100
+MIN_PATH_ROWS = 20
+"""Rows below which there are fewer than ten independent paths."""
+PROBE_LABELS = {
+    "linear": "labels read from codes, linear probe",
+    "nearest": "labels read from codes, 5 neighbours",
+    "commonest": "labels guessed: always the commonest",
+}
+SCORE_LABELS = {
+    "mig": "mutual information gap (MIG)",
+    "sap": "attribute predictability (SAP)",
+    "factor_vae": "FactorVAE score",
+    "modularity": "modularity",
+    "disentanglement": "DCI disentanglement",
+    "completeness": "DCI completeness",
+    "informativeness": "DCI informativeness",
+}
 
 
-def geometry(subject: EvalContext) -> dict[str, Any]:
+def n_active(codes: np.ndarray, density: bool) -> int:
+    """How many latent dimensions of codes (n, L) vary over rows."""
+    variance = codes.var(0)
+    threshold = ACTIVE_VARIANCE if density else ACTIVE_VARIANCE_SHARE * max(float(variance.max()), math.ulp(1))
+    return int((variance > threshold).sum())
+
+
+def active_units(context: EvalContext) -> Metric:
+    """Latent dimensions whose code varies over rows, and the share of dimensions that are 0 in every row."""
+    codes = context.codes
+    count, size, never = n_active(codes, context.model.density), codes.shape[1], float((codes == 0).all(0).mean())
+    details = (
+        Metric("active_units.of", "dimensions of the code", "", "count", size, shown=HIDDEN, plain=True),
+        Metric("active_units.never", "dimensions that are always 0", "share", "share", never, shown=HIDDEN, plain=True),
+    )
+    label = "latent dimensions in use"
+    return Metric("active_units", label, "dimensions", "count", count, note=f"of {size}", details=details)
+
+
+def geometry(context: EvalContext) -> tuple[Metric, ...]:
     """Correlation of dimensions, total correlation (nats), and angles with PCA of the same size."""
-    found, unit = latent_correlation(subject.codes), "absolute correlation"
-    angles = principal_angles(subject.codes, subject.as_read)
-    turned = told(float(angles.mean()), None, "degrees", "mean", each=angles.tolist()) if len(angles) else None
-    return {
-        "correlation": told(found.mean, None, unit, "mean", chance=found.expected, largest=found.largest),
-        "effective_dimensions": told(found.effective_dimensions, None, "dimensions", "participation ratio"),
-        "total_correlation": told(found.total_correlation, None, "nats", "divergence")
-        if math.isfinite(found.total_correlation)
-        else None,
-        "angle_with_pca": turned,
-    }
+    stats, unit = latent_correlation(context.codes), "absolute correlation"
+    angles = principal_angles(context.codes, context.scaled_x)
+    correlation = Metric(
+        "geometry.correlation",
+        "correlation of latent dimensions",
+        "",
+        unit,
+        stats.mean,
+        note="mean absolute value",
+        details=(
+            Metric("geometry.correlation.chance", "by chance", "", unit, stats.expected, shown=INLINE, plain=True),
+            Metric("geometry.correlation.largest", "largest", "", unit, stats.largest, shown=HIDDEN, plain=True),
+        ),
+    )
+    metrics = [
+        correlation,
+        Metric(
+            "geometry.effective_dimensions",
+            "effective dimensions",
+            "",
+            "participation ratio",
+            stats.effective_dimensions,
+            digits=".1f",
+        ),
+    ]
+    if math.isfinite(stats.total_correlation):
+        label = "total correlation of the code"
+        metrics.append(Metric("geometry.total_correlation", label, "nats", "divergence", stats.total_correlation))
+    if len(angles):
+        name, each = "geometry.angle_with_pca", tuple(angles.tolist())
+        detail = Metric(f"{name}.each", "each angle", "degrees", "angle", each, shown=HIDDEN, plain=True)
+        metrics.append(
+            Metric(
+                name,
+                "angle between codes and PCA",
+                "degrees",
+                "angle",
+                float(angles.mean()),
+                digits=".0f",
+                note="mean",
+                details=(detail,),
+            )
+        )
+    return tuple(metrics)
 
 
-def paths(subject: EvalContext) -> dict[str, Any] | None:
+def paths(context: EvalContext) -> tuple[Metric, ...] | None:
     """What lies on straight lines between the codes of two rows: nats lost, distance from training rows gained.
 
     Along a path the condition is that of its start. None for sequences and for too few rows.
     """
-    model, inputs, n = subject.model, subject.inputs, len(subject)
-    if model.schema_.sequence or n < FEWEST_ROWS:
+    model, examples, n = context.model, context.examples, len(context)
+    if model.schema_.sequence or n < MIN_PATH_ROWS:
         return None
-    first, second = random_pairs(n, subject.seed, PATHS)
-    given = None if inputs.condition is None else np.asarray(inputs.condition)[first]
+    first, second = random_pairs(n, context.seed, MAX_PATHS)
+    condition = None if examples.condition is None else np.asarray(examples.condition)[first]
 
     def decode(codes: np.ndarray, drawn: bool = False) -> np.ndarray:
         z = torch.as_tensor(codes, dtype=model.dtype_, device=model.device_)
-        with seeded(subject.seed, model.device_):
-            return model.decoded(z, given, drawn=drawn)
+        with seeded(context.seed, model.device_):
+            return model.decoded(z, condition, drawn=drawn)
 
     def score(x: np.ndarray) -> np.ndarray:
-        with subject.using():
-            return importance_weighted(model.model_, model.lay(Examples(x, condition=given), "fixed"), DRAWS).values
+        with context.threads():
+            return importance_weighted(
+                model.model_, model.lay(Examples(x, condition=condition), "fixed"), PATH_DRAWS
+            ).values
 
-    start, end = subject.codes[first], subject.codes[second]
-    found: dict[str, Any] = {}
+    start, end = context.codes[first], context.codes[second]
+    metrics = []
     if model.density:
-        along = path_likelihood(lambda codes: decode(codes, True), score, start, end)
-        found["log_likelihood"] = told_path(along, "nats lost in the middle")
-    if subject.train is not None:
-        read = subject.scaled(subject.train.x)
-        apart = path_distance(lambda codes: subject.scaled(decode(codes)), read, start, end, seed=subject.seed)
-        found["distance"] = told_path(apart, "distance from training rows gained in the middle")
-    return found or None
+        likelihood = path_likelihood(lambda codes: decode(codes, True), score, start, end)
+        metrics.append(
+            path_metric("paths.log_likelihood", "half way between two codes: log p(x) lower by", "nats", likelihood)
+        )
+    if context.train is not None:
+        train, label = context.scaled(context.train.x), "half way between two codes: farther from data by"
+        distance = path_distance(lambda codes: context.scaled(decode(codes)), train, start, end, seed=context.seed)
+        metrics.append(path_metric("paths.distance", label, "scaled units", distance))
+    return tuple(metrics) or None
 
 
-def told_path(found: PathStats, unit: str) -> dict[str, Any]:
-    """Paths as plain values."""
-    holes = told(*found.holes, "share of paths", "share")
-    return told(*found.midpoint_loss, unit, "difference", holes=holes, along=found.profile.tolist())
+def path_metric(name: str, label: str, unit: str, stats: PathStats) -> Metric:
+    """The middle of paths against their ends, the share of paths with a hole, and the mean at each step."""
+    holes = from_estimate(
+        f"{name}.holes", "paths that cross a hole", "share of paths", "share", stats.holes, digits=".0%"
+    )
+    along = tuple(stats.profile.tolist())
+    along_metric = Metric(f"{name}.along", "mean at each step", unit, "mean", along, shown=HIDDEN, plain=True)
+    return from_estimate(name, label, unit, "difference", stats.midpoint_loss, details=(holes, along_metric))
 
 
-def sharp(subject: EvalContext) -> dict[str, Any] | None:
-    """How sharp reconstructions, and samples' means, are beside the images; None for data that are none."""
-    schema, images = subject.model.schema_, subject.inputs.x
-    if not schema.image or min(images.shape[1:3]) < SHARP_FROM:
+def label_probes(context: EvalContext) -> tuple[Metric, ...] | None:
+    """How well simple classifiers read labels from codes; None without labels."""
+    accuracy = None if context.y is None else probes(context.codes, context.y, context.seed)
+    if accuracy is None:
         return None
-    shown = {"reconstructions": subject.again}
-    if subject.model.density:
-        shown["samples"] = subject.drawn(len(subject.samples), mean=True)
-    found = {name: relative_sharpness(made, images) for name, made in shown.items()}
-    return {name: told(*value, "times that of the data", "ratio") for name, value in found.items() if value} or None
+    return tuple(
+        from_estimate(f"probes.{name}", label, "share of rows", "accuracy", accuracy[name], digits=".1%")
+        for name, label in PROBE_LABELS.items()
+    )
+
+
+def disentanglement_scores(context: EvalContext) -> tuple[Metric, ...] | None:
+    """How far each factor has a dimension of its own; None if the factors are unknown."""
+    if context.factors is None:
+        return None
+    scores = disentanglement(context.codes, context.factors, context.seed)
+    note = "0 by chance, 1 at best"
+    return tuple(
+        from_estimate(f"disentanglement.{name}", SCORE_LABELS[name], "", "score", score, note=note)
+        for name, score in scores.items()
+    )

@@ -5,19 +5,22 @@ from __future__ import annotations
 import difflib
 import html
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.metrics.metric import SETTING, Metric, number, to_tree
+from isthmus.metrics.metric import Metric, to_tree
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FRAME_COLUMNS = ("name", "label", "value", "standard_error", "unit", "kind")
+
 
 @dataclass(frozen=True)
 class PerRow:
-    """Numbers for each of n rows; None where the model has no density."""
+    """Numbers for each of n rows; None where the model has no log p(x)."""
 
     codes: np.ndarray
     """(n, *Z) the codes."""
@@ -43,30 +46,38 @@ class Evaluation:
     >>> evaluation["elbo"].value
     -79.571
     >>> print(evaluation)
-    model                         VAE
-    rows                          3
-    ELBO                          -79.57 ± 0.89 nats
+    model  VAE
+    rows   3
+    ELBO   -79.57 ± 0.89 nats
     """
 
     model: str
     rows: int
     metrics: tuple[Metric, ...] = ()
     declined: dict[str, str] = field(default_factory=dict)
-    """Measures that do not apply, with the reason."""
+    """Measures that do not apply to this model or these rows, with the reason."""
     per_row: PerRow | None = None
+
+    @cached_property
+    def by_name(self) -> dict[str, Metric]:
+        """Every metric and detail by its dotted name."""
+        return {metric.name: metric for top in self.metrics for metric in top.walk()}
 
     def __getitem__(self, name: str) -> Metric:
         """The metric of a dotted name; KeyError names the nearest."""
         metric = self.get(name)
         if metric is None:
-            names = [found.name for top in self.metrics for found in top.walk()]
-            near = difflib.get_close_matches(name, names, n=1)
-            raise KeyError(f"no metric is named {name!r}" + (f". Did you mean {near[0]!r}?" if near else ""))
+            near = difflib.get_close_matches(name, self.by_name, n=1)
+            why = f": {self.declined[name]}" if name in self.declined else ""
+            raise KeyError(f"no metric is named {name!r}{why}" + (f". Did you mean {near[0]!r}?" if near else ""))
         return metric
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.by_name
 
     def get(self, name: str) -> Metric | None:
         """The metric of a dotted name, or None."""
-        return next((found for top in self.metrics for found in top.walk() if found.name == name), None)
+        return self.by_name.get(name)
 
     def value(self, name: str) -> Any:
         """The value of a metric, or None if it was not measured."""
@@ -92,35 +103,24 @@ class Evaluation:
         """One row for each metric: name, label, value, standard_error, unit, kind."""
         import pandas as pd
 
-        found = [metric for top in self.metrics for metric in top.walk()]
-        columns = ("name", "label", "value", "standard_error", "unit", "kind")
-        return pd.DataFrame([[getattr(metric, column) for column in columns] for metric in found], columns=columns)
+        rows = [[getattr(metric, column) for column in FRAME_COLUMNS] for metric in self.by_name.values()]
+        return pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
 
     def lines(self) -> list[tuple[str, str]]:
-        """Label and number of every metric as text; settings follow the number that they belong to."""
-        shown = [("model", self.model), ("rows", f"{self.rows:,}")]
-        for top in self.metrics:
-            shown += lines_of(top)
-        return shown + [(name.replace("_", " "), f"not measured: {why}") for name, why in self.declined.items()]
+        """Label and text of every metric that text shows, then what was declined and why."""
+        measured = [line for top in self.metrics for line in top.lines()]
+        declined = [(name.replace("_", " "), f"not measured: {why}") for name, why in self.declined.items()]
+        return [("model", self.model), ("rows", f"{self.rows:,}"), *measured, *declined]
 
     def __str__(self) -> str:
-        return "\n".join(f"{label:<30}{text}" for label, text in self.lines())
+        lines = self.lines()
+        width = max(len(label) for label, _ in lines) + 2
+        return "\n".join(f"{label:<{width}}{text}" for label, text in lines)
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
+            f"<tr><th style='text-align:left;white-space:pre'>{html.escape(label)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
             for label, text in self.lines()
         )
         return f"<table>{rows}</table>"
-
-
-def lines_of(metric: Metric, indent: str = "") -> list[tuple[str, str]]:
-    """A metric and its details as lines; details without a label are left to JSON and the page."""
-    named = [detail for detail in metric.details if detail.kind == SETTING and detail.label]
-    settings = [f"{number(detail.value)} {detail.label}" for detail in named]
-    text = "; ".join([str(metric), *([metric.note] if metric.note else []), *settings])
-    shown = [(indent + metric.label, text)] if metric.label else []
-    for detail in metric.details:
-        if detail.kind != SETTING and detail.label:
-            shown += lines_of(detail, indent + "  ")
-    return shown

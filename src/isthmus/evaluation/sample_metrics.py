@@ -1,87 +1,139 @@
-"""What samples from the prior are like beside data."""
+"""Samples from the prior beside data: can they be told apart, are they copies, are they blurred."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from isthmus.errors import InputError
+from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
-from isthmus.evaluation.estimates import told
-from isthmus.evaluation.generalization import SEEN
+from isthmus.evaluation.generalization import TRAINING_ROWS
+from isthmus.metrics.estimate import Estimate
 from isthmus.metrics.features import learned_features
+from isthmus.metrics.latent_geometry import relative_sharpness
 from isthmus.metrics.memorization import memorization
+from isthmus.metrics.metric import INLINE, Metric, from_estimate
 from isthmus.metrics.sample_quality import check_comparable, sample_quality
 
-COUNT = 500
-"""Codes drawn to see how much what is decoded from them varies."""
+MIN_SHARPNESS_PIXELS = 8
+"""Pixels a side below which blur cannot be measured."""
 QUALITY = {
-    "mmd": ("squared", "discrepancy"),
-    "precision": ("share of samples", "share"),
-    "recall": ("share of data", "share"),
-    "frechet": ("squared deviations of learned features", "distance"),
+    "precision": ("samples that lie among data (precision)", "share of samples", "share", ".1%"),
+    "recall": ("data that lie among samples (recall)", "share of data", "share", ".1%"),
+    "mmd": ("squared MMD of learned features", "", "discrepancy", ".4f"),
+    "frechet": ("Fréchet distance of learned features", "squared deviations", "distance", ".3g"),
 }
-"""The unit and the kind of what is compared."""
+"""Label, unit, kind and digits of each comparison of learned features."""
 
 
-def sample_spread(subject: EvalContext) -> dict[str, Any] | None:
-    """The variance of E[x given z] over codes from the prior, as a share of the data's, and of reconstructions'.
-
-    Near 0 all samples look alike; near that of reconstructions they vary as these do. None without a prior.
-    """
-    if not subject.model.density:
+def comparable(context: EvalContext) -> tuple[np.ndarray, np.ndarray] | None:
+    """Training rows and test rows in the form of samples; None without a prior or training rows, and for sequences."""
+    if not context.model.density or context.train is None or context.model.schema_.sequence:
         return None
-    data = variance(subject.inputs.x)
-    if not data:
-        return None
-    drawn, again = variance(subject.drawn(COUNT, mean=True)), variance(subject.again)
-    return told(drawn / data, None, "share of the data's variance", "ratio", of_reconstructions=again / data)
+    if context.overlaps_train:
+        raise Declined(TRAINING_ROWS)
+    return context.binarized(context.train.x), context.binarized(context.examples.x)
 
 
-def variance(x: np.ndarray) -> float:
-    """Summed over features of rows (n, *X)."""
-    return float(x.reshape(len(x), -1).var(0, dtype=np.float64).sum())
+def of_data(
+    name: str, unit: str, kind: str, digits: str, estimate: Estimate, label: str = "for training rows"
+) -> tuple[Metric]:
+    """The same number for training rows in place of samples: what a perfect model would reach."""
+    return (from_estimate(f"{name}.of_data", label, unit, kind, estimate, digits=digits, shown=INLINE),)
 
 
-def comparable(subject: EvalContext) -> tuple[np.ndarray, np.ndarray] | None:
-    """Training rows and held-out rows as samples come; None without a prior, without training rows, for sequences."""
-    if not subject.model.density or subject.train is None or subject.model.schema_.sequence:
-        return None
-    if subject.seen:
-        raise InputError(SEEN)
-    return subject.bits(subject.train.x), subject.bits(subject.inputs.x)
-
-
-def classifier(subject: EvalContext) -> dict[str, Any] | None:
-    """How often a classifier tells samples from held-out rows, beside training rows in their place."""
-    rows = comparable(subject)
+def classifier(context: EvalContext) -> Metric | None:
+    """Accuracy of a classifier that tells samples from test rows, beside training rows in their place."""
+    rows = comparable(context)
     if rows is None:
         return None
-    both = sample_quality(*rows, subject.samples, None, subject.seed)["accuracy"]
-    return told(*both.samples, "share told right", "accuracy", of_data=both.data._asdict())
+    accuracy = sample_quality(*rows, context.samples, None, context.seed)["accuracy"]
+    unit, kind, digits = "share told right", "accuracy", ".1%"
+    details = of_data("classifier", unit, kind, digits, accuracy.data)
+    label = "samples told from data by a classifier"
+    return from_estimate("classifier", label, unit, kind, accuracy.samples, digits=digits, details=details)
 
 
-def samples(subject: EvalContext) -> dict[str, Any] | None:
-    """How far learned features of samples are from those of held-out rows, beside training rows in their place."""
-    rows = comparable(subject)
+def sample_quality_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
+    """Distance between learned features of samples and of test rows, beside training rows in place of samples."""
+    rows = comparable(context)
     if rows is None:
         return None
-    seen, held = rows
-    check_comparable(seen, held, subject.samples)  # before anything is learned
-    features = learned_features(seen, seen.shape[1:], subject.seed)
-    found = sample_quality(seen, held, subject.samples, features, subject.seed)
-    return {name: told(*both.samples, *QUALITY[name], of_data=both.data._asdict()) for name, both in found.items()}
+    train, test = rows
+    check_comparable(train, test, context.samples)  # before anything is learned
+    features = learned_features(train, train.shape[1:], context.seed)
+    quality = sample_quality(train, test, context.samples, features, context.seed)
+    metrics = []
+    for key, (label, unit, kind, digits) in QUALITY.items():
+        if key in quality:
+            details = of_data(f"samples.{key}", unit, kind, digits, quality[key].data)
+            kwargs = {"digits": digits, "details": details}
+            metrics.append(from_estimate(f"samples.{key}", label, unit, kind, quality[key].samples, **kwargs))
+    return tuple(metrics)
 
 
-def copies(subject: EvalContext) -> dict[str, Any] | None:
+def copies(context: EvalContext) -> tuple[Metric, ...] | None:
     """Whether samples are copies of training rows."""
-    rows = comparable(subject)
+    rows = comparable(context)
     if rows is None:
         return None
-    found = memorization(*rows, subject.samples, subject.seed)
-    return {
-        "z": told(found.z, 1.0, "standard deviations", "statistic"),
-        "close": told(*found.close, "share of samples", "share", of_data=found.close_test._asdict()),
-        "to_train": told(*found.to_train, "share of samples", "share", expected=found.to_train_expected),
-    }
+    stats, unit, digits = memorization(*rows, context.samples, context.seed), "share of samples", ".1%"
+    expected = Metric(
+        "copies.to_train.expected",
+        "expected if none is a copy",
+        unit,
+        "share",
+        stats.to_train_expected,
+        digits=digits,
+        shown=INLINE,
+        plain=True,
+    )
+    close_label = "samples as near to a training row as 1% of other rows are"
+    return (
+        Metric(
+            "copies.z",
+            "samples nearer to training rows than other rows",
+            "",
+            "statistic",
+            stats.z,
+            1.0,
+            digits=".1f",
+            note="z-score; below -3: nearer",
+        ),
+        from_estimate(
+            "copies.close",
+            close_label,
+            unit,
+            "share",
+            stats.close,
+            digits=digits,
+            details=of_data("copies.close", unit, "share", digits, stats.close_test, "for other rows"),
+        ),
+        from_estimate(
+            "copies.to_train",
+            "samples whose nearest row is a training row",
+            unit,
+            "share",
+            stats.to_train,
+            digits=digits,
+            details=(expected,),
+        ),
+    )
+
+
+def sharpness(context: EvalContext) -> tuple[Metric, ...] | None:
+    """Sharpness of reconstructions, and of samples' means, relative to the images; None for other data."""
+    schema, images = context.model.schema_, context.examples.x
+    if not schema.image or min(images.shape[1:3]) < MIN_SHARPNESS_PIXELS:
+        return None
+    pictures = {"reconstructions": context.reconstructions}
+    if context.model.density:
+        pictures["samples"] = context.sample(len(context.samples), mean=True)
+    ratios = {name: relative_sharpness(shown, images) for name, shown in pictures.items()}
+    return (
+        tuple(
+            from_estimate(f"sharpness.{name}", f"sharpness of {name}", "times that of the data", "ratio", ratio)
+            for name, ratio in ratios.items()
+            if ratio
+        )
+        or None
+    )

@@ -1,17 +1,20 @@
-"""A measured number with its words, unit, kind and standard error: what text, JSON, pages and findings are made of."""
+"""A measured number with its label, unit, kind and standard error: what text, JSON, pages and findings are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from isthmus.metrics.estimate import Estimate
+from isthmus.metrics.estimate import Estimate, mean_and_error
 
 SETTING = "setting"
-"""Kind of a number that describes a measurement (rows, draws, components): JSON holds it as a plain number."""
+"""Kind of a number that describes a measurement (rows, draws, components) and is not measured itself."""
+LINE, INLINE, HIDDEN = "line", "inline", "hidden"
+"""Where text shows a number: on a line of its own, in its parent's line, or nowhere (JSON and the page have it)."""
 
 Value = float | int | bool | str | tuple[float, ...] | None
 
@@ -27,10 +30,12 @@ class Metric:
         kind: what may be compared: density, probability, divergence, squared error, ratio, share, ...
         value: a number, or several (one per latent dimension, one per step of a path); None if there is none.
         standard_error: of `value`, in the same unit; None if it has none.
-        digits: format of `value` and `standard_error` in text.
-        note: words after the number in text, for example "50 rows".
+        digits: format of `value` and `standard_error` in text; "" rounds both to two digits of the error.
+        note: words after the number in text, for example "median row".
         details: numbers that belong to this one, such as its number of draws or a reference value; their names start
             with this one's.
+        shown: LINE, INLINE or HIDDEN. An inline detail is written as its value, then its label: "50 rows".
+        plain: whether JSON holds the value alone, without its error, unit and kind.
     """
 
     name: str
@@ -42,6 +47,8 @@ class Metric:
     digits: str = ".2f"
     note: str = ""
     details: tuple[Metric, ...] = ()
+    shown: str = LINE
+    plain: bool = False
 
     @property
     def key(self) -> str:
@@ -54,19 +61,36 @@ class Metric:
         for detail in self.details:
             yield from detail.walk()
 
-    def named(self, prefix: str) -> Metric:
-        """The same under `prefix`, details included."""
-        return replace(
-            self, name=f"{prefix}.{self.name}", details=tuple(detail.named(prefix) for detail in self.details)
-        )
+    def lines(self, indent: str = "") -> Iterator[tuple[str, str]]:
+        """Label and text of this metric and of each detail; details without a value are left out.
+
+        >>> draws = setting("elbo.draws", "draws per row", 1000)
+        >>> list(Metric("elbo", "ELBO", "nats", "density", -1.5, details=(draws,)).lines())
+        [('ELBO', '-1.50 nats (1,000 draws per row)')]
+        """
+        if self.shown == LINE:
+            inline = [f"{d.number} {d.label}" for d in self.details if d.shown == INLINE and d.value is not None]
+            remarks = "; ".join([*([self.note] if self.note else []), *inline])
+            yield indent + self.label, f"{self}{f' ({remarks})' if remarks else ''}"
+        for detail in self.details:
+            if detail.value is not None:
+                yield from detail.lines(indent + "  ")
+
+    @property
+    def number(self) -> str:
+        """Value and standard error as text, without the unit."""
+        return number(self.value, self.digits, self.standard_error)
 
     def __str__(self) -> str:
         """Value, standard error and unit as text.
 
         >>> print(Metric("elbo", "ELBO", "nats", "density", -79.571, 0.8934))
         -79.57 ± 0.89 nats
+        >>> print(Metric("probes.linear", "linear probe", "share of rows", "accuracy", 0.5, 0.02, digits=".0%"))
+        50% ± 2% of rows
         """
-        return f"{number(self.value, self.digits, self.standard_error)}{f' {self.unit}' if self.unit else ''}"
+        unit = self.unit.removeprefix("share ") if self.digits.endswith("%") else self.unit
+        return f"{self.number} {unit}".rstrip()
 
 
 def number(value: Value, digits: str = ".2f", standard_error: float | None = None) -> str:
@@ -79,10 +103,23 @@ def number(value: Value, digits: str = ".2f", standard_error: float | None = Non
         return "not available"
     if isinstance(value, str | bool):
         return str(value)
+    if not digits:
+        digits = error_digits(standard_error)
     if isinstance(value, tuple):
         return ", ".join(number(one, digits) for one in value)
     text = f"{value:,}" if isinstance(value, int) else f"{value:{digits}}"
     return text if standard_error is None else f"{text} ± {standard_error:{digits}}"
+
+
+def error_digits(standard_error: float | None) -> str:
+    """The format that shows two digits of a standard error.
+
+    >>> number(84996.3, "", 17092.0), number(15.0612, "", 0.966), number(2.0, "", 0.0)
+    ('84,996 ± 17,092', '15.06 ± 0.97', '2 ± 0')
+    """
+    if not standard_error or not math.isfinite(standard_error):
+        return ".4g"
+    return f",.{max(0, 1 - math.floor(math.log10(standard_error)))}f"
 
 
 def mean_over_rows(
@@ -94,36 +131,37 @@ def mean_over_rows(
         shared_error: standard error that all rows share, such as that of common draws.
         **kwargs: further fields of `Metric`.
     """
-    error = float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else np.inf
-    return Metric(name, label, unit, kind, float(values.mean()), float(np.hypot(error, shared_error)), **kwargs)
+    return from_estimate(name, label, unit, kind, mean_and_error(values, shared_error), **kwargs)
 
 
 def from_estimate(name: str, label: str, unit: str, kind: str, estimate: Estimate, **kwargs: Any) -> Metric:
-    """An `Estimate` with its words."""
+    """An `Estimate` with its label, unit and kind; `kwargs` are further fields of `Metric`."""
     return Metric(name, label, unit, kind, estimate.mean, estimate.error, **kwargs)
 
 
-def setting(name: str, label: str, value: Value) -> Metric:
+def setting(name: str, label: str, value: Value, shown: str = INLINE) -> Metric:
     """A number that describes a measurement, such as its number of rows."""
-    return Metric(name, label, "", SETTING, value)
+    return Metric(name, label, "", SETTING, value, shown=shown, plain=True)
 
 
-def to_tree(metrics: tuple[Metric, ...]) -> dict[str, Any]:
+def to_tree(metrics: Iterable[Metric]) -> dict[str, Any]:
     """Nested plain values for JSON, by the dotted names.
+
+    The value of a metric is its `mean`, or `count` if that is its kind.
 
     >>> to_tree((Metric("a.b", "b", "nats", "density", 1.0, 0.5, details=(setting("a.b.rows", "rows", 3),)),))
     {'a': {'b': {'mean': 1.0, 'standard_error': 0.5, 'unit': 'nats', 'kind': 'density', 'rows': 3}}}
     """
     tree: dict[str, Any] = {}
-    for metric in (found for top in metrics for found in top.walk()):
+    for metric in (one for top in metrics for one in top.walk()):
         *path, key = metric.name.split(".")
         node = tree
         for part in path:
             node = node.setdefault(part, {})
         value = list(metric.value) if isinstance(metric.value, tuple) else metric.value
-        if metric.kind == SETTING:
+        if metric.plain:
             node[key] = value
         else:
-            measured = {"mean": value, "standard_error": metric.standard_error, "unit": metric.unit}
-            node[key] = {**measured, "kind": metric.kind, **node.get(key, {})}
+            record = {"count" if metric.kind == "count" else "mean": value, "standard_error": metric.standard_error}
+            node[key] = {**record, "unit": metric.unit, "kind": metric.kind, **node.get(key, {})}
     return tree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,37 @@ class Log1p(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.log1p(x.clamp(min=0)) - self.log_base_rate
+
+
+class ReadColumns(nn.Module):
+    """Blocks of columns side by side, each read in its own way: one-hot, through a module, or as they are.
+
+    Args:
+        widths: numbers in each block.
+        readers: for each block its number of categories (one-hot), a module, or None.
+    """
+
+    def __init__(self, widths: Sequence[int], readers: Sequence[int | nn.Module | None]):
+        super().__init__()
+        self.widths = list(widths)
+        self.categories = [reader if isinstance(reader, int) else 0 for reader in readers]
+        self.readers = nn.ModuleList(reader if isinstance(reader, nn.Module) else nn.Identity() for reader in readers)
+
+    @property
+    def size(self) -> int:
+        """Numbers that a network reads."""
+        return sum(width * max(1, categories) for width, categories in zip(self.widths, self.categories))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(*batch, D) to (*batch, size)."""
+        blocks = []
+        for block, reader, categories in zip(x.split(self.widths, -1), self.readers, self.categories):
+            if categories:  # a category k of K comes as k / (K - 1)
+                index = (block * (categories - 1)).round().long().clamp(0, categories - 1)
+                blocks.append(nn.functional.one_hot(index, categories).flatten(-2).to(x.dtype))
+            else:
+                blocks.append(reader(block))
+        return torch.cat(blocks, -1)
 
 
 class Preprocess(nn.Module):

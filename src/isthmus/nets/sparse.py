@@ -35,6 +35,7 @@ class TopK(nn.Module):
     """
 
     learns = True
+    """Whether `forward` takes `train`, in which the module updates its running averages."""
     duty: Tensor
 
     def __init__(self, k: int, units: int):
@@ -67,6 +68,7 @@ class BatchTopK(nn.Module):
     """
 
     learns = True
+    """As in `TopK`."""
     threshold: Tensor
 
     def __init__(self, k: int, units: int):

@@ -22,7 +22,7 @@ from isthmus.metrics.importance_diagnostics import importance_diagnostics
 from isthmus.metrics.importance_weighting import importance_weighted
 from isthmus.plot.display import display_kind, label_groups, nan_padding, project_2d
 from isthmus.schema import Schema
-from isthmus.train.runtime import torch_threads, seeded
+from isthmus.train.runtime import seeded, torch_threads
 
 MAX_PCA_ROWS = 10_000
 """Rows that PCA is fitted to; more change no picture."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-import numpy as np
 
 from isthmus.estimators.base import Estimator
-from isthmus.evaluation.evaluate import Evaluation
-from isthmus.evaluation.result import PerRow
+from isthmus.evaluation.result import Evaluation
 from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.plot.context import PlotContext
@@ -62,15 +59,7 @@ def plot_context(
     model: Estimator, rows: Examples, evaluation: Evaluation, train: Examples | None, rows_name: str, seed: int
 ) -> PlotContext:
     """The context of all figures; what was measured row by row is not measured again."""
-    known = {name: values for name, values in evaluation.rows.items() if name in PerRow.__dataclass_fields__}
-    measured = PerRow(**known) if "codes" in known and "squared_error" in known else None
-    return PlotContext(
-        model, rows, train, measured, reference(evaluation.facts, model.density), rows_name=rows_name, seed=seed
-    )
-
-
-def reference(facts: dict[str, Any], has_density: bool) -> tuple[str, float] | None:
-    """The linear model in the units of the scores: probabilistic PCA's log p(x), or PCA's squared error."""
-    about = (facts.get("baselines") or {}).get("ppca" if has_density else "pca")
-    name = "probabilistic PCA" if has_density else "PCA"
-    return (name, float(about["mean"])) if about and np.isfinite(about["mean"]) else None
+    name, label = ("ppca", "probabilistic PCA") if model.density else ("pca", "PCA")
+    linear = evaluation.value(f"baselines.{name}")
+    reference = None if linear is None or not math.isfinite(linear) else (label, linear)
+    return PlotContext(model, rows, train, evaluation.per_row, reference, rows_name=rows_name, seed=seed)

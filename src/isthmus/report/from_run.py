@@ -12,7 +12,8 @@ from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import validation_rows
-from isthmus.evaluation.evaluate import DRAWS, Evaluation, evaluate
+from isthmus.evaluation.evaluate import DRAWS, evaluate
+from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import HeldOut
 from isthmus.examples import Examples
 from isthmus.finding import Finding
@@ -70,7 +71,7 @@ def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str
     kwargs |= {"draws": draws, "train": run.job.train_rows, "factors": part.factors, "without": without}
     evaluation = evaluate(model, part.x, part.y, **kwargs)
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, evaluation, diagnose(model, part.x, found=evaluation, command=command))
+    return MeasuredRun(run, held, evaluation, diagnose(model, part.x, evaluation=evaluation, command=command))
 
 
 def report_page(
@@ -82,7 +83,7 @@ def report_page(
     condition: Any = None,
     lengths: Any = None,
     train: Any = None,
-    found: Evaluation | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Path:
     """Write the report on a model as one HTML page and return its path.
 
@@ -94,7 +95,7 @@ def report_page(
         condition: (n,) or (n, C) conditions; by default y.
         lengths: (n,) numbers of steps, for padded sequences.
         train: (m, *X) training data, for baselines and nearest neighbours.
-        found: what `evaluate` returned for the same rows; by default they are evaluated.
+        evaluation: what `evaluate` returned for the same rows; by default they are evaluated.
 
     Raises:
         InputError: for rows that the model cannot read, or a path that cannot be written.
@@ -103,9 +104,9 @@ def report_page(
         train = validation_rows(model, train, model.schema_, "train")
     if model.schema_.condition is not None and condition is None:
         condition = y
-    if found is None:
-        found = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    findings = diagnose(model, X, found=found)
+    if evaluation is None:
+        evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
+    findings = diagnose(model, X, evaluation=evaluation)
     rows = check_rows(model, X, y, condition, lengths)
-    plots = plot_context(model, rows, found, train, "held-out rows", model.seed_ % 2**31)
-    return write_page(page(ReportContext(plots, found, findings, RunInfo())), Path(path))
+    plots = plot_context(model, rows, evaluation, train, "held-out rows", model.seed_ % 2**31)
+    return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))

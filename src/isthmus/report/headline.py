@@ -62,8 +62,11 @@ def clearly(found: dict[str, Any], other: dict[str, Any]) -> int:
     By the difference row by row where that is known; else errors are added as if the rows were not the same ones, which
     errs on the safe side.
     """
-    if "lead" in other:
-        lead, above = other["lead"], 1 if other["unit"] == "nats" else -1  # a squared error is better where it is lower
+    if "margin" in other:
+        lead, above = (
+            other["margin"],
+            1 if other["unit"] == "nats" else -1,
+        )  # a squared error is better where it is lower
         slight = 0.0 if above == 1 else SLIGHT * other["scaled"]["mean"]
         small = abs(lead["mean"]) <= max(CLEAR * lead["standard_error"], slight)
         return 0 if small else above if lead["mean"] > 0 else -above

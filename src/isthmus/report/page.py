@@ -26,7 +26,7 @@ def page(context: ReportContext) -> str:
     shown = {section.key for section in figures}
     sections = [
         *figures,
-        Section("numbers", "All numbers", [], [facts_table(context.evaluation.facts)]),
+        Section("numbers", "All numbers", [], [facts_table(context.evaluation.to_dict())]),
         Section("model-card", "Model card", [], [card(context)]),
         Section("configuration", "Configuration and versions", [], list(configuration(context))),
     ]
@@ -35,7 +35,7 @@ def page(context: ReportContext) -> str:
     return template.render(
         title=context.plot.name + (f" of {Path(context.run.data).name}" if context.run.data else ""),
         below=subtitle(context),
-        verdict=verdict(context.evaluation.facts, context.findings, of=f"the {context.plot.counted}"),
+        verdict=verdict(context.evaluation.to_dict(), context.findings, of=f"the {context.plot.counted}"),
         findings=[(finding, evidence_of(finding)) for finding in ranked(context.findings)],
         sections=sections,
         unavailable=[reason for name, reason in unavailable.items() if name not in shown],

@@ -127,7 +127,7 @@ def evidence_lines(run: Run, held: HeldOut, facts: dict[str, Any]) -> list[str]:
         lines.append(
             "It saw the rows dequantised by uniform noise: a density that bounds the log-probability from below."
         )
-    gap, gap_error = linear["lead"]["mean"], linear["lead"]["standard_error"]
+    gap, gap_error = linear["margin"]["mean"], linear["margin"]["standard_error"]
     verdict = "better" if gap > 2 * gap_error else "worse" if gap < -2 * gap_error else "not clearly different"
     size = f" by {abs(gap):.2f} ± {gap_error:.2f} nats" if verdict != "not clearly different" else ""
     aside = ", given its condition; probabilistic PCA is not told the condition" if conditional else ""

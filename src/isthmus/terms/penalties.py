@@ -7,7 +7,7 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.latent_model import LatentModel, Model, Pass
+from isthmus.latent_model import Model, Pass
 from isthmus.objective import Term
 
 
@@ -22,7 +22,7 @@ contraction = Term(_contraction, "contraction")
 """The squared Frobenius norm of the encoder's Jacobian (Rifai et al., 2011), by one random projection."""
 
 
-def _l1(model: LatentModel, batch: Batch, out: Pass) -> Tensor:
+def _l1(model: Model, batch: Batch, out: Pass) -> Tensor:
     # Times the decoder's norms: shrinking codes while growing weights gains nothing.
     return (out.q.centre.abs() * model.decoder_norms()).sum(-1)
 

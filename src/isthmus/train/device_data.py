@@ -90,9 +90,7 @@ class DeviceDataset:
         if stored.element_size() == 1:
             return stored.to(self.device)
         rows = torch.empty(stored.shape, dtype=self.dtype, device=self.device)
-        step = max(
-            1, NUMBERS_AT_ONCE // max(1, stored[:1].numel())
-        )  # in blocks: there may be no memory for a second copy
+        step = max(1, NUMBERS_AT_ONCE // max(1, stored[:1].numel()))  # in blocks: memory may not hold two copies
         for start in range(0, len(stored), step):
             rows[start : start + step] = self.scaler(stored[start : start + step].to(self.device))
         return rows

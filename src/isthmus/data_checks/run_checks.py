@@ -1,0 +1,127 @@
+"""`check`: all checks of a data set, and the report they make."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from isthmus.data import Dataset
+from isthmus.data_checks.defaults import choose_defaults, explain_likelihood, explain_network, explain_scaling
+from isthmus.data_checks.findings import CHECKS, check_held_out, not_finite, unusable
+from isthmus.data_checks.table_view import impute, inspect, shape_summary
+from isthmus.examples import Examples
+from isthmus.finding import Finding, ranked
+from isthmus.wording import pluralize
+
+if TYPE_CHECKING:
+    from isthmus.estimators.base import Estimator
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What the data are, which defaults apply and why, and what is wrong.
+
+    Args:
+        rows: number of rows.
+        shape: shape of a row.
+        dtype: type of the values.
+        findings: what is wrong, most severe first.
+        kind: "binary", "levels", "counts", "unit" or "real"; empty, like the fields that follow, for unusable data.
+        likelihood: the default likelihood.
+        likelihood_reason: why.
+        network: the default network.
+        network_reason: why.
+        scaling: the default scaling.
+        scaling_reason: why.
+    """
+
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    findings: list[Finding]
+    kind: str = ""
+    likelihood: str = ""
+    likelihood_reason: str = ""
+    network: str = ""
+    network_reason: str = ""
+    scaling: str = ""
+    scaling_reason: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether no finding is an error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "shape": list(self.shape), "usable": self.usable}
+
+    def __str__(self) -> str:
+        shape = " x ".join(map(str, self.shape)) or "1"
+        lines = [f"{pluralize(self.rows, 'row')} of {shape}, {self.dtype}" + (f", {self.kind}" if self.kind else "")]
+        for name in ("likelihood", "network", "scaling"):
+            if value := getattr(self, name):
+                lines.append(f"{name + ':':<12}{value}: {getattr(self, f'{name}_reason')}")
+        lines += map(str, self.findings)
+        return "\n".join(lines if self.findings else [*lines, "no problems found"])
+
+
+def check(
+    X: Any,
+    *,
+    lengths: Any = None,
+    likelihood: str = "auto",
+    scaling: str = "auto",
+    levels: int | None = None,
+) -> DataReport:
+    """Check data before training. Bad data are reported, not raised.
+
+    Args:
+        X: (n, *X) an array, a tensor or a DataFrame, or a `Dataset`, whose held-out rows are checked too.
+        lengths: (n,) number of steps of each padded sequence; X is then (n, t, d).
+        likelihood: check against this likelihood instead of the default.
+        scaling: check with this scaling instead of the default.
+        levels: number of grey levels of integer data.
+
+    Raises:
+        InputError: if the likelihood or the scaling is unknown.
+    """
+    import numpy as np
+
+    from isthmus.estimators.variational import VAE
+
+    data = X if isinstance(X, Dataset) else Dataset("X", Examples(X, lengths=lengths))
+    levels = levels if levels is not None else data.levels
+    model = VAE(likelihood=likelihood, scaling=scaling, levels=levels)
+    with np.errstate(all="ignore"):  # variances of huge numbers overflow; a finding reports them
+        return check_dataset(data, model)
+
+
+def check_dataset(data: Dataset, model: Estimator) -> DataReport:
+    """All checks of `data`, with the defaults that follow from the hyperparameters of `model`."""
+    view, findings = inspect(data.train, "X")
+    if view is None:
+        return DataReport(*shape_summary(data.train.x), findings)
+    findings += unusable(view)
+    size = (len(view.x), tuple(view.x.shape[1:]), str(view.x.dtype))
+    if any(finding.code in ("wrong-shape", "empty") for finding in findings):
+        return DataReport(*size, findings)
+    findings += not_finite(view)
+    view = impute(view)
+    defaults, mismatches = choose_defaults(model, view)
+    findings += mismatches
+    findings += [finding for run_check in CHECKS for finding in run_check(view, defaults)]
+    for label, examples in (("x_valid", data.valid), ("x_test", data.test)):
+        if examples is not None:
+            findings += check_held_out(examples, label, defaults)
+    return DataReport(
+        *size,
+        ranked(findings),
+        kind=defaults.schema.kind,
+        likelihood=defaults.likelihood,
+        likelihood_reason=explain_likelihood(model, view, defaults),
+        network=defaults.network,
+        network_reason=explain_network(model, defaults),
+        scaling=defaults.scaling,
+        scaling_reason=explain_scaling(model, defaults),
+    )

@@ -1,0 +1,106 @@
+"""Kinds, means and scales of arrays, in double precision and in blocks; arrays that no model can read."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from isthmus.errors import InputError, unknown
+
+MAX_ABSOLUTE_VALUE = 1e140
+"""The squares of larger numbers, added up, overflow."""
+MIN_DIFFERENCE = 1e-140
+"""The squares of smaller differences underflow."""
+NUMBERS_AT_ONCE = 2**22
+"""Numbers in one block, where all of them might not fit into memory a second time."""
+
+
+IMPUTE = "Drop those rows, or impute the values."
+DROP_COLUMNS = "Drop the columns that hold nothing else, then drop or impute the rows with missing values."
+"""Remedies for NaN and infinity in some rows of a column, and in all of them."""
+
+
+def check_finite(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> None:
+    """Raise InputError naming the first columns that hold NaN, infinity or too large numbers, and how many."""
+    if values.dtype.kind != "f":
+        return
+    with np.errstate(invalid="ignore"):
+        low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low >= -MAX_ABSOLUTE_VALUE and high <= MAX_ABSOLUTE_VALUE:  # not so with NaN
+        return
+    flat = values.reshape(len(values), -1)
+    bad = ~np.isfinite(flat)
+    large = not bad.any()
+    counts = (np.abs(flat) > MAX_ABSOLUTE_VALUE if large else bad).sum(0)
+    columns = np.flatnonzero(counts)
+    shown = ", ".join(f"{names[j] if names else j} ({counts[j]})" for j in columns[:5])
+    more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
+    if large:
+        raise InputError(
+            f"{what} must not exceed {MAX_ABSOLUTE_VALUE:g}, got larger numbers in column {shown}{more}. Rescale them."
+        )
+    empty = any(counts[j] == len(flat) for j in columns[:5]) and len(flat) > 1
+    remedy = DROP_COLUMNS if empty else IMPUTE
+    raise InputError(f"{what} must be finite, got NaN or infinity in column {shown}{more}. {remedy}")
+
+
+def is_integer_valued(values: np.ndarray) -> bool:
+    """Whether every value is a whole number."""
+    return values.dtype.kind != "f" or bool((values.flat[:100] % 1 == 0).all() and (values % 1 == 0).all())
+
+
+def kind_of(values: np.ndarray, levels: int | None = None) -> str:
+    """One of KINDS, read from the dtype and the values."""
+    if values.dtype == bool:
+        return "binary"
+    if values.size and not values.flat[0] > 1 and bool(((values == 0) | (values == 1)).all()):
+        return "binary"
+    if values.dtype == np.uint8:
+        return "levels"
+    if levels is not None and values.min(initial=0) >= 0 and is_integer_valued(values):
+        return "levels"
+    if values.dtype.kind in "iu":
+        return "counts" if values.min(initial=0) >= 0 else "real"
+    return "unit" if values.min(initial=0) >= 0 and values.max(initial=1) <= 1 else "real"
+
+
+def moments(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and standard deviation (*X) of (n, *X) in double precision, and True where a column is constant.
+
+    By blocks of rows: data that just fit into memory have no room for a second copy.
+    """
+    rows = max(1, NUMBERS_AT_ONCE // max(1, math.prod(columns.shape[1:])))
+    blocks = [columns[start : start + rows] for start in range(0, len(columns), rows)]
+    mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / len(columns)
+    squares = sum(np.square(block - mean).sum(0) for block in blocks)
+    constant = np.logical_and.reduce([(block == columns[:1]).all(0) for block in blocks])
+    return mean, np.sqrt(squares / len(columns)), constant
+
+
+def has_underflow(columns: np.ndarray) -> np.ndarray:
+    """(*X) True where (n, *X) are not constant and yet too close together for their squared differences."""
+    _, deviation, constant = moments(columns)
+    return (deviation < MIN_DIFFERENCE) & ~constant
+
+
+def safe_std(columns: np.ndarray) -> np.ndarray:
+    """Standard deviations of (n, *X); 1 where a column is constant (its computed deviation is rounding, not 0)."""
+    _, deviation, constant = moments(columns)
+    return np.where(constant | (deviation == 0), 1.0, deviation)
+
+
+def scaling_of(values: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
+    """Shift and scale of (n, *X) by name; a constant column has scale 1."""
+    if how == "none":
+        return np.zeros(()), np.ones(())
+    mean, deviation, constant = moments(values)
+    if (columns := np.flatnonzero((deviation < MIN_DIFFERENCE) & ~constant)).size:
+        raise InputError(f"column {columns[0]} must vary by more than {MIN_DIFFERENCE:g}. Rescale or drop it.")
+    if how == "global":
+        return mean, np.asarray(
+            1.0 if constant.all() else np.sqrt(np.square(deviation[~constant]).sum() / deviation.size)
+        )
+    if how == "standard":
+        return mean, np.where(constant, 1.0, deviation)
+    raise unknown("scaling", how, ("auto", "standard", "global", "none"))
