@@ -12,7 +12,7 @@ from isthmus.registry import models
 
 NAMES = list(models())
 TRAINED = [name for name in NAMES if name != "ProbabilisticPCA"]  # solved exactly: no loop to test
-DENSE = [name for name in NAMES if getattr(isthmus, name).density]
+DENSE = [name for name in NAMES if getattr(isthmus, name)().capabilities.scores != "none"]
 
 
 def small(name: str, **fields: Any):
@@ -24,6 +24,12 @@ def small(name: str, **fields: Any):
         if models()[name].fields["latent_dim"].default == 16:
             defaults["latent_dim"] = 3
     return getattr(isthmus, name)(**(defaults | fields))
+
+
+def rows_of(model: Any, X: Any, condition: Any = None, lengths: Any = None, bits: str = "mean"):
+    """Rows as the networks of a fitted estimator read them."""
+    fitted = model.fitted_
+    return fitted.dataset(fitted.check(X, condition, lengths), bits)
 
 
 def table(n: int = 90, d: int = 5, seed: int = 0) -> np.ndarray:

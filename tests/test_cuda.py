@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import isthmus
-from isthmus.estimators.training_setup import prepare
+from isthmus.estimators.training_setup import setup_training
 from isthmus.train import trainer as trainer_module
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.trainer import Trainer
@@ -37,7 +37,7 @@ def test_the_recorded_update_is_the_eager_one(name, data, monkeypatch):
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_run_on_the_gpu_resumes(name, tmp_path):
     whole = small(name, device="cuda", epochs=4).fit(table())
-    first = prepare(small(name, device="cuda", epochs=4), table())
+    first = setup_training(small(name, device="cuda", epochs=4), table())
 
     class Stopping(Checkpointer):
         def save(self, trainer):
@@ -48,7 +48,7 @@ def test_a_run_on_the_gpu_resumes(name, tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(KeyboardInterrupt):
         first.train(Stopping(tmp_path / "run", every=0.0))
-    again = prepare(small(name, device="cuda", epochs=4), table())
+    again = setup_training(small(name, device="cuda", epochs=4), table())
     history = again.train(Checkpointer(tmp_path / "run", every=1e9))
     assert history[-1]["loss"] == pytest.approx(whole.history_[-1]["loss"], rel=1e-3)
 

@@ -22,7 +22,7 @@ from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.diagnosis.training_findings import smaller_network
 from isthmus.errors import TrainingError
 from isthmus.estimators.param_validation import check_fields
-from isthmus.estimators.training_setup import prepare
+from isthmus.estimators.training_setup import setup_training
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.families import Bernoulli
 from isthmus.finding import Finding
@@ -410,12 +410,10 @@ def test_invalid_arguments_of_wrap():
 
 
 def test_remedies_can_be_run(healthy):
-    by_hand = DiagnosisContext(healthy, {})
+    by_hand = DiagnosisContext(healthy)
     assert by_hand.retrain(warmup=0.5).startswith("isthmus.VAE(")
     assert "warmup=0.5" in by_hand.retrain(warmup=0.5)
-    line = DiagnosisContext(healthy, {}, command=RunRef("runs/my run", "my data.csv")).retrain(
-        hidden=(4, 4), warmup=0.5
-    )
+    line = DiagnosisContext(healthy, command=RunRef("runs/my run", "my data.csv")).retrain(hidden=(4, 4), warmup=0.5)
     assert line.startswith("isthmus fit vae 'my data.csv' -o 'runs/my run' ")
     assert "--hidden=4,4" in line
     assert "--warmup=0.5" in line
@@ -426,14 +424,14 @@ def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
     """The model that a line of the command line or of Python makes, told to be possible for rows like x."""
     if line.startswith("isthmus fit "):
         words = shlex.split(line)[2:]
-        given = cli_fit.parser(words).parse_args(words)
+        given = cli_fit.build_parser(words).parse_args(words)
         model = run_dir.make(find_model(given.model), fields_given(given))
     else:
         made = line.rpartition(".fit(")[0]
         model = eval(made, {"isthmus": isthmus})
     check_fields(model)
     condition = np.arange(len(x)) % 3 if model.conditional or model.prior == "conditional" else None
-    prepare(model, x, condition)
+    setup_training(model, x, condition)
     return model
 
 
@@ -444,7 +442,7 @@ def test_every_remedy_is_accepted_and_changes_something(name, command):
     inputs = {"condition": labels} if name == "ConditionalVAE" else {}
     fields = {"sparsity": "top_k(2)"} if name == "SparseAutoencoder" else {}
     model = small(name, **fields).fit(x, **inputs)
-    context = DiagnosisContext(model, {"active_units": {"count": 3, "of": 3}}, command=command)
+    context = DiagnosisContext(model, command=command)
     beta = getattr(model, "beta", 1.0)
     lines = [
         context.retrain(latent_dim=model.latent_dim - 1),
@@ -469,16 +467,16 @@ def test_every_remedy_is_accepted_and_changes_something(name, command):
 
 def test_a_remedy_changes_a_hyperparameter():
     model = vae(prior="mixture(50)", beta=0.5, epochs=1).fit(TRAIN)
-    assert "beta=2.0" in DiagnosisContext(model, {}, []).first_effective({"prior": "mixture(50)"}, {"beta": 2.0})
+    assert "beta=2.0" in DiagnosisContext(model).first_effective({"prior": "mixture(50)"}, {"beta": 2.0})
     # Left out with a default that is not none: said, or the run again would be damaged after all.
     plain = isthmus.DenoisingAutoencoder(corruption=None)
-    assert "--corruption=none" in DiagnosisContext(plain, {}, command=RunRef("a", "b")).retrain(latent_dim=2)
+    assert "--corruption=none" in DiagnosisContext(plain, command=RunRef("a", "b")).retrain(latent_dim=2)
 
 
 def test_a_convolutional_network_is_made_smaller_by_its_channels():
     x = (np.random.default_rng(0).random((40, 16, 16)) * 255).astype(np.uint8)
     model = isthmus.VAE(network="conv", channels=(8, 16), latent_dim=2, epochs=1, random_state=0).fit(x)
-    assert "channels=(8, 8)" in smaller_network(DiagnosisContext(model, {}))
+    assert "channels=(8, 8)" in smaller_network(DiagnosisContext(model))
 
 
 def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys):

@@ -20,7 +20,7 @@ from isthmus.conditional import Conditional
 from isthmus.distributions import continuous, latent
 from isthmus.distributions.independent import Masked, over_steps
 from isthmus.errors import InputError
-from isthmus.estimators.part_registry import COUNTED, LEVELLED, LIKELIHOODS
+from isthmus.likelihoods import COUNTED, LEVELLED, LIKELIHOODS
 from isthmus.schema import Schema
 
 F32, F64 = torch.float32, torch.float64

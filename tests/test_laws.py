@@ -17,7 +17,7 @@ import torch
 from sklearn.base import clone
 
 import isthmus
-from isthmus.estimators.training_setup import prepare
+from isthmus.estimators.training_setup import setup_training
 from isthmus.objective import as_objective
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.trainer import Trainer
@@ -31,8 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning
 @pytest.mark.parametrize("name", TRAINED)
 def test_gradients_reach_every_parameter_and_the_loss_falls(name, kind):
     x = DATA[kind]()
-    job = prepare(small(name, epochs=40, learning_rate=1e-2), x)
-    model, rows = job.recipe.model, job.lay(job.train_rows)
+    job = setup_training(small(name, epochs=40, learning_rate=1e-2), x)
+    model, rows = job.recipe.model, job.to_device(job.train_rows)
     step = Step(model, as_objective(job.recipe.objective))
     loss, _ = step(rows.batch(torch.arange(len(rows))), torch.tensor(0.5))
     loss.backward()
@@ -47,7 +47,7 @@ def test_gradients_reach_every_parameter_and_the_loss_falls(name, kind):
 
 def loss_of(job, rows) -> float:
     """The objective on the training rows at its final weights, under one fixed noise."""
-    loop = Trainer(job.recipe.model, as_objective(job.recipe.objective), rows, job.plan, rows)
+    loop = Trainer(job.recipe.model, as_objective(job.recipe.objective), rows, job.config, rows)
     value = loop.validate()["loss"]
     loop.optimizer.unflatten()
     return value
@@ -96,7 +96,7 @@ if shutil.which("g++"):  # random numbers and buffers that move, by a compiled s
 @pytest.mark.parametrize(("name", "after", "fields"), CASES)
 def test_resumed_run_equals_uninterrupted_run(name, after, fields, tmp_path):
     x = table()
-    whole = prepare(small(name, **fields), x)
+    whole = setup_training(small(name, **fields), x)
     history = whole.train(Checkpointer(tmp_path / "whole", every=0.0))
     steps = 0
 
@@ -108,10 +108,10 @@ def test_resumed_run_equals_uninterrupted_run(name, after, fields, tmp_path):
             if steps == after:
                 raise Killed
 
-    broken = prepare(small(name, **fields), x)
+    broken = setup_training(small(name, **fields), x)
     with pytest.raises(Killed):
         broken.train(Dying(tmp_path / "broken", every=0.0))
-    again = prepare(small(name, **fields), x)
+    again = setup_training(small(name, **fields), x)
     resumed = again.train(Checkpointer(tmp_path / "broken", every=1e9))
     for a, b in zip(whole.recipe.model.state_dict().values(), again.recipe.model.state_dict().values()):
         assert torch.equal(a, b)
@@ -127,9 +127,9 @@ def test_resumed_run_equals_uninterrupted_run(name, after, fields, tmp_path):
 @pytest.mark.parametrize("kind", ["table", "images"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_gradient_traces_as_one_graph_and_equals_the_eager_one(name, kind):
-    job = prepare(small(name), DATA[kind]())
+    job = setup_training(small(name), DATA[kind]())
     step = Step(job.recipe.model, as_objective(job.recipe.objective))
-    batch, progress = job.lay(job.train_rows).batch(torch.arange(16)), torch.tensor(0.05)
+    batch, progress = job.to_device(job.train_rows).batch(torch.arange(16)), torch.tensor(0.05)
     names, parameters = zip(*step.named_parameters())
     flat = torch.cat([p.detach().reshape(-1) for p in parameters])
     buffers = {key: buffer.clone() for key, buffer in step.named_buffers()}

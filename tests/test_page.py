@@ -22,7 +22,6 @@ from isthmus.evaluation.result import Evaluation, PerRow
 from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.metrics.metric import mean_over_rows
-from isthmus.plot.context import check_rows
 from isthmus.plot.figures import FIGURES
 from isthmus.plot.style import BLUE
 from isthmus.report.context import ReportContext, RunInfo, plot_context
@@ -111,12 +110,12 @@ def made(model, x, y=None, *, condition=None, lengths=None, findings=(), **info)
     """A page on the rows that the model was fitted to."""
     train = Examples(np.asarray(x), condition=condition, lengths=lengths)
     evaluation = measured(model, x, condition=condition, lengths=lengths)
-    rows = check_rows(model, x, y, condition, lengths)
+    rows = model.fitted_.check(x, condition, lengths, y=y)
     return written(model, rows, evaluation, train, findings, "training rows", **info)
 
 
 def written(model, examples, evaluation, train=None, findings=(), name="rows", **info) -> str:
-    plots = plot_context(model, examples, evaluation, train, name, 0)
+    plots = plot_context(model.fitted_, examples, evaluation, train, name)
     return page(ReportContext(plots, evaluation, list(findings), RunInfo(**info)))
 
 
@@ -139,7 +138,7 @@ def test_everything_that_is_measured_is_on_the_page():
     x, labels = table(60), np.arange(60) % 3
     model, train = small("VAE", epochs=1).fit(x), Examples(x)
     found = evaluate(model, x, labels, draws=20, train=train)
-    text = written(model, check_rows(model, x, labels), found, train)
+    text = written(model, model.fitted_.check(x, y=labels), found, train)
     whole(text)
     for row in facts_table(found.to_dict()).rows:
         assert str(escape(row[0])) in text
@@ -193,7 +192,7 @@ def test_large_noisy_colours_stay_under_five_megabytes():
     model = small("VAE", epochs=1, network="mlp", hidden=(8,), latent_dim=8).fit(x)
     rows = PerRow(np.zeros((40, 8)), np.zeros(40), np.arange(40.0))
     found = Evaluation("VAE", 40, per_row=rows)  # missing numbers are no error
-    whole(written(model, check_rows(model, x), found, Examples(x)))
+    whole(written(model, model.fitted_.check(x), found, Examples(x)))
 
 
 def test_words_of_the_user_are_escaped_and_nothing_is_hidden():
@@ -235,7 +234,7 @@ def test_few_rows_and_no_training_rows():
     x = table(60)
     model = small("VAE", epochs=1).fit(x)
     for n in (1, 5):
-        text = written(model, check_rows(model, x[:n]), measured(model, x[:n]))
+        text = written(model, model.fitted_.check(x[:n]), measured(model, x[:n]))
         whole(text, {"interpolation", "extremes"} if n == 1 else set())
 
 

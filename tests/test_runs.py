@@ -108,7 +108,7 @@ def test_a_run_that_broke_off_keeps_the_last_good_weights(capsys, rows, tmp_path
         code, _, err = run(capsys, "fit", "vae", rows, "-o", folder, *FAST)
     assert (code, err) == (2, "isthmus: training stopped at step 7\n")
     assert not json.loads((folder / "config.json").read_text())["finished"]
-    with pytest.warns(UserWarning, match="broke off: training stopped at step 7"):
+    with pytest.warns(UserWarning, match="failed: training stopped at step 7"):
         model = isthmus.load(folder)
     assert model.transform(table()).shape == (90, 2)
     code, _, err = run(capsys, "fit", "--resume", folder)

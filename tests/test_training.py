@@ -12,7 +12,7 @@ from torch import nn
 import isthmus
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
-from isthmus.estimators.training_setup import prepare, work_of
+from isthmus.estimators.training_setup import flops_per_row, setup_training
 from isthmus.families import DiagonalNormal, LocationScale
 from isthmus.latent_model import LatentModel
 from isthmus.nets.mlp import MLP
@@ -70,9 +70,11 @@ def test_a_model_made_by_hand_trains_with_rows_kept_aside():
 def test_validation_repeats_to_the_last_bit_and_sees_the_corruption():
     values = []
     for corruption in ("gaussian(5.0)", None):
-        job = prepare(small("DenoisingAutoencoder", corruption=corruption), X)
+        job = setup_training(small("DenoisingAutoencoder", corruption=corruption), X)
         objective = as_objective(job.recipe.objective)
-        loop = Trainer(job.recipe.model, objective, job.lay(job.train_rows), job.plan, job.lay(job.valid_rows))
+        loop = Trainer(
+            job.recipe.model, objective, job.to_device(job.train_rows), job.config, job.to_device(job.valid_rows)
+        )
         values.append([loop.validate()["loss"] for _ in range(3)])
     assert all(value == each[0] for each in values for value in each)
     assert abs(values[0][0] - values[1][0]) > 5e-3  # an untrained network passes little of it on
@@ -85,10 +87,14 @@ def test_early_stopping_keeps_the_best_weights_after_warm_up():
     best = min(late, key=lambda record: record.get("valid_loss", np.inf))
     assert model.history_[-1]["progress"] - best["progress"] > 0.1
     # The kept weights give the best validation loss again.
-    job = prepare(model, table(40))
+    job = setup_training(model, table(40))
     job.recipe.model.load_state_dict(model.model_.state_dict())
     loop = Trainer(
-        job.recipe.model, as_objective(job.recipe.objective), job.lay(job.train_rows), job.plan, job.lay(job.valid_rows)
+        job.recipe.model,
+        as_objective(job.recipe.objective),
+        job.to_device(job.train_rows),
+        job.config,
+        job.to_device(job.valid_rows),
     )
     assert loop.validate()["loss"] == pytest.approx(best["valid_loss"], rel=1e-5)
 
@@ -273,11 +279,11 @@ def test_counts_of_any_size_are_learned(likelihood, mean):
         assert np.corrcoef(np.log(again[:, 1]), np.log(x[:, 1]))[0, 1] > 0.9
 
 
-def test_the_work_of_a_step_is_counted_by_operations():
+def test_the_flops_per_row_a_step_is_counted_by_operations():
     x = images(shape=(16, 16))
-    dense, conv = (prepare(small("VAE", network=kind, hidden=(16,)), x) for kind in ("mlp", "conv"))
+    dense, conv = (setup_training(small("VAE", network=kind, hidden=(16,)), x) for kind in ("mlp", "conv"))
     parameters = sum(p.numel() for p in dense.recipe.model.parameters())
     biases = sum(p.numel() for n, p in dense.recipe.model.named_parameters() if n.endswith("bias"))
-    assert work_of(dense.recipe, dense.schema) == 6 * (parameters - biases)
+    assert flops_per_row(dense.recipe, dense.schema) == 6 * (parameters - biases)
     # A filter is used at every pixel: by its parameters a convolution would be trained on one thread.
-    assert work_of(conv.recipe, conv.schema) > 20 * sum(p.numel() for p in conv.recipe.model.parameters())
+    assert flops_per_row(conv.recipe, conv.schema) > 20 * sum(p.numel() for p in conv.recipe.model.parameters())

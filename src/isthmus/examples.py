@@ -22,6 +22,7 @@ class Examples:
         target: (n, *X) clean data that a denoising model reconstructs from x.
         factors: (n, F) integer generating factors, where they are known.
         observed: (n, *X) booleans, False where a value of x is missing.
+        checked: whether the fields are arrays that were validated for the model; they are not validated again.
     """
 
     x: Any
@@ -31,6 +32,7 @@ class Examples:
     target: Any = None
     factors: Any = None
     observed: Any = None
+    checked: bool = False
 
     def __len__(self) -> int:
         return len(self.x)
@@ -42,7 +44,7 @@ class Examples:
         def rows(values: Any) -> Any:
             return values.iloc[index] if hasattr(values, "columns") else np.asarray(values)[index]
 
-        return Examples(**{name: rows(values) for name, values in self._given().items()})
+        return dataclasses.replace(self, **{name: rows(values) for name, values in self._given().items()})
 
     def subsample(self, n: int, seed: int) -> Examples:
         """At most n of the examples, a random choice by `seed`, in their original order."""
@@ -62,4 +64,4 @@ class Examples:
 
     def _given(self) -> dict[str, Any]:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: values for name, values in fields.items() if values is not None}
+        return {name: values for name, values in fields.items() if values is not None and name != "checked"}

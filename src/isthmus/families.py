@@ -15,13 +15,13 @@ from isthmus.errors import InputError
 
 SCALE_FLOOR = 1e-3
 """No learned scale goes below this, in the units that networks read: densities stay bounded."""
-LEAST_MEAN = 1e-2
-"""The usual count of a column of zeros."""
-LARGEST_LOG_MEAN = 35.0
-"""e^35 is 1.6e15."""
-GAIN = 10.0
-"""A learned scale moves ten times as fast as a weight: Adam moves each parameter by at most the learning rate a step,
-and a log-scale has to travel several units in a run."""
+MIN_MEAN_COUNT = 1e-2
+"""Mean that a column of zeros is taken to have."""
+MAX_LOG_MEAN_COUNT = 35.0
+"""Upper limit of a log-mean: e^35 is 1.6e15."""
+LOG_SCALE_RATE = 10.0
+"""How many times as fast as a weight a log-scale moves: Adam moves each parameter by at most the learning rate a
+step, and a log-scale has to travel several units in a run."""
 
 
 class Family(nn.Module):
@@ -37,6 +37,8 @@ class Family(nn.Module):
     """Whether it learns from the batches of training beside gradients: then `forward` takes `train=True` there."""
     discrete = False
     """As a posterior: whether codes are discrete, so that no gradient can move them."""
+    formula = ""
+    """The distribution as a formula, of an element x given a network's output."""
 
     def __init__(self, event_shape: tuple[int, ...]):
         super().__init__()
@@ -53,13 +55,17 @@ class Family(nn.Module):
         """Numbers in a network's output for one example."""
         return math.prod(self.raw_shape)
 
+    def learned(self) -> dict[str, Tensor]:
+        """Parameters that are learned beside the network, by name, as they enter the distribution."""
+        return {}
+
     def split(self, raw: Tensor) -> tuple[Tensor, ...]:
         """(*batch, *raw_shape) to `raw_per_element` tensors (*batch, *event)."""
         return (raw,) if self.raw_per_element == 1 else raw.unbind(-1 - self.event_dim)
 
 
 class LearnedScale(nn.Module):
-    """A log-scale of its own, one for all or one a feature, with a smooth floor."""
+    """A learned log-scale, one for all elements or one each, with a smooth floor."""
 
     def __init__(self, shape: tuple[int, ...] = ()):
         super().__init__()
@@ -67,16 +73,16 @@ class LearnedScale(nn.Module):
 
     def forward(self) -> Tensor:
         floor = math.log(SCALE_FLOOR)
-        return floor + nn.functional.softplus(GAIN * self.raw - floor, threshold=40)
+        return floor + nn.functional.softplus(LOG_SCALE_RATE * self.raw - floor, threshold=40)
 
 
 class FixedScale(nn.Module):
-    """A log-scale that is given."""
+    """A log-scale that is fixed."""
 
     def __init__(self, scale: float):
         super().__init__()
         if not 1e-12 <= scale <= 1e12:
-            raise InputError(f"a scale of {scale} came; a positive number, neither tiny nor huge, is wanted")
+            raise InputError(f"scale must be a positive number, from 1e-12 to 1e12, got {scale}.")
         self.log_scale = math.log(scale)
 
     def forward(self) -> float:
@@ -84,7 +90,7 @@ class FixedScale(nn.Module):
 
 
 class BufferScale(nn.Module):
-    """A log-scale that a closed form sets; it is saved with the weights and needs no floor."""
+    """A log-scale that a closed form sets; a buffer, saved with the weights, without a floor."""
 
     log_scale: Tensor
 
@@ -97,15 +103,25 @@ class BufferScale(nn.Module):
 
 
 class LocationScale(Family):
-    """A location for each element and one scale: learned and shared, learned a feature, or fixed.
+    """A location for each element by the network, and one scale.
 
-    `distribution` is `Normal` or `Laplace`; `scale` is "shared", "feature" or a number in the units that networks read.
+    Args:
+        distribution: `Normal` or `Laplace`.
+        event_shape: shape of x.
+        scale: "shared" (one learned scale), "feature" (one learned scale an element), or a fixed number in the units
+            that networks read.
     """
+
+    formula = "x ~ p((x - location(z)) / scale) / scale"
 
     def __init__(self, distribution, event_shape, scale: str | float = "shared"):
         super().__init__(event_shape)
         self.distribution = distribution
         self.log_scale = scale_module(scale, self.event_shape)
+        self.formula = f"x ~ {distribution.__name__}(location(z), scale)"
+
+    def learned(self) -> dict[str, Tensor]:
+        return {"scale": torch.as_tensor(self.log_scale()).exp()}
 
     def forward(self, raw: Tensor):
         return self.distribution(self.split(raw)[0], self.log_scale(), self.event_dim)
@@ -121,19 +137,28 @@ def scale_module(scale: str | float, event_shape: tuple[int, ...]) -> nn.Module:
 class StudentT(Family):
     """Heavy tails: location by the network, one shared learned scale and degrees of freedom (at least 1)."""
 
+    formula = "x ~ StudentT(degrees of freedom, location(z), scale)"
+
     def __init__(self, event_shape):
         super().__init__(event_shape)
         self.log_scale = LearnedScale()
-        self.raw_df = nn.Parameter(torch.tensor(4.0 / GAIN))
+        self.raw_df = nn.Parameter(torch.tensor(4.0 / LOG_SCALE_RATE))
+
+    def learned(self) -> dict[str, Tensor]:
+        return {"scale": self.log_scale().exp(), "degrees of freedom": self.degrees_of_freedom()}
+
+    def degrees_of_freedom(self) -> Tensor:
+        return 1 + nn.functional.softplus(LOG_SCALE_RATE * self.raw_df)
 
     def forward(self, raw: Tensor):
-        df = 1 + nn.functional.softplus(GAIN * self.raw_df)
+        df = self.degrees_of_freedom()
         return continuous.StudentT(self.split(raw)[0], self.log_scale(), df, self.event_dim)
 
 
 class DiagonalNormal(Family):
-    """A mean and a log-scale for each element by the network: the usual posterior."""
+    """A mean and a log-scale for each element by the network: the log_base_rate posterior."""
 
+    formula = "z ~ N(mean(x), diag scale(x)²)"
     raw_per_element = 2
 
     def forward(self, raw: Tensor):
@@ -144,6 +169,7 @@ class DiagonalNormal(Family):
 class Point(Family):
     """A point: the code of a plain autoencoder; `rule` makes it sparse."""
 
+    formula = "z = f(x)"
     has_density = False
 
     def __init__(self, event_shape, rule: nn.Module | None = None):
@@ -162,12 +188,16 @@ class Point(Family):
 class Bernoulli(Family):
     """Bits."""
 
+    formula = "x ~ Bernoulli(p(z))"
+
     def forward(self, raw: Tensor):
         return discrete.Bernoulli(self.split(raw)[0], self.event_dim)
 
 
 class ContinuousBernoulli(Family):
-    """Numbers on [0, 1]; no narrower than the floor of a scale, or pixels that are always 0 would have any density."""
+    """Numbers on [0, 1]; logits are bounded, for a pixel that is always 0 would have an unbounded density."""
+
+    formula = "x ~ ContinuousBernoulli(logit(z))"
 
     def forward(self, raw: Tensor):
         logits = self.split(raw)[0].clamp(-1 / SCALE_FLOOR, 1 / SCALE_FLOOR)
@@ -180,12 +210,14 @@ class LevelFamily(Family):
     def __init__(self, event_shape, levels: int):
         super().__init__(event_shape)
         if levels < 2:
-            raise InputError(f"{levels} levels came; at least 2 are wanted")
+            raise InputError(f"levels must be an integer >= 2, got {levels}.")
         self.levels = levels
 
 
 class Categorical(LevelFamily):
     """A free probability for each level; `ordered=False` says that levels are names, not numbers."""
+
+    formula = "x ~ Categorical(p(z))"
 
     def __init__(self, event_shape, levels: int, ordered: bool = True):
         super().__init__(event_shape, levels)
@@ -199,6 +231,7 @@ class Categorical(LevelFamily):
 class DiscretizedLogistic(LevelFamily):
     """A rounded logistic; an untrained network puts its location mid-grey."""
 
+    formula = "x ~ Logistic(location(z), scale(z)), rounded to levels"
     raw_per_element = 2
 
     def forward(self, raw: Tensor):
@@ -211,6 +244,7 @@ class DiscretizedLogistic(LevelFamily):
 class BetaBinomial(LevelFamily):
     """An overdispersed binomial, by a logit and a log-concentration."""
 
+    formula = "x ~ BetaBinomial(k - 1, a(z), b(z))"
     raw_per_element = 2
 
     def forward(self, raw: Tensor):
@@ -226,25 +260,27 @@ class BetaBinomial(LevelFamily):
 
 
 class CountFamily(Family):
-    """Counts whose log-mean the network gives relative to that of `mean`, usual counts (*event) or one for all.
+    """Counts whose log-mean the network gives relative to the log of `mean`, mean counts (*event) or one for all.
 
-    Weights move by at most the learning rate a step: from a log-mean of zero large counts would be out of reach.
+    Weights move by at most the learning rate a step: large counts would be out of reach of a log-mean that starts at 0.
     """
 
-    usual: Tensor
+    log_base_rate: Tensor
 
     def __init__(self, event_shape, mean: Any = 1.0):
         super().__init__(event_shape)
-        usual = torch.as_tensor(mean, dtype=torch.get_default_dtype()).clamp(min=LEAST_MEAN).log()
-        self.register_buffer("usual", usual.expand(self.event_shape).clone())
+        log_base_rate = torch.as_tensor(mean, dtype=torch.get_default_dtype()).clamp(min=MIN_MEAN_COUNT).log()
+        self.register_buffer("log_base_rate", log_base_rate.expand(self.event_shape).clone())
 
     def log_mean(self, raw: Tensor) -> Tensor:
-        """(*batch, *event), no larger than any count that is taken."""
-        return (self.split(raw)[0] + self.usual).clamp(max=LARGEST_LOG_MEAN)
+        """(*batch, *event) log of the mean, bounded so that no mean overflows."""
+        return (self.split(raw)[0] + self.log_base_rate).clamp(max=MAX_LOG_MEAN_COUNT)
 
 
 class Poisson(CountFamily):
     """Counts whose variance is their mean."""
+
+    formula = "x ~ Poisson(rate(z))"
 
     def forward(self, raw: Tensor):
         return discrete.Poisson(self.log_mean(raw), self.event_dim)
@@ -253,13 +289,21 @@ class Poisson(CountFamily):
 class NegativeBinomial(CountFamily):
     """Overdispersed counts: mean by the network, one learned dispersion a feature."""
 
+    formula = "x ~ NegativeBinomial(mean(z), size)"
+
     def __init__(self, event_shape, mean: Any = 1.0):
         super().__init__(event_shape, mean)
         self.raw_size = nn.Parameter(torch.zeros(self.event_shape))
 
+    def log_size(self) -> Tensor:
+        """(*event) log of the size r: the variance is mean + mean^2 / r."""
+        return (LOG_SCALE_RATE * self.raw_size).clamp(-8, 12)
+
+    def learned(self) -> dict[str, Tensor]:
+        return {"size": self.log_size().exp()}
+
     def forward(self, raw: Tensor):
-        log_size = (GAIN * self.raw_size).clamp(-8, 12)
-        return discrete.NegativeBinomial(self.log_mean(raw), log_size, self.event_dim)
+        return discrete.NegativeBinomial(self.log_mean(raw), self.log_size(), self.event_dim)
 
 
 class Columns(Family):

@@ -6,8 +6,9 @@ import itertools
 
 import numpy as np
 import torch
-from isthmus.fitted import FittedModel
 from scipy.stats import multivariate_normal as gaussian
+
+from isthmus.fitted import FittedModel
 
 
 def in_network_units(fitted: FittedModel, rows) -> tuple[np.ndarray, np.ndarray]:

@@ -35,12 +35,13 @@ class Defaults:
 
 def choose_defaults(model: Estimator, view: TableView) -> tuple[Defaults, list[Finding]]:
     """Likelihood, network and scaling by the rules of `fit`, and findings about data that they do not fit."""
-    from isthmus.estimators.likelihood_support import NOT_A_DENSITY, scaling_name
-    from isthmus.estimators.validation import outlined
+    from isthmus.estimators.composition import network_kind
+    from isthmus.estimators.validation import infer_schema_from_dtype, scaling_name
+    from isthmus.likelihoods import NOT_A_DENSITY
 
-    name, schema = outlined(model, view.examples)
+    name, schema = infer_schema_from_dtype(model, view.examples)
     scaling = scaling_name(model.scaling, schema, name)
-    defaults = Defaults(schema, name, model.network_kind(schema), scaling, model.levels)
+    defaults = Defaults(schema, name, network_kind(model, schema), scaling, model.levels)
     findings = list(outside_support(view, defaults))
     if name == "bernoulli" and schema.kind == "unit" and not findings:
         findings.append(Finding("not-a-density", "warning", *NOT_A_DENSITY))
@@ -49,14 +50,14 @@ def choose_defaults(model: Estimator, view: TableView) -> tuple[Defaults, list[F
 
 def outside_support(view: TableView, defaults: Defaults, *, check_dtype: bool = True) -> Iterator[Finding]:
     """Values outside the support of the likelihood; with `check_dtype` also a dtype that it does not accept."""
-    from isthmus.estimators.likelihood_support import refusal
+    from isthmus.likelihoods import support_error
 
     values = view.columns
-    problem = refusal(defaults.likelihood, defaults.schema.levels, defaults.levels, values)
+    problem = support_error(defaults.likelihood, defaults.schema.levels, defaults.levels, values)
     if problem is None:
         return
-    if problem.bad.any():
-        where, evidence = view.locate(problem.bad)
+    if problem.outside.any():
+        where, evidence = view.locate(problem.outside)
         limits = {"smallest": values.min().item(), "largest": values.max().item()}
         message = f"{problem.message}; values outside the support: {where}"
         yield Finding("outside-support", "error", message, problem.remedy, evidence | limits)

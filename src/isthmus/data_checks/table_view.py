@@ -78,7 +78,7 @@ def inspect(examples: Examples, label: str) -> tuple[TableView | None, list[Find
 
     x: Any = examples.x
     if hasattr(x, "detach"):
-        from isthmus.estimators.validation import from_torch
+        from isthmus.array_checks import from_torch
 
         x = from_torch(x)
     if np.ma.is_masked(x):
@@ -138,11 +138,11 @@ def impute(view: TableView) -> TableView:
     """Set padding to 0 and NaN or infinity to the smallest number of their column, so that other checks can run."""
     import numpy as np
 
-    from isthmus.estimators.validation import real_steps
+    from isthmus.array_checks import length_mask
 
     x = view.x
     if view.lengths is not None:
-        x = np.where(real_steps(x, np.asarray(view.lengths))[..., None], x, np.zeros((), x.dtype))
+        x = np.where(length_mask(x, np.asarray(view.lengths))[..., None], x, np.zeros((), x.dtype))
     if x.dtype.kind == "f" and not bool((finite := np.isfinite(x)).all()):
         low = np.where(finite, x, np.inf).min(0)
         x = np.where(finite, x, np.where(np.isfinite(low), low, 0)).astype(x.dtype)

@@ -11,6 +11,8 @@ from sklearn.base import clone
 from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.ppca import ProbabilisticPCA
+from isthmus.evaluation.result import Evaluation
+from isthmus.metrics.metric import Metric
 
 OWN_CODE = "in your training code: "
 """Start of a remedy for a model that was trained outside isthmus."""
@@ -41,7 +43,7 @@ class DiagnosisContext:
 
     Args:
         model: the fitted model.
-        facts: what `evaluate` measured.
+        evaluation: what `evaluate` measured; None if the model could not be evaluated.
         history: one record for each epoch of training.
         command: the run that the model comes from; remedies are then commands instead of Python.
         convention: how the loss was reduced, of a wrapped model.
@@ -49,7 +51,7 @@ class DiagnosisContext:
     """
 
     model: Estimator
-    facts: dict[str, Any]
+    evaluation: Evaluation | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     command: RunRef | None = None
     convention: LossConvention | None = None
@@ -62,19 +64,20 @@ class DiagnosisContext:
 
     def value(self, name: str) -> Any:
         """The value of a metric by its dotted name, for example "baselines.ppca.margin"; None if not measured."""
-        node = self._node(name)
-        return node.get("mean") if isinstance(node, dict) else node
+        return None if self.evaluation is None else self.evaluation.value(name)
 
     def error(self, name: str) -> float:
         """The standard error of a metric; 0 if it has none."""
-        node = self._node(name)
-        return float((node.get("standard_error") or 0.0) if isinstance(node, dict) else 0.0)
+        return 0.0 if self.evaluation is None else self.evaluation.error(name)
 
-    def _node(self, name: str) -> Any:
-        node: Any = self.facts
-        for key in name.split("."):
-            node = node.get(key) if isinstance(node, dict) else None
-        return node
+    def metric(self, name: str) -> Metric | None:
+        """A metric by its dotted name; None if not measured."""
+        return None if self.evaluation is None else self.evaluation.get(name)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows that were evaluated."""
+        return 0 if self.evaluation is None else self.evaluation.rows
 
     # --------------------------------------------------------------- remedies
 

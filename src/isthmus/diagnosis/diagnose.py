@@ -85,10 +85,10 @@ def diagnose(
         wrapped, model = model, model.on(X, condition, lengths)
         convention = wrapped.convention(model)
     if failure or not has_finite_weights(model):
-        return [diverged(DiagnosisContext(model, {}, [], command, convention, failure))]
+        return [diverged(DiagnosisContext(model, None, [], command, convention, failure))]
     if evaluation is None:
         evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    context = DiagnosisContext(model, evaluation.to_dict(), getattr(model, "history_", []), command, convention)
+    context = DiagnosisContext(model, evaluation, getattr(model, "history_", []), command, convention)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
         return [diverged(context)]

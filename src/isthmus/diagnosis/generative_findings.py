@@ -53,7 +53,7 @@ def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
             "no linear code of this size captures structure in these columns",
         )
         return
-    useless = own > MEAN_ERROR_RATIO * mean and context.value("rows") >= MIN_ROWS
+    useless = own > MEAN_ERROR_RATIO * mean and context.rows >= MIN_ROWS
     if useless and (margin(context, "mean") or 0.0) < MARGIN_SIGMA * margin_error(context, "mean"):
         yield Finding(
             "worse-than-mean",

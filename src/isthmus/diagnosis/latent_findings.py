@@ -64,7 +64,7 @@ def posterior_collapse(context: DiagnosisContext) -> Iterator[Finding]:
 def n_informative_dims(context: DiagnosisContext) -> int | None:
     """Dimensions with a KL of at least `MIN_KL_PER_DIM_NATS`; where it is not known for each, those that vary."""
     per_dim = context.value("kl_per_dim")
-    return context.value("active_units.count") if per_dim is None else sum(kl >= MIN_KL_PER_DIM_NATS for kl in per_dim)
+    return context.value("active_units") if per_dim is None else sum(kl >= MIN_KL_PER_DIM_NATS for kl in per_dim)
 
 
 def lower_kl_weight(context: DiagnosisContext) -> str:
@@ -89,18 +89,15 @@ def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
         "info",
         f"{size - active} of {size} latent dimensions are inactive (less than {MIN_KL_PER_DIM_NATS:g} nats each)",
         context.retrain(latent_dim=active),
-        {"active": active, "latent_dim": size, "kl_per_dim": per_dim},
+        {"active": active, "latent_dim": size, "kl_per_dim": list(per_dim)},
         "the data need no more dimensions; inactive ones cost time, but log p(x) is the same without them",
     )
 
 
 def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     """All dimensions are active, and the residuals still have structure."""
-    active, size, ratio = (
-        n_informative_dims(context),
-        context.value("active_units.of"),
-        context.value("residual_eigenvalue_ratio"),
-    )
+    active, size = n_informative_dims(context), context.value("active_units.of")
+    ratio = context.value("residual_eigenvalue_ratio")
     if active != size or ratio is None or ratio < EIGENVALUE_RATIO_INFO:
         return
     yield Finding(

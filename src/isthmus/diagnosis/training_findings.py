@@ -24,7 +24,7 @@ LATE_DECREASE_WARN = 0.2
 
 def overfitting(context: DiagnosisContext) -> Iterator[Finding]:
     """Training rows score much better than held-out rows."""
-    if context.value("rows") < MIN_ROWS:
+    if context.rows < MIN_ROWS:
         return
     gap, error = context.value("training.log_likelihood_gap"), context.error("training.log_likelihood_gap")
     if gap is not None:
@@ -54,7 +54,7 @@ def overfitting(context: DiagnosisContext) -> Iterator[Finding]:
 def smaller_network(context: DiagnosisContext) -> str:
     """Retrain with a smaller network or with corrupted input."""
     model = context.model
-    field = "channels" if model.network_kind(model.schema_) == "conv" else "hidden"
+    field = "channels" if model.fitted_.network_kind == "conv" else "hidden"
     widths = tuple(max(8, width // 4) for width in getattr(model, field))
     return context.first_effective(
         {field: widths} if widths and context.convention is None else {}, {"corruption": "gaussian(0.1)"}

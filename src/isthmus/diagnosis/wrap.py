@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as D
 
+from isthmus.array_checks import from_torch
 from isthmus.diagnosis.loss_convention import SQUARED_ERROR_SCALE, LossConvention
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.autoencoders import Autoencoder
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.part_registry import LIKELIHOODS, parse
-from isthmus.estimators.training_setup import prepare
-from isthmus.estimators.validation import from_torch
+from isthmus.estimators.part_registry import parse
+from isthmus.estimators.training_setup import setup_training
 from isthmus.estimators.variational import VAE
+from isthmus.likelihoods import LIKELIHOODS
 
 SCALE_OUTPUTS = ("log_variance", "log_scale", "scale")
 MIN_PROBABILITY = 1e-6
@@ -125,7 +126,7 @@ class Wrapped:
             "random_state": 0,
         }
         model: Estimator = VAE(beta=self.beta, **fields) if variational else Autoencoder(**fields)
-        model.adopt(prepare(model, X, condition, lengths), [])
+        model.fitted_ = setup_training(model, X, condition, lengths).fitted([])
         model.model_.eval()
         return model
 

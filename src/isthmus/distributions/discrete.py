@@ -67,15 +67,15 @@ class Categorical(Levels):
 
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)
-        chances = self.logits.softmax(-1).expand(*shape, self.levels).reshape(-1, self.levels)
-        return torch.multinomial(chances, 1).reshape(shape).to(self.logits.dtype) / (self.levels - 1)
+        p = self.logits.softmax(-1).expand(*shape, self.levels).reshape(-1, self.levels)
+        return torch.multinomial(p, 1).reshape(shape).to(self.logits.dtype) / (self.levels - 1)
 
 
 class DiscretizedLogistic(Levels):
     """A logistic of location `loc` and scale exp(`log_scale`) rounded to the nearest level, open at both ends.
 
     Salimans et al., 2017, with the difference of two sigmoids as
-    sigmoid(a) * sigmoid(-b) * (1 - exp(b - a)), which loses no digit however far out.
+    sigmoid(a) * sigmoid(-b) * (1 - exp(b - a)), which keeps its precision in the tails.
     """
 
     def __init__(self, loc: Tensor, log_scale: Tensor, levels: int, event_dim: int = 1):
@@ -109,7 +109,7 @@ class DiscretizedLogistic(Levels):
 
 
 class BetaBinomial(Levels):
-    """A binomial of k-1 trials whose chance is Beta(a, b), by log a and log b (Townsend et al., 2019)."""
+    """A binomial of k-1 trials whose probability is Beta(a, b), by log a and log b (Townsend et al., 2019)."""
 
     def __init__(self, log_a: Tensor, log_b: Tensor, levels: int, event_dim: int = 1):
         super().__init__(log_a.shape, event_dim, levels)
@@ -130,10 +130,10 @@ class BetaBinomial(Levels):
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)
         with torch.no_grad():
-            # A beta is the logistic of two log-gammas; those of small shape would underflow as numbers.
-            chance = (log_gamma_draw(self.a.expand(shape)) - log_gamma_draw(self.b.expand(shape))).sigmoid()
-            n = torch.full_like(chance, self.levels - 1)
-            return torch.binomial(n, chance) / (self.levels - 1)
+            # A beta draw is the sigmoid of two log-gamma draws, which do not underflow where a and b are small.
+            p = (log_gamma_draw(self.a.expand(shape)) - log_gamma_draw(self.b.expand(shape))).sigmoid()
+            n = torch.full_like(p, self.levels - 1)
+            return torch.binomial(n, p) / (self.levels - 1)
 
 
 class Poisson(Independent):
@@ -172,8 +172,8 @@ class NegativeBinomial(Independent):
         # In double precision: each term is far larger than their sum where counts, or r, are large.
         k, size = x.double(), self.log_size.double().exp()
         odds = self.log_mean.double() - self.log_size.double()
-        ways = torch.lgamma(k + size) - torch.lgamma(size) - torch.lgamma(k + 1)
-        return (ways - size * softplus(odds) - k * softplus(-odds)).to(self.log_mean.dtype)
+        log_binomial = torch.lgamma(k + size) - torch.lgamma(size) - torch.lgamma(k + 1)
+        return (log_binomial - size * softplus(odds) - k * softplus(-odds)).to(self.log_mean.dtype)
 
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typing
-
 from torch import nn
 
 from isthmus import families
@@ -26,8 +24,6 @@ class Autoencoder(Estimator):
     """How the code is made sparse: l1(w), kl(rho, w), top_k(k), batch_top_k(k) or jump_relu(w)."""
     contraction: float = 0.0
     """Weight of the squared norm of the encoder's Jacobian."""
-
-    density: typing.ClassVar[bool] = False
 
     def compose(self, schema: Schema) -> Recipe:
         sparse = Sparsity(None, None)

@@ -35,9 +35,6 @@ def check_fields(estimator: Estimator) -> None:
             raise InputError(f"{name}={value!r} came; a share from 0 to 1 is wanted")
     if not 0 < estimator.learning_rate < math.inf:
         raise InputError(f"learning_rate={estimator.learning_rate!r} came; a positive number is wanted")
-    if not estimator.density and estimator.prior != "normal":
-        name = type(estimator).__name__
-        raise InputError(f"prior={estimator.prior!r} came, but the codes of {name} have no density; use a VAE")
 
 
 def counts(estimator: Estimator) -> None:

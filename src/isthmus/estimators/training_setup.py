@@ -1,8 +1,7 @@
-"""From a user's data and fields to a training run, and the run itself."""
+"""From an estimator's fields and a user's data to a training run."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 import warnings
@@ -11,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.param_validation import check_fields
-from isthmus.estimators.validation import collect, describe
+from isthmus.estimators.validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.examples import Examples
-from isthmus.latent_model import LatentModel
-from isthmus.objective import as_objective
-from isthmus.priors import PostHocPrior
+from isthmus.fitted import FittedModel
+from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.config import TrainConfig
@@ -42,17 +39,16 @@ if TYPE_CHECKING:
 
 UPDATES = 5_000
 """Updates that `epochs="auto"` makes, about."""
-AT_ONCE = 2048
-"""Rows encoded in one call, to fit a prior to their codes."""
 
 
 @dataclass
 class TrainingJob:
-    """Everything that a run needs, decided; `train` does it."""
+    """A training run, fully determined: data, model, loss and configuration; `train` runs it."""
 
+    estimator: Estimator
     recipe: Recipe
     schema: Schema
-    plan: TrainConfig
+    config: TrainConfig
     train_rows: Examples
     valid_rows: Examples | None
     valid_index: np.ndarray | None
@@ -62,88 +58,125 @@ class TrainingJob:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was chosen for the machine; resuming and use keep to it."""
-        plan = self.plan
-        return {"threads": plan.threads, "compile": plan.compile, "device": str(self.device), "epochs": plan.epochs}
+        """What was chosen for the machine; a resumed run and the trained model keep it."""
+        config = self.config
+        return {
+            "threads": config.threads,
+            "compile": config.compile,
+            "device": str(self.device),
+            "epochs": config.epochs,
+        }
 
-    def lay(self, inputs: Examples) -> DeviceDataset:
+    def to_device(self, examples: Examples) -> DeviceDataset:
         """Rows on the device."""
         condition = self.schema.condition
         return DeviceDataset(
-            inputs.x,
+            examples.x,
             self.schema,
             device=self.device,
             dtype=self.dtype,
-            c=None if condition is None else condition.encode(inputs.condition, len(inputs)),
-            lengths=inputs.lengths,
-            target=inputs.target,
+            c=None if condition is None else condition.encode(examples.condition, len(examples)),
+            lengths=examples.lengths,
+            target=examples.target,
+            observed=examples.observed,
         )
 
-    def train(self, keep: Checkpointer | None = None, show: ProgressCallback | None = None) -> list[dict[str, Any]]:
-        """Run it and return the history; with `keep` it lies on the disk and goes on from its checkpoint."""
-        rows = self.lay(self.train_rows)
+    def train(
+        self, checkpointer: Checkpointer | None = None, callback: ProgressCallback | None = None
+    ) -> list[dict[str, Any]]:
+        """Train and return the history; with a `checkpointer` from its last checkpoint, if there is one."""
+        rows = self.to_device(self.train_rows)
         if self.recipe.solve is not None:
-            with torch.no_grad(), torch_threads(self.plan.threads):
+            with torch.no_grad(), torch_threads(self.config.threads):
                 everything = rows.batch(torch.arange(len(rows), device=self.device))
                 self.recipe.solve(everything.x)
             self.recipe.model.eval()
             return []
-        validation = None if self.valid_rows is None else self.lay(self.valid_rows)
-        model = self.recipe.model
-        history = fit(
-            model, rows, self.recipe.objective, self.plan, validation=validation, checkpointer=keep, callback=show
+        validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
+        return fit(
+            self.recipe.model,
+            rows,
+            self.recipe.objective,
+            self.config,
+            validation=validation,
+            checkpointer=checkpointer,
+            callback=callback,
         )
-        if isinstance(model.prior, PostHocPrior):
-            with torch_threads(self.plan.threads):
-                model.prior.fit_to(codes_drawn(model, rows, self.plan.seed), self.plan.seed)
-        return history
+
+    def fitted(self, history: list[dict[str, Any]]) -> FittedModel:
+        """The trained model with its data schema."""
+        return fitted_model(self.estimator, self.recipe, self.schema, self.settings, self.config.seed, history)
 
 
-def codes_drawn(model: LatentModel, rows: DeviceDataset, seed: int) -> Tensor:
-    """(n, latent_dim) a draw from the posterior of each row."""
-    with torch.no_grad(), seeded(seed, rows.device):
-        batches = map(rows.batch, torch.arange(len(rows), device=rows.device).split(AT_ONCE))
-        return torch.cat([model.infer(b).rsample() for b in batches])
+def fitted_model(
+    estimator: Estimator,
+    recipe: Recipe,
+    schema: Schema,
+    settings: dict[str, Any],
+    seed: int,
+    history: list[dict[str, Any]],
+) -> FittedModel:
+    """A recipe whose weights are trained, as a fitted model of the estimator's class and fields."""
+    return FittedModel(
+        schema,
+        recipe.model,
+        settings,
+        seed,
+        name=type(estimator).__name__,
+        fields=estimator.get_params(deep=False),
+        history=history,
+        feature_names=schema.names,
+        closed_form=recipe.solve is not None,
+        loss_weights={term.name: weight_at(term.weight, 1.0) for term in as_objective(recipe.objective).terms},
+    )
 
 
-def prepare(
+def setup_training(
     estimator: Estimator,
     X: Any,
     condition: Any = None,
     lengths: Any = None,
     validation: Any = None,
     target: Any = None,
+    observed: Any = None,
     *,
     settings: dict[str, Any] | None = None,
     seed: int | None = None,
 ) -> TrainingJob:
-    """Check everything and decide everything; `settings` and `seed` are those of a run to be resumed."""
+    """Validate fields and data, and decide everything that a training run depends on.
+
+    Args:
+        estimator: the unfitted estimator.
+        X, condition, lengths, validation, target, observed: the arguments of `Estimator.fit`.
+        settings: those of a run that is resumed.
+        seed: that of a run that is resumed.
+    """
     check_fields(estimator)
     settings = settings or {}
     device, dtype = pick_device(settings.get("device", estimator.device)), pick_dtype(estimator.precision)
-    inputs = collect(estimator, X, condition, lengths, target, reset=True)
-    seed = seed_of(estimator.random_state) if seed is None else seed
-    train, valid = split(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
-    schema = describe(estimator, inputs, train)
+    inputs = validate_inputs(estimator, X, condition, lengths, target, observed)
+    seed = resolve_seed(estimator.random_state) if seed is None else seed
+    train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
+    schema = infer_schema(estimator, inputs, train)
     train_rows = inputs.take(train) if len(valid) else inputs
     valid_rows = inputs.take(valid) if len(valid) else None
     if validation is not None:
-        valid_rows = validation_rows(estimator, validation, schema)
-    # The first weights and the course of training draw from streams of their own.
-    first = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+        valid_rows = validation_rows(validation, schema, feature_names(estimator))
+    # The initial weights and the course of training draw from streams of their own.
+    weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     try:
-        with seeded(first, torch.device("cpu")):
+        with seeded(weights_seed, torch.device("cpu")):
             recipe = estimator.compose(schema)
             recipe.model.to(dtype=dtype)
         recipe.model.to(device)
-    except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no error of its own for want of memory
-        why = " ".join(str(error).split())[:160]
-        raise InputError(f"no model can be made of these fields: {why}") from error
-    plan = plan_of(estimator, recipe, schema, len(train_rows), seed, device, settings)
+    except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"The model cannot be built with these parameters: {reason}") from error
     return TrainingJob(
+        estimator,
         recipe,
         schema,
-        plan,
+        training_config(estimator, recipe, schema, len(train_rows), seed, device, settings),
         train_rows,
         valid_rows,
         valid if len(valid) else None,
@@ -153,7 +186,7 @@ def prepare(
     )
 
 
-def plan_of(
+def training_config(
     estimator: Estimator,
     recipe: Recipe,
     schema: Schema,
@@ -162,29 +195,30 @@ def plan_of(
     device: torch.device,
     settings: dict[str, Any],
 ) -> TrainConfig:
-    """How to train n rows: fixed rules on sizes, or what a resumed run had."""
+    """How to train on n rows: by fixed rules on sizes, or as a resumed run."""
     size = min(estimator.batch_size, n)
     per_epoch = max(1, n // size)
     auto = max(20, math.ceil(UPDATES / per_epoch))
     epochs = settings.get("epochs") or (auto if estimator.epochs == "auto" else int(estimator.epochs))
     draws = as_objective(recipe.objective).draws
     parameters = sum(p.numel() for p in recipe.model.parameters())
-    rises = any(term.name == "kl" for term in as_objective(recipe.objective).terms)
+    scheduled = any(isinstance(term.weight, Schedule) for term in as_objective(recipe.objective).terms)
+    work = size * draws * flops_per_row(recipe, schema)
     return TrainConfig(
         epochs=epochs,
         batch_size=int(estimator.batch_size),
         learning_rate=estimator.learning_rate,
         clip=estimator.clip,
         patience=estimator.patience,
-        warmup=estimator.warmup if rises else 0.0,
+        warmup=estimator.warmup if scheduled else 0.0,
         seed=seed,
-        threads=settings.get("threads") or pick_threads(estimator.threads, size * draws * work_of(recipe, schema)),
+        threads=settings.get("threads") or pick_threads(estimator.threads, work),
         compile=settings.get("compile", pick_compile(estimator.compile, parameters, epochs * per_epoch, device)),
     )
 
 
-def seed_of(random_state: Any) -> int:
-    """A seed from a whole number, from a RandomState or Generator, or drawn afresh for None."""
+def resolve_seed(random_state: Any) -> int:
+    """A seed from an integer, a RandomState or a Generator; a random one for None."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_state, np.random.RandomState):
@@ -192,12 +226,12 @@ def seed_of(random_state: Any) -> int:
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
     if not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**63:
-        raise InputError(f"random_state={random_state!r} came; a whole number of at least 0, or None, is wanted")
+        raise InputError(f"random_state must be an integer >= 0 or None, got {random_state!r}.")
     return int(random_state)
 
 
-def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to validate on, each in ascending order."""
+def split_indices(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of training and validation rows, each in ascending order."""
     count = min(round(n * fraction), n - 2)
     if count < 1:
         return np.arange(n), np.arange(0)
@@ -205,8 +239,8 @@ def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def work_of(recipe: Recipe, schema: Schema) -> float:
-    """Floating-point operations of an update for each row and draw."""
+def flops_per_row(recipe: Recipe, schema: Schema) -> float:
+    """Floating-point operations of one update for each row and draw."""
     weight = next(recipe.model.parameters())
     empty = Batch(
         weight.new_zeros(2, *schema.event_shape),
@@ -216,31 +250,13 @@ def work_of(recipe: Recipe, schema: Schema) -> float:
     return count_flops(recipe.model, empty)
 
 
-def validation_rows(estimator: Estimator, validation: Any, schema: Schema, name: str = "validation") -> Examples:
-    """Rows to validate on, or others by name: an array, or a dict with X, condition, lengths and target."""
-    parts = dict(validation) if isinstance(validation, dict) else {"X": validation}
-    unknown = set(parts) - {"X", "condition", "lengths", "target"}
-    if unknown or "X" not in parts:
-        raise InputError(f"{name} has keys {sorted(parts)}; X, condition, lengths and target are known")
-    if (schema.condition is None) != (parts.get("condition") is None):
-        raise InputError(f"{name} rows want a condition as the model does, or none if it has none")
-    if schema.paired and parts.get("target") is None:
-        raise InputError("training has a target and validation has none; pass validation={'X': ..., 'target': ...}")
-    bare = copy.copy(estimator)
-    bare.schema_ = schema
-    try:
-        return collect(bare, parts["X"], parts.get("condition"), parts.get("lengths"), parts.get("target"))
-    except InputError as error:
-        raise InputError(f"in the {name} rows: {error}") from None
-
-
 def fingerprint(*groups: Examples | None) -> str:
-    """A hash of all that was handed over, by which a resumed run knows its data."""
+    """A hash of all arrays, by which a resumed run recognises its data."""
     digest = hashlib.blake2b(digest_size=16)
     for group in groups:
         if group is None:
             continue
-        for array in (group.x, group.condition, group.lengths, group.target):
+        for array in (group.x, group.condition, group.lengths, group.target, group.observed):
             if array is not None:
                 values = np.ascontiguousarray(array)
                 values = values.astype("U") if values.dtype == object else values
@@ -250,11 +266,11 @@ def fingerprint(*groups: Examples | None) -> str:
 
 
 def warn_unconditional(estimator: Estimator, schema: Schema) -> None:
-    """A conditional model without a condition works, but is not what was asked for."""
+    """Warn of a conditional model that is fitted without a condition: it works, but is hardly what was intended."""
     if schema.condition is None:
         warnings.warn(
-            f"{type(estimator).__name__} was given no condition and is unconditional; "
-            "pass condition= to fit (--condition)",
+            f"{type(estimator).__name__} was given no condition and is unconditional. "
+            "Pass condition=... to fit (--condition).",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -12,8 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.training_setup import validation_rows
-from isthmus.estimators.validation import collect
+from isthmus.estimators.validation import validation_rows
 from isthmus.evaluation.baseline_metrics import density_baselines, reconstruction_baselines
 from isthmus.evaluation.conditioning import condition_gain
 from isthmus.evaluation.context import EvalContext
@@ -158,9 +157,9 @@ def check_arguments(
         )
     if model.schema_.condition is not None and condition is None:
         condition = y
-    examples = collect(model, X, condition, lengths)
+    examples = model.fitted_.check(X, condition, lengths)
     if train is not None and not isinstance(train, Examples):
-        train = validation_rows(model, train, model.schema_, "train")
+        train = validation_rows(train, model.schema_, model.fitted_.feature_names, "train")
     if factors is not None:
         factors = check_factors(factors, len(examples))
     labels = None if y is None else check_labels(y, len(examples))

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.array_checks import zero_padding
 from isthmus.errors import Declined
-from isthmus.estimators.validation import unpadded
 from isthmus.evaluation.context import EvalContext, squared_errors
 from isthmus.evaluation.log_likelihood import kind_of
 from isthmus.evaluation.reconstruction import DATA_UNIT
 from isthmus.metrics.estimate import mean_and_error
-from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
 TRAINING_ROWS = "these are the training rows; pass other rows as X"
@@ -33,7 +33,7 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         raise Declined(TRAINING_ROWS)
     model, train = context.model, context.train.subsample(MAX_ROWS, context.seed)
     codes = model.codes_of(model.lay(train))
-    decoded = unpadded(model.decoded(codes, train.condition, drawn=False), train.lengths)
+    decoded = zero_padding(model.decoded(codes, train.condition, drawn=False), train.lengths)
     errors, kind = squared_errors(train.x, decoded), "squared error"
     label, gap_label = "reconstruction error of training rows", "training rows: error lower by"
     shown = HIDDEN if model.density else LINE
@@ -48,7 +48,8 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         test = context.subsample(MAX_ROWS)
         with context.threads():
             of_train, of_test = (
-                importance_weighted(model.model_, model.lay(rows, "fixed"), DRAWS).values for rows in (train, test)
+                importance_weighted(model.model_, encode_chunks(model.model_, model.lay(rows, "fixed")), DRAWS).values
+                for rows in (train, test)
             )
         label, gap_label = "log p(x) of training rows", "training rows: log p(x) higher by"
         metrics += [

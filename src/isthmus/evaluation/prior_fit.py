@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from isthmus.estimators.training_setup import codes_drawn
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 from isthmus.priors import PostHocPrior
@@ -33,10 +32,10 @@ def refit_gain(context: EvalContext) -> Metric | None:
         if prior.batch_shape:
             return None
         train = model.lay(context.train.subsample(MAX_FIT_ROWS, context.seed), "fixed")
-        train_codes = codes_drawn(latent, train, context.seed)
+        train_codes = model.fitted_.sample_posterior(train, context.seed)
         mixture = PostHocPrior(train_codes.shape[1], COMPONENTS).to(train_codes).eval()
         mixture.fit_to(train_codes, context.seed)
-        codes = codes_drawn(latent, context.dataset, context.seed + 1)
+        codes = model.fitted_.sample_posterior(context.dataset, context.seed + 1)
         gain = mixture().log_prob(codes) - prior.log_prob(codes)
     components = setting("refit_gain.components", "components", COMPONENTS)
     values, label = gain.double().cpu().numpy(), "gain of a mixture prior fitted to codes"

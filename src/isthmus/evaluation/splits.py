@@ -43,6 +43,6 @@ def held_out(run: Run) -> HeldOut:
     else:
         part, name, more = run.dataset.train, "training rows", " (none were kept aside)"
     if len(part.x) > ROWS_SCORED:
-        some = part.subsample(ROWS_SCORED, run.job.plan.seed)
+        some = part.subsample(ROWS_SCORED, run.job.config.seed)
         return HeldOut(some, name, f"{ROWS_SCORED:,} of {len(part.x):,} {name}{more}")
     return HeldOut(part, name, f"{pluralize(len(part.x), name.removesuffix('s'))}{more}")

@@ -1,4 +1,4 @@
-"""A run: a model trained from a data set in a folder of its own, broken off and gone on with."""
+"""A training run on disk: start, interrupt, resume."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from isthmus.atomic_io import write_json
 from isthmus.data import BUILT_IN, Dataset, read
 from isthmus.errors import InputError, TrainingError
-from isthmus.estimators.training_setup import TrainingJob, prepare
+from isthmus.estimators.training_setup import TrainingJob, setup_training
+from isthmus.examples import Examples
+from isthmus.fitted import FittedModel
 from isthmus.persistence import serialization
-from isthmus.registry import Model, models
+from isthmus.registry import Model
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
 
@@ -23,53 +23,79 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """A run under way: the model, its data and what was decided."""
+    """A training run in a folder.
+
+    Args:
+        estimator: the estimator, fitted once training has finished.
+        dataset: the data.
+        job: the training run, fully determined.
+        folder: where it is stored.
+        source: name or path of the data, and the condition's column.
+    """
 
     estimator: Estimator
     dataset: Dataset
     job: TrainingJob
     folder: Path
     source: dict[str, Any]
-    trained: bool = False
-    """Whether only the summary and the pictures are still wanted."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether training has finished."""
+        return hasattr(self.estimator, "fitted_")
+
+    @property
+    def fitted(self) -> FittedModel:
+        """The trained model."""
+        return self.estimator.fitted_
 
 
 def make(model: Model, fields: dict[str, Any]) -> Estimator:
-    """An unfitted model from its fields."""
+    """An unfitted estimator from its fields."""
     return serialization.class_of(model)(**fields)
 
 
 def start(
     estimator: Estimator, dataset: Dataset, folder: Path, *, condition: str | None = None, force: bool = False
 ) -> Run:
-    """Decide everything and write the configuration and the seed, before the first step."""
+    """Determine everything and write configuration and seed, before the first step.
+
+    Args:
+        estimator: the unfitted estimator.
+        dataset: the data.
+        folder: for the run.
+        condition: the column of a table that is the condition.
+        force: replace a run that is there.
+    """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; the name of a folder is wanted")
+        raise InputError(f"The run's folder must be a folder, got the file {folder}.")
     source = {"data": dataset.source, "condition": condition}
     if dataset.source not in BUILT_IN:
         path = Path(dataset.source).resolve()
         if folder.resolve() in (path, *path.parents):
-            raise InputError(f"{folder} holds the data themselves ({dataset.source}); give the run a folder of its own")
+            raise InputError(f"{folder} holds the data itself ({dataset.source}). Choose another folder for the run.")
         if path.is_dir() and folder.resolve().is_relative_to(path):
-            raise InputError(f"{folder} lies among the data, which its pictures would join; choose a folder elsewhere")
+            raise InputError(f"{folder} lies inside the data ({dataset.source}). Choose a folder outside of it.")
         source["data"] = str(path)
-    if folder.exists() and set(folder.iterdir()) - set(serialization.left_over(folder)):
+    if folder.exists() and set(folder.iterdir()) - set(serialization.stale_tmp_files(folder)):
         if not serialization.is_run(folder):
-            raise InputError(f"{folder} holds other files and no run of isthmus; give the run a folder of its own")
+            raise InputError(f"{folder} holds other files and no run of isthmus. Choose another folder for the run.")
         if not force:
             raise InputError(
-                f"{folder} is there already; --force replaces it, --resume goes on with a run that broke off"
+                f"{folder} exists already. --force replaces it; --resume continues a run that was interrupted."
             )
-    run = _prepared(estimator, dataset, folder, source)
-    # The old configuration stays until the new one takes its place: a folder is a run at any moment.
-    serialization.clear(folder, ("model.safetensors", *serialization.BESIDE))
+    run = _setup(estimator, dataset, folder, source)
+    # The old configuration stays until the new one takes its place: the folder is a run at any moment.
+    serialization.clear(folder, ("model.safetensors", *serialization.RUN_FILES))
+    job = run.job
     config = serialization.config_of(
-        estimator,
-        run.job.schema,
-        run.job.settings,
-        run.job.plan.seed,
+        type(estimator).__name__,
+        estimator.get_params(deep=False),
+        job.schema,
+        job.settings,
+        job.config.seed,
         source=source,
-        fingerprint=run.job.fingerprint,
+        fingerprint=job.fingerprint,
         finished=False,
     )
     write_json(folder / "config.json", config)
@@ -77,77 +103,87 @@ def start(
 
 
 def resume(folder: Path) -> Run | None:
-    """Go on with a run that was broken off; None for a finished one that lacks nothing."""
+    """A run to be continued; None if it is finished and has its page and pictures."""
     config = serialization.read_config(folder)
     serialization.clear(folder, ())
     if config.get("broken"):
-        raise InputError(f"{folder} cannot be gone on with: {config['broken']}; start over with other fields (--force)")
+        raise InputError(f"{folder} cannot be resumed: {config['broken']}. Start over with other fields (--force).")
     source = config.get("source")
     trained = bool(config.get("finished")) and (folder / "model.safetensors").exists()
-    if trained and (not source or drawn(folder, config)):
+    if not trained:
+        return _as_configured(folder, config)
+    fitted = serialization.load_fitted(folder)
+    if not source or has_pictures(folder, fitted):
         return None
-    run = _as_configured(folder, config)
-    return replace(run, estimator=serialization.load(folder), trained=True) if trained else run
+    return _as_configured(folder, config, fitted)
 
 
 def reopen(folder: Path) -> Run:
-    """A finished run with the data that it was trained on; InputError where either is not there."""
-    estimator = serialization.load(folder)
-    return replace(_as_configured(folder, serialization.read_config(folder)), estimator=estimator, trained=True)
+    """A finished run with the data that it was trained on; InputError if either is missing."""
+    fitted = serialization.load_fitted(folder)
+    return _as_configured(folder, serialization.read_config(folder), fitted)
 
 
-def _as_configured(folder: Path, config: dict[str, Any]) -> Run:
-    """Everything decided again as the configuration says, on the same data."""
+def _as_configured(folder: Path, config: dict[str, Any], fitted: FittedModel | None = None) -> Run:
+    """The run that the configuration describes, set up again on the same data, with its trained model if given."""
     source = config.get("source")
     if not source:
-        raise InputError(f"{folder} was not trained by `isthmus fit`: it does not know its data")
-    estimator = serialization.estimator_of(config, folder)
+        raise InputError(f"{folder} was not trained by `isthmus fit`, so its data is not known.")
+    estimator = serialization.unfitted(config, folder)
     dataset = read(source["data"], condition=source["condition"])
-    run = _prepared(estimator, dataset, folder, source, settings=config["settings"], seed=config["seed"])
+    run = _setup(estimator, dataset, folder, source, settings=config["settings"], seed=config["seed"])
     if run.job.fingerprint != config["fingerprint"]:
-        raise InputError(f"the data at {source['data']} are not those of {folder}; start over (--force)")
+        raise InputError(f"{source['data']} has changed since {folder} was started. Start over (--force).")
+    if fitted is not None:
+        estimator.fitted_ = fitted
     return run
 
 
-def drawn(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether a finished run has its page and pictures: no samples without a density, no curves without a history."""
-    density = serialization.class_of(models()[config["class"]]).density
-    history = bool(serialization.read_history(folder / "history.jsonl"))
-    wanted = {"samples.png": density, "curves.png": history}
-    return all((folder / name).exists() for name in ("report.html", *serialization.PICTURES) if wanted.get(name, True))
+def has_pictures(folder: Path, fitted: FittedModel) -> bool:
+    """Whether the page and all pictures exist: no samples of a model that cannot sample, no curves of a closed form."""
+    drawn = {"samples.png": fitted.capabilities.samples, "curves.png": bool(fitted.history)}
+    names = ("report.html", *serialization.PICTURES)
+    return all((folder / name).exists() for name in names if drawn.get(name, True))
 
 
-def _prepared(estimator: Estimator, dataset: Dataset, folder: Path, source: dict[str, Any], **more: Any) -> Run:
+def _setup(estimator: Estimator, dataset: Dataset, folder: Path, source: dict[str, Any], **resumed: Any) -> Run:
     if dataset.levels is not None and estimator.levels is None:
-        estimator.set_params(levels=dataset.levels)  # a built-in set knows what its numbers mean
-    wanted = estimator.conditional or source["condition"] is not None
-    train, valid = dataset.train, dataset.valid
-    validation = None
-    if valid is not None:
-        validation = {"X": valid.x, "condition": valid.y if wanted else None, "lengths": valid.lengths}
-    condition = None if train.y is None or not wanted else np.asarray(train.y)
-    job = prepare(estimator, train.x, condition, train.lengths, validation, **more)
+        estimator.set_params(levels=dataset.levels)  # a built-in data set knows its number of grey levels
+    conditional = estimator.takes_labels or source["condition"] is not None
+
+    def conditioned(examples: Examples) -> Examples:
+        return replace(examples, condition=examples.y if conditional else None)
+
+    train = conditioned(dataset.train)
+    validation = None if dataset.valid is None else conditioned(dataset.valid)
+    job = setup_training(estimator, train.x, validation=validation, **train.model_kwargs(), **resumed)
     known = job.schema.condition
-    for name, part in (("validation", valid), ("test", dataset.test)):
-        if known is not None and part is not None:
+    for name, examples in (("validation", dataset.valid), ("test", dataset.test)):
+        if known is not None and examples is not None:
             try:
-                known.encode(part.y, len(part.x))
+                known.encode(examples.y, len(examples))
             except InputError as error:
-                raise InputError(f"in the {name} rows: {error}") from None
+                raise InputError(f"In the {name} rows: {error}") from None
     return Run(estimator, dataset, job, folder, source)
 
 
 def finish(run: Run, show: ProgressCallback | None = None) -> None:
-    """Train, from the checkpoint if there is one, and save the model; where a number is not finite, the last good one.
+    """Train, from the checkpoint if there is one, and save the model.
 
-    Raises TrainingError for the latter, Interrupted on Ctrl-C.
+    Raises:
+        TrainingError: if a number stops being finite; the last good weights are saved.
+        Interrupted: on Ctrl-C.
     """
-    facts = {"source": run.source, "fingerprint": run.job.fingerprint}
+    entries = {"source": run.source, "fingerprint": run.job.fingerprint}
     try:
         history = run.job.train(Checkpointer(run.folder), show)
     except TrainingError as error:
-        run.estimator.adopt(run.job, [])
-        serialization.save_run(run.estimator, run.folder, **facts, finished=False, broken=str(error))
+        _write(run.job.fitted([]), run.folder, **entries, finished=False, broken=str(error))
         raise
-    run.estimator.adopt(run.job, history)
-    serialization.save_run(run.estimator, run.folder, **facts, finished=True)
+    run.estimator.fitted_ = run.job.fitted(history)
+    _write(run.fitted, run.folder, **entries, finished=True)
+
+
+def _write(fitted: FittedModel, folder: Path, **entries: Any) -> None:
+    """Write the model to the folder of its run, which holds history and checkpoint already."""
+    write_json(folder / "config.json", serialization.write_weights(fitted, folder, **entries))

@@ -10,8 +10,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from isthmus.fitted import as_fitted
 from isthmus.plot import decoder_paths
-from isthmus.plot.context import PlotContext, check_rows
+from isthmus.plot.context import PlotContext, check_train
 from isthmus.plot.figures import FIGURES
 
 __all__ = [
@@ -195,7 +196,8 @@ def _context(
     random_state: int = 0,
 ) -> PlotContext:
     """The model with checked rows; without X the condition is that of all samples."""
-    rows = None if X is None else check_rows(model, X, y, condition, lengths)
-    known = None if train is None else check_rows(model, train)
+    fitted = as_fitted(model)
+    rows = None if X is None else fitted.check(X, condition, lengths, y=y)
+    known = None if train is None else check_train(fitted, train)
     alone = condition if X is None else None
-    return PlotContext(model, rows, known, condition=alone, seed=random_state, draws=draws)
+    return PlotContext(fitted, rows, known, condition=alone, seed=random_state, draws=draws)

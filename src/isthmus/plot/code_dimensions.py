@@ -32,6 +32,7 @@ class Dimensions:
 
 def prepare(context: PlotContext) -> Dimensions:
     """The KL of each dimension; else the share of its variance that lies between rows; else its variance."""
+    context.require_code()
     order = context.order[:MAX_BARS]
     if context.kl is not None:
         meaning = f"KL(q(z given x) || p(z)) of each dimension; {number(context.kl.sum())} nats in all"

@@ -11,22 +11,19 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import euclidean_distances
-from sklearn.utils.validation import check_is_fitted
 
+from isthmus.array_checks import as_condition, check_examples
 from isthmus.errors import InputError
-from isthmus.estimators.base import ENCODED_AT_ONCE, Estimator
-from isthmus.estimators.validation import collect
 from isthmus.evaluation.result import PerRow
 from isthmus.examples import Examples
-from isthmus.metrics.importance_diagnostics import importance_diagnostics
-from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.fitted import ROWS_AT_ONCE, FittedModel
 from isthmus.plot.display import display_kind, label_groups, nan_padding, project_2d
 from isthmus.schema import Schema
-from isthmus.train.runtime import seeded, torch_threads
+from isthmus.train.runtime import seeded
 
 MAX_PCA_ROWS = 10_000
 """Rows that PCA is fitted to; more change no picture."""
-ROWS_AT_ONCE = 4096
+COMPARED_AT_ONCE = 4096
 """Training rows compared with samples in one block."""
 KL_DRAWS = 20
 """Posterior samples for each row in the KL, where it has no closed form."""
@@ -56,7 +53,7 @@ class PlotContext:
         draws: posterior samples for each row in log p(x).
     """
 
-    model: Estimator
+    model: FittedModel
     rows: Examples | None = None
     train: Examples | None = None
     measured: PerRow | None = None
@@ -70,11 +67,11 @@ class PlotContext:
 
     @property
     def name(self) -> str:
-        return type(self.model).__name__
+        return self.model.name
 
     @property
     def schema(self) -> Schema:
-        return self.model.schema_
+        return self.model.schema
 
     @property
     def kind(self) -> str:
@@ -82,51 +79,51 @@ class PlotContext:
         return display_kind(self.schema)
 
     @property
-    def has_density(self) -> bool:
-        return self.model.density
-
-    @property
     def code_size(self) -> int:
-        return self.model.latent_dim
+        return self.model.code_size
 
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        return getattr(self.model, "history_", [])
+    def require_code(self) -> None:
+        """Raise Unavailable for a model without a code."""
+        if not self.model.capabilities.encodes:
+            raise Unavailable(f"{self.name} has no code.")
 
     def encode(self, rows: Examples) -> np.ndarray:
         """(n, L) codes, flattened."""
-        return self.model.codes_of(self.model.lay(rows)).cpu().double().numpy().reshape(len(rows), -1)
+        self.require_code()
+        return np.asarray(self.model.encode(rows), np.float64).reshape(len(rows), -1)
 
     def decode(self, codes: np.ndarray, condition: Any = None, lengths: Any = None) -> np.ndarray:
-        """E[x given z] (m, *X) in the data's units, NaN in padding."""
-        z = torch.as_tensor(codes).to(self.model.device_, self.model.dtype_)
-        x = self.model.decoded(z, condition, drawn=False)
-        return nan_padding(np.asarray(x, np.float64), lengths)
+        """E[x given z] (m, *X) of codes (m, L) in the data's units, NaN in padding."""
+        z = codes.reshape(len(codes), *self.model.model.code.shape)
+        return nan_padding(np.asarray(self.model.decode(z, condition), np.float64), lengths)
 
     def sample(self, n: int, condition: Any = None, *, mean: bool) -> np.ndarray:
         """(n, *X) samples; with `mean` E[x given z] of sampled codes. The same seed gives the same codes."""
-        return np.asarray(self.model.sample(n, condition=condition, random_state=self.seed, mean=mean), np.float64)
+        if not self.model.capabilities.samples:
+            raise Unavailable(f"{self.name} has no prior over codes, so it cannot be sampled from.")
+        return np.asarray(self.model.sample(n, condition, self.seed, mean), np.float64)
 
     def sample_codes(self, n: int, condition: Any = None) -> np.ndarray:
         """(n, L) codes from the prior."""
-        model = self.model
-        encoded = model._condition(condition, n)
-        with torch.no_grad(), seeded(self.seed, model.device_):
-            c = None if encoded is None else torch.as_tensor(encoded, dtype=model.dtype_, device=model.device_)
-            codes, _ = model.model_.draw(n, c, mean=True)
+        self.require_code()
+        known = self.schema.condition
+        with torch.no_grad(), seeded(self.seed, self.model.device):
+            like = {"dtype": self.model.dtype, "device": self.model.device}
+            c = None if known is None else torch.as_tensor(known.encode(as_condition(condition, n), n), **like)
+            codes, _ = self.model.model.draw(n, c, mean=True)
         return codes.cpu().double().numpy().reshape(n, -1)
 
     def corrupt(self, rows: Examples) -> tuple[np.ndarray, np.ndarray] | None:
         """Rows (n, *X) corrupted as in training, in the data's units, and the codes (n, L) of these; or None."""
-        model = self.model.model_
+        model = self.model.model
         if model.corruption is None:
             return None
-        batch = self.model.lay(rows).batch(torch.arange(len(rows), device=self.model.device_))
-        with torch.no_grad(), seeded(self.seed, batch.x.device):
+        batch = self.model.dataset(rows).batch(torch.arange(len(rows), device=self.model.device))
+        with torch.no_grad(), self.model.threads(), seeded(self.seed, self.model.device):
             x = model.corrupt(batch)
             codes = model.encode(batch._replace(x=x))
-        corrupted = np.asarray(self.schema.to_data(x), np.float64)
-        return nan_padding(corrupted, rows.lengths), codes.cpu().double().numpy().reshape(len(rows), -1)
+        corrupted = nan_padding(np.asarray(self.schema.to_data(x), np.float64), rows.lengths)
+        return corrupted, codes.cpu().double().numpy().reshape(len(rows), -1)
 
     # ----------------------------------------------------------------- the rows
 
@@ -143,8 +140,8 @@ class PlotContext:
 
     @cached_property
     def values(self) -> np.ndarray:
-        """(n, *X) the rows in the data's units, NaN in padding."""
-        return nan_padding(np.asarray(self.shown.x, np.float64), self.shown.lengths)
+        """(n, *X) the rows in the data's units, NaN where there is padding or nothing was observed."""
+        return values_of(self.shown)
 
     @cached_property
     def labels(self) -> tuple[np.ndarray | None, str]:
@@ -163,6 +160,7 @@ class PlotContext:
     @cached_property
     def codes(self) -> np.ndarray:
         """(n, L) codes of the rows."""
+        self.require_code()
         if self.measured is not None:
             return np.asarray(self.measured.codes, np.float64).reshape(len(self.shown), -1)
         return self.encode(self.shown)
@@ -175,16 +173,13 @@ class PlotContext:
     @cached_property
     def posterior_std(self) -> np.ndarray | None:
         """(n, L) standard deviations of q(z given x); None if q has none."""
-        if not self.has_density:
-            return None
-        model, rows, pieces = self.model, self.model.lay(self.shown), []
-        with torch.no_grad(), torch_threads(model.settings_["threads"]):
-            for index in torch.arange(len(rows), device=rows.device).split(ENCODED_AT_ONCE):
-                batch = rows.batch(index)
-                scale = getattr(model.model_.infer(batch), "scale", None)
-                if scale is None or tuple(scale.shape) != (len(index), self.codes.shape[1]):
+        pieces = []
+        with torch.no_grad(), self.model.threads():
+            for batch in self.model.dataset(self.shown).batches(ROWS_AT_ONCE):
+                scale = getattr(self.model.model.infer(batch), "scale", None)
+                if scale is None or scale.numel() != len(batch.x) * self.codes.shape[1]:
                     return None
-                pieces.append(scale)
+                pieces.append(scale.reshape(len(scale), -1))
         return torch.cat(pieces).cpu().double().numpy()
 
     @cached_property
@@ -198,13 +193,17 @@ class PlotContext:
     @cached_property
     def kl(self) -> np.ndarray | None:
         """(L,) mean KL(q(z given x) || p(z)) of each dimension, nats; None if it does not split over dimensions."""
-        if not self.has_density:
+        if not self.model.capabilities.has_density:
             return None
         kl = None if self.measured is None else self.measured.kl
         if kl is None:
-            rows = self.model.lay(self.shown, "fixed")
-            with torch_threads(self.model.settings_["threads"]):
-                kl = importance_diagnostics(self.model.model_, rows, KL_DRAWS).kl
+            pieces = []
+            with torch.no_grad(), self.model.threads(), seeded(self.seed, self.model.device):
+                for batch in self.model.dataset(self.shown, "fixed").batches(ROWS_AT_ONCE):
+                    q = self.model.model.infer(batch)
+                    pass_ = self.model.model.forward_from(batch, q, q.noise(KL_DRAWS, len(batch.x)))
+                    pieces.append(pass_.kl.cpu())
+            kl = torch.cat(pieces).numpy()
         return np.asarray(kl, np.float64).mean(0) if kl.ndim == 2 and kl.shape[1] == self.codes.shape[1] else None
 
     @cached_property
@@ -217,8 +216,9 @@ class PlotContext:
     def active(self) -> np.ndarray:
         """(L,) whether each dimension of the code varies over the rows."""
         variance = self.codes.var(0)
-        least = ACTIVE_VARIANCE if self.has_density else ACTIVE_SHARE * max(float(variance.max()), math.ulp(1))
-        return variance > least
+        if self.model.capabilities.has_density:
+            return variance > ACTIVE_VARIANCE
+        return variance > ACTIVE_SHARE * max(float(variance.max()), math.ulp(1))
 
     @cached_property
     def scores(self) -> tuple[np.ndarray, str]:
@@ -226,18 +226,15 @@ class PlotContext:
         if self.measured is not None:
             known = self.measured.squared_error if self.measured.log_px is None else self.measured.log_px
             return np.asarray(known, np.float64), "squared error" if self.measured.log_px is None else "log p(x)"
-        if self.has_density:
-            rows = self.model.lay(self.shown, "fixed")
-            with torch_threads(self.model.settings_["threads"]):
-                return importance_weighted(self.model.model_, rows, self.draws).values, "log p(x)"
-        made = self.decode(self.codes, self.shown.condition, self.shown.lengths)
-        return squared_errors(made, self.values), "squared error"
+        if self.model.capabilities.has_density:
+            return self.model.score(self.shown, self.draws), "log p(x)"
+        return self.model.squared_errors(self.shown), "squared error"
 
     # ---------------------------------------------------------------- baselines
 
     def scaled(self, rows: Examples) -> np.ndarray:
-        """Rows (n, d) as networks read them, flat, 0 in padding."""
-        values = nan_padding((np.asarray(rows.x, np.float64) - self.schema.shift) / self.schema.scale, rows.lengths)
+        """Rows (n, d) as networks read them, flat; 0 where there is padding or nothing was observed."""
+        values = (values_of(rows) - self.schema.shift) / self.schema.scale
         return np.nan_to_num(values).reshape(len(values), -1)
 
     @cached_property
@@ -269,46 +266,46 @@ class PlotContext:
         Without training rows the shown ones take their place.
         """
         rows, name = (self.train, "training row") if self.train is not None else (self.shown, "row")
-        x, lengths = np.asarray(rows.x), rows.lengths
         best, least = np.zeros(len(samples), int), np.full(len(samples), np.inf)
         flat = np.asarray(samples, np.float64).reshape(len(samples), -1)
-        for start in range(0, len(x), ROWS_AT_ONCE):
-            block = np.asarray(x[start : start + ROWS_AT_ONCE], np.float64)
-            if lengths is None:
+        for start in range(0, len(rows), COMPARED_AT_ONCE):
+            block = values_of(rows.take(np.arange(start, min(start + COMPARED_AT_ONCE, len(rows)))))
+            if rows.lengths is None and rows.observed is None:
                 distances = euclidean_distances(flat, block.reshape(len(block), -1), squared=True)
             else:
-                steps = lengths[start : start + ROWS_AT_ONCE]
-                distances = np.stack([distance_per_step(row, block, steps) for row in samples])
+                distances = np.stack([distance_to_known(row, block) for row in samples])
+            if rows.lengths is not None:
+                distances = distances / block.shape[1]
             index = distances.argmin(1)
             lower = distances[np.arange(len(samples)), index]
             best, least = np.where(lower < least, start + index, best), np.minimum(lower, least)
-        found = nan_padding(np.asarray(x[best], np.float64), None if lengths is None else lengths[best])
-        return found, least, name
+        return values_of(rows.take(best)), least, name
 
 
-def distance_per_step(row: np.ndarray, block: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """(b,) mean squared distance per step of one sequence (T, d) from padded ones (b, T, d), over their lengths."""
-    real = np.arange(block.shape[1]) < lengths[:, None]  # (b, T)
-    return (np.square(block - row).reshape(*real.shape, -1).sum(-1) * real).sum(1) / lengths
+def values_of(rows: Examples) -> np.ndarray:
+    """(n, *X) rows in the data's units, NaN where there is padding or nothing was observed."""
+    values = nan_padding(np.asarray(rows.x, np.float64), rows.lengths)
+    return values if rows.observed is None else np.where(rows.observed, values, np.nan)
+
+
+def distance_to_known(row: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """(b,) squared distance of one row (*X) from rows (b, *X), extrapolated from the values that are not NaN.
+
+    The mean over known values times the number of all values: rows with many unknown values are not nearer for it.
+    """
+    return np.nanmean(np.square(block - row).reshape(len(block), -1), 1) * row.size
 
 
 def squared_errors(values: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """(m,) squared differences of rows (m, *X), summed over features; NaN (padding) is left out."""
+    """(m,) squared differences of rows (m, *X), summed over features; NaN is left out."""
     return np.nansum(np.square(values - original).reshape(len(values), -1), 1)
 
 
-def check_rows(model: Estimator, X: Any, y: Any = None, condition: Any = None, lengths: Any = None) -> Examples:
-    """Rows of the user as arrays, checked against the model; labels are the condition of a conditional model.
-
-    Raises InputError for rows that the model cannot read, or labels that are not one per row.
-    """
-    check_is_fitted(model, "model_")
-    if isinstance(X, Examples):
-        return X
-    if model.schema_.condition is not None and condition is None:
-        condition = y
-    rows = collect(model, X, condition, lengths)
-    labels = None if y is None else np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
-    if labels is not None and labels.shape[:1] != (len(rows),):
-        raise InputError(f"y must have one label for each of the {len(rows)} rows, got shape {labels.shape}.")
-    return Examples(rows.x, labels, rows.condition, rows.lengths)
+def check_train(model: FittedModel, train: Any) -> Examples:
+    """Training rows as arrays, from an array or `Examples`; a condition is not needed."""
+    if not isinstance(train, Examples):
+        train = Examples(train)
+    if train.checked:
+        return train
+    names = model.feature_names
+    return check_examples(model.schema, train.x, None, train.lengths, None, train.observed, None, names)

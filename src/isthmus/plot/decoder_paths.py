@@ -71,15 +71,16 @@ def prepare_traversal(context: PlotContext) -> Paths:
     With rows, mean and deviations are those of their codes; else those of codes from the prior, and the dimensions that
     change the decoder's output most come first.
     """
+    context.require_code()
     condition, lengths = condition_of(context), None
     if context.rows is not None:
         codes, order = context.codes, [int(j) for j in context.order]
         active = [j for j in order if context.active[j]]
         order = active or order  # of a collapsed code, all dimensions show that nothing changes
-        spread = context.values.reshape(len(context.values), -1).std(0)
+        spread = np.nanstd(context.values.reshape(len(context.values), -1), 0)
         if context.rows.lengths is not None:
             lengths = np.array([int(context.rows.lengths.max())])
-    elif context.has_density:
+    elif context.model.capabilities.samples:
         codes = context.sample_codes(PRIOR_CODES, repeated(condition, PRIOR_CODES))
         order = order_by_change(context, codes, condition)
         samples = context.sample(PRIOR_CODES, repeated(condition, PRIOR_CODES), mean=False)

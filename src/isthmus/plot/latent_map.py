@@ -49,6 +49,7 @@ class LatentMap:
 
 def prepare(context: PlotContext) -> LatentMap:
     """A random choice of rows on both maps."""
+    context.require_code()
     index = choose_rows(len(context.shown), MAX_POINTS, [], context.seed)
     both = zip(MAPS, (context.code_map, context.pca_map))
     return LatentMap(context, index, {name: (places[index], axes) for name, (places, axes) in both})

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from isthmus.array_checks import as_condition
 from isthmus.errors import InputError
-from isthmus.estimators.validation import as_condition
-from isthmus.plot.context import PlotContext, Unavailable
+from isthmus.plot.context import PlotContext
 from isthmus.plot.display import MAX_CLASSES, as_images, choose_rows
 from isthmus.plot.style import (
     BLUE,
@@ -51,8 +51,6 @@ class Samples:
 
 def prepare(context: PlotContext) -> Samples:
     """Sample codes from the prior and decode them; a class for each column if the condition is a class."""
-    if not context.has_density:
-        raise Unavailable(f"{context.name} has no prior over codes, so it cannot be sampled from.")
     kind, compared = context.kind, context.rows is not None or context.train is not None
     columns = ACROSS[kind]
     down = 1 if kind in ("lines", "table") else PAIRED_ROWS if compared else SHEET_ROWS
@@ -111,14 +109,15 @@ def histograms(data: Samples) -> Figure:
     context = data.context
     drawn = data.samples.reshape(len(data.samples), -1)
     rows = None if context.rows is None else context.values.reshape(len(context.values), -1)
+    known = np.zeros(0) if rows is None else np.isfinite(rows)
     names = column_names(context.schema)
     title = f"{len(drawn):,} samples" + ("" if rows is None else f" and {context.counted}")
     figure, axes = panels(len(names), title + of_columns(context.schema), (2.3, 1.8), names)
     for j, axis in enumerate(axes):
-        both = drawn[:, j] if rows is None else np.concatenate([rows[:, j], drawn[:, j]])
+        both = drawn[:, j] if rows is None else np.concatenate([rows[known[:, j], j], drawn[:, j]])
         edges = bin_edges(both, len(drawn) if rows is None else len(rows))
         if rows is not None:
-            axis.hist(rows[:, j], bins=edges, density=True, color=PALE, label=context.rows_name)
+            axis.hist(rows[known[:, j], j], bins=edges, density=True, color=PALE, label=context.rows_name)
         axis.hist(drawn[:, j], bins=edges, density=True, histtype="step", color=BLUE, linewidth=1.3, label="samples")
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
@@ -157,7 +156,8 @@ def means_of(data: Samples) -> str:
     """Mean of each shown column in the samples, and in the data where there are rows."""
     context, drawn = data.context, data.samples.reshape(len(data.samples), -1)
     rows = None if context.rows is None else context.values.reshape(len(context.values), -1)
-    return "; ".join(
-        f"{name} {number(drawn[:, j].mean(), 3)}" + ("" if rows is None else f" (data {number(rows[:, j].mean(), 3)})")
-        for j, name in enumerate(column_names(context.schema))
-    )
+    means = []
+    for j, name in enumerate(column_names(context.schema)):
+        data = "" if rows is None else f" (data {number(np.nanmean(rows[:, j]), 3)})"
+        means.append(f"{name} {number(drawn[:, j].mean(), 3)}{data}")
+    return "; ".join(means)

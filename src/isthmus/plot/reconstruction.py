@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from isthmus.examples import Examples
-from isthmus.plot.context import PlotContext, squared_errors
-from isthmus.plot.display import as_images, choose_rows, nan_padding
+from isthmus.plot.context import PlotContext, squared_errors, values_of
+from isthmus.plot.display import as_images, choose_rows
 from isthmus.plot.style import (
     BLUE,
     CELL_PIXELS,
@@ -61,7 +61,7 @@ def prepare(context: PlotContext) -> Reconstructions:
 
 def views_of(context: PlotContext, rows: Examples) -> dict[str, np.ndarray]:
     """The rows and their reconstructions; of a denoising model, what is corrupted and what is made of that."""
-    views = {"original": nan_padding(np.asarray(rows.x, np.float64), rows.lengths)}
+    views = {"original": values_of(rows)}
     corrupted = context.corrupt(rows)
     if corrupted is None:
         return {**views, "reconstruction": context.decode(context.encode(rows), rows.condition, rows.lengths)}

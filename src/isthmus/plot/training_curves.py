@@ -30,9 +30,9 @@ TRANSIENT = 10
 
 def prepare(context: PlotContext) -> History:
     """A dict for each epoch."""
-    if not context.history:
+    if not context.model.history:
         raise Unavailable(f"{context.name} has no training curves: it is solved exactly, or its history was not saved.")
-    return context.history
+    return context.model.history
 
 
 def draw(history: History) -> Figure:

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from isthmus.estimators.base import Estimator
 from isthmus.evaluation.result import Evaluation
 from isthmus.examples import Examples
 from isthmus.finding import Finding
+from isthmus.fitted import FittedModel
 from isthmus.plot.context import PlotContext
 from isthmus.plot.figures import DrawnFigure, draw_all
 
@@ -56,10 +56,11 @@ class ReportContext:
 
 
 def plot_context(
-    model: Estimator, rows: Examples, evaluation: Evaluation, train: Examples | None, rows_name: str, seed: int
+    model: FittedModel, rows: Examples, evaluation: Evaluation, train: Examples | None, rows_name: str
 ) -> PlotContext:
     """The context of all figures; what was measured row by row is not measured again."""
-    name, label = ("ppca", "probabilistic PCA") if model.density else ("pca", "PCA")
+    name, label = ("ppca", "probabilistic PCA") if model.capabilities.has_density else ("pca", "PCA")
     linear = evaluation.value(f"baselines.{name}")
     reference = None if linear is None or not math.isfinite(linear) else (label, linear)
+    seed = model.seed % 2**31
     return PlotContext(model, rows, train, evaluation.per_row, reference, rows_name=rows_name, seed=seed)

@@ -10,16 +10,15 @@ from typing import Any
 
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
-from isthmus.estimators.base import Estimator
-from isthmus.estimators.training_setup import validation_rows
+from isthmus.estimators.validation import validation_rows
 from isthmus.evaluation.evaluate import DRAWS, evaluate
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import HeldOut
 from isthmus.examples import Examples
 from isthmus.finding import Finding
+from isthmus.fitted import as_fitted
 from isthmus.persistence import serialization
 from isthmus.persistence.run_dir import Run
-from isthmus.plot.context import check_rows
 from isthmus.plot.style import save
 from isthmus.report.context import ReportContext, RunInfo, plot_context
 from isthmus.report.page import page, write_page
@@ -40,18 +39,17 @@ class MeasuredRun:
     @cached_property
     def context(self) -> ReportContext:
         """What the page and the figures are about."""
-        run, model, part = self.run, self.run.estimator, self.held.part
+        run, model = self.run, self.run.fitted
         info = RunInfo(
             folder=run.folder.name,
             data=run.dataset.source,
             rows=self.held.which,
-            epochs=len(model.history_),
-            epochs_planned=run.job.plan.epochs,
+            epochs=len(model.history),
+            epochs_planned=run.job.config.epochs,
             versions=serialization.read_config(run.folder).get("versions") or {},
         )
-        rows = check_rows(model, part.x, part.y, **self.held.company(model))
-        seed = model.seed_ % 2**31
-        plots = plot_context(model, rows, self.evaluation, run.job.train_rows, self.held.name, seed)
+        rows = model.check(self.held.part)
+        plots = plot_context(model, rows, self.evaluation, run.job.train_rows, self.held.name)
         return ReportContext(plots, self.evaluation, self.findings, info)
 
     def write_page(self) -> Path:
@@ -75,7 +73,7 @@ def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str
 
 
 def report_page(
-    model: Estimator,
+    model: Any,
     X: Any,
     path: str | Path,
     y: Any = None,
@@ -100,13 +98,12 @@ def report_page(
     Raises:
         InputError: for rows that the model cannot read, or a path that cannot be written.
     """
+    fitted = as_fitted(model)
+    rows = fitted.check(X, condition, lengths, y=y)
     if train is not None and not isinstance(train, Examples):
-        train = validation_rows(model, train, model.schema_, "train")
-    if model.schema_.condition is not None and condition is None:
-        condition = y
+        train = validation_rows(train, fitted.schema, fitted.feature_names, "train")
     if evaluation is None:
         evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
     findings = diagnose(model, X, evaluation=evaluation)
-    rows = check_rows(model, X, y, condition, lengths)
-    plots = plot_context(model, rows, evaluation, train, "held-out rows", model.seed_ % 2**31)
+    plots = plot_context(fitted, rows, evaluation, train, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))

@@ -74,7 +74,7 @@ def summarise(run: Run) -> Summary:
 
 def affordable(run: Run, rows: int) -> int:
     """Draws for each of so many rows: `DRAWS`, unless a large decoder would take minutes over them."""
-    one = run.job.lay(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
+    one = run.job.to_device(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
     forward = count_flops(run.estimator.model_, one) / 3
     return int(min(DRAWS, max(FEWEST_DRAWS, MOST_WORK / max(1.0, forward * rows))))
 
@@ -84,7 +84,7 @@ def began(run: Run, facts: dict[str, Any]) -> list[str]:
     train, schema = len(run.job.train_rows), run.estimator.schema_
     likelihood = f"The likelihood is {schema.likelihood or 'one of your own'}"
     what = f"{facts['model']} of {Path(run.dataset.source).name}: {pluralize(train, 'training row')}"
-    done, planned = facts["epochs"], run.job.plan.epochs
+    done, planned = facts["epochs"], run.job.config.epochs
     if not done:
         return [f"{what}; solved exactly.", f"{likelihood}."]
     facts["epochs_planned"], facts["best_epoch"] = planned, best_epoch(run)
@@ -98,7 +98,7 @@ def began(run: Run, facts: dict[str, Any]) -> list[str]:
 
 def best_epoch(run: Run) -> int | None:
     """The epoch of the weights that were kept: the lowest validation loss after warm-up; None where none was taken."""
-    known = [r for r in run.estimator.history_ if "valid_loss" in r and r["progress"] >= run.job.plan.warmup]
+    known = [r for r in run.estimator.history_ if "valid_loss" in r and r["progress"] >= run.job.config.warmup]
     return min(known, key=lambda record: record["valid_loss"])["epoch"] if known else None
 
 

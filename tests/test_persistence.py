@@ -37,7 +37,7 @@ def test_weights_beside_the_configuration_of_another_model_are_refused(tmp_path)
     small("VAE", epochs=1).fit(table()).save(tmp_path / "a")
     small("VAE", epochs=1).fit(table(seed=1)).save(tmp_path / "b")  # the same shapes, another scaling
     (tmp_path / "b" / "model.safetensors").replace(tmp_path / "a" / "model.safetensors")
-    with pytest.raises(isthmus.InputError, match="the weights are not those of"):
+    with pytest.raises(isthmus.InputError, match="belongs to another"):
         isthmus.load(tmp_path / "a")
 
 
@@ -51,7 +51,7 @@ def test_saving_breaks_off_without_a_model_that_lies(tmp_path, monkeypatch):
     monkeypatch.setattr("isthmus.persistence.serialization.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         other.save(tmp_path / "run")
-    with pytest.raises(isthmus.InputError, match="saving broke off"):
+    with pytest.raises(isthmus.InputError, match="saving was interrupted"):
         isthmus.load(tmp_path / "run")
 
 
@@ -82,7 +82,7 @@ def test_a_class_of_ones_own_is_handed_in_again(tmp_path):
     model.save(tmp_path / "run")
     with pytest.raises(isthmus.InputError, match="model=Mine"):
         isthmus.load(tmp_path / "run")
-    with pytest.raises(isthmus.InputError, match="holds a 'Mine'; model=VAE came"):
+    with pytest.raises(isthmus.InputError, match="Mine, got VAE"):
         isthmus.load(tmp_path / "run", model=isthmus.VAE)
     again = isthmus.load(tmp_path / "run", model=Mine)
     assert isinstance(again, Mine)
@@ -93,7 +93,7 @@ def test_a_class_of_ones_own_is_handed_in_again(tmp_path):
 def test_a_class_named_like_one_of_ours_is_refused(tmp_path):
     namesake = type("VAE", (isthmus.VAE,), {"__doc__": "Not ours.", "__module__": __name__})
     model = namesake(hidden=(8,), epochs=1, threads=1).fit(table())
-    with pytest.raises(isthmus.InputError, match="rename it"):
+    with pytest.raises(isthmus.InputError, match="Rename it"):
         model.save(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -102,7 +102,7 @@ def test_weights_of_a_run_that_broke_off_are_loaded_with_a_warning(tmp_path):
     small("VAE", epochs=1).fit(table()).save(tmp_path / "run")
     path = tmp_path / "run" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"broken": "training stopped at step 3"}))
-    with pytest.warns(UserWarning, match="broke off: training stopped at step 3"):
+    with pytest.warns(UserWarning, match="failed: training stopped at step 3"):
         isthmus.load(tmp_path / "run")
 
 
@@ -124,7 +124,7 @@ def cut(path):
         ("z.npy", lambda path: np.save(path, OBJECTS), "never loaded"),
         ("z.npz", lambda path: np.savez(path, z=OBJECTS), "never loaded"),
         ("z.npz", lambda path: np.savez(path, x=CODES), "'z'"),
-        ("z.csv", lambda path: path.write_text("z0,z1\n1,a\n2,b\n"), "codes are numbers"),
+        ("z.csv", lambda path: path.write_text("z0,z1\n1,a\n2,b\n"), "must be numeric"),
     ],
 )
 def test_codes_that_cannot_be_read_are_refused_in_one_line(name, make, says, tmp_path):

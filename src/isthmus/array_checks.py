@@ -1,0 +1,310 @@
+"""Arrays that a user passes, converted to NumPy and validated; every error is one line that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from isthmus.data import first_duplicate, split_numeric_columns
+from isthmus.errors import InputError
+from isthmus.examples import Examples
+from isthmus.likelihoods import support_error
+from isthmus.schema import Schema, check_finite
+from isthmus.wording import join_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHAPES = "(n, d), (n, h, w), (n, h, w, c), or (n, t, d) with lengths"
+
+
+# ------------------------------------------------------------------ X
+
+
+def to_array(X: Any, feature_names: tuple[str, ...] = ()) -> np.ndarray:
+    """X as a numeric array (n, *X), whose columns, where both are named, must be `feature_names` in this order."""
+    numeric = to_numeric(X)
+    if hasattr(numeric, "columns"):
+        names = tuple(map(str, numeric.columns))
+        if feature_names and names != feature_names:
+            raise InputError(
+                f"X must have the columns of training, {join_names(feature_names)}, got {join_names(names)}."
+            )
+        numeric = numeric.to_numpy()
+    try:
+        array = np.asarray(numeric)
+        array = array.astype(np.float64) if array.dtype.kind == "O" else array
+    except (TypeError, ValueError) as error:
+        raise InputError(f"X must be an array of numbers: {' '.join(str(error).split())}.") from error
+    return numeric_array(array)
+
+
+def to_numeric(X: Any) -> Any:
+    """A tensor, list or array of strings as an array, a DataFrame with every column numeric; the rest as it is."""
+    if hasattr(X, "detach"):
+        X = from_torch(X)
+    if np.ma.is_masked(X):
+        masked = int(np.ma.getmaskarray(X).sum())
+        raise InputError(f"X must not be masked, got {masked:,} masked values. Drop those rows or fill them in.")
+    if hasattr(X, "toarray"):
+        raise InputError("X must be dense, got a sparse matrix. Pass X.toarray().")
+    if isinstance(X, np.ndarray) and X.ndim == 1:
+        raise InputError(f"X must be {SHAPES}, got shape {X.shape}. Reshape your data: X.reshape(-1, 1), or (1, -1).")
+    if isinstance(X, list | tuple):
+        with contextlib.suppress(ValueError):  # ragged lists are refused where the array is made
+            strings = np.asarray(X)
+            X = strings if strings.dtype.kind in "US" else X
+    if isinstance(X, np.ndarray) and X.dtype.kind in "US":
+        return parse_numeric_strings(X)
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        return to_numeric_frame(X)
+    return X
+
+
+def numeric_array(array: np.ndarray) -> np.ndarray:
+    """The array in the machine's byte order and float32 or float64; InputError for other shapes and dtypes."""
+    if not 2 <= array.ndim <= 4:
+        raise InputError(f"X must be {SHAPES}, got shape {array.shape}.")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"X must be real numbers, got dtype {array.dtype}.")
+    return to_native_dtype(array)
+
+
+def from_torch(tensor: Any) -> np.ndarray:
+    """A tensor of any layout, precision and device as an array."""
+    dense = tensor.detach().cpu().to_dense() if tensor.is_sparse else tensor.detach().cpu()
+    return (dense.float() if dense.dtype == torch.bfloat16 else dense).numpy()
+
+
+def to_numeric_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with every column numeric; InputError names the first value that is not a number."""
+    if not frame.columns.is_unique:
+        raise InputError(f"X must have unique column names, got {first_duplicate(frame.columns)}.")
+    numeric, words = split_numeric_columns(frame)
+    if words:
+        raise InputError(f"{words[0].message}. {words[0].fix}")
+    return numeric.set_axis(frame.columns, axis=1)
+
+
+def parse_numeric_strings(strings: np.ndarray) -> np.ndarray:
+    """Strings (n, d) that spell numbers, as numbers; InputError names the first that does not."""
+    import pandas as pd
+
+    if strings.ndim != 2:
+        raise InputError(f"X must be an array of numbers, got dtype {strings.dtype} and shape {strings.shape}.")
+    return to_numeric_frame(pd.DataFrame(strings)).to_numpy()
+
+
+def to_native_dtype(array: np.ndarray) -> np.ndarray:
+    """The array in the machine's byte order, floats as float32 or float64 (larger numbers become infinite)."""
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+# ------------------------------------------------------------------ what accompanies X
+
+
+def validate_rows(
+    x: np.ndarray,
+    condition: Any = None,
+    lengths: Any = None,
+    target: Any = None,
+    observed: Any = None,
+    y: Any = None,
+    feature_names: tuple[str, ...] = (),
+) -> Examples:
+    """x (n, *X) and what accompanies it, each as an array with one entry for each row.
+
+    Padding and values that were not observed become 0: whatever stands there, no number may depend on it.
+    """
+    steps = as_lengths(lengths, x)
+    seen = as_observed(observed, x)
+    if steps is not None:
+        x = np.where(length_mask(x, steps)[..., None], x, np.zeros((), x.dtype))
+    if seen is not None:
+        x = np.where(seen, x, np.zeros((), x.dtype))
+    check_finite(x, "X", feature_names)
+    return Examples(
+        x,
+        y=None if y is None else as_labels(y, len(x)),
+        condition=as_condition(condition, len(x)),
+        lengths=steps,
+        target=as_target(target, x, steps),
+        observed=seen,
+        checked=True,
+    )
+
+
+def length_mask(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(n, t) True where a step is not padding."""
+    return np.arange(x.shape[1]) < lengths[:, None]
+
+
+def zero_padding(x: np.ndarray, lengths: Any) -> np.ndarray:
+    """x (n, t, d) with 0 in the padding, changed in place; x as it is if `lengths` is None."""
+    steps = as_lengths(lengths, x)
+    if steps is not None:
+        x[~length_mask(x, steps)] = 0
+    return x
+
+
+def as_lengths(lengths: Any, x: np.ndarray) -> np.ndarray | None:
+    """(n,) int64 from 1 to the padded length."""
+    if lengths is None:
+        return None
+    values = to_cpu_array(lengths)
+    if x.ndim != 3:
+        raise InputError(f"X must be padded sequences (n, t, d) with lengths, got shape {x.shape}.")
+    if values.shape != (len(x),) or values.dtype.kind not in "iu":
+        raise InputError(f"lengths must be ({len(x)},) integers, got shape {values.shape} and dtype {values.dtype}.")
+    if values.min() < 1 or values.max() > x.shape[1]:
+        raise InputError(f"lengths must be from 1 to {x.shape[1]}, got {values.min()} to {values.max()}.")
+    return values.astype(np.int64)
+
+
+def as_observed(observed: Any, x: np.ndarray) -> np.ndarray | None:
+    """(n, *X) booleans, False where a value of x is missing."""
+    if observed is None:
+        return None
+    values = to_cpu_array(observed)
+    if values.shape != x.shape or values.dtype != bool:
+        raise InputError(
+            f"observed must be booleans of X's shape {x.shape}, got dtype {values.dtype} and shape {values.shape}."
+        )
+    return values
+
+
+def as_condition(condition: Any, n: int) -> np.ndarray | None:
+    """A condition as an array with one entry a row; one entry for all rows is repeated."""
+    if condition is None:
+        return None
+    values = to_cpu_array(condition)
+    if values.ndim == 0:
+        return np.repeat(values, n)
+    if len(values) == 1 != n:
+        return np.repeat(values, n, 0)
+    if len(values) != n:
+        raise InputError(f"condition must have one entry for each of the {n} rows, got {len(values)} rows.")
+    return values
+
+
+def as_labels(y: Any, n: int) -> np.ndarray:
+    """Labels (n,)."""
+    values = to_cpu_array(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.shape != (n,):
+        raise InputError(f"y must be ({n},) labels, got shape {values.shape}.")
+    return values
+
+
+def as_target(target: Any, x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray | None:
+    """The clean rows of paired data, in the shape and kind of x."""
+    if target is None:
+        return None
+    values = to_cpu_array(target)
+    if values.shape != x.shape:
+        raise InputError(f"target must have the shape of X, {x.shape}, got {values.shape}.")
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"target must be real numbers, got dtype {values.dtype}.")
+    if lengths is not None:
+        values = np.where(length_mask(x, lengths)[..., None], values, np.zeros((), values.dtype))
+    check_finite(values, "target")
+    return values.astype(x.dtype, copy=False) if values.dtype.kind == x.dtype.kind else to_native_dtype(values)
+
+
+def as_codes(codes: Any, shape: tuple[int, ...]) -> torch.Tensor:
+    """Codes (n, *shape), finite."""
+    try:
+        values = torch.as_tensor(from_torch(codes) if hasattr(codes, "detach") else np.array(codes))
+    except (TypeError, ValueError):
+        raise InputError("codes must be numbers.") from None
+    if tuple(values.shape[1:]) != shape or not values.ndim:
+        expected = ", ".join(map(str, shape))
+        raise InputError(f"codes must have shape (n, {expected}), got {tuple(values.shape)}.")
+    if not bool(values.isfinite().all()):
+        raise InputError("codes must be finite, got NaN or infinity.")
+    return values
+
+
+def to_cpu_array(values: Any) -> np.ndarray:
+    """An array, list or tensor as an array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+# ------------------------------------------------------------------ rows for a trained model
+
+
+def check_examples(
+    schema: Schema,
+    X: Any,
+    condition: Any = None,
+    lengths: Any = None,
+    target: Any = None,
+    observed: Any = None,
+    y: Any = None,
+    feature_names: tuple[str, ...] = (),
+) -> Examples:
+    """Rows validated for a model trained on data of `schema`; InputError says which cannot be used and why."""
+    x = to_array(pad_to_training_length(schema, X, lengths), feature_names)
+    if x.shape[1:] != schema.event_shape:
+        got, expected = (f"{s[0]} features" if len(s) == 1 else f"shape {s}" for s in (x.shape[1:], schema.event_shape))
+        raise InputError(f"X must have rows of {expected} as in training, got {got}.")
+    if (lengths is None) == schema.sequence:
+        raise InputError(
+            "lengths must be given to a model that was trained on padded sequences. Pass lengths=..."
+            if schema.sequence
+            else "lengths must be None for a model that was trained without lengths."
+        )
+    examples = validate_rows(x, condition, lengths, target, observed, y, feature_names)
+    known = examples.target if schema.paired else examples.x
+    if known is not None:
+        check_support(schema, known)
+    if schema.binarize and examples.x.dtype.kind in "iu":
+        return replace(examples, x=examples.x.astype(np.uint8))
+    return examples
+
+
+def pad_to_training_length(schema: Schema, X: Any, lengths: Any) -> Any:
+    """Sequences padded or cut to the number of steps in training; InputError for rows of another shape."""
+    shape = tuple(getattr(X, "shape", ()))
+    if len(shape) < 3 or shape[1:] == schema.event_shape:
+        return X
+    if not schema.sequence or lengths is None or shape[2:] != schema.event_shape[1:]:
+        raise InputError(f"X must have rows of shape {schema.event_shape} as in training, got {shape[1:]}.")
+    x, steps = from_torch(X) if hasattr(X, "detach") else np.asarray(X), schema.event_shape[0]
+    longest = int(as_lengths(lengths, x).max(initial=0))  # type: ignore[union-attr]
+    if longest > steps:
+        raise InputError(f"lengths must be at most {steps} as in training, got {longest}.")
+    return np.pad(x, ((0, 0), (0, max(0, steps - x.shape[1])), (0, 0)))[:, :steps]
+
+
+def check_support(schema: Schema, x: np.ndarray) -> None:
+    """Raise InputError for values to which the trained likelihood gives no density."""
+    if schema.binarize:
+        white = 1 if x.dtype.kind in "bf" else int(schema.scale)
+        if x.min() < 0 or x.max() > white:
+            grey = f"integers from 0 to {int(schema.scale)}, " if schema.scale > 1 else ""
+            raise InputError(
+                f"X must be {grey}floats from 0 to 1 or booleans, got {x.dtype} values from {x.min():g} to {x.max():g}."
+            )
+        if white > 1 == x.max():
+            warnings.warn(
+                f"0 and 1 as bytes are nearly black to this model, whose white is {white}. If they are bits, pass "
+                "X.astype(bool).",
+                UserWarning,
+                stacklevel=5,
+            )
+        return
+    name = schema.likelihood.partition("(")[0]
+    error = support_error(name, schema.levels, None, x) if name else None
+    # A trained model knows what its numbers mean: integer-valued floats are as good as integers.
+    if error is not None and error.outside.any():
+        raise InputError(f"{error.message}. The training data had none of these.")

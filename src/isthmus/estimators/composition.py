@@ -1,0 +1,125 @@
+"""The parts of a model, made from an estimator's fields for data of a schema."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from isthmus import priors
+from isthmus.conditional import Conditional
+from isthmus.errors import InputError, unknown
+from isthmus.estimators.part_registry import CORRUPTIONS, PRIORS, build, copy_user_part
+from isthmus.families import Family
+from isthmus.latent_model import Capabilities, LatentModel
+from isthmus.likelihoods import LIKELIHOODS
+from isthmus.nets import conv
+from isthmus.nets.layers import Log1p, Preprocess, UserModule
+from isthmus.nets.mlp import MLP
+from isthmus.schema import Condition, Schema
+
+if TYPE_CHECKING:
+    from isthmus.estimators.base import Estimator
+
+
+def latent_model(estimator: Estimator, schema: Schema, posterior_family: Family) -> LatentModel:
+    """Encoder, decoder, prior and corruption as the fields say, with a posterior of the given family."""
+    if not posterior_family.has_density and estimator.prior != "normal":
+        name = type(estimator).__name__
+        raise InputError(
+            f"prior must be 'normal': codes of {name} have no density, got {estimator.prior!r}. Use a VAE."
+        )
+    family = likelihood_family(estimator, schema)
+    encoder = encoder_net(estimator, schema, posterior_family.raw_numel)
+    return LatentModel(
+        Conditional(encoder, posterior_family, len(schema.event_shape)),
+        Conditional(decoder_net(estimator, schema, family.raw_numel), family),
+        prior_module(estimator, schema) if posterior_family.has_density else priors.Flat(),
+        corruption_module(estimator, schema),
+        schema.log_volume,
+    )
+
+
+def network_kind(estimator: Estimator, schema: Schema) -> str:
+    """mlp or conv."""
+    if estimator.network == "auto":
+        return "conv" if schema.image and conv.conv_applicable(schema.event_shape) and estimator.hidden else "mlp"
+    if estimator.network not in ("mlp", "conv"):
+        raise unknown("network", str(estimator.network), ("auto", "mlp", "conv"))
+    if estimator.network == "conv" and not schema.image:
+        raise InputError(
+            f"X must be images (n, h, w) or (n, h, w, c) with network='conv', got rows of shape {schema.event_shape}."
+        )
+    return estimator.network
+
+
+def encoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
+    """x to `out` numbers."""
+    kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
+    net: nn.Module
+    if estimator.encoder is not None:
+        net = UserModule(copy.deepcopy(estimator.encoder), schema.event_shape, schema.condition_width)
+    elif network_kind(estimator, schema) == "conv":
+        net = conv.ConvEncoder(schema.event_shape, tuple(estimator.channels), out, **kwargs)
+    else:
+        net = MLP(schema.event_shape, tuple(estimator.hidden), out, **kwargs)
+    return Preprocess(Log1p(schema.mean), net) if schema.kind == "counts" and schema.discrete else net
+
+
+def decoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
+    """z to `out` numbers."""
+    kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
+    latent_dim = estimator.latent_dim
+    if estimator.decoder is not None:
+        return UserModule(copy.deepcopy(estimator.decoder), (latent_dim,), schema.condition_width)
+    if network_kind(estimator, schema) == "conv":
+        return conv.ConvDecoder(latent_dim, tuple(estimator.channels), out // schema.size, schema.event_shape, **kwargs)
+    return MLP((latent_dim,), tuple(estimator.hidden)[::-1], out, **kwargs)
+
+
+def likelihood_family(estimator: Estimator, schema: Schema) -> Family:
+    """The family of p(x given z)."""
+    if not isinstance(estimator.likelihood, str):
+        return copy.deepcopy(estimator.likelihood)  # type: ignore[return-value]
+    table = {name: entry.make for name, entry in LIKELIHOODS.items()}
+    return build(table, schema.likelihood, "likelihood", schema)
+
+
+def prior_module(estimator: Estimator, schema: Schema) -> nn.Module:
+    """p(z)."""
+    if not isinstance(estimator.prior, str):
+        return copy_user_part(estimator.prior, "prior")
+    return build(PRIORS, estimator.prior, "prior", estimator, schema)
+
+
+def corruption_module(estimator: Estimator, schema: Schema) -> nn.Module | None:
+    """What corrupts x in training."""
+    if estimator.corruption is None or estimator.corruption == "none":
+        return None
+    if not isinstance(estimator.corruption, str):
+        return copy_user_part(estimator.corruption, "corruption")
+    return build(CORRUPTIONS, estimator.corruption, "corruption", schema)
+
+
+def capabilities_of(estimator: Estimator) -> Capabilities:
+    """What the model of an unfitted estimator will be able to do, read from a model made for a small table."""
+    bare = copy.copy(estimator)
+    # The fields that choose the networks and the data decide nothing of what a model can do.
+    plain = {"hidden": (), "network": "mlp", "likelihood": "normal", "binarize": False}
+    for name, value in (plain | dict.fromkeys(("levels", "corruption", "encoder", "decoder"))).items():
+        setattr(bare, name, value)
+    key = (type(bare), repr(sorted(bare.get_params(deep=False).items())))
+    if key not in _CAPABILITIES:
+        condition = Condition(shift=(0.0,), scale=(1.0,)) if estimator.takes_labels else None
+        schema = Schema.homogeneous((2,), "real", "float64", "normal", discrete=False, condition=condition)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                _CAPABILITIES[key] = bare.compose(schema).model.capabilities
+        except Exception:  # a field that `fit` refuses with the reason, or a model of other data than tables
+            return Capabilities("bound", samples=True, encodes=True)
+    return _CAPABILITIES[key]
+
+
+_CAPABILITIES: dict[Any, Capabilities] = {}

@@ -1,0 +1,277 @@
+"""A trained model with its data schema: encode, decode, sample, score. What all code that uses a model works with."""
+
+from __future__ import annotations
+
+import contextlib
+import numbers
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from isthmus.array_checks import as_codes, as_condition, check_examples, zero_padding
+from isthmus.data.guards import require_memory
+from isthmus.errors import InputError
+from isthmus.examples import Examples
+from isthmus.latent_model import Capabilities, Model
+from isthmus.metrics import importance_weighting
+from isthmus.schema import Schema
+from isthmus.train.device_data import DeviceDataset
+from isthmus.train.runtime import seeded, torch_threads
+
+ROWS_AT_ONCE = 2048
+"""Rows that pass through a network in one call."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """A trained model and everything that is needed to use it on raw data.
+
+    Methods take `Examples`, or an array of rows; rows are validated once (`check`). Numbers are in the data's own
+    units, log-densities in nats.
+
+    Args:
+        schema: shape, kind and scaling of the data.
+        model: the network, in evaluation mode.
+        settings: what was chosen for the machine: threads, device, compile, epochs.
+        seed: the seed of training.
+        name: the class that made it, e.g. "VAE".
+        fields: the hyperparameters of that class by name; networks of the user's own as they are.
+        history: a record of every term for each epoch.
+        feature_names: names of the columns, if the training data had any.
+        closed_form: whether the weights were solved for exactly instead of trained.
+        loss_weights: the weight of each term of the training loss at the end of training, by name.
+    """
+
+    schema: Schema
+    model: Model
+    settings: dict[str, Any]
+    seed: int
+    name: str
+    fields: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    feature_names: tuple[str, ...] = ()
+    closed_form: bool = False
+    loss_weights: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"FittedModel({self.name}, rows of {self.schema.event_shape}, code of {self.model.code.shape})"
+
+    @property
+    def fitted_(self) -> FittedModel:
+        """Itself, as the attribute of a fitted estimator."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can do, read from its parts."""
+        return self.model.capabilities
+
+    @property
+    def code_size(self) -> int:
+        """Numbers in one code; 0 for a model without a code."""
+        return self.model.code.size
+
+    @property
+    def network_kind(self) -> str:
+        """conv for a model with convolutions, else mlp."""
+        return "conv" if any(isinstance(module, nn.Conv2d) for module in self.model.modules()) else "mlp"
+
+    @contextlib.contextmanager
+    def threads(self) -> Iterator[None]:
+        """Run on as many CPU threads as training did."""
+        with torch_threads(self.settings["threads"]):
+            yield
+
+    # ------------------------------------------------------------------ rows
+
+    def check(
+        self,
+        X: Any,
+        condition: Any = None,
+        lengths: Any = None,
+        target: Any = None,
+        observed: Any = None,
+        y: Any = None,
+    ) -> Examples:
+        """Rows as validated arrays. Examples that are checked already pass unchanged.
+
+        Args:
+            X: (n, *X) an array, tensor, DataFrame or list; or `Examples`, which hold all other arguments.
+            condition: (n,) labels or (n, C) numbers, one for each row or one for all; of a conditional model the
+                labels `y` are the condition if it is None.
+            lengths: (n,) number of steps of padded sequences.
+            target: (n, *X) clean rows of damaged ones.
+            observed: (n, *X) booleans, False where a value is missing.
+            y: (n,) labels.
+
+        Raises:
+            InputError: for what the model cannot read.
+        """
+        factors = None
+        if isinstance(X, Examples):
+            if X.checked and X.x.shape[1:] == self.schema.event_shape:
+                return X
+            condition, lengths, target, observed = X.condition, X.lengths, X.target, X.observed
+            X, y, factors = X.x, X.y, X.factors
+        if condition is None and self.schema.condition is not None:
+            condition = y
+        examples = check_examples(self.schema, X, condition, lengths, target, observed, y, self.feature_names)
+        self._encode_condition(examples.condition, len(examples))
+        return examples if factors is None else replace(examples, factors=factors)
+
+    def dataset(self, examples: Any, bits: str = "mean") -> DeviceDataset:
+        """Rows on the model's device; `bits` says which bits of binarised pixels: mean, fixed or fresh."""
+        rows = self.check(examples)
+        return DeviceDataset(
+            rows.x,
+            self.schema,
+            device=self.device,
+            dtype=self.dtype,
+            c=self._encode_condition(rows.condition, len(rows)),
+            lengths=rows.lengths,
+            target=rows.target,
+            observed=rows.observed,
+            bits=bits,
+        )
+
+    def _encode_condition(self, condition: Any, n: int) -> np.ndarray | None:
+        known = self.schema.condition
+        if known is None:
+            if condition is not None:
+                raise InputError("condition must be None for a model that was trained without a condition.")
+            return None
+        if condition is None:
+            raise InputError("condition must be given to a conditional model. Pass condition=... (--condition).")
+        return known.encode(condition, n)
+
+    # ------------------------------------------------------------------ codes
+
+    def encode(self, examples: Any) -> np.ndarray:
+        """Codes (n, *Z): the centre of q(z given x) of each row, always the same."""
+        return self.encode_rows(self.dataset(examples)).cpu().numpy()
+
+    def encode_rows(self, rows: DeviceDataset) -> Tensor:
+        """Codes (n, *Z) of rows that are on the device."""
+        with torch.no_grad(), self.threads():
+            return torch.cat([self.model.encode(batch) for batch in rows.batches(ROWS_AT_ONCE)])
+
+    def sample_posterior(self, rows: DeviceDataset, seed: int) -> Tensor:
+        """(n, *Z) one draw from q(z given x) of each row."""
+        with torch.no_grad(), self.threads(), seeded(seed, self.device):
+            return torch.cat([self.model.infer(batch).rsample() for batch in rows.batches(ROWS_AT_ONCE)])
+
+    def decode(
+        self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int | None = None
+    ) -> np.ndarray:
+        """E[x given z] of codes (n, *Z), in data units (n, *X); 0 beyond the end of a sequence.
+
+        Args:
+            codes: (n, *Z).
+            condition: one for each code, or one for all.
+            lengths: (n,) steps of each sequence.
+            draw: draw from p(x given z) instead.
+            seed: of these draws; None uses torch's generator as it stands.
+        """
+        if lengths is not None and not self.schema.sequence:
+            raise InputError("lengths must be None for a model that was trained without lengths.")
+        z = as_codes(codes, self.model.code.shape).to(self.device, self.dtype)
+        c = self._condition_tensor(condition, len(z))
+        pieces = []
+        stream = contextlib.nullcontext() if seed is None else seeded(seed, self.device)
+        with torch.no_grad(), self.threads(), stream:
+            for index in self._blocks(len(z)):
+                px = self.model.decode(z[index], None if c is None else c[index])
+                pieces.append(self.schema.to_data(px.sample() if draw else px.point, drawn=draw))
+        x = np.concatenate(pieces) if pieces else np.zeros((0, *self.schema.event_shape), np.float32)
+        return zero_padding(x, lengths)
+
+    def reconstruct(self, examples: Any) -> np.ndarray:
+        """E[x given the code of x] (n, *X)."""
+        rows = self.check(examples)
+        return self.decode(self.encode(rows), rows.condition, rows.lengths)
+
+    def sample(self, n: int, condition: Any = None, seed: int = 0, mean: bool = False) -> np.ndarray:
+        """Draws of x (n, *X) from the model.
+
+        Args:
+            n: how many.
+            condition: one for each, or one for all.
+            seed: of everything drawn.
+            mean: return E[x given z] of drawn codes instead of draws from p(x given z).
+        """
+        if not isinstance(n, numbers.Integral) or n < 0:
+            raise InputError(f"n must be an integer >= 0, got {n!r}.")
+        if not self.capabilities.samples:
+            raise InputError(f"{self.name} has no prior to sample from. Train a VAE to draw new examples.")
+        require_memory(8 * n * (self.code_size + self.schema.size), f"{n:,} samples")
+        c = self._condition_tensor(condition, n)
+        with torch.no_grad(), seeded(seed, self.device):
+            _, x = self.model.draw(n, c, mean=mean)
+        return self.schema.to_data(x.reshape(n, *self.schema.event_shape), drawn=not mean)
+
+    def _condition_tensor(self, condition: Any, n: int) -> Tensor | None:
+        encoded = self._encode_condition(as_condition(condition, n), n)
+        return None if encoded is None else torch.as_tensor(encoded, dtype=self.dtype, device=self.device)
+
+    def _blocks(self, n: int) -> tuple[Tensor, ...]:
+        return torch.arange(n, device=self.device).split(ROWS_AT_ONCE)
+
+    # ------------------------------------------------------------------ scores
+
+    def score(self, examples: Any, draws: int = 1000) -> np.ndarray:
+        """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016)."""
+        rows = self.dataset(examples, bits="fixed")
+        with self.threads():
+            chunks = importance_weighting.encode_chunks(self.model, rows)
+            return importance_weighting.importance_weighted(self.model, chunks, draws).values
+
+    def elbo(self, examples: Any, draws: int = 100) -> np.ndarray:
+        """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training."""
+        rows = self.dataset(examples, bits="fixed")
+        with self.threads():
+            chunks = importance_weighting.encode_chunks(self.model, rows)
+            return importance_weighting.elbo(self.model, chunks, draws).values
+
+    def squared_errors(self, examples: Any, reconstruction: np.ndarray | None = None) -> np.ndarray:
+        """(n,) squared distance of each row from its reconstruction, summed over the values that were observed.
+
+        Args:
+            examples: the rows; compared with their clean `target` if they have one.
+            reconstruction: (n, *X) in data units, if it is known already.
+        """
+        rows = self.check(examples)
+        if reconstruction is None:
+            reconstruction = self.reconstruct(rows)
+        gap = (rows.x if rows.target is None else rows.target).astype(np.float64)
+        gap -= reconstruction
+        if rows.observed is not None:
+            gap[~rows.observed] = 0.0
+        return np.square(gap).reshape(len(gap), -1).sum(-1)
+
+
+def as_fitted(model: Any) -> FittedModel:
+    """The fitted model behind an estimator, or the model itself.
+
+    Raises:
+        InputError: for anything that is not a fitted model.
+    """
+    fitted = getattr(model, "fitted_", None)
+    if isinstance(fitted, FittedModel):
+        return fitted
+    if hasattr(model, "fit"):
+        raise InputError(f"{type(model).__name__} must be fitted first. Call fit(X).")
+    raise InputError(
+        f"model must be a fitted model, got {type(model).__name__}. Of wrapped networks, pass wrapped.on(X)."
+    )

@@ -1,0 +1,199 @@
+"""The likelihoods by name: how each is made for a data set, and which values it gives a density to."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from isthmus.distributions import continuous
+from isthmus.errors import InputError
+from isthmus.families import (
+    Bernoulli,
+    BetaBinomial,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Family,
+    LocationScale,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+)
+from isthmus.schema import Schema, is_integer_valued
+
+NOT_A_DENSITY = (
+    "bernoulli on values between 0 and 1 is not a density, and its log-likelihood cannot be compared",
+    "use likelihood='continuous_bernoulli', or binarize=True",
+)
+"""The warning for such a model, and its remedy."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """The values that have a density: an interval, or the integers in it; `description` names them in messages."""
+
+    description: str
+    low: float = -math.inf
+    high: float = math.inf
+    integers: bool = False
+
+
+REALS = Support("numbers")
+UNIT_INTERVAL = Support("numbers from 0 to 1", 0.0, 1.0)
+BITS = Support("0 and 1, or numbers between", 0.0, 1.0)
+COUNTS = Support("counts 0, 1, 2, ... of at most 1e15", 0.0, 1e15, integers=True)
+LEVELS = Support("integer levels from 0", 0.0, integers=True)
+"""The highest level depends on the data: `support_of`."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A family for x by name.
+
+    Args:
+        family: the class, by which a part that the user made is recognised.
+        make: `make(schema, *arguments)` returns the family for data of this schema.
+        support: the values that have a density.
+        discrete: whether it gives probabilities; scaling the data then does not change it.
+        auto_for: the kinds of data (`schema.KINDS`) for which likelihood='auto' chooses it.
+    """
+
+    family: type[Family]
+    make: Callable[..., Family]
+    support: Support
+    discrete: bool
+    auto_for: tuple[str, ...] = ()
+
+
+def _location_scale(distribution: Any, scale: str) -> Callable[..., Family]:
+    return lambda schema, s=scale: LocationScale(distribution, schema.event_shape, s)
+
+
+def _plain(family: Any) -> Callable[..., Family]:
+    return lambda schema: family(schema.event_shape)
+
+
+def _counts(family: Any) -> Callable[..., Family]:
+    return lambda schema: family(schema.event_shape, schema.mean)
+
+
+def _levels(family: Any) -> Callable[..., Family]:
+    return lambda schema, k=None: family(schema.event_shape, schema.levels)
+
+
+def _feature_scales(schema: Schema) -> Family:
+    return LocationScale(continuous.Normal, schema.event_shape, "feature")
+
+
+LIKELIHOODS: dict[str, Likelihood] = {
+    "bernoulli": Likelihood(Bernoulli, _plain(Bernoulli), BITS, True, ("binary",)),
+    "continuous_bernoulli": Likelihood(ContinuousBernoulli, _plain(ContinuousBernoulli), UNIT_INTERVAL, False),
+    "normal": Likelihood(LocationScale, _location_scale(continuous.Normal, "shared"), REALS, False, ("unit", "real")),
+    "diagonal_normal": Likelihood(LocationScale, _feature_scales, REALS, False),
+    "laplace": Likelihood(LocationScale, _location_scale(continuous.Laplace, "shared"), REALS, False),
+    "student_t": Likelihood(StudentT, _plain(StudentT), REALS, False),
+    "categorical": Likelihood(Categorical, _levels(Categorical), LEVELS, True),
+    "discretized_logistic": Likelihood(DiscretizedLogistic, _levels(DiscretizedLogistic), LEVELS, True, ("levels",)),
+    "beta_binomial": Likelihood(BetaBinomial, _levels(BetaBinomial), LEVELS, True),
+    "poisson": Likelihood(Poisson, _counts(Poisson), COUNTS, True),
+    "negative_binomial": Likelihood(NegativeBinomial, _counts(NegativeBinomial), COUNTS, True, ("counts",)),
+}
+LEVELLED = tuple(name for name, entry in LIKELIHOODS.items() if entry.support is LEVELS)
+COUNTED = tuple(name for name, entry in LIKELIHOODS.items() if entry.support is COUNTS)
+AUTO = {kind: name for name, entry in LIKELIHOODS.items() for kind in entry.auto_for}
+"""The likelihood that 'auto' chooses for each kind of data."""
+
+
+def name_of(family: Family) -> str:
+    """The first likelihood of this family's class; "" for a class of the user's own."""
+    return next((name for name, entry in LIKELIHOODS.items() if isinstance(family, entry.family)), "")
+
+
+def levels_of(name: str, asked: Any, values: np.ndarray) -> int:
+    """Number of grey levels: `asked`, else the dtype's or the values'; 0 for likelihoods without levels."""
+    if name not in LEVELLED:
+        return 0
+    if asked is not None:
+        if not isinstance(asked, numbers.Integral) or asked < 2:
+            raise InputError(f"the levels of {name} must be an integer >= 2, got {asked!r}.")
+        return int(asked)
+    return 256 if values.dtype == np.uint8 else max(2, int(values.max()) + 1)
+
+
+def support_of(name: str, levels: int) -> Support:
+    """The support of a likelihood by name; all numbers for a part of the user's own."""
+    if name in LEVELLED:
+        support = LIKELIHOODS[name].support
+        return dataclasses.replace(support, description=f"integer levels 0..{levels - 1}", high=levels - 1.0)
+    return LIKELIHOODS[name].support if name in LIKELIHOODS else REALS
+
+
+class SupportError(NamedTuple):
+    """Values outside the support of a likelihood.
+
+    Args:
+        message: what is wrong.
+        remedy: what to do.
+        outside: (n, *X) True where a value has no density; nowhere if only the dtype is wrong.
+    """
+
+    message: str
+    remedy: str
+    outside: np.ndarray
+
+
+def support_error(name: str, levels: int, asked: int | None, values: np.ndarray) -> SupportError | None:
+    """Why the likelihood cannot model `values`; None if it can.
+
+    Args:
+        name: the likelihood.
+        levels: its number of levels, 0 if it has none.
+        asked: the user's `levels`, which promises integers from 0; None if not given.
+        values: (n, *X) data.
+    """
+    low, high = values.min(), values.max()
+    if asked is not None and (low < 0 or not is_integer_valued(values)):
+        outside = (values < 0) | (values % 1 != 0)
+        what = f"{int(outside.sum()):,} of {outside.size:,} values that are negative or fractional"
+        message = f"X must be integers >= 0 with levels={asked}, got {what}"
+        return SupportError(message, "leave out levels, or pass integers >= 0", outside)
+    support = support_of(name, levels)
+    inside = support.low <= low and high <= support.high
+    if inside and (not support.integers or integers_for_sure(values, asked)):
+        return None
+    outside = (values < support.low) | (values > support.high)
+    if support.integers:
+        outside |= values % 1 != 0
+    what = f"{values.dtype} values from {low:g} to {high:g}"
+    message = f"X must be {support.description} for likelihood {name!r}, got {what}"
+    return SupportError(message, support_remedy(support, values), outside)
+
+
+def integers_for_sure(values: np.ndarray, asked: int | None) -> bool:
+    """Whether values are integers, bits, or promised levels; other integer-valued floats may be measurements."""
+    return values.dtype.kind != "f" or ((asked is not None or bool(values.max() <= 1)) and is_integer_valued(values))
+
+
+def support_remedy(support: Support, values: np.ndarray) -> str:
+    """What to do with values outside a support."""
+    low, high = values.min(), values.max()
+    if support is BITS and values.dtype == np.uint8:
+        return "pass binarize=True, or X / 255.0"
+    if not support.integers:
+        return "pass X / 255.0" if values.dtype == np.uint8 else "rescale them, or use likelihood='normal'"
+    if low < 0:
+        return f"{int((values < 0).sum()):,} values are negative; use likelihood='normal'"
+    if high > support.high and is_integer_valued(values):
+        if support is COUNTS:
+            return "pass X.astype(float) to model them as measurements: single counts this large cannot be resolved"
+        return f"pass levels={int(high) + 1}, or use likelihood='normal'"
+    if not is_integer_valued(values):
+        grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""
+        return f"they are not integers: pass {grey}integers, or use likelihood='normal'"
+    return f"pass integers (X.astype('{'uint8' if high < 256 else 'int64'}')), or use likelihood='normal'"
