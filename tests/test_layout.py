@@ -25,7 +25,7 @@ ORDER = [
     {"fitted"},
     {"estimators", "persistence", "data_checks"},
     {"evaluation"},
-    {"diagnosis"},
+    {"diagnosis", "plot"},
     {"report", "comparison", "export"},
     {"cli", "__main__"},
 ]

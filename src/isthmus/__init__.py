@@ -19,6 +19,7 @@ _MODULE_OF = {
     "TrainingError": "isthmus.errors",
     "fit": "isthmus.train.functional",
     "load": "isthmus.persistence.serialization",
+    "save": "isthmus.persistence.serialization",
     "read": "isthmus.data",
     "check": "isthmus.data_checks",
     "evaluate": "isthmus.evaluation.evaluate",
@@ -28,6 +29,8 @@ _MODULE_OF = {
     "compare": "isthmus.comparison.compare",
 }
 """Public names besides the models, which `isthmus.registry` lists."""
+_MODULES = ("plot",)
+"""Public modules."""
 
 
 def __getattr__(name: str) -> Any:
@@ -37,6 +40,8 @@ def __getattr__(name: str) -> Any:
         return [public for public in __dir__() if not public.startswith("_") and public not in ("Any", "annotations")]
     if name in _MODULE_OF:
         value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"isthmus.{name}")
     elif name.startswith("_"):
         raise AttributeError(f"module 'isthmus' has no attribute {name!r}")
     else:
@@ -45,7 +50,7 @@ def __getattr__(name: str) -> Any:
         if name not in models():
             import difflib
 
-            nearest = difflib.get_close_matches(name, [*models(), *_MODULE_OF], n=1)
+            nearest = difflib.get_close_matches(name, [*models(), *_MODULE_OF, *_MODULES], n=1)
             hint = f". Did you mean {nearest[0]!r}?" if nearest else ""
             raise AttributeError(f"module 'isthmus' has no attribute {name!r}{hint}")
         value = getattr(importlib.import_module(models()[name].module), name)
@@ -56,4 +61,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from isthmus.registry import models
 
-    return sorted([*globals(), *_MODULE_OF, *models()])
+    return sorted({*globals(), *_MODULE_OF, *_MODULES, *models()})

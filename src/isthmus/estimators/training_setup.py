@@ -6,7 +6,7 @@ import hashlib
 import math
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ import torch
 from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
 from isthmus.errors import InputError
+from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.param_validation import check_fields
+from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
@@ -35,9 +37,6 @@ from isthmus.train.runtime import (
 )
 from isthmus.train.trainer import fit
 
-if TYPE_CHECKING:
-    from isthmus.estimators.base import Estimator, Recipe
-
 UPDATES = 5_000
 """Updates that `epochs="auto"` makes, about."""
 
@@ -46,7 +45,7 @@ UPDATES = 5_000
 class TrainingJob:
     """A training run, fully determined: data, model, loss and configuration; `train` runs it."""
 
-    estimator: Estimator
+    estimator: Hyperparameters
     recipe: Recipe
     schema: Schema
     config: TrainConfig
@@ -120,7 +119,7 @@ class TrainingJob:
 
 
 def fitted_model(
-    estimator: Estimator,
+    estimator: Hyperparameters,
     recipe: Recipe,
     schema: Schema,
     settings: dict[str, Any],
@@ -134,7 +133,7 @@ def fitted_model(
         settings,
         seed,
         name=type(estimator).__name__,
-        fields=estimator.get_params(deep=False),
+        fields=estimator.values(),
         history=history,
         feature_names=schema.names,
         closed_form=recipe.solve is not None,
@@ -143,7 +142,7 @@ def fitted_model(
 
 
 def setup_training(
-    estimator: Estimator,
+    estimator: Hyperparameters,
     X: Any,
     condition: Any = None,
     lengths: Any = None,
@@ -202,7 +201,7 @@ def setup_training(
 
 
 def training_config(
-    estimator: Estimator,
+    estimator: Hyperparameters,
     recipe: Recipe,
     schema: Schema,
     n: int,
@@ -280,7 +279,7 @@ def fingerprint(*groups: Examples | None) -> str:
     return digest.hexdigest()
 
 
-def warn_unconditional(estimator: Estimator, schema: Schema) -> None:
+def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:
     """Warn of a conditional model that is fitted without a condition: it works, but is hardly what was intended."""
     if schema.condition is None:
         warnings.warn(
