@@ -154,7 +154,7 @@ def low_sample_diversity(context: DiagnosisContext) -> Iterator[Finding]:
     samples = context.value("sample_spread")
     reconstructions = context.value("sample_spread.of_reconstructions")
     mean, pca = context.value("baselines.mean"), context.value("baselines.pca")
-    if samples is None or uncorrelated(context):
+    if samples is None or reconstructions is None or uncorrelated(context):
         return
     # The share of the variance that a code of this size can explain; samples need not show the noise.
     explainable = max(reconstructions, 1 - pca / mean if pca is not None and mean else 0.0)

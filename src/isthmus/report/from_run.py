@@ -80,6 +80,7 @@ def report_page(
     *,
     condition: Any = None,
     lengths: Any = None,
+    observed: Any = None,
     train: Any = None,
     evaluation: Evaluation | None = None,
 ) -> Path:
@@ -92,6 +93,7 @@ def report_page(
         y: (n,) labels, and the condition of a conditional model.
         condition: (n,) or (n, C) conditions; by default y.
         lengths: (n,) numbers of steps, for padded sequences.
+        observed: (n, *X) booleans, False where a value of X is missing.
         train: (m, *X) training data, for baselines and nearest neighbours.
         evaluation: what `evaluate` returned for the same rows; by default they are evaluated.
 
@@ -99,11 +101,11 @@ def report_page(
         InputError: for rows that the model cannot read, or a path that cannot be written.
     """
     fitted = as_fitted(model)
-    rows = fitted.check(X, condition, lengths, y=y)
+    rows = fitted.check(X, condition, lengths, observed=observed, y=y)
     if train is not None and not isinstance(train, Examples):
         train = validation_rows(train, fitted.schema, fitted.feature_names, "train")
     if evaluation is None:
-        evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    findings = diagnose(model, X, evaluation=evaluation)
+        evaluation = evaluate(fitted, rows, train=train)
+    findings = diagnose(fitted, rows, evaluation=evaluation)
     plots = plot_context(fitted, rows, evaluation, train, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))
