@@ -26,6 +26,12 @@ def small(name: str, **fields: Any):
     return getattr(isthmus, name)(**(defaults | fields))
 
 
+def rows_of(model: Any, X: Any, condition: Any = None, lengths: Any = None, bits: str = "mean"):
+    """Rows as the networks of a fitted estimator read them."""
+    fitted = model.fitted_
+    return fitted.dataset(fitted.check(X, condition, lengths), bits)
+
+
 def table(n: int = 90, d: int = 5, seed: int = 0) -> np.ndarray:
     """Correlated floats of different scales."""
     random = np.random.default_rng(seed)

@@ -262,7 +262,7 @@ def test_loading_what_is_no_model(case, tmp_path, capsys):
         (["fit", "vae", "digits"], "-o"),
         (["fit", "vae"], "DATA"),
         (["fit", "vae", "digits", "-o", "r", "--latent-dims", "3"], "Did you mean '--latent-dim'"),
-        (["fit", "vae", "digits", "-o", "r", "--latent-dim", "many"], "--latent-dim: a whole number is wanted"),
+        (["fit", "vae", "digits", "-o", "r", "--latent-dim", "many"], "--latent-dim: must be an integer"),
         (["fit", "vae", "digits", "-o", "r", "--latent-dim", "0"], "latent_dim=0"),
         (["fit", "vae", "digits", "-o", "r", "--likelihood", "nromal"], "Did you mean 'normal'"),
         (["fit", "vae", "digits", "-o", "r", "--device", "cuda:9"], "GPU"),

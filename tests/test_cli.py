@@ -88,7 +88,7 @@ def test_a_fit_leaves_a_run(trained):
     config = json.loads((trained / "config.json").read_text())
     assert config["class"] == "VAE"
     assert config["fields"]["latent_dim"] == 2
-    assert config["schema"]["levels"] == 17  # digits are pixels of 17 levels, not counts
+    assert config["schema"]["columns"][0]["levels"] == 17  # digits are pixels of 17 levels, not counts
     assert config["finished"]
     history = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == [1, 2, 3]
@@ -275,7 +275,7 @@ def test_resuming_with_other_data_is_refused(capsys, tmp_path):
     np.save(tmp_path / "x.npy", table(seed=1))
     code, _, err = run(capsys, "fit", "--resume", folder)
     assert code == 2
-    assert "not those of" in err
+    assert "has changed since" in err
 
 
 @pytest.mark.parametrize("data", ["images", "bits"])
@@ -295,9 +295,9 @@ def test_options_may_come_before_the_model(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--latent-dim", "8", "vea", "digits", "-o", "r"], "It comes first"),
-        (["vae", "--resume", "r"], "only: isthmus fit --resume r"),
-        (["--resume", "r", "--epochs", "5"], "only: isthmus fit --resume r"),
+        (["--latent-dim", "8", "vea", "digits", "-o", "r"], "MODEL must be given before"),
+        (["vae", "--resume", "r"], "Use only: isthmus fit --resume r"),
+        (["--resume", "r", "--epochs", "5"], "Use only: isthmus fit --resume r"),
         (["vae", "digits", "-o", "r", "--prior", "conditional"], "conditionalvae"),
     ],
 )
@@ -315,7 +315,9 @@ def test_no_samples(capsys, trained, tmp_path, suffix):
     code, _, err = run(capsys, "sample", trained, "-n", "0", "-o", path)
     assert code == (2 if suffix == "png" else 0)
     assert err == (
-        "" if code == 0 else "isthmus: there are no rows to draw; .npz or .csv can hold none, a picture cannot\n"
+        ""
+        if code == 0
+        else "isthmus: a .png must show at least one example, got none. Use .npz or .csv for empty results.\n"
     )
     assert path.exists() == (code == 0)
     if suffix == "csv":

@@ -424,7 +424,7 @@ def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
     """The model that a line of the command line or of Python makes, told to be possible for rows like x."""
     if line.startswith("isthmus fit "):
         words = shlex.split(line)[2:]
-        given = cli_fit.parser(words).parse_args(words)
+        given = cli_fit.build_parser(words).parse_args(words)
         model = run_dir.make(find_model(given.model), fields_given(given))
     else:
         made = line.rpartition(".fit(")[0]

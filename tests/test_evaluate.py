@@ -18,9 +18,9 @@ from isthmus.evaluation import context
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics, pareto_k
-from isthmus.metrics.importance_weighting import LogLikelihood, importance_weighted
+from isthmus.metrics.importance_weighting import LogLikelihood, encode_chunks, importance_weighted
 from isthmus.metrics.probes import probes
-from models import DATA, DENSE, NAMES, images, small, table
+from models import DATA, DENSE, NAMES, images, rows_of, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -50,7 +50,7 @@ def test_the_linear_model_in_closed_form():
 def test_surgery_of_the_linear_model():
     x = from_linear(2000, (2.0,))
     model = isthmus.ProbabilisticPCA(latent_dim=1).fit(x)
-    parts = elbo_surgery(model.model_, model.rows(x))
+    parts = elbo_surgery(encode_chunks(model.model_, rows_of(model, x)))
     gain = np.linalg.eigvalsh(np.cov(x.T))
     noise = gain[:-1].mean()
     # I(x; z) of the model; 2,000 rows see it to a few hundredths, for their codes overlap.
@@ -72,12 +72,12 @@ def test_a_code_that_is_ignored_says_nothing():
 def test_one_sweep_says_what_the_estimators_say(name, kind):
     x = DATA[kind]()
     model = small(name).fit(x)
-    rows = model.rows(x, bits="fixed")
-    found, known = importance_diagnostics(model.model_, rows, 40), importance_weighted(model.model_, rows, 40)
+    chunks = list(encode_chunks(model.model_, rows_of(model, x, bits="fixed")))
+    found, known = importance_diagnostics(model.model_, chunks, 40), importance_weighted(model.model_, chunks, 40)
     np.testing.assert_allclose(found.log_px.values, known.values, rtol=1e-6)
     assert found.log_px.shared_error == pytest.approx(known.shared_error, rel=1e-6)
     assert (found.elbo <= found.log_px.values + 1e-9).all()
-    many = importance_diagnostics(model.model_, rows, 2000).elbo.mean()
+    many = importance_diagnostics(model.model_, chunks, 2000).elbo.mean()
     assert many == pytest.approx(model.elbo(x, draws=2000).mean(), abs=0.2)  # each within some 0.05 of the truth
     assert (found.ess <= 40 * (1 + 1e-9)).all()
     assert (found.ess >= 1 - 1e-9).all()
@@ -164,7 +164,7 @@ def test_labels_that_are_whole_floats_or_a_column_are_labels():
 
 def test_one_heavy_row_is_no_heavy_set():
     found = ImportanceDiagnostics(
-        LogLikelihood(np.zeros(100), 0.0), *np.zeros((1, 100)), np.zeros((100, 2)), np.ones(100), LIGHT, 0.0
+        LogLikelihood(np.zeros(100), 0.0), *np.zeros((1, 100)), np.zeros((100, 2)), np.ones(100), LIGHT, 0.0, 1000
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(context, "importance_diagnostics", lambda *a: found)
@@ -181,7 +181,7 @@ def test_a_prior_for_each_row_has_no_aggregate():
     model = small("ConditionalVAE", prior="conditional").fit(table(), condition=labels)
     facts = evaluate(model, table(), labels, draws=10).to_dict()
     assert "mutual_information" not in facts
-    assert "prior of its own" in facts["declined"]["aggregate_posterior"]
+    assert "each row has its own" in facts["declined"]["aggregate_posterior"]
     assert facts["log_likelihood"]["given_condition"]
 
 
@@ -200,7 +200,7 @@ def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_pat
     capsys.readouterr()
     assert main(["evaluate", run, "--draws", "50", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["which"].startswith("18 validation rows")
+    assert told["evaluated_on"].startswith("18 validation rows")
     assert set(told["baselines"]) == {"mean", "pca", "ppca", "factor_analysis", "gaussian_mixture"}
     assert all("unit" in about and "kind" in about for about in told["baselines"].values())
     assert main(["evaluate", run, "wine", "--draws", "50"]) == 0

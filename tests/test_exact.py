@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import isthmus
 from isthmus.batch import Batch
 from isthmus.terms.bounds import iwae
-from models import bits, small, table
+from models import bits, rows_of, small, table
 
 
 @pytest.mark.parametrize("scaling", ["global", "none"])
@@ -88,7 +88,7 @@ def test_linear_vae_is_probabilistic_pca(name, x, k):
 
 def by_quadrature(model, x: np.ndarray) -> np.ndarray:
     """(n,) log p(x) of a model with a one-dimensional code, by the trapezoid rule over its prior."""
-    rows = model.rows(x, bits="fixed")
+    rows = rows_of(model, x, bits="fixed")
     batch = rows.batch(torch.arange(len(rows)))
     z = torch.linspace(-9, 9, 4001, dtype=rows.dtype)[:, None, None].expand(-1, len(rows), 1)
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_the_log_likelihood_of_bits_has_the_sign_of_one():
 def test_the_importance_weighted_loss_is_the_bound_itself(draws):
     """Not a surrogate whose gradient is right and whose value is not: minus the loss is log (1/K) sum of weights."""
     model = small("VAE", epochs=3, precision="double").fit(table())
-    rows, latent = model.rows(table()), model.model_
+    rows, latent = rows_of(model, table()), model.model_
     batch = rows.batch(torch.arange(len(rows)))
     run = latent(batch, draws)
     weights = (run.log_px + run.log_pz - run.log_qz).detach().numpy()  # (K, B)

@@ -6,13 +6,32 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import norm
 from sklearn.datasets import load_digits
+from torch import nn
 
 import isthmus
-from isthmus.errors import InputError
+from isthmus.conditional import Conditional
+from isthmus.distributions.continuous import Normal
+from isthmus.distributions.independent import Drawn, LightDistribution
+from isthmus.distributions.latent import Mixture
+from isthmus.errors import Declined, InputError
+from isthmus.families import DiagonalNormal, LocationScale
+from isthmus.latent_model import CodeFreeModel, LatentModel
 from isthmus.metrics import importance_weighting
+from isthmus.metrics.ais import ais
+from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.estimate import mean_and_error
-from models import DENSE, small, table
+from isthmus.metrics.importance_diagnostics import importance_diagnostics
+from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
+from isthmus.metrics.inference_gap import inference_gap
+from isthmus.nets.mlp import MLP
+from isthmus.priors import StandardNormal
+from isthmus.schema import Schema
+from isthmus.train.device_data import DeviceDataset
+from models import DENSE, rows_of, small, table
 
 SEEDS = range(30)
 
@@ -22,12 +41,17 @@ def trained():
     """A small model whose posterior is not exact, and rows it was not fitted to."""
     x = load_digits().images.astype("uint8")
     model = isthmus.VAE(latent_dim=4, hidden=(32,), levels=17, epochs=15, threads=1, random_state=0).fit(x[:1500])
-    return model.model_, model.rows(x[1500:], bits="fixed")
+    return model.model_, rows_of(model, x[1500:], bits="fixed")
+
+
+def encoded(model, rows):
+    """The model and its encoded rows."""
+    return model, list(encode_chunks(model, rows))
 
 
 @pytest.mark.parametrize(("estimate", "draws"), [("importance_weighted", 40), ("importance_weighted", 7), ("elbo", 40)])
 def test_the_shared_error_is_the_spread_over_seeds(trained, estimate, draws):
-    runs = [getattr(importance_weighting, estimate)(*trained, draws, seed) for seed in SEEDS]
+    runs = [getattr(importance_weighting, estimate)(*encoded(*trained), draws, seed) for seed in SEEDS]
     spread = np.std([run.values.mean() for run in runs], ddof=1)
     reported = math.sqrt(np.mean([run.shared_error**2 for run in runs]))
     assert spread / 2 < reported < spread * 2
@@ -38,9 +62,9 @@ def test_the_shared_error_is_the_spread_over_seeds(trained, estimate, draws):
 def test_the_shared_error_does_not_depend_on_the_number_of_rows(trained):
     model, rows = trained
     x = load_digits().images.astype("uint8")[1500:]
-    once = importance_weighting.importance_weighted(model, rows, 20)
+    once = importance_weighted(*encoded(model, rows), 20)
     rows.x = rows.x.repeat(4, 1, 1)
-    repeated = importance_weighting.importance_weighted(model, rows, 20)
+    repeated = importance_weighted(*encoded(model, rows), 20)
     rows.x = rows.x[: len(x)]
     assert repeated.shared_error == pytest.approx(once.shared_error, rel=1e-4)
 
@@ -48,18 +72,20 @@ def test_the_shared_error_does_not_depend_on_the_number_of_rows(trained):
 def test_an_exact_posterior_has_no_shared_error():
     x = table()
     model = isthmus.ProbabilisticPCA(latent_dim=2).fit(x)
-    result = importance_weighting.importance_weighted(model.model_, model.rows(x), 30)
+    result = importance_weighted(*encoded(model.model_, rows_of(model, x)), 30)
     assert result.shared_error < 1e-9
     assert result.values == pytest.approx(model.score_samples(x, draws=1), abs=1e-8)
-    assert importance_weighting.elbo(model.model_, model.rows(x), 30).shared_error > 1e-3  # its draws still differ
+    assert (
+        importance_weighting.elbo(*encoded(model.model_, rows_of(model, x)), 30).shared_error > 1e-3
+    )  # its draws still differ
 
 
 def test_one_draw_has_an_infinite_shared_error(trained):
-    for estimate in (importance_weighting.importance_weighted, importance_weighting.elbo):
-        assert estimate(*trained, 1).shared_error == math.inf
-        assert np.isfinite(estimate(*trained, 1).values).all()
+    for estimate in (importance_weighted, importance_weighting.elbo):
+        assert estimate(*encoded(*trained), 1).shared_error == math.inf
+        assert np.isfinite(estimate(*encoded(*trained), 1).values).all()
         with pytest.raises(InputError, match="draws must be an integer >= 1, got 0"):
-            estimate(*trained, 0)
+            estimate(*encoded(*trained), 0)
 
 
 @pytest.mark.filterwarnings("ignore:ConditionalVAE was given no condition")
@@ -68,21 +94,244 @@ def test_one_draw_has_an_infinite_shared_error(trained):
 def test_a_rows_score_does_not_depend_on_the_other_rows(name, draws):
     x = table()
     model = small(name).fit(x)
-    all_rows, one_row = model.rows(x), model.rows(x[17:18])
-    for estimate in (importance_weighting.importance_weighted, importance_weighting.elbo):
-        together = estimate(model.model_, all_rows, draws).values
+    all_rows, one_row = rows_of(model, x), rows_of(model, x[17:18])
+    for estimate in (importance_weighted, importance_weighting.elbo):
+        together = estimate(*encoded(model.model_, all_rows), draws).values
         assert together.shape == (len(x),)
-        assert together[17:18] == pytest.approx(estimate(model.model_, one_row, draws).values, rel=1e-4, abs=1e-3)
+        assert together[17:18] == pytest.approx(
+            estimate(*encoded(model.model_, one_row), draws).values, rel=1e-4, abs=1e-3
+        )
 
 
 def test_grouping_draws_does_not_change_the_estimate(trained, monkeypatch):
-    grouped = [
-        importance_weighting.importance_weighted(*trained, 23).values,
-        importance_weighting.elbo(*trained, 23).values,
-    ]
+    estimates, rows = (importance_weighted, importance_weighting.elbo), encoded(*trained)
+    grouped = [estimate(*rows, 23).values for estimate in estimates]
     monkeypatch.setattr(importance_weighting, "JACKKNIFE_GROUPS", 1)
-    whole = [
-        importance_weighting.importance_weighted(*trained, 23).values,
-        importance_weighting.elbo(*trained, 23).values,
-    ]
+    whole = [estimate(*rows, 23).values for estimate in estimates]
     assert np.allclose(grouped, whole, atol=1e-3)
+
+
+# --------------------------------------------------- posteriors and models of other kinds
+
+
+def dataset(x):
+    return DeviceDataset(
+        x, Schema.homogeneous(x.shape[1:], "real", "f8"), device=torch.device("cpu"), dtype=torch.float64
+    )
+
+
+def normal(n, d, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+class Warped(LightDistribution):
+    """z = u + 0.3 sin(u) of a normal u, whose density is known along its own draws only."""
+
+    evaluable = False
+    differentiable = False
+
+    def __init__(self, loc):
+        super().__init__(loc.shape[:1], loc.shape[1:])
+        self.loc = loc
+
+    @property
+    def centre(self):
+        return self.loc
+
+    def noise(self, draws, rows):
+        return torch.randn(draws, rows, *self.event_shape, dtype=self.loc.dtype)
+
+    def draw(self, noise):
+        u = self.loc + noise
+        log_q = -0.5 * noise.square() - 0.5 * math.log(2 * math.pi) - torch.log1p(0.3 * u.cos())
+        return Drawn(u + 0.3 * u.sin(), log_q.sum(-1))
+
+    def log_prob(self, z):
+        raise NotImplementedError
+
+
+class WarpedPosterior(nn.Module):
+    event_shape = (1,)
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(3, 1)
+
+    def forward(self, x, c=None, mask=None):
+        return Warped(0.1 * self.net(x))
+
+
+@pytest.fixture
+def warped():
+    """A model with such a posterior, and rows."""
+    torch.manual_seed(0)
+    likelihood = Conditional(MLP((1,), (8,), 3), LocationScale(Normal, (3,), 1.0))
+    return LatentModel(WarpedPosterior(), likelihood, StandardNormal(1)).double(), dataset(normal(50, 3))
+
+
+def test_a_posterior_known_only_along_its_draws_is_scored_right(warped):
+    model, rows = warped
+    grid = torch.linspace(-9, 9, 2001, dtype=torch.float64)
+    with torch.no_grad():
+        out = model.at(rows.batch(torch.arange(50)), grid[:, None, None].expand(-1, 50, 1))
+        exact = ((out.log_px + out.log_pz).logsumexp(0) + math.log(grid[1] - grid[0])).numpy()
+    chunks = list(encode_chunks(model, rows, 20))
+    result = importance_weighted(model, chunks, 4000)
+    # Weights of a proposal about as wide as the prior have a variance of about 1: each row's error is 1 / sqrt(4000).
+    np.testing.assert_allclose(result.values, exact, atol=0.08)
+    assert abs((result.values - exact).mean()) < 4 * result.shared_error + 1e-3
+    stats = importance_diagnostics(model, chunks, 4000)
+    np.testing.assert_allclose(stats.log_px.values, result.values)
+    assert (stats.elbo < exact).all()
+    np.testing.assert_allclose(importance_weighting.elbo(model, chunks, 4000).values, stats.elbo)
+    annealed = ais(model, rows, steps=60, chains=16, leapfrog=3)
+    assert (np.abs(annealed.values - exact) < 5 * annealed.error).all()
+
+
+def test_measures_that_need_other_densities_decline(warped):
+    model, rows = warped
+    with pytest.raises(Declined, match="known only along its own draws"):
+        elbo_surgery(encode_chunks(model, rows))
+    with pytest.raises(Declined, match="Pass start='prior'"):
+        ais(model, rows, steps=3, start="posterior")
+    with pytest.raises(Declined, match="diagonal normals only"):
+        inference_gap(model, rows, steps=3)
+    unscored = small("Autoencoder").fit(table())
+    with pytest.raises(Declined, match="no density over x"):
+        importance_weighted(*encoded(unscored.model_, rows_of(unscored, table())), 3)
+
+
+class PseudoInputPrior(nn.Module):
+    """An equal mixture of the posteriors of 500 rows (Tomczak & Welling, 2018); counts how often it is built."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows, self.built = rows, 0
+
+    def forward(self, c=None, mask=None, posterior=None):
+        self.built += 1
+        return Mixture(torch.full((500,), -math.log(500), dtype=torch.float64), posterior(self.rows))
+
+
+def test_a_prior_is_built_and_rows_are_encoded_once_a_chunk():
+    torch.manual_seed(0)
+    encoder, decoder = MLP((3,), (8,), 4), MLP((2,), (8,), 3)
+    prior = PseudoInputPrior(torch.as_tensor(normal(500, 3, 1)))
+    posterior = Conditional(encoder, DiagonalNormal((2,)))
+    model = LatentModel(posterior, Conditional(decoder, LocationScale(Normal, (3,), 1.0)), prior).double()
+    calls = []
+    encoder.register_forward_hook(lambda *_: calls.append(1))
+    chunks = list(encode_chunks(model, dataset(normal(300, 3))))
+    assert (prior.built, len(chunks), len(calls)) == (3, 3, 6)
+    stats = importance_diagnostics(model, chunks, 100)
+    np.testing.assert_allclose(importance_weighted(model, chunks, 100).values, stats.log_px.values)
+    importance_weighting.elbo(model, chunks, 20)
+    parts = elbo_surgery(chunks)
+    assert (prior.built, len(calls)) == (3, 6)  # nothing is encoded twice
+    assert parts.rows == 300
+    # The two parts are one mean KL, from one draw a row and from 100.
+    assert parts.mutual_information + parts.aggregate_kl == pytest.approx(stats.kl.sum(1).mean(), abs=0.15)
+
+
+class Enumerated(LightDistribution):
+    """Every one of three classes y for each draw of a normal e; the code is (y, e)."""
+
+    def __init__(self, logits):
+        super().__init__(logits.shape[:1], torch.Size((2,)))
+        self.log_share = logits.log_softmax(-1)  # (B, 3)
+
+    def noise(self, draws, rows):
+        return torch.randn(draws, rows, dtype=self.log_share.dtype)
+
+    def draw(self, noise):
+        e = noise.expand(-1, len(self.log_share))  # (k, B)
+        log_q = torch.as_tensor(norm.logpdf(e.numpy()))
+        y = torch.arange(3.0, dtype=e.dtype)[None, :, None].expand(len(e), 3, e.shape[1])
+        z = torch.stack([y, e[:, None].expand_as(y)], -1).flatten(0, 1)  # (3k, B, 2)
+        log_share = self.log_share.T[None].expand(len(e), -1, -1)  # (k, 3, B)
+        return Drawn(z, (log_share + log_q[:, None]).flatten(0, 1), (log_share - math.log(len(e))).flatten(0, 1))
+
+
+class Classes(nn.Module):
+    """Enumerates the classes by logits that are linear in x."""
+
+    event_shape = (2,)
+
+    def forward(self, x, c=None, mask=None):
+        return Enumerated(x * torch.tensor([-0.5, 0.1, 0.7], dtype=x.dtype))
+
+
+class UniformClass(LightDistribution):
+    """Equally likely classes, and a standard normal."""
+
+    def __init__(self):
+        super().__init__(torch.Size(), torch.Size((2,)))
+
+    def log_prob(self, z):
+        return -math.log(3) + torch.as_tensor(norm.logpdf(z[..., 1].numpy()))
+
+
+class UniformClassPrior(nn.Module):
+    def forward(self, c=None, mask=None, posterior=None):
+        return UniformClass()
+
+
+MEANS, LOADING = np.array([-2.0, 0.0, 3.0]), 0.6
+
+
+class ClassDecoder(nn.Module):
+    """x has mean MEANS[y] + LOADING e and scale 1."""
+
+    def forward(self, z, c=None, mask=None):
+        loc = torch.as_tensor(MEANS)[z[..., 0].long()] + LOADING * z[..., 1]
+        return Normal(loc[..., None], 0.0)
+
+
+def test_enumerated_values_are_summed_for_each_draw(monkeypatch):
+    monkeypatch.setattr(importance_weighting, "MAX_DECODED_ROWS", 300)  # several blocks
+    model = LatentModel(Classes(), ClassDecoder(), UniformClassPrior())
+    x = 2 * normal(40, 1)
+    chunks = list(encode_chunks(model, dataset(x), 30))
+    scale = math.sqrt(1 + LOADING**2)
+    exact = logsumexp(norm.logpdf(x, MEANS, scale), axis=1) - math.log(3)
+    stats = importance_diagnostics(model, chunks, 4000)
+    np.testing.assert_allclose(stats.log_px.values, exact, atol=0.05)  # each row is known to some 0.6 / sqrt(4000)
+    assert (stats.ess <= 4000).all()
+    assert stats.draws == 4000
+    result = importance_weighted(model, chunks, 4000)
+    np.testing.assert_allclose(result.values, stats.log_px.values)
+    assert abs((result.values - exact).mean()) < 4 * result.shared_error
+    logits = x * np.array([-0.5, 0.1, 0.7])
+    log_q = logits - logsumexp(logits, axis=1, keepdims=True)
+    expected_log_px = norm.logpdf(x, MEANS) - 0.5 * LOADING**2  # E_e log N(x; mean + LOADING e, 1)
+    bound = (np.exp(log_q) * (expected_log_px - log_q - math.log(3))).sum(1)
+    np.testing.assert_allclose(stats.elbo, bound, atol=0.15)  # the mean of e over 4,000 draws is known to 0.016
+    np.testing.assert_allclose(importance_weighting.elbo(model, chunks, 4000).values, stats.elbo)
+
+
+class NormalModel(CodeFreeModel):
+    """Independent standard normals, without a code; counts the rows that it has scored."""
+
+    scored = 0
+
+    def log_prob(self, batch):
+        self.scored += len(batch.x)
+        return Normal(torch.zeros_like(batch.x), 0.0).log_prob(batch.target)
+
+
+def test_an_exact_model_is_scored_once():
+    x = normal(200, 3)
+    model, exact = NormalModel(), norm.logpdf(x).sum(1)
+    chunks = list(encode_chunks(model, dataset(x)))
+    for estimate in (importance_weighted, importance_weighting.elbo):
+        model.scored = 0
+        result = estimate(model, chunks, 1000)
+        np.testing.assert_allclose(result.values, exact)
+        assert result.shared_error == 0
+        assert model.scored == 200
+    stats = importance_diagnostics(model, chunks, 1000)
+    np.testing.assert_allclose(stats.elbo, exact)
+    assert np.isnan(stats.khat).all()
+    assert (stats.draws, stats.last_doubling_gain, stats.log_px.shared_error, stats.kl.shape) == (1, 0, 0, (200, 0))
+    with pytest.raises(Declined, match="this model has none"):
+        elbo_surgery(chunks)

@@ -234,13 +234,15 @@ class FittedModel:
         """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016)."""
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
-            return importance_weighting.importance_weighted(self.model, rows, draws).values
+            chunks = importance_weighting.encode_chunks(self.model, rows)
+            return importance_weighting.importance_weighted(self.model, chunks, draws).values
 
     def elbo(self, examples: Any, draws: int = 100) -> np.ndarray:
         """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training."""
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
-            return importance_weighting.elbo(self.model, rows, draws).values
+            chunks = importance_weighting.encode_chunks(self.model, rows)
+            return importance_weighting.elbo(self.model, chunks, draws).values
 
     def squared_errors(self, examples: Any, reconstruction: np.ndarray | None = None) -> np.ndarray:
         """(n,) squared distance of each row from its reconstruction, summed over the values that were observed.

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from isthmus.cli.main import Parser, command_parser
-
-ERROR_FOUND = 3
+from isthmus.cli.parser import EXIT_ERROR_FOUND, Parser, command_parser, emit
 
 
-def parser(words: list[str]) -> Parser:
-    made = command_parser("check")
-    made.add_argument("data", metavar="DATA", help="a built-in name (`isthmus data`) or a path")
-    made.add_argument("--condition", metavar="COLUMN", help="a column of a table that is not data but a label")
-    made.add_argument("--likelihood", default="auto", help="check against this likelihood instead of the chosen one")
-    made.add_argument("--scaling", default="auto", help="check against this scaling: auto, standard, global or none")
-    made.add_argument("--levels", type=int, default=None, help="grey levels of integer data")
-    return made
+def build_parser(argv: list[str]) -> Parser:
+    parser = command_parser("check")
+    parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
+    parser.add_argument("--condition", metavar="COLUMN", help="the column of a table that holds labels, not data")
+    parser.add_argument("--likelihood", default="auto", help="check against this likelihood (default: auto)")
+    parser.add_argument("--scaling", default="auto", help="check against this scaling (default: auto)")
+    parser.add_argument("--levels", type=int, default=None, metavar="N", help="number of grey levels of integer data")
+    return parser
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     from isthmus.data import read_raw
     from isthmus.data_checks import check
 
-    dataset = read_raw(arguments.data, condition=arguments.condition)
-    report = check(dataset, likelihood=arguments.likelihood, scaling=arguments.scaling, levels=arguments.levels)
-    print(json.dumps(report.to_dict()) if arguments.json else str(report))
-    return 0 if report.usable else ERROR_FOUND
+    dataset = read_raw(args.data, condition=args.condition)
+    result = check(dataset, likelihood=args.likelihood, scaling=args.scaling, levels=args.levels)
+    emit(args, result.to_dict(), str(result))
+    return 0 if result.usable else EXIT_ERROR_FOUND

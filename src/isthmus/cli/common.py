@@ -3,173 +3,178 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from isthmus.cli.main import Parser, command_parser, note, tell
+from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.data import read
+from isthmus.data.dataset import PARTS
 from isthmus.errors import InputError
 from isthmus.examples import Examples
 
-
-def rows_parser(name: str) -> Parser:
-    """RUN DATA -o FILE."""
-    made = command_parser(name)
-    made.add_argument("run", metavar="RUN", help="the folder of a trained model")
-    made.add_argument("data", metavar="DATA", help="a built-in name (`isthmus data`) or a path")
-    made.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv or .parquet")
-    made.add_argument("--condition", metavar="COLUMN", help="the column of a table that holds the condition")
-    made.add_argument("--part", default="all", choices=("all", "train", "valid", "test"), help="which rows of DATA")
-    return made
+if TYPE_CHECKING:
+    import numpy as np
 
 
-def rows_of(arguments: argparse.Namespace, model: Any) -> tuple[Examples, dict[str, Any]]:
-    """The rows asked for, and the condition and lengths that this model wants with them."""
-    dataset = read(arguments.data, condition=arguments.condition)
-    named = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
-    parts = [part for name, part in named.items() if part is not None and arguments.part in ("all", name)]
-    if not parts:
-        raise InputError(f"{arguments.data} has no {arguments.part} rows")
-    part = parts[0] if len(parts) == 1 else joined(parts)
-    more: dict[str, Any] = {} if part.lengths is None else {"lengths": part.lengths}
-    if model.schema_.condition is not None:
-        if part.y is None:
-            raise InputError(f"{arguments.data} has no labels, which this model wants; name a column with --condition")
-        more["condition"] = part.y
-    return part, more
+def examples_parser(name: str) -> Parser:
+    """The parser of a command with the arguments RUN DATA -o FILE."""
+    parser = command_parser(name)
+    parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
+    parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv or .parquet")
+    parser.add_argument("--condition", metavar="COLUMN", help="the column of a table that holds the condition")
+    add_part_option(parser)
+    return parser
 
 
-def measured_parser(name: str) -> Parser:
-    """RUN [DATA], of a command that measures."""
-    made = command_parser(name)
-    made.add_argument("run", metavar="RUN", help="the folder of a trained model")
-    made.add_argument("data", metavar="DATA", nargs="?", help="other data than the run's own test or validation rows")
-    made.add_argument("--condition", metavar="COLUMN", help="the column of DATA that holds the condition")
-    made.add_argument("--part", default="all", choices=("all", "train", "valid", "test"), help="which rows of DATA")
-    made.add_argument("--draws", type=int, default=1000, metavar="K", help="draws a row for log p(x) (default 1000)")
-    made.add_argument(
+def evaluation_parser(name: str) -> Parser:
+    """The parser of a command with the arguments RUN [DATA] that evaluates a model."""
+    parser = command_parser(name)
+    parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="?",
+        help="data to evaluate on (default: the run's test rows, else validation rows)",
+    )
+    parser.add_argument("--condition", metavar="COLUMN", help="the column of DATA that holds the condition")
+    add_part_option(parser)
+    parser.add_argument(
+        "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
+    )
+    parser.add_argument(
         "--ais",
         type=int,
         nargs="?",
         const=100,
         default=0,
         metavar="ROWS",
-        help="anneal the log p(x) of so many rows too (default 100), and bracket it on simulated ones: some minutes",
+        help="estimate log p(x) by annealed importance sampling too, on so many rows (100 if no number is given), and "
+        "bound it from both sides on simulated ones; takes minutes",
     )
-    return made
+    return parser
+
+
+def add_part_option(parser: Parser) -> None:
+    """Add --part."""
+    parser.add_argument("--part", default="all", choices=("all", *PARTS), help="which rows of DATA (default: all)")
+
+
+def read_examples(args: argparse.Namespace, model: Any) -> Examples:
+    """The rows of DATA that were asked for; their labels are the condition if the model is conditional."""
+    examples = read(args.data, condition=args.condition).select(args.part)
+    if model.schema_.condition is None:
+        return examples
+    if examples.y is None:
+        raise InputError(f"{args.data} has no labels, which this conditional model needs. Pass --condition COLUMN.")
+    return replace(examples, condition=examples.y)
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run and the rows that it is measured on."""
+    """A trained model and the rows that it is evaluated on.
+
+    Args:
+        model: the trained model.
+        examples: the rows to evaluate it on.
+        description: how many rows they are, and where they come from.
+        train: the rows that it was trained on, if they are available.
+        notes: lines that explain what is missing, for example why there are no baselines.
+        data: built-in name or path of the data that it was trained on.
+        condition: the column of these data that was its condition.
+        training_failure: why training failed; empty if it did not.
+    """
 
     model: Any
-    part: Examples
-    more: dict[str, Any]
-    """The condition and lengths that the model wants with the rows."""
-    which: str
-    """How many rows, of what."""
+    examples: Examples
+    description: str
     train: Any = None
-    """The rows that it was fitted to, where they are known."""
-    lacking: str = ""
-    """Why they are not."""
+    notes: tuple[str, ...] = ()
     data: str = ""
-    """Name or path of the data that it was trained on."""
     condition: str | None = None
-    broken: str = ""
-    """Why training broke off, where it did."""
+    training_failure: str = ""
 
 
-def evaluated(case: LoadedRun, arguments: argparse.Namespace) -> Any:
-    """The rows measured, as the arguments of `measured_parser` say."""
-    from isthmus.evaluation.evaluate import evaluate
-
-    part = case.part
-    note(f"measuring {case.which}")
-    own = {"draws": arguments.draws, "ais": arguments.ais}
-    return evaluate(case.model, part.x, part.y, **case.more, train=case.train, factors=part.factors, **own)
-
-
-def opened(arguments: argparse.Namespace) -> LoadedRun:
-    """The run that was asked for, with its own held-out rows or the rows of DATA."""
+def load_run(args: argparse.Namespace) -> LoadedRun:
+    """The run that was asked for, with the rows of DATA or else its own held-out rows."""
     from isthmus.evaluation.splits import held_out
     from isthmus.persistence import run_dir
     from isthmus.persistence.serialization import load, read_config
 
-    folder, known, lacking = Path(arguments.run), None, ""
+    folder, opened = Path(args.run), None
+    notes: tuple[str, ...] = ()
     config = read_config(folder)
-    broken = config.get("broken") or ""
-    if arguments.condition is None:
-        arguments.condition = (config.get("source") or {}).get("condition")
+    if args.condition is None:
+        args.condition = (config.get("source") or {}).get("condition")
     try:
-        known = run_dir.reopen(folder)
-        model = known.estimator
+        opened = run_dir.reopen(folder)
+        model = opened.estimator
     except InputError as error:
-        if arguments.data is None:
-            raise InputError(f"{error}; or name other rows after {arguments.run}") from None
-        model, lacking = load(folder), f"\nno baselines, for {error}"
-    if arguments.data is None:
-        assert known is not None
-        held = held_out(known)
-        part, which, more = held.part, held.which, held.company(model)
+        if args.data is None:
+            raise InputError(f"{error} Pass other DATA after {args.run}.") from None
+        model, notes = load(folder), (f"no baselines: {error}",)
+    if args.data is None:
+        assert opened is not None
+        test = held_out(opened)
+        kwargs = test.company(model)
+        examples, description = replace(test.part, condition=kwargs["condition"]), test.which
     else:
-        part, more = rows_of(arguments, model)
-        which = f"{len(part.x):,} rows of {arguments.data}"
-    if known is None:
-        return LoadedRun(model, part, more, which, lacking=lacking, broken=broken)
-    data, column = known.source["data"], known.source["condition"]
-    return LoadedRun(model, part, more, which, known.job.train_rows, "", data, column, broken)
+        examples = read_examples(args, model)
+        description = f"{len(examples):,} rows of {args.data}"
+    loaded = LoadedRun(model, examples, description, notes=notes, training_failure=config.get("broken") or "")
+    if opened is None:
+        return loaded
+    source = opened.source
+    return replace(loaded, train=opened.job.train_rows, data=source["data"], condition=source["condition"])
 
 
-def joined(parts: list[Examples]) -> Examples:
-    """Several parts end to end."""
-    import pandas as pd
+def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Any:
+    """Evaluate a model as the arguments of `evaluation_parser` say."""
+    from isthmus.evaluation.evaluate import evaluate
 
-    arrays: list[Any] = [part.x for part in parts]
-    x = pd.concat(arrays) if isinstance(arrays[0], pd.DataFrame) else np.concatenate(arrays)
-    return Examples(
-        x,
-        together([p.y for p in parts]),
-        lengths=together([p.lengths for p in parts]),
-        factors=together([p.factors for p in parts]),
+    examples = loaded.examples
+    log(f"evaluating on {loaded.description}")
+    return evaluate(
+        loaded.model,
+        examples.x,
+        examples.y,
+        **examples.model_kwargs(),
+        train=loaded.train,
+        factors=examples.factors,
+        draws=args.draws,
+        ais=args.ais,
     )
 
 
-def together(arrays: list[np.ndarray | None]) -> np.ndarray | None:
-    """Arrays end to end, or None where one is missing."""
-    known = [array for array in arrays if array is not None]
-    return np.concatenate(known) if len(known) == len(arrays) else None
-
-
-def write(
-    arguments: argparse.Namespace, what: str, arrays: dict[str, np.ndarray], names: list[str], model: Any
+def write_output(
+    args: argparse.Namespace, what: str, arrays: dict[str, np.ndarray], names: list[str], model: Any
 ) -> None:
-    """Write the file that was asked for, and say so."""
+    """Write the output file and report it; `what` is how the text calls the first array."""
     from isthmus.export import write_arrays
 
-    path = Path(arguments.output)
+    path = Path(args.output)
     write_arrays(path, arrays, names, model.schema_)
-    first = next(iter(arrays.values()))
-    shape = " x ".join(map(str, first.shape))
-    tell(arguments, {"file": str(path), "rows": len(first), "shape": list(first.shape)}, f"{what}: {shape} to {path}")
+    main = next(iter(arrays.values()))
+    shape = " x ".join(map(str, main.shape))
+    emit(args, {"file": str(path), "rows": len(main), "shape": list(main.shape)}, f"wrote {shape} {what} to {path}")
 
 
-def condition_of(text: str | None, model: Any) -> Any:
-    """A condition typed as text to one of the model's labels, or to numbers."""
+def parse_condition(text: str | None, model: Any) -> Any:
+    """A condition given as text: one of the model's labels, or numbers separated by commas."""
     if text is None:
         return None
-    known = model.schema_.condition
-    if known is None:
-        raise InputError("this model was trained without a condition; leave out --condition")
-    if known.classes:
-        by_text = {str(label): label for label in known.classes}
+    condition = model.schema_.condition
+    if condition is None:
+        raise InputError("this model was trained without a condition. Leave out --condition.")
+    if condition.classes:
+        by_text = {str(label): label for label in condition.classes}
         if text not in by_text:
-            raise InputError(f"no condition {text!r}; known: {', '.join(by_text)}")
+            raise InputError(f"--condition must be one of {', '.join(by_text)}, got {text!r}.")
         return by_text[text]
+    import numpy as np
+
     try:
         return np.asarray([[float(piece) for piece in text.split(",")]])
     except ValueError:
-        raise InputError(f"the condition {text!r} is not numbers with commas, which this model wants") from None
+        raise InputError(f"--condition must be numbers separated by commas, got {text!r}.") from None

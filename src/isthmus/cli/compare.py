@@ -6,75 +6,86 @@ import argparse
 import shlex
 from pathlib import Path
 
-from isthmus.cli.main import Parser, command_parser, tell
+from isthmus.cli.parser import Parser, command_parser, emit
 from isthmus.errors import Interrupted
 
 FIELDS = {
-    "latent_dim": ("N", "numbers in a code"),
-    "epochs": ("N", "passes over the rows"),
-    "batch_size": ("N", "rows an update"),
+    "latent_dim": ("N", "size of the code"),
+    "epochs": ("N", "passes over the rows, at most"),
+    "batch_size": ("N", "rows per update"),
 }
-"""Fields with a flag of their own; `--set` takes them all."""
+"""Fields with an option of their own: metavar and help. `--set` takes all fields."""
 
 
-def parser(words: list[str]) -> Parser:
-    made = command_parser(
-        "compare", epilog="`isthmus models` lists the models, `isthmus fit MODEL --help` their fields"
+def build_parser(argv: list[str]) -> Parser:
+    parser = command_parser(
+        "compare",
+        epilog="`isthmus models` lists the models, `isthmus fit MODEL --help` the fields of a model",
     )
-    made.add_argument("data", metavar="DATA", help="a built-in name (`isthmus data`) or a path")
-    made.add_argument(
+    parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
+    parser.add_argument(
         "--models",
         default="pca,ae,vae",
         metavar="NAME,NAME",
-        help="names, with fields of their own if you like: 'vae(beta=4),ae'; PCA is always among them "
-        "(default: pca,ae,vae)",
+        help="models, optionally with fields: 'vae(beta=4),ae'; PCA is always included (default: pca,ae,vae)",
     )
-    made.add_argument("--seeds", type=int, default=5, metavar="N", help="runs of each model (default 5)")
-    made.add_argument("--sweep", metavar="FIELD=V,V", help="every model once a value, e.g. latent_dim=2,4,8,16")
-    for name, (metavar, what) in FIELDS.items():
-        flag = "--" + name.replace("_", "-")
-        made.add_argument(flag, dest=name, metavar=metavar, help=f"{what}, of all models")
-    made.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any other field, for all models that have it"
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs of each model (default: 5)")
+    parser.add_argument(
+        "--sweep", metavar="FIELD=V,V", help="train every model once per value, e.g. latent_dim=2,4,8,16"
     )
-    made.add_argument("--draws", type=int, default=1000, metavar="K", help="draws a row for log p(x) (default 1000)")
-    made.add_argument(
-        "--condition", metavar="COLUMN", help="the column of a table with labels, for probes and conditional models"
+    for name, (metavar, text) in FIELDS.items():
+        option = "--" + name.replace("_", "-")
+        parser.add_argument(option, dest=name, metavar=metavar, help=f"{text}; set for all models")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="set any field for all models that have it"
     )
-    made.add_argument("-o", "--output", metavar="FOLDER", help="where runs are kept (default: runs/compare-DATA)")
-    made.add_argument("--force", action="store_true", help="begin anew in a folder that holds another comparison")
-    made.set_defaults(words=words)
-    return made
+    parser.add_argument(
+        "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
+    )
+    parser.add_argument(
+        "--condition",
+        metavar="COLUMN",
+        help="the column of a table that holds labels, used by linear probes and by conditional models",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="folder for the results, from which an interrupted comparison continues (default: runs/compare-DATA)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace another comparison in this folder")
+    parser.set_defaults(argv=argv)
+    return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     import torch
 
-    torch.set_flush_denormal(True)  # before the first parallel operation: then it holds on every thread
+    torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
     from isthmus.comparison.compare import compare
     from isthmus.comparison.specs import read_field, read_sweep
     from isthmus.data import read
 
-    given = {name: getattr(arguments, name) for name in FIELDS}
-    texts = [f"{name}={value}" for name, value in given.items() if value is not None]
-    fields = dict(read_field(text) for text in [*texts, *arguments.set])
-    sweep = dict([read_sweep(arguments.sweep)]) if arguments.sweep is not None else None
-    folder = Path(arguments.output or Path("runs") / f"compare-{Path(arguments.data).stem}")
-    data = read(arguments.data, condition=arguments.condition)
+    options = {name: getattr(args, name) for name in FIELDS}
+    assignments = [f"{name}={value}" for name, value in options.items() if value is not None]
+    fields = dict(read_field(text) for text in [*assignments, *args.set])
+    sweep = dict([read_sweep(args.sweep)]) if args.sweep is not None else None
+    folder = Path(args.output or Path("runs") / f"compare-{Path(args.data).stem}")
+    data = read(args.data, condition=args.condition)
     try:
         table = compare(
             data,
-            models=arguments.models,
-            seeds=arguments.seeds,
+            models=args.models,
+            seeds=args.seeds,
             sweep=sweep,
-            draws=arguments.draws,
+            draws=args.draws,
             folder=folder,
-            force=arguments.force,
+            force=args.force,
             verbose=True,
             **fields,
         )
-    except Interrupted as stopped:
-        again = shlex.join(word for word in arguments.words if word != "--force")
-        raise Interrupted(f"{stopped}; go on with: isthmus compare {again}") from None
-    picture = f"; the curves: {table.facts['curve']}" if sweep else ""
-    tell(arguments, {**table.to_dict(), "folder": str(folder)}, f"{table}\nkept in {folder}{picture}")
+    except Interrupted as error:
+        command = shlex.join(arg for arg in args.argv if arg != "--force")
+        raise Interrupted(f"{error}; continue with: isthmus compare {command}") from None
+    figure = f", with a figure of the sweep in {table.figure}" if table.figure else ""
+    emit(args, {**table.to_dict(), "folder": str(folder)}, f"{table}\nsaved in {folder}{figure}")

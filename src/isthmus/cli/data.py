@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.main import Parser, command_parser, tell
-from isthmus.data import BUILT_IN
+from isthmus.cli.parser import Parser, command_parser, emit
+from isthmus.data import BUILT_IN, FILE_SUFFIXES
 
 
-def parser(words: list[str]) -> Parser:
+def build_parser(argv: list[str]) -> Parser:
     return command_parser("data")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    lines = [f"{name:<18} {what}" for name, what in BUILT_IN.items()]
-    tell(arguments, BUILT_IN, "\n".join([*lines, "", "or a path: .npy, .npz, .csv, .parquet, a folder of images"]))
+def run(args: argparse.Namespace) -> None:
+    lines = [f"{name:<18} {description}" for name, description in BUILT_IN.items()]
+    emit(args, BUILT_IN, "\n".join([*lines, "", f"or a path: {', '.join(FILE_SUFFIXES)}, a folder of images"]))

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli import common
-from isthmus.cli.main import Parser, command_parser
+from isthmus.cli.common import parse_condition, write_output
+from isthmus.cli.parser import Parser, command_parser
 
 
-def parser(words: list[str]) -> Parser:
-    made = command_parser("decode")
-    made.add_argument("run", metavar="RUN", help="the folder of a trained model")
-    made.add_argument("codes", metavar="CODES", help="what `isthmus encode` wrote: .npz (z), .npy, .csv or .parquet")
-    made.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv, .parquet or .png")
-    made.add_argument("--condition", metavar="VALUE", help="the condition of all rows (else labels beside the codes)")
-    return made
+def build_parser(argv: list[str]) -> Parser:
+    parser = command_parser("decode")
+    parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
+    parser.add_argument("codes", metavar="CODES", help="a file that `isthmus encode` wrote: .npz, .npy, .csv, .parquet")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv, .parquet or .png")
+    parser.add_argument(
+        "--condition", metavar="VALUE", help="one condition for all rows (default: the labels stored with the codes)"
+    )
+    return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from isthmus.export import read_codes
     from isthmus.persistence.serialization import load
 
-    model = load(arguments.run)
-    codes, labels = read_codes(arguments.codes)
-    condition = common.condition_of(arguments.condition, model)
+    model = load(args.run)
+    codes, labels = read_codes(args.codes)
+    condition = parse_condition(args.condition, model)
     if condition is None and model.schema_.condition is not None:
         condition = labels
-    made = model.inverse_transform(codes, condition=condition)
-    common.write(arguments, "decoded", {"x": made}, list(model.schema_.names), model)
+    x = model.inverse_transform(codes, condition=condition)
+    write_output(args, "decoded", {"x": x}, list(model.schema_.names), model)

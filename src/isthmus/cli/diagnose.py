@@ -1,31 +1,35 @@
-"""`isthmus diagnose RUN [DATA]`: exit 3 where a finding is an error."""
+"""`isthmus diagnose RUN [DATA]`."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 
-from isthmus.cli.common import evaluated, measured_parser, opened
-from isthmus.cli.main import Parser, tell
-
-GRAVE = 3
-"""Exit code where something that was found makes the model's numbers unusable."""
+from isthmus.cli.common import evaluation_parser, load_run, run_evaluation
+from isthmus.cli.parser import EXIT_ERROR_FOUND, Parser, emit
 
 
-def parser(words: list[str]) -> Parser:
-    return measured_parser("diagnose")
+def build_parser(argv: list[str]) -> Parser:
+    return evaluation_parser("diagnose")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     from isthmus.diagnosis.context import RunRef
     from isthmus.diagnosis.diagnose import diagnose
     from isthmus.evaluation.evaluate import has_finite_weights
 
-    case = opened(arguments)
-    command = RunRef(arguments.run, case.data, case.condition) if case.data else None
-    found = evaluated(case, arguments) if not case.broken and has_finite_weights(case.model) else None
-    findings = diagnose(case.model, case.part.x, **case.more, evaluation=found, command=command, failure=case.broken)
-    words = "\n".join(map(str, findings)) or "no problems found"
-    facts = {"run": arguments.run, "which": case.which, "findings": [dataclasses.asdict(about) for about in findings]}
-    tell(arguments, facts, f"{case.which}\n{words}{case.lacking}")
-    return GRAVE if any(about.severity == "error" for about in findings) else 0
+    loaded = load_run(args)
+    model, examples, failure = loaded.model, loaded.examples, loaded.training_failure
+    command = RunRef(args.run, loaded.data, loaded.condition) if loaded.data else None
+    evaluation = run_evaluation(loaded, args) if not failure and has_finite_weights(model) else None
+    findings = diagnose(
+        model, examples.x, **examples.model_kwargs(), evaluation=evaluation, command=command, failure=failure
+    )
+    values = {
+        "run": args.run,
+        "evaluated_on": loaded.description,
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+    }
+    lines = list(map(str, findings)) or ["no problems found"]
+    emit(args, values, "\n".join([loaded.description, *lines, *loaded.notes]))
+    return EXIT_ERROR_FOUND if any(finding.severity == "error" for finding in findings) else 0

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli import common
-from isthmus.cli.main import Parser
+from isthmus.cli.common import examples_parser, read_examples, write_output
+from isthmus.cli.parser import Parser
 
 
-def parser(words: list[str]) -> Parser:
-    return common.rows_parser("encode")
+def build_parser(argv: list[str]) -> Parser:
+    return examples_parser("encode")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from isthmus.persistence.serialization import load
 
-    model = load(arguments.run)
-    part, more = common.rows_of(arguments, model)
-    codes = model.transform(part.x, **more)
-    arrays = {"z": codes} if part.y is None else {"z": codes, "y": part.y}
-    common.write(arguments, "codes", arrays, list(model.get_feature_names_out()), model)
+    model = load(args.run)
+    examples = read_examples(args, model)
+    codes = model.transform(examples.x, **examples.model_kwargs())
+    arrays = {"z": codes} if examples.y is None else {"z": codes, "y": examples.y}
+    write_output(args, "codes", arrays, list(model.get_feature_names_out()), model)

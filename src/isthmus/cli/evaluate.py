@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import evaluated, measured_parser, opened
-from isthmus.cli.main import Parser, tell
+from isthmus.cli.common import evaluation_parser, load_run, run_evaluation
+from isthmus.cli.parser import Parser, emit
 
 
-def parser(words: list[str]) -> Parser:
-    return measured_parser("evaluate")
+def build_parser(argv: list[str]) -> Parser:
+    return evaluation_parser("evaluate")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    case = opened(arguments)
-    found = evaluated(case, arguments)
-    facts = {"run": arguments.run, "which": case.which, **found.to_dict()}
-    tell(arguments, facts, f"{case.which}\n{found}{case.lacking}")
+def run(args: argparse.Namespace) -> None:
+    loaded = load_run(args)
+    evaluation = run_evaluation(loaded, args)
+    values = {"run": args.run, "evaluated_on": loaded.description, **evaluation.to_dict()}
+    emit(args, values, "\n".join([loaded.description, str(evaluation), *loaded.notes]))

@@ -6,104 +6,115 @@ import argparse
 from pathlib import Path
 
 from isthmus.cli.flags import add_fields, fields_given, flag_of
-from isthmus.cli.main import Parser, command_parser, note, tell
+from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.errors import InputError, Interrupted
 from isthmus.registry import Model, find_model, models
 
+OPTIONS_WITHOUT_VALUE = ("--force", "--json", "-h", "--help")
+RESUME_HELP = "resume an interrupted run; it keeps its model, data and fields"
 
-def parser(words: list[str]) -> Parser:
-    if any(word == "--resume" or word.startswith("--resume=") for word in words):
-        return resuming(words)
-    model = model_in(words)
-    if model is None and any(word.split("=")[0] in flags_of_models() for word in words):
-        raise InputError("which model? It comes first: isthmus fit MODEL DATA -o RUN ...; `isthmus models` lists them")
-    epilog = None if model else "`isthmus fit MODEL --help` lists the fields of a model; `isthmus models` the models"
-    made = command_parser(f"fit {model.command}" if model else "fit", epilog=epilog)
-    made.add_argument("model", metavar="MODEL", help="a name that `isthmus models` lists")
-    made.add_argument("data", metavar="DATA", help="a built-in name (`isthmus data`) or a path")
-    made.add_argument("-o", "--output", metavar="RUN", help="the run's folder")
-    made.add_argument("--force", action="store_true", help="replace the run that is there")
-    made.add_argument("--condition", metavar="COLUMN", help="the column of a table to condition on")
-    made.add_argument("--resume", metavar="RUN", help="go on with a run that was broken off")
+
+def build_parser(argv: list[str]) -> Parser:
+    if any(arg == "--resume" or arg.startswith("--resume=") for arg in argv):
+        return build_resume_parser(argv)
+    model = model_in(argv)
+    if model is None and any(arg.split("=")[0] in all_field_flags() for arg in argv):
+        raise InputError(
+            "MODEL must be given before the options of its fields: isthmus fit MODEL DATA -o RUN ...; "
+            "`isthmus models` lists the models."
+        )
+    epilog = None if model else "`isthmus models` lists the models, `isthmus fit MODEL --help` the fields of a model"
+    parser = command_parser(f"fit {model.command}" if model else "fit", epilog=epilog)
+    parser.add_argument("model", metavar="MODEL", help="a name that `isthmus models` lists")
+    parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
+    parser.add_argument("-o", "--output", metavar="RUN", help="the folder of the run")
+    parser.add_argument("--force", action="store_true", help="replace an existing run in this folder")
+    parser.add_argument("--condition", metavar="COLUMN", help="the column of a table to condition on")
+    parser.add_argument("--resume", metavar="RUN", help=RESUME_HELP)
     if model:
-        add_fields(made, model)
-    return made
+        add_fields(parser, model)
+    return parser
 
 
-def resuming(words: list[str]) -> Parser:
-    """The parser of `--resume RUN`, which nothing else goes with."""
-    made = command_parser("fit")
-    made.add_argument("--resume", metavar="RUN", help="go on with a run that was broken off")
-    given, rest = made.parse_known_args(words)
+def build_resume_parser(argv: list[str]) -> Parser:
+    """The parser of `--resume RUN`, which excludes all other arguments."""
+    parser = command_parser("fit")
+    parser.add_argument("--resume", metavar="RUN", help=RESUME_HELP)
+    args, rest = parser.parse_known_args(argv)
     if rest:
-        raise InputError(f"a resumed run keeps its model, data and fields; only: isthmus fit --resume {given.resume}")
-    return made
+        raise InputError(
+            f"--resume takes no other arguments, got {rest[0]!r}: a resumed run keeps its model, data and fields. "
+            f"Use only: isthmus fit --resume {args.resume}"
+        )
+    return parser
 
 
-def model_in(words: list[str]) -> Model | None:
-    """The model that is named: by the first word, or after options by the first that is neither one nor its value."""
-    value = False
-    for i, word in enumerate(words):
-        if word.startswith("-"):
-            value = "=" not in word and word not in ("--force", "--json", "-h", "--help")
-        elif value:
-            value = False
-        elif i == 0 or is_model(word):
-            return find_model(word)
+def model_in(argv: list[str]) -> Model | None:
+    """The model among the arguments: the first one, or the first after options that is neither one nor its value."""
+    is_value = False
+    for i, arg in enumerate(argv):
+        if arg.startswith("-"):
+            is_value = "=" not in arg and arg not in OPTIONS_WITHOUT_VALUE
+        elif is_value:
+            is_value = False
+        elif i == 0 or is_model(arg):
+            return find_model(arg)
     return None
 
 
-def is_model(word: str) -> bool:
+def is_model(name: str) -> bool:
+    """Whether there is a model of this name."""
     try:
-        find_model(word)
+        find_model(name)
     except InputError:
         return False
     return True
 
 
-def flags_of_models() -> set[str]:
-    """Every flag that some model has."""
+def all_field_flags() -> set[str]:
+    """The options of the fields of all models."""
     return {flag_of(name) for model in models().values() for name in model.fields}
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     import torch
 
-    torch.set_flush_denormal(True)  # before the first parallel operation: then it holds on every thread
+    torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
     from isthmus.data import read
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
     from isthmus.train.progress import ProgressBar
 
-    if arguments.resume is not None:
-        folder = Path(arguments.resume)
+    if args.resume is not None:
+        folder = Path(args.resume)
         started = run_dir.resume(folder)
         if started is None:
-            tell(arguments, {"run": str(folder), "finished": True}, f"{folder} is finished; there is nothing to resume")
+            values = {"run": str(folder), "finished": True}
+            emit(args, values, f"{folder} is already finished; there is nothing to resume")
             return
     else:
-        if not arguments.output:
-            raise InputError("no folder for the run; say where it shall lie: -o runs/NAME")
-        folder = Path(arguments.output)
-        estimator = run_dir.make(find_model(arguments.model), fields_given(arguments))
-        if estimator.prior == "conditional" and not (estimator.conditional or arguments.condition):
+        if not args.output:
+            raise InputError("the folder of the run must be given. Pass -o runs/NAME.")
+        folder = Path(args.output)
+        estimator = run_dir.make(find_model(args.model), fields_given(args))
+        if estimator.prior == "conditional" and not (estimator.conditional or args.condition):
             raise InputError(
-                "--prior conditional needs a condition: train a conditionalvae, which takes the data's labels, or name "
-                "a column with --condition"
+                "--prior conditional requires a condition. Train a conditionalvae, which is conditioned on the labels "
+                "of the data, or pass --condition COLUMN."
             )
-        dataset = read(arguments.data, condition=arguments.condition)
-        started = run_dir.start(estimator, dataset, folder, condition=arguments.condition, force=arguments.force)
+        dataset = read(args.data, condition=args.condition)
+        started = run_dir.start(estimator, dataset, folder, condition=args.condition, force=args.force)
     try:
         if not started.trained:
             with ProgressBar() as show:
                 run_dir.finish(started, show)
-    except Interrupted as stopped:
-        raise Interrupted(f"{stopped}; go on with: isthmus fit --resume {folder}") from None
-    note("measuring rows that were kept aside")
+    except Interrupted as error:
+        raise Interrupted(f"{error}; resume with: isthmus fit --resume {folder}") from None
+    log("evaluating on held-out rows")
     try:
         summary = summarise(started)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"the model is saved, not all pictures are; draw them: isthmus fit --resume {folder}"
+            f"the model is saved, but not all of its figures are; draw them with: isthmus fit --resume {folder}"
         ) from None
-    tell(arguments, summary.facts, summary.words)
+    emit(args, summary.facts, summary.words)

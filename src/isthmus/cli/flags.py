@@ -1,4 +1,4 @@
-"""Every field of a model as a flag of the command line."""
+"""The fields of a model as command-line options."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ from typing import Any
 
 from isthmus.registry import Field, Model
 
+DEST_PREFIX = "field_"
+"""Prefix of the parsed values of fields, so that they cannot clash with those of the command."""
+TYPES = {"int": "an integer", "float": "a number", "bool": "true or false"}
+
 
 def add_fields(parser: argparse.ArgumentParser, model: Model) -> None:
-    """A flag in kebab case for each field that a word can express, its docstring the help."""
+    """Add an option for each field that can be given as text; its docstring is the help."""
     group = parser.add_argument_group(f"fields of {model.name}")
     for field in model.fields.values():
-        kinds = kinds_of(field)
-        if not kinds:
+        types = text_types(field)
+        if not types:
             continue
-        more: dict[str, Any] = {"nargs": "?", "const": True} if "bool" in kinds else {}
-        help_text = f"{field.doc} (default: {shown(field.default)})".replace("%", "%%")
+        kwargs: dict[str, Any] = {"nargs": "?", "const": True} if "bool" in types else {}
         group.add_argument(
             flag_of(field.name),
-            dest=f"field_{field.name}",
-            type=reader(kinds),
+            dest=DEST_PREFIX + field.name,
+            type=text_parser(types),
             default=argparse.SUPPRESS,
-            metavar=metavar(kinds),
-            help=help_text,
-            **more,
+            metavar=metavar_of(types),
+            help=f"{field.doc} (default: {format_default(field.default)})".replace("%", "%%"),
+            **kwargs,
         )
 
 
 def flag_of(name: str) -> str:
-    """A field's name as it is typed.
+    """The option of a field.
 
     >>> flag_of("latent_dim")
     '--latent-dim'
@@ -38,63 +41,64 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def fields_given(arguments: argparse.Namespace) -> dict[str, Any]:
+def fields_given(args: argparse.Namespace) -> dict[str, Any]:
     """The fields that were set on the command line."""
-    prefix = "field_"
-    return {name[len(prefix) :]: value for name, value in vars(arguments).items() if name.startswith(prefix)}
+    return {name.removeprefix(DEST_PREFIX): value for name, value in vars(args).items() if name.startswith(DEST_PREFIX)}
 
 
-def kinds_of(field: Field) -> list[str]:
-    """The types of a field that a word can express."""
-    parts = [part.strip() for part in field.annotation.split("|")]
-    known = [part for part in parts if part in ("int", "float", "str", "bool") or part.startswith("tuple")]
-    return known + (["None"] if known and "None" in parts else [])
+def text_types(field: Field) -> list[str]:
+    """The types in a field's annotation that can be given as text."""
+    types = [part.strip() for part in field.annotation.split("|")]
+    known = [name for name in types if name in ("int", "float", "str", "bool") or name.startswith("tuple")]
+    return known + (["None"] if known and "None" in types else [])
 
 
-WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-wrong = argparse.ArgumentTypeError
+def text_parser(types: list[str]) -> Callable[[str], Any]:
+    """A function from text to a value of the first of these types that can hold it."""
 
-
-def reader(kinds: list[str]) -> Callable[[str], Any]:
-    """Text to the first type that takes it."""
-
-    def read(text: str) -> Any:
+    def parse(text: str) -> Any:
         word = text.strip().lower()
-        if "None" in kinds and word == "none":
+        if "None" in types and word == "none":
             return None
-        if "bool" in kinds and word in ("true", "false", "yes", "no"):
+        if "bool" in types and word in ("true", "false", "yes", "no"):
             return word in ("true", "yes")
-        if kinds[0].startswith("tuple"):
+        if types[0].startswith("tuple"):
             if word in ("", "none", "()"):
                 return ()
             pieces = word.strip("()").rstrip(",").replace("x", ",").split(",")
             try:
                 return tuple(int(piece) for piece in pieces)
             except ValueError:
-                raise wrong(f"whole numbers with commas are wanted, e.g. 512,512; {text!r} came") from None
-        for kind, make in (("int", int), ("float", float)):
-            if kind in kinds:
+                raise argparse.ArgumentTypeError(
+                    f"must be integers separated by commas, e.g. 512,512, got {text!r}."
+                ) from None
+        for name, convert in (("int", int), ("float", float)):
+            if name in types:
                 try:
-                    return make(text)
+                    return convert(text)
                 except ValueError:
                     continue
-        if "str" in kinds:
+        if "str" in types:
             return text
-        raise wrong(f"{WANTED[kinds[0]]} is wanted; {text!r} came")
+        raise argparse.ArgumentTypeError(f"must be {TYPES[types[0]]}, got {text!r}.")
 
-    return read
+    return parse
 
 
-def metavar(kinds: list[str]) -> str:
-    """What a flag takes, in words."""
-    if kinds[0].startswith("tuple"):
+def metavar_of(types: list[str]) -> str:
+    """How the help denotes the value of an option."""
+    if types[0].startswith("tuple"):
         return "N,N"
     names = {"int": "N", "float": "X", "str": "NAME", "bool": "true|false", "None": "none"}
-    return "|".join(names[kind] for kind in kinds)
+    return "|".join(names[name] for name in types)
 
 
-def shown(value: Any) -> str:
-    """A default as it would be typed."""
+def format_default(value: Any) -> str:
+    """A default as it would be typed.
+
+    >>> format_default((512, 512)), format_default(()), format_default(None)
+    ('512,512', 'none', 'none')
+    """
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.main import Parser, command_parser, tell
+from isthmus.cli.parser import Parser, command_parser, emit
 from isthmus.registry import ALIASES, models
 
 
-def parser(words: list[str]) -> Parser:
+def build_parser(argv: list[str]) -> Parser:
     return command_parser("models")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    short = {long: name for name, long in ALIASES.items()}
-    listed = {model.command: model for model in models().values()}
-    facts = {
-        name: {"class": m.name, "doc": m.doc, "alias": short.get(name), "fields": list(m.fields)}
-        for name, m in listed.items()
-    }
-    lines = [f"{name + (f' ({short[name]})' if name in short else ''):<28} {m.doc}" for name, m in listed.items()]
-    tell(arguments, facts, "\n".join([*lines, "", "`isthmus fit MODEL --help` lists a model's fields"]))
+def run(args: argparse.Namespace) -> None:
+    aliases = {command: alias for alias, command in ALIASES.items()}
+    values, lines = {}, []
+    for model in models().values():
+        alias = aliases.get(model.command)
+        values[model.command] = {
+            "class": model.name,
+            "doc": model.doc,
+            "alias": alias,
+            "fields": list(model.fields),
+        }
+        name = model.command if alias is None else f"{model.command} ({alias})"
+        lines.append(f"{name:<28} {model.doc}")
+    emit(args, values, "\n".join([*lines, "", "`isthmus fit MODEL --help` shows the fields of a model"]))

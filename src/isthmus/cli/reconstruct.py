@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli import common
-from isthmus.cli.main import Parser
+from isthmus.cli.common import examples_parser, read_examples, write_output
+from isthmus.cli.parser import Parser
 
 
-def parser(words: list[str]) -> Parser:
-    return common.rows_parser("reconstruct")
+def build_parser(argv: list[str]) -> Parser:
+    return examples_parser("reconstruct")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from isthmus.persistence.serialization import load
 
-    model = load(arguments.run)
-    part, more = common.rows_of(arguments, model)
-    common.write(
-        arguments, "reconstructions", {"x": model.reconstruct(part.x, **more)}, list(model.schema_.names), model
-    )
+    model = load(args.run)
+    examples = read_examples(args, model)
+    x = model.reconstruct(examples.x, **examples.model_kwargs())
+    write_output(args, "reconstructions", {"x": x}, list(model.schema_.names), model)

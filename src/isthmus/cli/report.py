@@ -5,25 +5,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from isthmus.cli.main import Parser, command_parser, note, tell
+from isthmus.cli.parser import Parser, command_parser, emit, log
 
 
-def parser(words: list[str]) -> Parser:
-    made = command_parser("report")
-    made.add_argument("run", metavar="RUN", help="the folder of a trained model, whose data are still there")
-    made.add_argument("--draws", type=int, default=1000, metavar="K", help="draws a row for log p(x) (default 1000)")
-    return made
+def build_parser(argv: list[str]) -> Parser:
+    parser = command_parser("report")
+    parser.add_argument("run", metavar="RUN", help="the folder of a trained model; its data must still be in place")
+    parser.add_argument(
+        "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
+    )
+    return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from isthmus.evaluation.splits import held_out
     from isthmus.persistence import run_dir
     from isthmus.report.from_run import measure
 
-    note("measuring rows that were kept aside")
-    opened = run_dir.reopen(Path(arguments.run))
-    measured = measure(opened, held_out(opened), arguments.draws)
+    log("evaluating on held-out rows")
+    opened = run_dir.reopen(Path(args.run))
+    measured = measure(opened, held_out(opened), args.draws)
     path = measured.draw_page()
     size = path.stat().st_size
-    facts = {"run": arguments.run, "file": str(path), "bytes": size, "rows": len(measured.held.part.x)}
-    tell(arguments, facts, f"The report on {measured.held.which}: {path} ({size / 1e6:.1f} MB)")
+    values = {"run": args.run, "file": str(path), "bytes": size, "rows": len(measured.held.part)}
+    emit(args, values, f"wrote {path} ({size / 1e6:.1f} MB), a report on {measured.held.which}")

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli import common
-from isthmus.cli.main import Parser, command_parser
+from isthmus.cli.common import parse_condition, write_output
+from isthmus.cli.parser import Parser, command_parser
 from isthmus.errors import InputError
 
 
-def parser(words: list[str]) -> Parser:
-    made = command_parser("sample")
-    made.add_argument("run", metavar="RUN", help="the folder of a trained model")
-    made.add_argument("-n", type=int, default=64, help="how many (default: 64)")
-    made.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv, .parquet or .png")
-    made.add_argument("--condition", metavar="VALUE", help="the condition: a label, or numbers with commas")
-    made.add_argument("--mean", action="store_true", help="E[x given z] of drawn codes instead of draws of x")
-    made.add_argument("--random-state", type=int, default=None, help="seed")
-    return made
+def build_parser(argv: list[str]) -> Parser:
+    parser = command_parser("sample")
+    parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
+    parser.add_argument("-n", type=int, default=64, metavar="N", help="number of examples (default: 64)")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv, .parquet or .png")
+    parser.add_argument("--condition", metavar="VALUE", help="condition on a label, or on numbers separated by commas")
+    parser.add_argument("--mean", action="store_true", help="write the mean E[x given z] of each z instead of a draw")
+    parser.add_argument("--random-state", type=int, default=None, metavar="N", help="seed (default: a random one)")
+    return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from isthmus.persistence.serialization import load
 
-    model = load(arguments.run)
+    model = load(args.run)
     if not model.density:
-        raise InputError(f"{type(model).__name__} has no prior to sample from; train a VAE to draw new examples")
-    condition = common.condition_of(arguments.condition, model)
-    x = model.sample(arguments.n, condition=condition, random_state=arguments.random_state, mean=arguments.mean)
-    common.write(arguments, "samples", {"x": x}, list(model.schema_.names), model)
+        raise InputError(f"{type(model).__name__} cannot draw samples, because it has no prior. Train a VAE instead.")
+    condition = parse_condition(args.condition, model)
+    x = model.sample(args.n, condition=condition, random_state=args.random_state, mean=args.mean)
+    write_output(args, "samples", {"x": x}, list(model.schema_.names), model)

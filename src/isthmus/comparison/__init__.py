@@ -1,1 +1,1 @@
-"""Several models beside each other: the same rows, budget and seeds, and differences with their errors."""
+"""Comparing models on the same rows, with the same budget and the same seeds."""

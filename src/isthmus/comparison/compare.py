@@ -1,8 +1,9 @@
-"""Models beside each other on the same rows, with the same budget and the same seeds."""
+"""`compare`: several models on the same rows, with the same budget and the same seeds."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,34 +14,35 @@ from isthmus import __version__
 from isthmus.atomic_io import write_json
 from isthmus.comparison import run_cache
 from isthmus.comparison.curve import draw_curve
-from isthmus.comparison.progress import Follow, following
-from isthmus.comparison.run_one import exact, prepared, trial
-from isthmus.comparison.specs import OF_THE_SPLIT, Entry, checked_sweep, entries
+from isthmus.comparison.progress import ProgressUpdate, no_progress, progress_bar
+from isthmus.comparison.results import Conditions, RunResult
+from isthmus.comparison.run_one import prepare_run, train_and_score
+from isthmus.comparison.specs import SPLIT_FIELD, Entry, ModelLike, build_entries, check_sweep
 from isthmus.comparison.split import Split, split
-from isthmus.comparison.table import Table, tabled
+from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
-from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
-from isthmus.metrics.importance_weighting import group_sizes
 from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import safe_std
 from isthmus.wording import pluralize
 
 DRAWS = 1000
+"""Default number of samples per row for log p(x)."""
+MIN_DRAWS = 2
+"""The standard error of log p(x) is estimated from the differences of at least two samples."""
 MODELS = ("pca", "ae", "vae")
-VALIDATED = 0.1
-"""Share of the rows left over by the test by which the best weights are chosen."""
-
-UNEVEN = 10.0
-"""Ratio of the columns' standard deviations from which it is said that the largest rule the squared error."""
+VALIDATION_FRACTION = 0.1
+"""Default fraction of the rows that are not test rows by which the best weights are chosen."""
+SCALE_RATIO_NOTE = 10.0
+"""Ratio of the columns' standard deviations above which a note says that the largest dominate the squared error."""
 
 
 def compare(
     X: Any,
     y: Any = None,
     *,
-    models: str | Iterable[str | Estimator] = MODELS,
+    models: str | Iterable[ModelLike] = MODELS,
     seeds: int = 5,
     sweep: Mapping[str, Sequence[Any]] | None = None,
     lengths: Any = None,
@@ -50,62 +52,77 @@ def compare(
     verbose: bool = False,
     **fields: Any,
 ) -> Table:
-    """Train every model with every seed and measure all on the same rows; PCA is always among them.
+    """Train every model with every seed and score all of them on the same rows. PCA is always included.
 
-    `X` is rows (n, *X), or a `Dataset` whose own validation and test rows are used; `y` (n,) are labels, read by probes
-    and given to conditional models. `models` are names, names with fields (`vae(beta=4)`) or estimators; `fields` are
-    those of all models, and what a model sets itself stands. A `random_state` is the first of the seeds. `sweep` is one
-    field with its values, e.g. {"latent_dim": [2, 4, 8]}. With `folder` every finished run is kept, and the same call
-    goes on where it was broken off; more models and seeds may be added, `force` begins anew. Raises InputError for
-    unknown models and fields, for fields that no model can be made of and for a folder that holds something else.
+    Args:
+        X: (n, *X) the data, or a `Dataset`, whose own validation and test rows are used.
+        y: (n,) labels, for linear probes and as the condition of conditional models.
+        models: names, names with fields such as "vae(beta=4)", estimator classes or estimators.
+        seeds: number of runs of each model; a `random_state` among the fields is the first seed.
+        sweep: one field and its values, for example {"latent_dim": [2, 4, 8]}.
+        lengths: (n,) numbers of steps of padded sequences.
+        draws: samples per row for log p(x).
+        folder: folder for finished runs. The same call continues an interrupted comparison, and models and seeds may be
+            added.
+        force: replace another comparison in the folder.
+        verbose: show progress.
+        **fields: fields of all models that have them; those that a model sets itself take precedence.
+
+    Returns:
+        The table, which prints.
+
+    Raises:
+        InputError: for unknown models or fields, values that a model cannot have, or a folder with other contents.
     """
     data = X if isinstance(X, Dataset) else Dataset("X", Examples(X, y, lengths=lengths))
-    if len(group_sizes(draws)) < 2:
-        raise InputError(f"draws={draws} came; two at least are wanted, whose difference tells how sure a figure is")
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        raise InputError(f"seeds={seeds!r} came; a whole number of at least 1 is wanted")
-    fraction = fields.pop(OF_THE_SPLIT, VALIDATED)
+    for name, value, least in (("draws", draws, MIN_DRAWS), ("seeds", seeds, 1)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{name} must be an integer >= {least}, got {value!r}.")
+    fraction = fields.pop(SPLIT_FIELD, VALIDATION_FRACTION)
     if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
-        raise InputError(f"{OF_THE_SPLIT}={fraction!r} came; a share from 0 to 1 is wanted")
-    values = checked_sweep(sweep)
-    chosen = entries(models, fields, values, linear=data.train.lengths is None)
-    for entry in chosen:
+        raise InputError(f"{SPLIT_FIELD} must be a number in [0, 1), got {fraction!r}.")
+    swept = check_sweep(sweep)
+    entries = build_entries(models, fields, swept, with_pca=data.train.lengths is None)
+    for entry in entries:
         if data.levels is not None and entry.estimator.levels is None:
-            entry.estimator.set_params(levels=data.levels)  # a built-in set knows what its numbers mean
+            entry.estimator.set_params(levels=data.levels)
     rows = split(data, fraction)
-    check_entries(chosen, rows)
+    closed_form = check_entries(entries, rows)
     path = None if folder is None else Path(folder)
-    tasks = tasks_of(chosen, seeds, path)
+    tasks = build_tasks(entries, closed_form, seeds, path)
     if path is not None:
         settings = {"rows": rows.fingerprint, "draws": draws, "fields": to_jsonable(fields), "version": __version__}
-        run_cache.opened(path, settings, force=force)
-    records = run_all(tasks, rows, draws, verbose)
-    order = {(entry.label, repr(to_jsonable(entry.value))): i for i, entry in enumerate(chosen)}
-    records.sort(key=lambda record: order[record["model"], repr(record["value"])])
-    table = tabled(records, about(data, rows, records, seeds), values[0] if values else None)
+        run_cache.open_folder(path, settings, force=force)
+    results = run_all(tasks, rows, draws, verbose)
+    order = {(entry.label, repr(to_jsonable(entry.value))): i for i, entry in enumerate(entries)}
+    results.sort(key=lambda result: order[result.model, repr(result.value)])
+    table = build_table(results, build_conditions(data, rows, results, seeds), swept[0] if swept else None)
     if path is not None:
-        if values:
-            table.facts["curve"] = str(draw_curve(table, path / run_cache.CURVE))
+        if swept:
+            table = dataclasses.replace(table, figure=str(draw_curve(table, path / run_cache.FIGURE)))
         write_json(path / run_cache.TABLE, table.to_dict())
     return table
 
 
-def check_entries(chosen: list[Entry], rows: Split) -> None:
-    """Raise InputError for a model that cannot be made of its fields, before anything is trained.
+def check_entries(entries: list[Entry], rows: Split) -> list[bool]:
+    """Whether each model has a closed form; InputError for a model that cannot be trained, before any is.
 
-    PCA of sequences is no mistake of the user's, for it is always there: its row says why it has none.
+    PCA of sequences fails only in its own row, because it may have been added without being asked for.
     """
-    for entry in chosen:
-        if exact(entry.estimator) and rows.train.lengths is not None:
-            continue
+    closed_form = []
+    for entry in entries:
         try:
-            prepared(entry, rows, 0)
+            _, job = prepare_run(entry, rows, 0)
+            closed_form.append(job.recipe.solve is not None)
         except InputError as error:
-            raise InputError(f"{entry.label}: {error}") from None
+            if not (entry.is_pca and rows.train.lengths is not None):
+                raise InputError(f"{entry.label}: {error}") from None
+            closed_form.append(True)
+    return closed_form
 
 
 class Task(NamedTuple):
-    """A run to be done, and the file that it is kept in."""
+    """A run to be done, and the file that it is saved in."""
 
     entry: Entry
     seed: int
@@ -116,85 +133,87 @@ class Task(NamedTuple):
         return f"{self.entry.label}{value}, seed {self.seed}"
 
 
-def tasks_of(chosen: list[Entry], seeds: int, folder: Path | None) -> list[Task]:
-    """Every model with every seed, seed by seed; what is solved exactly only once."""
+def build_tasks(entries: list[Entry], closed_form: list[bool], seeds: int, folder: Path | None) -> list[Task]:
+    """Each model with each seed, seed by seed; a model with a closed form only once."""
     return [
-        Task(entry, seed, None if folder is None else run_cache.file_of(folder, entry, seed))
+        Task(entry, seed, None if folder is None else run_cache.run_file(folder, entry, seed))
         for seed in range(seeds)
-        for entry in chosen
-        if seed == 0 or not exact(entry.estimator)
+        for entry, once in zip(entries, closed_form)
+        if seed == 0 or not once
     ]
 
 
-def run_all(tasks: list[Task], rows: Split, draws: int, verbose: bool) -> list[dict[str, Any]]:
-    """Every run, those that are done from their files; Interrupted on Ctrl-C where they are kept."""
-    records: list[dict[str, Any]] = []
+def run_all(tasks: list[Task], rows: Split, draws: int, verbose: bool) -> list[RunResult]:
+    """All runs, finished ones from their files; raises Interrupted on Ctrl-C if runs are saved."""
+    results: list[RunResult] = []
     try:
-        with following(len(tasks)) if verbose else contextlib.nullcontext(unseen) as follow:
+        with progress_bar(len(tasks)) if verbose else contextlib.nullcontext(no_progress) as update:
             for task in tasks:
-                records.append(known(task) or one_run(task, rows, draws, len(records), follow))
-            follow(len(tasks), "", 0.0)
+                results.append(finished_run(task) or do_run(task, rows, draws, len(results), update))
+            update(len(tasks), "", 0.0)
     except KeyboardInterrupt:
         if tasks[0].file is None:
             raise
-        raise Interrupted(f"stopped; {len(records)} of {pluralize(len(tasks), 'run')} are done and kept") from None
-    return records
+        raise Interrupted(f"interrupted; {len(results)} of {pluralize(len(tasks), 'run')} are finished") from None
+    return results
 
 
-def known(task: Task) -> dict[str, Any] | None:
-    """A run that is done; it may be known under another name in a table of other models."""
-    record = None if task.file is None else run_cache.read_run(task.file)
-    return record and {**record, "model": task.entry.label}
+def finished_run(task: Task) -> RunResult | None:
+    """A run from its file; the label may differ from that in an earlier table, which had other models."""
+    result = None if task.file is None else run_cache.read_run(task.file)
+    return result and dataclasses.replace(result, model=task.entry.label)
 
 
-def one_run(task: Task, rows: Split, draws: int, done: int, follow: Follow) -> dict[str, Any]:
-    """Train and measure one model with one seed, and keep what came out where there is a folder."""
-    follow(done, str(task), 0.0)
+def do_run(task: Task, rows: Split, draws: int, done: int, update: ProgressUpdate) -> RunResult:
+    """Train and score one model with one seed, and save the result if there is a folder."""
+    update(done, str(task), 0.0)
 
     def show(share: float, values: dict[str, float], seconds: float) -> None:
-        follow(done, str(task), share)
+        update(done, str(task), share)
 
-    keep = None if task.file is None else run_cache.keep_of(task.file)
-    record = to_jsonable(trial(task.entry, rows, task.seed, draws, keep, show))
+    checkpointer = None if task.file is None else run_cache.checkpointer(task.file)
+    result = train_and_score(task.entry, rows, task.seed, draws, checkpointer, show)
     if task.file is not None:
-        run_cache.write_run(task.file, record)
-    return record
+        run_cache.write_run(task.file, result)
+    return RunResult.from_dict(to_jsonable(result.to_dict()))  # as it would be read from a file
 
 
-def unseen(done: int, what: str, share: float) -> None:
-    """Nobody watches."""
-
-
-def about(data: Dataset, rows: Split, records: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
-    """Data, rows and budget, in words and numbers."""
-    budgets: dict[tuple[int, int], list[str]] = {}
-    for record in records:
-        if "epochs" in record and not record["exact"]:
-            models = budgets.setdefault((record["epochs"], record["batch_size"]), [])
-            models += [record["model"]] if record["model"] not in models else []
-    each = {models: f"{e:,} epochs in batches of {b:,}" for (e, b), m in budgets.items() for models in [", ".join(m)]}
-    said = "; ".join(f"{models} {budget}" for models, budget in each.items())
-    said = f"not the same: {said}" if len(budgets) > 1 else next(iter(each.values()), "none: solved exactly")
-    return {
-        "data": data.source,
-        "rows": {
-            "train": len(rows.train.x),
-            "validation": 0 if rows.valid is None else len(rows.valid.x),
-            "test": len(rows.test.x),
+def build_conditions(data: Dataset, rows: Split, results: list[RunResult], seeds: int) -> Conditions:
+    """What all models share."""
+    return Conditions(
+        data=data.source,
+        rows={
+            "train": len(rows.train),
+            "validation": 0 if rows.valid is None else len(rows.valid),
+            "test": len(rows.test),
         },
-        "features": int(np.prod(rows.train.x.shape[1:])),
-        "uneven": uneven(rows),
-        "split": rows.words,
-        "fingerprint": rows.fingerprint,
-        "budget": f"at most {said}" if len(budgets) == 1 else said,
-        "seeds": seeds,
-    }
+        features=int(np.prod(rows.train.x.shape[1:])),
+        unequal_scales=has_unequal_scales(rows),
+        split=rows.description,
+        fingerprint=rows.fingerprint,
+        budget=describe_budget(results),
+        seeds=seeds,
+    )
 
 
-def uneven(rows: Split) -> bool:
-    """Whether columns of a table differ so much in scale that the largest rule a squared error in the data's units."""
+def describe_budget(results: list[RunResult]) -> str:
+    """Epochs and batch size in words; of each model, if they differ."""
+    budgets: dict[str, list[str]] = {}
+    for result in results:
+        if result.epochs and not result.closed_form:
+            models = budgets.setdefault(f"{result.epochs:,} epochs in batches of {result.batch_size:,}", [])
+            models += [result.model] if result.model not in models else []
+    if not budgets:
+        return "none, because all models have a closed form"
+    if len(budgets) == 1:
+        return f"at most {next(iter(budgets))}"
+    return "differs: " + "; ".join(f"{', '.join(models)} at most {budget}" for budget, models in budgets.items())
+
+
+def has_unequal_scales(rows: Split) -> bool:
+    """Whether the columns of a table differ so much in scale that few dominate squared errors in the data's units."""
     x = np.asarray(rows.train.x)
     if x.ndim != 2 or x.dtype.kind != "f":
         return False
     scale = safe_std(x)
-    return bool(scale.max() > UNEVEN * scale.min())
+    return bool(scale.max() > SCALE_RATIO_NOTE * scale.min())

@@ -1,4 +1,4 @@
-"""The curves of a sweep: every column over the swept field, a line a model."""
+"""The figure of a sweep: each column over the swept field, a line per model."""
 
 from __future__ import annotations
 
@@ -12,66 +12,73 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from isthmus.comparison.paired_stats import estimate
-from isthmus.comparison.table import LABELS, SAMPLES, Column, Row, Table, columns_of, values_of
+from isthmus.comparison.ranking import Row, columns_of, values_of
+from isthmus.comparison.results import Column
+from isthmus.comparison.table import Table
 from isthmus.report.plots import save
 from isthmus.report.style import INK, LEGEND, MUTED, PALETTE, label_of, panels
 
-MOST = 9
-"""Values of a sweep that are each written below the axis."""
+MAX_TICK_LABELS = 9
+MAX_LABEL_CHARACTERS = 12
+PANEL_INCHES = (3.3, 2.5)
+RANGES = {"probe": (0.0, 1.0), "samples": (0.0, 1.0), "log_px": (-math.inf, math.inf)}
+"""Possible values by the start of a column's key; all others are at least 0."""
+NOT_DRAWN = ("parameters",)
 
 
 def draw_curve(table: Table, path: Path) -> Path:
-    """Write the picture of a sweep."""
+    """Write the figure of a sweep to a file."""
     return save(curve(table), path)
 
 
 def curve(table: Table) -> Figure:
-    """A panel a column: mean and 95 % interval over the values; the knee of each model is ringed."""
-    columns = [column for column in columns_of(table.rows) if column.key != "parameters"]
-    title = f"{table.facts['data']}: over {table.swept}; bars are 95 % intervals, a ring is a model's knee"
-    figure, axes = panels(len(columns), title, (3.3, 2.5), [f"{c.heading} ({c.unit})" for c in columns])
-    places = places_of(values_of(table.rows))
+    """A panel per column: means and 95 % confidence intervals over the values; a ring marks the elbow of a model."""
+    columns = [column for column in columns_of(table.rows) if column.key not in NOT_DRAWN]
+    title = f"{table.conditions.data}: sweep over {table.swept}; bars are 95 % intervals, a ring is a model's elbow"
+    headings = [f"{column.heading} ({column.unit})" for column in columns]
+    figure, axes = panels(len(columns), title, PANEL_INCHES, headings)
+    positions = axis_positions(values_of(table.rows))
     for axis, column in zip(axes, columns):
         for i, label in enumerate(dict.fromkeys(row.label for row in table.rows)):
-            own = [row for row in table.rows if row.label == label and column in row.scores]
-            if own:
-                line(axis, own, column, places, PALETTE[i % len(PALETTE)])
-        for knee in table.knees:
-            if knee.column == column:
-                row = next(r for r in table.rows if r.label == knee.label and r.value == knee.value)
-                height = estimate(row.scores[column]).mean
-                axis.plot(places[repr(knee.value)], height, "o", markersize=11, fillstyle="none", color=INK, zorder=5)
+            rows = [row for row in table.rows if row.label == label and column in row.scores]
+            if rows:
+                draw_line(axis, rows, column, positions, PALETTE[i % len(PALETTE)])
+        for elbow in table.elbows:
+            if elbow.column == column:
+                row = next(r for r in table.rows if r.label == elbow.label and r.value == elbow.value)
+                x, y = positions[repr(elbow.value)], estimate(row.scores[column]).mean
+                axis.plot(x, y, "o", markersize=11, fillstyle="none", color=INK, zorder=5)
         axis.set_xlabel(table.swept or "")
-        ticks = list(places.items())[:: 1 + len(places) // MOST]
-        axis.set_xticks([place for _, place in ticks], [label_of(value.strip("'"), 12) for value, _ in ticks])
+        ticks = list(positions.items())[:: 1 + len(positions) // MAX_TICK_LABELS]
+        labels = [label_of(value.strip("'"), MAX_LABEL_CHARACTERS) for value, _ in ticks]
+        axis.set_xticks([position for _, position in ticks], labels)
         axis.xaxis.set_minor_locator(NullLocator())
-    drawn = {text: handle for axis in axes for handle, text in zip(*axis.get_legend_handles_labels())}
-    shown = {text: drawn[text] for row in table.rows if (text := label_of(row.label)) in drawn}
+    handles = {text: handle for axis in axes for handle, text in zip(*axis.get_legend_handles_labels())}
+    shown = {text: handles[text] for row in table.rows if (text := label_of(row.label)) in handles}
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=min(6, len(shown)), **LEGEND)
     return figure
 
 
-def places_of(values: list[Any]) -> dict[str, float]:
-    """Where on the axis each value lies: by its logarithm if all are positive numbers, else one after another.
+def axis_positions(values: list[Any]) -> dict[str, float]:
+    """Positions of the values on the axis: their base-2 logarithms if all are positive numbers, else 0, 1, 2, ...
 
-    >>> places_of([2, 4, 16])
+    >>> axis_positions([2, 4, 16])
     {'2': 1.0, '4': 2.0, '16': 4.0}
     """
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in values)
-    return {repr(value): float(np.log2(value)) if numeric else float(i) for i, value in enumerate(values)}
+    logarithmic = all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in values)
+    return {repr(value): float(np.log2(value)) if logarithmic else float(i) for i, value in enumerate(values)}
 
 
-def line(axis: Axes, rows: list[Row], column: Column, places: dict[str, float], colour: Any) -> None:
-    """One model in one panel; one without the swept field is a level line."""
-    found = [estimate(row.scores[column]) for row in rows]
+def draw_line(axis: Axes, rows: list[Row], column: Column, positions: dict[str, float], colour: Any) -> None:
+    """One model in one panel; a horizontal line for a model without the swept field."""
+    estimates = [estimate(row.scores[column]) for row in rows]
     label = label_of(rows[0].label)
     if rows[0].value is None:
-        axis.axhline(found[0].mean, color=colour, linewidth=1.1, linestyle="--", label=label)
+        axis.axhline(estimates[0].mean, color=colour, linewidth=1.1, linestyle="--", label=label)
         return
-    x, y = [places[repr(row.value)] for row in rows], [one.mean for one in found]
-    bars = np.nan_to_num([one.half_width for one in found])
-    # Where numbers cannot go no bar goes: two seeds may leave an interval of any width.
-    low, high = (-math.inf, math.inf) if column.higher and column != LABELS else (0.0, math.inf)
-    high = 1.0 if column in (LABELS, SAMPLES) else high
-    ends = [np.minimum(bars, np.subtract(y, low)), np.minimum(bars, np.subtract(high, y))]
-    axis.errorbar(x, y, ends, color=colour, ecolor=MUTED, elinewidth=0.8, marker="o", markersize=3, label=label)
+    x, y = [positions[repr(row.value)] for row in rows], [result.mean for result in estimates]
+    half_widths = np.nan_to_num([result.half_width for result in estimates])
+    # The t intervals of two seeds are very wide; they are cut off at the possible values.
+    low, high = next((ends for name, ends in RANGES.items() if column.key.startswith(name)), (0.0, math.inf))
+    bars = [np.minimum(half_widths, np.subtract(y, low)), np.minimum(half_widths, np.subtract(high, y))]
+    axis.errorbar(x, y, bars, color=colour, ecolor=MUTED, elinewidth=0.8, marker="o", markersize=3, label=label)

@@ -1,138 +1,160 @@
-"""A comparison in words: aligned columns, and what there is to say of them."""
+"""A comparison as text: aligned columns, and notes on what the numbers mean."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from pathlib import Path
-from typing import Any
 
 from isthmus.comparison.paired_stats import PairedEstimate, estimate
-from isthmus.comparison.table import Column, Ranking, Row, Table, columns_of, rows_at, values_of
+from isthmus.comparison.ranking import Elbow, Ranking, Row, columns_of, rows_at, values_of
+from isthmus.comparison.results import Column, Conditions
 from isthmus.wording import pluralize
 
-WIDTH = 100
-"""Of sentences; the columns may be wider."""
+NOTE_WIDTH = 100
+"""Characters in a line of the notes; the table may be wider."""
+MAX_PLAIN_NUMBER = 1e6
+"""Larger numbers are written with an exponent."""
+LOG_PX, SQUARED_ERROR, PROBE, SAMPLES = "log_px", "squared_error", "probe", "samples"
+"""How the keys of columns begin that have a note of their own."""
 
 
-def told(table: Table) -> str:
-    """The whole table, once a value of the sweep."""
-    columns = columns_of(table.rows)
-    facts = table.facts
+def format_table(
+    conditions: Conditions, rows: list[Row], swept: str | None, rankings: list[Ranking], elbows: list[Elbow]
+) -> str:
+    """The whole comparison as text, with one table for each value of the sweep."""
+    columns = columns_of(rows)
     blocks = [
-        wrapped(f"{Path(facts['data']).name}: {facts['split']}"),
-        wrapped(f"budget: {facts['budget']}; {pluralize(facts['seeds'], 'seed')}"),
+        wrap(f"{Path(conditions.data).name}: {conditions.split}"),
+        wrap(f"budget: {conditions.budget}; {pluralize(conditions.seeds, 'seed')}"),
     ]
-    for value in values_of(table.rows):
-        contests = [contest for contest in table.contests if contest.value == value]
-        heading = "" if value is None else f"{table.swept} {value}\n"
-        blocks += ["", heading + grid(rows_at(table.rows, value), columns, contests)]
-        open_ones = [contest.column.heading for contest in contests if not contest.clear]
-        if open_ones:
-            blocks.append(wrapped(f"no clear winner in: {', '.join(open_ones)}"))
-    return "\n".join([*blocks, "", *map(wrapped, notes(table, columns))])
+    for value in values_of(rows):
+        ranked = [ranking for ranking in rankings if ranking.value == value]
+        heading = "" if value is None else f"{swept} {value}\n"
+        blocks += ["", heading + grid(rows_at(rows, value), columns, ranked)]
+        undecided = [ranking.column.heading for ranking in ranked if not ranking.clear]
+        if undecided:
+            blocks.append(wrap(f"no clear winner in: {', '.join(undecided)}"))
+    notes = [*number_notes(conditions, rows, columns), *elbow_notes(rows, swept, elbows), *failure_notes(rows, swept)]
+    return "\n".join([*blocks, "", *map(wrap, notes)])
 
 
-def grid(rows: list[Row], columns: list[Column], contests: list[Ranking]) -> str:
-    """Headings, units and a line a model; a star beside a number that is clearly the best."""
+def grid(rows: list[Row], columns: list[Column], rankings: list[Ranking]) -> str:
+    """Headings, units and a line per model, aligned; a star marks the number of a clear winner."""
     columns = [column for column in columns if any(column in row.scores for row in rows)]
-    several = len({row.latent_dim for row in rows}) > 1
-    lines = [["model", *(["z"] if several else []), *(c.heading for c in columns)]]
-    lines.append(["", *([""] if several else []), *(c.unit for c in columns)])
-    stars = {(contest.best, contest.column) for contest in contests if contest.clear}
+    show_latent_dim = len({row.latent_dim for row in rows}) > 1
+    lines = [
+        ["model", *(["z"] if show_latent_dim else []), *(column.heading for column in columns)],
+        ["", *([""] if show_latent_dim else []), *(column.unit for column in columns)],
+    ]
+    winners = {(ranking.best, ranking.column) for ranking in rankings if ranking.clear}
     for row in rows:
-        latent = [str(row.latent_dim or "-")] if several else []
-        cells = [cell(row, column, (row.label, column) in stars) for column in columns]
-        lines.append([row.label, *latent, *(cells if row.scores else ["failed", *[""] * (len(columns) - 1)])])
+        latent_dim = [str(row.latent_dim or "-")] if show_latent_dim else []
+        cells = [format_cell(row, column, (row.label, column) in winners) for column in columns]
+        lines.append([row.label, *latent_dim, *(cells if row.scores else ["failed", *[""] * (len(columns) - 1)])])
     widths = [max(map(len, column)) for column in zip(*lines)]
     padded = [[line[0].ljust(widths[0]), *(w.rjust(n) for w, n in zip(line[1:], widths[1:]))] for line in lines]
     return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
-def cell(row: Row, column: Column, star: bool) -> str:
-    """A number with half its interval; the stars have a place of their own, so that numbers stay aligned."""
+def format_cell(row: Row, column: Column, wins: bool) -> str:
+    """A number with half its confidence interval; ends in a star or a space, which keeps numbers aligned."""
     if column not in row.scores:
         return "- "
-    sign = ">=" if row.bound and column.key.startswith("log_px") else ""
-    return f"{sign}{number(estimate(row.scores[column]))}{'*' if star else ' '}"
+    sign = ">=" if column in row.lower_bounds else ""
+    return f"{sign}{format_estimate(estimate(row.scores[column]))}{'*' if wins else ' '}"
 
 
-def number(found: PairedEstimate) -> str:
-    """A mean and half its interval, to two digits of the latter.
+def format_estimate(result: PairedEstimate) -> str:
+    """A mean and half its confidence interval, to two significant digits of the latter.
 
-    >>> number(PairedEstimate(-16.1554, 0.45, math.inf)), number(PairedEstimate(1234.0, 0.0, math.inf))
-    ('-16.16 ± 0.88', '1,234')
+    >>> format_estimate(PairedEstimate(-16.1554, 0.45, math.inf))
+    '-16.16 ± 0.88'
+    >>> format_estimate(PairedEstimate(1234.0, 0.0, math.inf))
+    '1,234'
     """
-    half = found.half_width
-    if not math.isfinite(found.mean):
+    mean, half_width = result.mean, result.half_width
+    if not math.isfinite(mean):
         return "not finite"
-    if not math.isfinite(half) or half == 0:
-        whole = float(found.mean).is_integer()
-        return f"{found.mean:,.0f}" if whole else f"{found.mean:.3g}"
-    if max(abs(found.mean), half) >= 1e6:
-        return f"{found.mean:.3g} ± {half:.1g}"
-    digits = min(6, 1 - math.floor(math.log10(half)))
-    return " ± ".join(f"{round(value, digits):.{max(0, digits)}f}" for value in (found.mean, half))
+    if not math.isfinite(half_width) or half_width == 0:
+        return f"{mean:,.0f}" if float(mean).is_integer() else f"{mean:.3g}"
+    if max(abs(mean), half_width) >= MAX_PLAIN_NUMBER:
+        return f"{mean:.3g} ± {half_width:.1g}"
+    decimals = min(6, 1 - math.floor(math.log10(half_width)))
+    return " ± ".join(f"{round(value, decimals):.{max(0, decimals)}f}" for value in (mean, half_width))
 
 
-def notes(table: Table, columns: list[Column]) -> list[str]:
-    """What the numbers mean, and what came out."""
-    over = "rows only: one seed says nothing of another" if table.facts["seeds"] == 1 else "seeds and rows together"
-    said = [
-        f"± half a 95 % interval, over {over}. * better than every other in its column: the 95 % interval of each "
-        "difference, paired by row and seed, lies on one side of 0.",
+def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column]) -> list[str]:
+    """What the numbers in the table mean."""
+    over = "rows only, because there is one seed" if conditions.seeds == 1 else "seeds and rows"
+    notes = [
+        f"±: half the width of the 95 % confidence interval, over {over}. *: better than each other model in the "
+        "column; the 95 % confidence intervals of the differences, paired by row and seed, exclude 0."
     ]
-    kinds = [column.unit for column in columns if column.key.startswith("log_px")]
-    if len(kinds) > 1:
-        said.append("log p(x) of different kinds stands in columns of its own: such numbers cannot be compared.")
-    if any(row.bound for row in table.rows):
-        said.append(">= a lower bound: the density of rows made continuous by uniform noise (dequantised).")
-    if any(row.exact for row in table.rows):
-        said.append(
-            "pca: squared error of PCA's projection, density of probabilistic PCA; both solved exactly, without seeds."
+    if sum(column.key.startswith(LOG_PX) for column in columns) > 1:
+        notes.append("log p(x) of different kinds cannot be compared, so each kind has a column of its own.")
+    if any(row.lower_bounds for row in rows):
+        notes.append(">=: a lower bound, the log-density of dequantised data (with uniform noise added).")
+    if any(row.closed_form for row in rows):
+        notes.append(
+            "pca: the squared error is that of PCA's projection, log p(x) that of probabilistic PCA. Both have a "
+            "closed form, which does not depend on the seed."
         )
-    keys = {column.key for column in columns}
-    if "probe" in keys:
-        said.append("labels read: by a linear probe of the codes, cross-validated on the scored rows.")
-    if "samples" in keys:
-        said.append("samples told: how often a classifier tells samples from data; 0.5 where it has to guess.")
-    if table.facts["uneven"]:
-        said.append(
-            "squared error: in the data's units, where the columns of the largest numbers rule it; PCA is fitted to "
-            "just these, and a model that scales its columns to all alike."
+    prefixes = {name for name in (PROBE, SAMPLES) if any(column.key.startswith(name) for column in columns)}
+    if PROBE in prefixes:
+        notes.append("linear probe: how well a linear classifier predicts the labels from codes, cross-validated.")
+    if SAMPLES in prefixes:
+        notes.append("two-sample test: accuracy of a classifier that tells samples from data; 0.5 is chance.")
+    if conditions.unequal_scales:
+        notes.append(
+            "squared error: in the units of the data, so that the columns with the largest numbers dominate it. PCA "
+            "minimises exactly this; models that scale their columns do not."
         )
-    wide = [row.label for row in table.rows if row.latent_dim and row.latent_dim >= table.facts["features"]]
+    wide = [row.label for row in rows if row.latent_dim and row.latent_dim >= conditions.features]
     if wide:
-        said.append(
-            f"{', '.join(dict.fromkeys(wide))}: as many numbers in a code as in a row ({table.facts['features']}) or "
-            "more, so that the squared error tells little; lower latent_dim."
+        notes.append(
+            f"{', '.join(dict.fromkeys(wide))}: the code is at least as large as a row ({conditions.features} values), "
+            "so that the squared error says little. Lower latent_dim."
         )
-    said.append("training: seconds by the clock, in which whatever else the machine did is contained.")
-    said += [knee_words(table, knee) for knee in table.knees]
-    if table.knees:
-        said.append(
-            "Knee: the smallest value whose difference to the best value, paired by row and seed, is within one "
+    return [*notes, "training: wall-clock seconds, which depend on what else the machine was doing."]
+
+
+def elbow_notes(rows: list[Row], swept: str | None, elbows: list[Elbow]) -> list[str]:
+    """The elbow of each swept model, and what an elbow is."""
+    notes = []
+    for elbow in elbows:
+        by = f"by {elbow.column.heading}"
+        if elbow.value == elbow.best:
+            is_last = values_of(rows)[-1] == elbow.best
+            hint = "; as it is the last value of the sweep, larger ones may be better still" if is_last else ""
+            notes.append(
+                f"{elbow.label}: the elbow is {swept}={elbow.value}, which is also the best value, {by}{hint}."
+            )
+        else:
+            gap = f"{elbow.gap.mean:.3g} ± {elbow.gap.standard_error:.2g} (standard error)"
+            notes.append(
+                f"{elbow.label}: the elbow is {swept}={elbow.value}, {by}; the best value, {elbow.best}, is better by "
+                f"{gap}."
+            )
+    if elbows:
+        notes.append(
+            "Elbow: the smallest value whose difference to the best value, paired by row and seed, is within one "
             "standard error of that difference."
         )
-    for row in table.rows:
-        named = row.label if row.value is None else f"{row.label} at {table.swept}={row.value}"
-        for why in dict.fromkeys(row.failed.values()):
-            seeds = [str(seed) for seed, reason in row.failed.items() if reason == why]
-            said.append(f"{named} failed (seed {', '.join(seeds)}): {why}")
-    return said
+    return notes
 
 
-def knee_words(table: Table, knee: Any) -> str:
-    """The knee of one model, as a sentence."""
-    by = f"by {knee.column.heading}"
-    if knee.value == knee.best:
-        last = values_of(table.rows)[-1] == knee.best
-        more = "; it is the last value tried: the knee may lie beyond" if last else ""
-        return f"{knee.label}: the knee is {table.swept}={knee.value}, the best itself, {by}{more}."
-    gap = f"{knee.gap.mean:.3g} ± {knee.gap.error:.2g} (one standard error)"
-    return f"{knee.label}: the knee is {table.swept}={knee.value}, {by}: the best, {knee.best}, is better by {gap}."
+def failure_notes(rows: list[Row], swept: str | None) -> list[str]:
+    """Why runs failed."""
+    notes = []
+    for row in rows:
+        name = row.label if row.value is None else f"{row.label} at {swept}={row.value}"
+        for failure in dict.fromkeys(row.failures.values()):
+            seeds = [str(seed) for seed, reason in row.failures.items() if reason == failure]
+            notes.append(f"{name} failed (seed {', '.join(seeds)}): {failure}")
+    return notes
 
 
-def wrapped(sentence: str) -> str:
-    """A sentence in lines that fit a terminal."""
-    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def wrap(sentence: str) -> str:
+    """A sentence broken into lines that fit a terminal."""
+    return textwrap.fill(sentence, NOTE_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""Means over seeds and rows, and differences between models that saw the same rows, with their errors."""
+"""Means over seeds and rows, and paired differences of models that saw the same rows, with standard errors."""
 
 from __future__ import annotations
 
@@ -8,86 +8,103 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.95
-"""Of all intervals."""
-ROUNDING = 1e-6
-"""Share of a number under which a difference is rounding: single precision has no more to say."""
+CONFIDENCE_LEVEL = 0.95
+MIN_RELATIVE_DIFFERENCE = 1e-6
+"""Differences smaller than this share of the compared numbers are rounding errors of single precision."""
 
 
 class Scores(NamedTuple):
-    """What one model got in one column: for each of its seeds a number a row (n,), or one number (1,)."""
+    """What one model scored in one column.
+
+    Args:
+        by_seed: for each seed an array with a number per row (n,), or one number (1,).
+        extra_error: standard error that the spread over rows and seeds does not show; None if there is none.
+        closed_form: whether the model is solved in closed form, so that every seed gives the same.
+    """
 
     by_seed: dict[int, np.ndarray]
-    error: float | None = None
-    """What rows and seeds do not show of the standard error; None where there is nothing."""
-    exact: bool = False
-    """Whether every seed would give the same."""
+    extra_error: float | None = None
+    closed_form: bool = False
 
 
 class PairedEstimate(NamedTuple):
-    """A mean, its standard error and the degrees of freedom of that; the error is NaN where nothing tells it."""
+    """A mean, its standard error (NaN if it cannot be estimated) and the degrees of freedom of the latter."""
 
     mean: float
-    error: float
-    degrees: float
+    standard_error: float
+    degrees_of_freedom: float
 
     @property
     def half_width(self) -> float:
-        """Half of the interval."""
-        quantile = stats.t.ppf((1 + LEVEL) / 2, self.degrees) if math.isfinite(self.degrees) else stats.norm.ppf(0.975)
-        return float(quantile) * self.error
+        """Half the width of the confidence interval."""
+        probability = (1 + CONFIDENCE_LEVEL) / 2
+        finite = math.isfinite(self.degrees_of_freedom)
+        quantile = stats.t.ppf(probability, self.degrees_of_freedom) if finite else stats.norm.ppf(probability)
+        return float(quantile) * self.standard_error
 
     @property
     def above_zero(self) -> bool:
-        """Whether the interval lies above 0."""
+        """Whether the whole confidence interval lies above 0."""
         return self.mean - self.half_width > 0
 
     def to_dict(self) -> dict[str, float | None]:
-        """Plain values for JSON; what is not finite becomes None."""
-        ends = {"low": self.mean - self.half_width, "high": self.mean + self.half_width}
-        told = {"mean": self.mean, "standard_error": self.error, **ends}
-        return {name: float(value) if math.isfinite(value) else None for name, value in told.items()}
+        """Plain values for JSON; None for numbers that are not finite."""
+        values = {
+            "mean": self.mean,
+            "standard_error": self.standard_error,
+            "low": self.mean - self.half_width,
+            "high": self.mean + self.half_width,
+        }
+        return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
 
 
 def estimate(scores: Scores) -> PairedEstimate:
     """The mean of one model over its seeds and rows."""
-    return pooled(np.stack(list(scores.by_seed.values())), scores.error)
+    return combine(np.stack(list(scores.by_seed.values())), scores.extra_error)
 
 
-def difference(a: Scores, b: Scores) -> PairedEstimate | None:
-    """The mean of a - b, paired by seed and by row; None where they share no seed."""
-    shared = list(b.by_seed) if a.exact else list(a.by_seed) if b.exact else [s for s in a.by_seed if s in b.by_seed]
-    if not shared:
+def paired_difference(a: Scores, b: Scores) -> PairedEstimate | None:
+    """The mean of a - b, paired by seed and by row; None if they share no seed."""
+    if a.closed_form:
+        seeds = list(b.by_seed)
+    elif b.closed_form:
+        seeds = list(a.by_seed)
+    else:
+        seeds = [seed for seed in a.by_seed if seed in b.by_seed]
+    if not seeds:
         return None
-    first, second = (np.stack([of_seed(scores, seed) for seed in shared]) for scores in (a, b))
-    known = [error for error in (a.error, b.error) if error is not None]
-    found = pooled(first - second, math.hypot(*known) if known else None)
-    small = ROUNDING * max(float(np.abs(first).mean()), float(np.abs(second).mean()))
-    return found if abs(found.mean) > small else found._replace(mean=0.0)
+    first, second = (np.stack([_scores_of_seed(scores, seed) for seed in seeds]) for scores in (a, b))  # (S, n)
+    errors = [error for error in (a.extra_error, b.extra_error) if error is not None]
+    difference = combine(first - second, math.hypot(*errors) if errors else None)
+    rounding = MIN_RELATIVE_DIFFERENCE * max(float(np.abs(first).mean()), float(np.abs(second).mean()))
+    return difference if abs(difference.mean) > rounding else difference._replace(mean=0.0)
 
 
-def of_seed(scores: Scores, seed: int) -> np.ndarray:
-    """What a seed gave; of an exact model, what every seed gives."""
-    return next(iter(scores.by_seed.values())) if scores.exact else scores.by_seed[seed]
+def _scores_of_seed(scores: Scores, seed: int) -> np.ndarray:
+    return next(iter(scores.by_seed.values())) if scores.closed_form else scores.by_seed[seed]
 
 
-def pooled(values: np.ndarray, error: float | None = None) -> PairedEstimate:
-    """The mean of values (S, n) of S seeds and n rows, both drawn from many.
+def combine(values: np.ndarray, extra_error: float | None = None) -> PairedEstimate:
+    """The mean of values (S, n) over S seeds and n rows, both regarded as random samples.
 
-    The variance is that between the seeds' means over S, plus that between the rows' means over n, plus `error`
-    squared; what rows and seeds do together counts in both, which is on the safe side. The degrees of freedom are those
-    of Satterthwaite (1946): two or three seeds know little of their spread.
+    With seed means m_s and row means m_r, the variance of the mean is estimated by
 
-    >>> pooled(np.array([[1.0, 3.0], [3.0, 5.0]]))
-    PairedEstimate(mean=3.0, error=1.414..., degrees=2.0)
+        var(m_s) / S + var(m_r) / n + extra_error²
+
+    The variance of the interaction of rows and seeds counts in both terms, so that the estimate is conservative. The
+    degrees of freedom are those of Satterthwaite (1946): two or three seeds estimate their variance poorly.
+
+    >>> combine(np.array([[1.0, 3.0], [3.0, 5.0]]))
+    PairedEstimate(mean=3.0, standard_error=1.414..., degrees_of_freedom=2.0)
     """
-    parts: list[tuple[float, float]] = [] if error is None else [(error**2, math.inf)]
+    terms: list[tuple[float, float]] = [] if extra_error is None else [(extra_error**2, math.inf)]
     for axis in (1, 0):
         means = values.mean(axis)
         if len(means) > 1:
-            parts.append((float(means.var(ddof=1)) / len(means), len(means) - 1.0))
-    if not parts:
+            terms.append((float(means.var(ddof=1)) / len(means), len(means) - 1.0))
+    if not terms:
         return PairedEstimate(float(values.mean()), math.nan, math.inf)
-    whole = sum(part for part, _ in parts)
-    spread = sum(part**2 / degrees for part, degrees in parts)
-    return PairedEstimate(float(values.mean()), math.sqrt(whole), whole**2 / spread if spread > 0 else math.inf)
+    variance = sum(term for term, _ in terms)
+    denominator = sum(term**2 / degrees for term, degrees in terms)
+    degrees_of_freedom = variance**2 / denominator if denominator > 0 else math.inf
+    return PairedEstimate(float(values.mean()), math.sqrt(variance), degrees_of_freedom)

@@ -9,34 +9,38 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-Follow = Callable[[int, str, float], None]
-"""Told how many runs are done, which one is under way, and what share of it."""
+ProgressUpdate = Callable[[int, str, float], None]
+"""Called with the number of finished runs, the name of the current one, and the share of it that is done."""
+
+
+def no_progress(done: int, name: str, share: float) -> None:
+    """A `ProgressUpdate` that shows nothing."""
 
 
 @contextlib.contextmanager
-def following(total: int, console: Console | None = None) -> Iterator[Follow]:
-    """A bar on a terminal; elsewhere a line when a run begins."""
+def progress_bar(total: int, console: Console | None = None) -> Iterator[ProgressUpdate]:
+    """A progress bar on a terminal; elsewhere, a line at the start of each run."""
     console = console or Console(stderr=True)
     if not console.is_terminal:
-        told: set[int] = set()
+        started: set[int] = set()
 
-        def say(done: int, what: str, share: float) -> None:
-            if done < total and done not in told:
-                told.add(done)
-                console.print(f"run {done + 1} of {total}: {what}", highlight=False, markup=False)
+        def print_line(done: int, name: str, share: float) -> None:
+            if done < total and done not in started:
+                started.add(done)
+                console.print(f"run {done + 1} of {total}: {name}", highlight=False, markup=False)
 
-        yield say
+        yield print_line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task, first = progress.add_task("", total=float(total)), True
 
-        def move(done: int, what: str, share: float) -> None:
+        def update(done: int, name: str, share: float) -> None:
             nonlocal first
-            words = f"run {min(done + 1, total)} of {total}: {what}" if what else f"{total} runs"
-            if first:  # what was done before is no measure of the time left
+            text = f"run {min(done + 1, total)} of {total}: {name}" if name else f"{total} runs"
+            if first:  # runs read from files must not count in the estimate of the remaining time
                 progress.reset(task, completed=done)
                 first = False
-            progress.update(task, completed=done + share, description=escape(words))
+            progress.update(task, completed=done + share, description=escape(text))
 
-        yield move
+        yield update

@@ -1,4 +1,4 @@
-"""The folder of a comparison: every finished run is a file, so that what was broken off goes on."""
+"""The folder of a comparison: each finished run is a file, so that an interrupted comparison can continue."""
 
 from __future__ import annotations
 
@@ -12,73 +12,82 @@ from typing import Any
 from torch import nn
 
 from isthmus.atomic_io import TMP_PREFIX, read_json, write_json
+from isthmus.comparison.results import RunResult
 from isthmus.comparison.specs import Entry
 from isthmus.errors import InputError
 from isthmus.persistence.serialization import to_jsonable
 from isthmus.train.checkpoint import Checkpointer
 
-FORMAT = 1
-MANIFEST, TABLE, CURVE, RUNS, UNFINISHED = "compare.json", "table.json", "curve.png", "runs", "unfinished"
+FORMAT = 2
+"""Format of the files; a folder of another format is not continued."""
+MANIFEST, TABLE, FIGURE, RUNS, UNFINISHED = "compare.json", "table.json", "curve.png", "runs", "unfinished"
+MAX_NAME_CHARACTERS = 80
 
 
-def opened(folder: Path, facts: dict[str, Any], *, force: bool) -> None:
-    """Make the folder of a comparison with these facts, or go on with it; with `force` begin anew.
+def open_folder(folder: Path, settings: dict[str, Any], *, force: bool) -> None:
+    """Create the folder of a comparison, or check that it belongs to the same one.
 
-    Raises InputError for a folder that holds something else, or a comparison of other data or settings.
+    Args:
+        folder: the folder.
+        settings: what must be the same for a comparison to be continued.
+        force: replace a comparison with other settings.
+
+    Raises:
+        InputError: if the folder holds other files, or a comparison with other settings.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; the name of a folder is wanted")
-    facts = json.loads(json.dumps({"format": FORMAT, **facts}))  # as they will be read again
-    there = [path for path in folder.iterdir() if not path.name.startswith(TMP_PREFIX)] if folder.exists() else []
-    if there:
-        known = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else None
-        if not isinstance(known, dict) or "rows" not in known:
-            raise InputError(f"{folder} holds other files and no comparison; give the comparison a folder of its own")
-        other = [name.replace("_", " ") for name in facts if known.get(name) != facts[name]]
-        if other and not force:
+        raise InputError(f"the output must be a folder, but {folder} is a file.")
+    settings = json.loads(json.dumps({"format": FORMAT, **settings}))  # tuples become lists, as in the file
+    files = [path for path in folder.iterdir() if not path.name.startswith(TMP_PREFIX)] if folder.exists() else []
+    if files:
+        manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else None
+        if not isinstance(manifest, dict) or "rows" not in manifest:
+            raise InputError(f"{folder} holds files that do not belong to a comparison. Use another folder.")
+        changed = [name.replace("_", " ") for name in settings if manifest.get(name) != settings[name]]
+        if changed and not force:
             raise InputError(
-                f"{folder} holds a comparison with other {' and '.join(other)}; --force (force=True) replaces it, or "
-                "choose another folder with -o"
+                f"{folder} holds a comparison with other {' and '.join(changed)}. Pass --force (force=True) to replace "
+                "it, or another folder with -o (folder=)."
             )
     if force:
         clear(folder)
-    write_json(folder / MANIFEST, facts)
+    write_json(folder / MANIFEST, settings)
 
 
 def clear(folder: Path) -> None:
-    """Take away what a comparison wrote, and nothing else."""
-    for name in (MANIFEST, TABLE, CURVE):
+    """Delete the files of a comparison, and no others."""
+    for name in (MANIFEST, TABLE, FIGURE):
         (folder / name).unlink(missing_ok=True)
     for path in (folder / RUNS).glob("*.json"):
         path.unlink()
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
-def file_of(folder: Path, entry: Entry, seed: int) -> Path:
-    """The file of a run: model, value and seed to be read, and a hash of all its fields."""
+def run_file(folder: Path, entry: Entry, seed: int) -> Path:
+    """The file of a run, named by the model, the value of the sweep, the seed and a hash of all fields."""
     fields = entry.estimator.get_params(deep=False)
     if any(isinstance(value, nn.Module) for value in fields.values()):
-        raise InputError(f"{entry.label} holds modules of your own, by which no run can be known; leave out the folder")
-    told = json.dumps(
-        [type(entry.estimator).__name__, to_jsonable(fields), to_jsonable(entry.value), seed], sort_keys=True
-    )
-    digest = hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
+        raise InputError(
+            f"{entry.label} has modules of your own, by which its runs cannot be recognised. Leave out folder=."
+        )
+    identity = [type(entry.estimator).__name__, to_jsonable(fields), to_jsonable(entry.value), seed]
+    digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=4).hexdigest()
     value = "" if entry.value is None else f"-{entry.value}"
-    words = re.sub(r"[^\w.=-]+", "-", f"{entry.label}{value}").strip("-")[:80]
-    return folder / RUNS / f"{words}-seed{seed}-{digest}.json"
+    name = re.sub(r"[^\w.=-]+", "-", f"{entry.label}{value}").strip("-")[:MAX_NAME_CHARACTERS]
+    return folder / RUNS / f"{name}-seed{seed}-{digest}.json"
 
 
-def read_run(file: Path) -> dict[str, Any] | None:
-    """A finished run, if it is there."""
-    return read_json(file) if file.exists() else None
+def read_run(file: Path) -> RunResult | None:
+    """A finished run; None if there is none yet."""
+    return RunResult.from_dict(read_json(file)) if file.exists() else None
 
 
-def write_run(file: Path, record: dict[str, Any]) -> None:
-    """Keep a finished run; its checkpoint is of no more use."""
-    write_json(file, record)
+def write_run(file: Path, result: RunResult) -> None:
+    """Save a finished run and delete its checkpoint."""
+    write_json(file, to_jsonable(result.to_dict()))
     shutil.rmtree(file.parent.parent / UNFINISHED, ignore_errors=True)
 
 
-def keep_of(file: Path) -> Checkpointer:
-    """Where a run lies while it trains."""
+def checkpointer(file: Path) -> Checkpointer:
+    """Where a run is saved while it trains."""
     return Checkpointer(file.parent.parent / UNFINISHED / file.stem)

@@ -1,145 +1,124 @@
-"""One run of a comparison: a model trained with a seed and measured, as plain values."""
+"""One run of a comparison: a model is trained with one seed, evaluated on the test rows and scored."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import time
-from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.decomposition import PCA
 
+from isthmus.comparison.results import RunResult
+from isthmus.comparison.scores import MEASURES, ScoredModel, all_scores
 from isthmus.comparison.specs import Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.param_validation import whole
-from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
-from isthmus.evaluation.baselines import ROUNDING_SHARE, ppca_scores
-from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.evaluation.baselines import ppca_scores
+from isthmus.evaluation.evaluate import MEASURES as ALL_MEASURES
+from isthmus.evaluation.evaluate import evaluate
 from isthmus.examples import Examples
 from isthmus.likelihoods import AUTO, LIKELIHOODS
-from isthmus.schema import Schema
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
 
-READ = {"log_likelihood", "reconstruction", "probes", "classifier"}
-"""Measures that the table reads."""
-ROWS = ("log_px", "squared_error")
-"""What is kept of every row: differences between models are taken row by row."""
 
+def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[Estimator, TrainingJob]:
+    """The model with its `seed`-th seed, and everything that is decided before training.
 
-def exact(estimator: Estimator) -> bool:
-    """Whether a model is solved, not trained: every seed gives the same."""
-    return isinstance(estimator, ProbabilisticPCA)
-
-
-def prepared(entry: Entry, split: Split, seed: int) -> tuple[Estimator, TrainingJob]:
-    """The model with its `seed`-th seed, and everything decided for its run; InputError where it cannot be trained."""
+    Raises:
+        InputError: if the model cannot be trained on these rows.
+    """
     estimator = clone(entry.estimator)
-    first = estimator.random_state or 0
-    if not whole(first) or first < 0:
-        raise InputError(f"random_state={first!r} came; a whole number of at least 0 is wanted, the first of the seeds")
-    estimator.set_params(random_state=int(first) + seed)
-    company = split.company(estimator, split.train)
-    validation = split.validation(estimator)
-    job = setup_training(estimator, split.train.x, company["condition"], company["lengths"], validation)
-    return estimator, job
+    first_seed = estimator.random_state or 0
+    if not whole(first_seed) or first_seed < 0:
+        raise InputError(f"random_state must be an integer >= 0, the first of the seeds, got {first_seed!r}.")
+    estimator.set_params(random_state=int(first_seed) + seed)
+    rows = split.for_model(estimator)
+    return estimator, setup_training(estimator, rows.train.x, validation=rows.valid, **rows.train.model_kwargs())
 
 
-def trial(
+def train_and_score(
     entry: Entry,
     split: Split,
     seed: int,
     draws: int,
-    keep: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
     show: ProgressCallback | None = None,
-) -> dict[str, Any]:
-    """Train and measure; a run that cannot be finished says why instead.
+) -> RunResult:
+    """Train a model with one seed and score it; a run that fails says why.
 
-    Raises Interrupted on Ctrl-C, and InputError where nothing can be written.
+    Raises:
+        Interrupted: on Ctrl-C.
+        InputError: if files cannot be written.
     """
-    about: dict[str, Any] = {"model": entry.label, "value": entry.value, "seed": seed, "failed": None}
-    about["exact"] = exact(entry.estimator)
+    result = RunResult(entry.label, entry.value, seed)
     try:
-        estimator, job = prepared(entry, split, seed)
+        estimator, job = prepare_run(entry, split, seed)
     except InputError as error:
-        return about | {"failed": str(error)}
-    about |= {
-        "epochs": job.config.epochs,
-        "batch_size": min(job.config.batch_size, len(job.train_rows)),
-        "latent_dim": estimator.latent_dim,
-        "parameters": sum(parameter.numel() for parameter in job.recipe.model.parameters()),
-        "train_rows": fingerprint(Examples(job.train_rows.x)),
-    }
+        return dataclasses.replace(result, failure=str(error), closed_form=entry.is_pca)
+    result = dataclasses.replace(
+        result,
+        closed_form=job.recipe.solve is not None,
+        latent_dim=estimator.latent_dim,
+        epochs=job.config.epochs,
+        batch_size=min(job.config.batch_size, len(job.train_rows)),
+        train_rows=fingerprint(Examples(job.train_rows.x)),
+    )
     started = time.perf_counter()
     try:
-        history = job.train(keep, show)
+        history = job.train(checkpointer, show)
     except TrainingError as error:
-        return about | {"failed": str(error)}
-    took = time.perf_counter() - started
+        return dataclasses.replace(result, failure=str(error))
+    # A resumed run trained for longer than this call took: its history knows.
+    seconds = history[-1]["seconds"] if history else time.perf_counter() - started
     estimator.fitted_ = job.fitted(history)
     try:
-        return about | {
-            "seconds": history[-1]["seconds"] if history else took,
-            **measured(estimator, job, split, draws),
-        }
+        scored = evaluate_model(entry, estimator, job, split.for_model(estimator).test, draws, seconds)
     except InputError as error:
-        return about | {"failed": str(error)}
+        return dataclasses.replace(result, failure=str(error))
+    return dataclasses.replace(
+        result,
+        test_rows=fingerprint(Examples(scored.test.x)),
+        scores=all_scores(scored),
+        evaluation=scored.evaluation.to_dict(),
+    )
 
 
-def measured(estimator: Estimator, job: TrainingJob, split: Split, draws: int) -> dict[str, Any]:
-    """Everything of the test rows, as `evaluate` tells it, with numbers a row."""
-    test, company = split.test, split.company(estimator, split.test)
-    left_out = {*MEASURES} - READ
-    found = evaluate(estimator, test.x, test.y, **company, draws=draws, train=job.train_rows, without=left_out)
-    assert found.per_row is not None
-    rows = {name: values for name in ROWS if (values := getattr(found.per_row, name)) is not None}
-    kind, bound = score_of(estimator.schema_), False
-    inputs = estimator.fitted_.check(test.x, company["condition"], company["lengths"])
-    if exact(estimator):
-        rows["squared_error"] = projection_error(estimator.latent_dim, job.train_rows, inputs)
-        if LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
-            dequantised = ppca_scores(as_discrete(estimator), job.train_rows, inputs)
-            assert dequantised is not None
-            rows["log_px"], kind, bound = dequantised.log_px, "probability", True
-    return {
-        "test_rows": fingerprint(Examples(inputs.x)),
-        "kind": kind,
-        "bound": bound,
-        "given_condition": estimator.schema_.condition is not None,
-        "facts": found.to_dict(),
-        "rows": {name: np.asarray(values, np.float64).tolist() for name, values in rows.items()},
-    }
+def evaluate_model(
+    entry: Entry, estimator: Estimator, job: TrainingJob, test: Examples, draws: int, seconds: float
+) -> ScoredModel:
+    """Evaluate a trained model on the test rows."""
+    evaluation = evaluate(
+        estimator,
+        test.x,
+        test.y,
+        condition=test.condition,
+        lengths=test.lengths,
+        draws=draws,
+        train=job.train_rows,
+        without=set(ALL_MEASURES) - set(MEASURES),
+    )
+    fitted = estimator.fitted_
+    checked = fitted.check(test)
+    bound = dequantized_log_px(estimator, job.train_rows, checked) if entry.is_pca else None
+    return ScoredModel(fitted, evaluation, job.train_rows, checked, seconds, entry.is_pca, bound)
 
 
-def score_of(schema: Schema) -> str:
-    """What a log-likelihood is that of: numbers of different kinds cannot be compared."""
-    if schema.binarize:
-        return "probability of drawn bits"
-    if schema.discrete:
-        return "no density: bits expected, shares given" if schema.kind == "unit" else "probability"
-    return "density"
+def dequantized_log_px(estimator: Estimator, train: Examples, test: Examples) -> np.ndarray | None:
+    """(n,) log-density of dequantised rows under probabilistic PCA, if the other models treat the data as discrete.
 
-
-def as_discrete(estimator: Estimator) -> Estimator:
-    """A linear model of whole numbers as one that dequantises them: its density then bounds their probability."""
-    view = copy.copy(estimator)
+    With uniform noise u on [0, 1)^d, E[log p(x + u)] <= log E[p(x + u)] = log P(x): a lower bound on the
+    log-probability of x (Theis et al., 2016), which can be compared with that of discrete models.
+    """
+    if not LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
+        return None
     (column,) = estimator.schema_.columns
     schema = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
-    view.fitted_ = dataclasses.replace(estimator.fitted_, schema=schema)
-    return view
-
-
-def projection_error(latent_dim: int, train: Examples, test: Examples) -> np.ndarray:
-    """(n,) squared distance of test rows from their projection by PCA of the training rows.
-
-    The posterior mean of probabilistic PCA is drawn towards the middle, and a linear autoencoder would beat it.
-    """
-    fitted, held = (part.x.reshape(len(part), -1).astype(np.float64) for part in (train, test))
-    pca = PCA(min(latent_dim, *fitted.shape), random_state=0).fit(fitted)
-    left = np.square(pca.inverse_transform(pca.transform(held)) - held).sum(1)
-    return np.where(left > ROUNDING_SHARE * np.square(held - pca.mean_).sum(1), left, 0.0)
+    discrete = copy.copy(estimator)
+    discrete.fitted_ = dataclasses.replace(estimator.fitted_, schema=schema)
+    scores = ppca_scores(discrete, train, test)
+    return None if scores is None else scores.log_px

@@ -1,4 +1,4 @@
-"""Which models are compared: names with fields, as typed, or estimators; and the values of a sweep."""
+"""Parsing which models are compared: names with fields, classes or estimators; and the values of a sweep."""
 
 from __future__ import annotations
 
@@ -12,151 +12,188 @@ from sklearn.base import clone
 
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.persistence.serialization import class_of
 from isthmus.registry import ALIASES, Field, Model, find_model, models
 
 PCA = "pca"
-"""PCA where rows are reconstructed, probabilistic PCA where they have a density: one row of the table."""
-LINEAR_TAKES = ("latent_dim", "scaling", "threads", "device", "random_state")
-"""Fields for all models that PCA takes too: it has no layers and is not trained."""
-OF_THE_SPLIT = "validation_fraction"
-"""All models are validated on the same rows, so that this is no field of one of them."""
+"""PCA by its projection, probabilistic PCA by its density: one row of the table, always included."""
+PCA_MODEL = "probabilisticpca"
+PCA_FIELDS = ("latent_dim", "scaling", "threads", "device", "random_state")
+"""Fields that PCA takes when they are set for all models: it has no layers and is not trained by gradients."""
+SPLIT_FIELD = "validation_fraction"
+"""All models are validated on the same rows, so this field cannot differ between them."""
 
 Sweep = tuple[str, list[Any]]
+"""The swept field and its values."""
+ModelLike = str | Estimator | type[Estimator]
 
 
 class Entry(NamedTuple):
-    """A model as it will be trained: its name in the table, its fields, and its value of the swept field if any."""
+    """A model to be trained.
+
+    Args:
+        label: its label in the table.
+        estimator: the unfitted estimator.
+        value: its value of the swept field; None without a sweep or without the field.
+        is_pca: whether it is the linear baseline.
+    """
 
     label: str
     estimator: Estimator
     value: Any = None
+    is_pca: bool = False
 
 
 class ModelSpec(NamedTuple):
-    """A model that was asked for, and the fields that were set for it alone."""
+    """A model that was asked for.
+
+    Args:
+        name: its short name.
+        estimator: the unfitted estimator.
+        fields: the fields that were set for this model alone.
+        show_fields: whether these were written behind its name, and belong to its label.
+    """
 
     name: str
     estimator: Estimator
-    own: dict[str, Any]
-    typed: bool = True
-    """Whether these fields were written behind the name, and are part of it."""
+    fields: dict[str, Any]
+    show_fields: bool = True
 
 
-def entries(
-    asked: str | Iterable[str | Estimator], fields: Mapping[str, Any], sweep: Sweep | None, *, linear: bool = True
+def build_entries(
+    models: str | Iterable[ModelLike], fields: Mapping[str, Any], sweep: Sweep | None, *, with_pca: bool = True
 ) -> list[Entry]:
-    """Every model once, or once a value of the sweep where it has the field; PCA comes first if it was not named and
-    `linear` says that it reads such rows.
+    """Each model once, or once for each value of the sweep if it has the swept field.
 
-    Raises InputError for unknown models and fields, and for a model that is named twice.
+    Args:
+        models: names separated by commas, or names, estimator classes and estimators.
+        fields: fields set for all models; those that a model sets itself take precedence.
+        sweep: the swept field and its values.
+        with_pca: put PCA first if it is not among the models.
+
+    Raises:
+        InputError: for unknown models and fields, and for a model that is given twice.
     """
-    named = [read_model(one) for one in (separated(asked) if isinstance(asked, str) else asked)]
-    if not named:
-        raise InputError("no models came; name them: pca,ae,vae")
-    if linear and not any(isinstance(one.estimator, ProbabilisticPCA) for one in named):
-        size = statistics.mode([one.estimator.latent_dim for one in named])
-        named.insert(0, ModelSpec(PCA, ProbabilisticPCA(latent_dim=size), {}))
+    specs = [parse_model(model) for model in (split_names(models) if isinstance(models, str) else models)]
+    if not specs:
+        raise InputError("models must name at least one model, got none. For example: pca,ae,vae")
+    if with_pca and not any(spec.name == PCA for spec in specs):
+        latent_dim = statistics.mode([spec.estimator.latent_dim for spec in specs])
+        specs.insert(0, ModelSpec(PCA, class_of(find_model(PCA_MODEL))(latent_dim=latent_dim), {}))
     for name in [*fields, *([sweep[0]] if sweep else [])]:
-        if not any(takes(one.estimator, name) for one in named):
-            raise unknown("field", name, {key for one in named for key in one.estimator.get_params(deep=False)})
-    labels = labelled(named)
-    found = []
-    for label, one in zip(labels, named):
-        given = {k: v for k, v in fields.items() if takes(one.estimator, k) and k not in one.own}
-        ready = clone(one.estimator).set_params(**given)
-        if sweep and takes(ready, sweep[0]):
-            found += [Entry(label, clone(ready).set_params(**{sweep[0]: value}), value) for value in sweep[1]]
+        if not any(has_field(spec, name) for spec in specs):
+            raise unknown("field", name, {key for spec in specs for key in spec.estimator.get_params(deep=False)})
+    entries = []
+    for label, spec in zip(unique_labels(specs), specs):
+        common = {name: value for name, value in fields.items() if has_field(spec, name) and name not in spec.fields}
+        estimator = clone(spec.estimator).set_params(**common)
+        is_pca = spec.name == PCA
+        if sweep and has_field(spec, sweep[0]):
+            field, values = sweep
+            entries += [Entry(label, clone(estimator).set_params(**{field: value}), value, is_pca) for value in values]
         else:
-            found.append(Entry(label, ready))
-    return found
+            entries.append(Entry(label, estimator, is_pca=is_pca))
+    return entries
 
 
-def takes(estimator: Estimator, name: str) -> bool:
-    """Whether a field that is set for all models concerns this one."""
-    linear = isinstance(estimator, ProbabilisticPCA)
-    return name in LINEAR_TAKES if linear else name in estimator.get_params(deep=False)
+def has_field(spec: ModelSpec, name: str) -> bool:
+    """Whether a field that is set for all models applies to this one."""
+    return name in (PCA_FIELDS if spec.name == PCA else spec.estimator.get_params(deep=False))
 
 
-def read_model(asked: str | Estimator) -> ModelSpec:
-    """A model by its name, with fields of its own in brackets: `vae(beta=4)`; or an estimator as it is."""
-    if isinstance(asked, Estimator):
-        fresh = type(asked)().get_params(deep=False)
-        own = {k: v for k, v in asked.get_params(deep=False).items() if v is not fresh[k] and not same(v, fresh[k])}
-        return ModelSpec(short(type(asked).__name__.lower()), clone(asked), own, typed=False)
-    if not isinstance(asked, str):
-        raise InputError(f"{type(asked).__name__} came among the models; a name or an estimator of isthmus is wanted")
-    match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", asked, re.DOTALL)
+def parse_model(model: ModelLike) -> ModelSpec:
+    """A model from its name, optionally with fields (`vae(beta=4)`), its class, or an estimator."""
+    if isinstance(model, type) and issubclass(model, Estimator):
+        return parse_model(model())
+    if isinstance(model, Estimator):
+        return estimator_spec(model)
+    if not isinstance(model, str):
+        raise InputError(f"models must be names, estimator classes or estimators, got {type(model).__name__}.")
+    match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", model, re.DOTALL)
     if match is None:
-        raise InputError(f"the model {asked!r} cannot be read; write a name, or with fields: vae(beta=4,latent_dim=8)")
-    model = find_model("ppca" if match[1].lower() == PCA else match[1])
-    own = own_fields(model, match[2] or "", asked)
-    return ModelSpec(short(match[1].lower()), class_of(model)(**own), own)
+        raise InputError(f"a model must be written NAME or NAME(FIELD=VALUE,...), got {model!r}.")
+    known = find_model(PCA_MODEL if match[1].lower() == PCA else match[1])
+    fields = parse_fields(known, match[2] or "", model)
+    return ModelSpec(short_name(match[1].lower()), class_of(known)(**fields), fields)
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two values of a field are equal, of whatever types they are."""
+def estimator_spec(estimator: Estimator) -> ModelSpec:
+    """An estimator with the fields that differ from the defaults of its class."""
+    cls = type(estimator)
+    defaults = cls().get_params(deep=False)
+    fields = {
+        name: value
+        for name, value in estimator.get_params(deep=False).items()
+        if value is not defaults[name] and not same_value(value, defaults[name])
+    }
+    return ModelSpec(short_name(cls.__name__.lower()), clone(estimator), fields, show_fields=False)
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether two values of a field are equal; arrays and modules never are."""
     return type(a) is type(b) and isinstance(a, str | int | float | tuple) and a == b
 
 
-def short(name: str) -> str:
+def short_name(name: str) -> str:
     """The short name of a model: ae for autoencoder, pca for probabilistic PCA."""
-    found = {long: alias for alias, long in ALIASES.items()}.get(name, name)
-    return PCA if found == "ppca" else found
+    alias = {command: alias for alias, command in ALIASES.items()}.get(name, name)
+    return PCA if alias == "ppca" else alias
 
 
-def own_fields(model: Model, text: str, asked: str) -> dict[str, Any]:
-    """Fields with values written as in a call; nothing is evaluated."""
+def parse_fields(model: Model, text: str, written: str) -> dict[str, Any]:
+    """Fields written as the keyword arguments of a call; nothing is evaluated."""
     try:
         call = ast.parse(f"model({text})", mode="eval").body
     except SyntaxError:
         call = None
     if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
-        raise InputError(f"the model {asked!r} cannot be read; write its fields with names: {model.command}(beta=4)")
-    found = {}
+        raise InputError(
+            f"the fields of a model must be written with their names, as in {model.command}(beta=4), got {written!r}."
+        )
+    fields = {}
     for keyword in call.keywords:
         name = str(keyword.arg)
         if name not in model.fields:
             raise unknown(f"field of {model.command}", name, model.fields)
-        if name == OF_THE_SPLIT:
+        if name == SPLIT_FIELD:
             raise InputError(
-                f"{OF_THE_SPLIT} came for {model.command} alone; all models share the rows: set it for all"
+                f"{SPLIT_FIELD} must be the same for all models, because all share the rows, got one for "
+                f"{model.command} alone. Set it for all."
             )
-        found[name] = value_of(model.fields[name], keyword.value)
-    return found
+        fields[name] = parse_value(model.fields[name], keyword.value)
+    return fields
 
 
 def read_field(text: str) -> tuple[str, Any]:
-    """`name=value` as typed, for all models."""
-    field, nodes = assigned(text, "learning_rate=0.0003")
-    return field.name, value_of(field, nodes[0] if len(nodes) == 1 else ast.Tuple(nodes, ast.Load()))
+    """Parse `name=value`, a field for all models."""
+    field, nodes = parse_assignment(text, "learning_rate=0.0003")
+    return field.name, parse_value(field, nodes[0] if len(nodes) == 1 else ast.Tuple(nodes, ast.Load()))
 
 
 def read_sweep(text: str) -> Sweep:
-    """`name=value,value,...` as typed."""
-    field, nodes = assigned(text, "latent_dim=2,4,8,16")
-    return field.name, [value_of(field, node) for node in nodes]
+    """Parse `name=value,value,...`."""
+    field, nodes = parse_assignment(text, "latent_dim=2,4,8,16")
+    return field.name, [parse_value(field, node) for node in nodes]
 
 
-def checked_sweep(sweep: Mapping[str, Sequence[Any]] | None) -> Sweep | None:
-    """The one field of a sweep and its values, in rising order where they are numbers; InputError for less than two."""
+def check_sweep(sweep: Mapping[str, Sequence[Any]] | None) -> Sweep | None:
+    """The one field of a sweep and its values, sorted if they are numbers."""
     if not sweep:
         return None
     if len(sweep) != 1:
-        raise InputError(f"a sweep over {', '.join(sweep)} came; one field is wanted")
+        raise InputError(f"sweep must have one field, got {', '.join(sweep)}.")
     ((name, given),) = sweep.items()
     values = list(given) if isinstance(given, list | tuple | range) else []
     if len(values) < 2 or len({repr(value) for value in values}) < len(values):
-        raise InputError(f"the sweep over {name} got {given!r}; two different values at least are wanted")
-    if name in (OF_THE_SPLIT, "random_state"):
-        raise InputError(f"a sweep over {name} came, but the split and the seeds are the same for all; choose another")
+        raise InputError(f"sweep must have at least two different values of {name}, got {given!r}.")
+    if name in (SPLIT_FIELD, "random_state"):
+        raise InputError(f"sweep must not be over {name}: the split and the seeds are the same for all models.")
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     return name, sorted(values) if numeric else values
 
 
-def assigned(text: str, example: str) -> tuple[Field, list[ast.expr]]:
-    """The field before the equals sign, and what stands behind it, apart by commas."""
+def parse_assignment(text: str, example: str) -> tuple[Field, list[ast.expr]]:
+    """The field before the equals sign, and the expressions behind it, which are separated by commas."""
     name, equals, values = text.partition("=")
     name = name.strip().replace("-", "_")
     try:
@@ -164,24 +201,27 @@ def assigned(text: str, example: str) -> tuple[Field, list[ast.expr]]:
     except SyntaxError:
         body = None
     if body is None:
-        raise InputError(f"{text!r} came; a field and its value are wanted, e.g. {example}")
+        raise InputError(f"a field must be written FIELD=VALUE, as in {example}, got {text!r}.")
     known = {field.name: field for model in models().values() for field in model.fields.values()}
     if name not in known:
         raise unknown("field", name, known)
-    # (64, 64) in brackets is one value, 64, 64 are two: brackets belong to the place of a tuple.
+    # (64, 64) is one value, 64, 64 are two. Python parses both as a tuple; only with brackets does it start before its
+    # first element.
     if isinstance(body, ast.Tuple) and body.elts and body.elts[0].col_offset == body.col_offset:
         return known[name], list(body.elts)
     return known[name], [body]
 
 
-def value_of(field: Field, node: ast.expr) -> Any:
-    """A literal, or words such as auto, none and mixture(10) as text; one number where a tuple is wanted is its first.
+def parse_value(field: Field, node: ast.expr) -> Any:
+    """A literal, or the text of names and calls such as auto and mixture(10); a number for a tuple becomes one.
 
-    >>> value_of(Field("prior", "str", "normal", ""), ast.parse("mixture(10)", mode="eval").body)
+    >>> parse_value(Field("prior", "str", "normal", ""), ast.parse("mixture(10)", mode="eval").body)
     'mixture(10)'
     """
     if field.annotation.startswith("nn.Module"):
-        raise InputError(f"{field.name} takes a module of your own, which has no name; hand an estimator to compare")
+        raise InputError(
+            f"{field.name} must be a module, which cannot be written as text. Pass an estimator to compare."
+        )
     try:
         value = ast.literal_eval(node)
     except ValueError:
@@ -196,10 +236,10 @@ def value_of(field: Field, node: ast.expr) -> Any:
     return value
 
 
-def separated(text: str) -> list[str]:
-    """Names apart by commas, but not by those in brackets.
+def split_names(text: str) -> list[str]:
+    """Split at commas, except within brackets.
 
-    >>> separated("pca, vae(beta=4,hidden=(8,8))")
+    >>> split_names("pca, vae(beta=4,hidden=(8,8))")
     ['pca', 'vae(beta=4,hidden=(8,8))']
     """
     depth, pieces = 0, [""]
@@ -212,16 +252,20 @@ def separated(text: str) -> list[str]:
     return [piece.strip() for piece in pieces if piece.strip()]
 
 
-def labelled(named: list[ModelSpec]) -> list[str]:
-    """A name for each model; those of one name are told apart by the fields in which they differ."""
-    found = []
-    for one in named:
-        alike = [other for other in named if other.name == one.name]
-        fields = {k: v for k, v in one.own.items() if len({repr(other.own.get(k)) for other in alike}) > 1}
-        typed = one.own if one.typed and len(alike) == 1 else {}
-        told = ",".join(f"{k}={v}".replace(" ", "") for k, v in (fields or typed).items())
-        found.append(f"{one.name}({told})" if told else one.name)
-    twice = next((label for label in found if found.count(label) > 1), None)
-    if twice is not None:
-        raise InputError(f"the model {twice} came twice; each is wanted once")
-    return found
+def unique_labels(specs: list[ModelSpec]) -> list[str]:
+    """A label for each model; models of the same name are distinguished by the fields in which they differ."""
+    labels = []
+    for spec in specs:
+        namesakes = [other for other in specs if other.name == spec.name]
+        differing = {
+            name: value
+            for name, value in spec.fields.items()
+            if len({repr(other.fields.get(name)) for other in namesakes}) > 1
+        }
+        written = spec.fields if spec.show_fields and len(namesakes) == 1 else {}
+        text = ",".join(f"{name}={value}".replace(" ", "") for name, value in (differing or written).items())
+        labels.append(f"{spec.name}({text})" if text else spec.name)
+    duplicate = next((label for label in labels if labels.count(label) > 1), None)
+    if duplicate is not None:
+        raise InputError(f"models must differ, got {duplicate} twice.")
+    return labels

@@ -1,7 +1,8 @@
-"""Which rows all models learn from, are validated on and are scored on: the same for all models and seeds."""
+"""The split of a comparison: all models and seeds are trained, validated and scored on the same rows."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,59 +15,73 @@ from isthmus.evaluation.splits import ROWS_SCORED
 from isthmus.examples import Examples
 from isthmus.wording import pluralize
 
-TESTED = 0.2
-"""Share of the rows that are scored where the data set has no test rows of its own."""
-SEED = 20_210_908
-"""Of the split: it is one and the same, whatever the seeds of the runs."""
-FEWEST = 10
-"""Rows of a data set that can be split in three."""
+TEST_FRACTION = 0.2
+"""Fraction of the rows that are test rows, if the data set has none of its own."""
+SPLIT_SEED = 20_210_908
+"""The split does not depend on the seeds of the runs."""
+MIN_ROWS = 10
+"""Smallest number of rows that can be split into training, validation and test rows."""
 
 
 class Split(NamedTuple):
-    """Rows to train, validate and test on, how they came about, and a hash of them all."""
+    """Rows to train, validate and test on.
+
+    Args:
+        train: the training rows.
+        valid: the validation rows; None if there are none.
+        test: the test rows, at most `ROWS_SCORED` of them.
+        description: the sizes and the origin of the three, in words.
+        fingerprint: a hash of all of them.
+    """
 
     train: Examples
     valid: Examples | None
     test: Examples
-    words: str
+    description: str
     fingerprint: str
 
-    def company(self, estimator: Estimator, part: Examples) -> dict[str, Any]:
-        """The condition and lengths that this model wants with rows."""
-        conditional = estimator.conditional or estimator.prior == "conditional"
-        return {"condition": part.y if conditional else None, "lengths": part.lengths}
+    def for_model(self, estimator: Estimator) -> Split:
+        """The same rows; their labels are the condition if the model is conditional."""
+        if not estimator.takes_labels:
+            return self
+        valid = None if self.valid is None else replace(self.valid, condition=self.valid.y)
+        train, test = (replace(examples, condition=examples.y) for examples in (self.train, self.test))
+        return self._replace(train=train, valid=valid, test=test)
 
-    def validation(self, estimator: Estimator) -> dict[str, Any] | None:
-        """The rows to choose the best weights by."""
-        return None if self.valid is None else {"X": self.valid.x, **self.company(estimator, self.valid)}
 
+def split(data: Dataset, validation_fraction: float) -> Split:
+    """Split a data set; its own validation and test rows are used where it has any.
 
-def split(data: Dataset, fraction: float) -> Split:
-    """Test rows are those of the data set, else a fifth; validation rows likewise, else `fraction` of the rest."""
+    Args:
+        data: the data set.
+        validation_fraction: fraction of the rows that are not test rows that become validation rows.
+    """
     train, valid, test = data.train, data.valid, data.test
-    said = []
-    if len(train.x) < FEWEST:
-        raise InputError(f"{pluralize(len(train.x), 'row')} came; {FEWEST} at least are wanted to train and to test on")
+    if len(train) < MIN_ROWS:
+        raise InputError(f"X must have at least {MIN_ROWS} rows to train and to test on, got {len(train)}.")
+    origin = []
     if test is None:
-        kept, held = training_setup.split_indices(len(train.x), TESTED, SEED)
-        train, test = train.take(kept), train.take(held)
-        said.append("a random fifth" if len(held) <= ROWS_SCORED else "of a random fifth")
-    if len(test.x) > ROWS_SCORED:
-        said.append(f"of {len(test.x):,}")
-        test = test.subsample(ROWS_SCORED, SEED)
+        train_index, test_index = training_setup.split_indices(len(train), TEST_FRACTION, SPLIT_SEED)
+        train, test = train.take(train_index), train.take(test_index)
+        origin.append("a random fifth")
+    if len(test) > ROWS_SCORED:
+        origin.insert(0, f"a subsample of {len(test):,}")
+        test = test.subsample(ROWS_SCORED, SPLIT_SEED)
     if valid is None:
-        kept, held = training_setup.split_indices(len(train.x), fraction, SEED + 1)
-        if len(held):
-            train, valid = train.take(kept), train.take(held)
-    counts = [pluralize(len(train.x), "row") + " to train on"]
+        train_index, valid_index = training_setup.split_indices(len(train), validation_fraction, SPLIT_SEED + 1)
+        if len(valid_index):
+            train, valid = train.take(train_index), train.take(valid_index)
+    sizes = [f"{pluralize(len(train), 'training row')}"]
     if valid is not None:
-        counts.append(f"{len(valid.x):,} to choose weights by")
-    counts.append(f"{len(test.x):,} to score ({', '.join(said) or 'its test rows'})")
-    marks = [training_setup.fingerprint(hashed(part)) for part in (train, valid, test) if part is not None]
-    return Split(train, valid, test, f"{', '.join(counts)}; the same for all models and seeds", "-".join(marks))
+        sizes.append(pluralize(len(valid), "validation row"))
+    sizes.append(f"{pluralize(len(test), 'test row')} ({', '.join(origin) or 'those of the data set'})")
+    description = f"{', '.join(sizes)}; the same for all models and seeds"
+    hashes = [training_setup.fingerprint(as_hashed(part)) for part in (train, valid, test) if part is not None]
+    return Split(train, valid, test, description, "-".join(hashes))
 
 
-def hashed(part: Examples) -> Examples:
-    """A part as what a fingerprint is taken of."""
-    x: Any = part.x
-    return Examples(np.asarray(x.detach().cpu() if hasattr(x, "detach") else x), condition=part.y, lengths=part.lengths)
+def as_hashed(examples: Examples) -> Examples:
+    """The arrays that a fingerprint covers: x, labels and lengths."""
+    x: Any = examples.x
+    x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    return Examples(x, condition=examples.y, lengths=examples.lengths)

@@ -152,7 +152,7 @@ def match_keys(names: list[str], source: str) -> dict[tuple[str, str], str]:
 
 def build_examples(fields: dict[str, Any], max_length: int, name: str) -> Examples:
     """The examples of one part, checked; steps given end to end become sequences padded to `max_length`."""
-    x, y, lengths, factors = (fields.get(field) for field in FIELDS)
+    x, y, lengths, factors = fields["x"], fields.get("y"), fields.get("lengths"), fields.get("factors")
     if lengths is not None:
         if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or lengths.min(initial=1) < 1:
             raise InputError(

@@ -36,7 +36,7 @@ def from_folder(folder: Path, source: str) -> Dataset:
                 f"all images of {source} must have the same shape, got {part.x.shape[1:]} ({name}) and "
                 f"{parts['train'].x.shape[1:]} (train)."
             )
-    return Dataset(source, **parts)
+    return Dataset(source, parts["train"], parts.get("valid"), parts.get("test"))
 
 
 def read_images(folder: Path, source: str) -> Examples:

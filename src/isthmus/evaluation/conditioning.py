@@ -8,7 +8,7 @@ import numpy as np
 
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.estimate import mean_and_error
-from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.metric import HIDDEN, Metric, from_estimate
 from isthmus.metrics.probes import probes
 
@@ -35,7 +35,9 @@ def condition_gain(context: EvalContext) -> Metric | None:
     other = conditions[partner].reshape(len(partner), *np.shape(examples.condition)[1:])
     with context.threads():
         right, wrong = (
-            importance_weighted(model.model_, model.lay(replace(rows, condition=condition), "fixed"), DRAWS).values
+            importance_weighted(
+                model.model_, encode_chunks(model.model_, model.lay(replace(rows, condition=condition), "fixed")), DRAWS
+            ).values
             for condition in (rows.condition, other)
         )
     gain, error = mean_and_error(right - wrong)

@@ -13,6 +13,7 @@ from isthmus.array_checks import zero_padding
 from isthmus.estimators.base import Estimator
 from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
+from isthmus.metrics.importance_weighting import Chunk, encode_chunks
 from isthmus.train.device_data import DeviceDataset, fixed_bits
 from isthmus.train.runtime import torch_threads
 
@@ -66,10 +67,16 @@ class EvalContext:
         return self.model.lay(self.examples, "fixed")
 
     @cached_property
+    def chunks(self) -> list[Chunk]:
+        """The rows, encoded once for every metric that needs their posteriors."""
+        with self.threads():
+            return list(encode_chunks(self.model.model_, self.dataset))
+
+    @cached_property
     def diagnostics(self) -> ImportanceDiagnostics:
         """log p(x), its bound and the importance weights' diagnostics for each row."""
         with self.threads():
-            return importance_diagnostics(self.model.model_, self.dataset, self.draws)
+            return importance_diagnostics(self.model.model_, self.chunks, self.draws)
 
     @cached_property
     def device_codes(self) -> Tensor:

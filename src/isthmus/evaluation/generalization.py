@@ -13,7 +13,7 @@ from isthmus.evaluation.context import EvalContext, squared_errors
 from isthmus.evaluation.log_likelihood import kind_of
 from isthmus.evaluation.reconstruction import DATA_UNIT
 from isthmus.metrics.estimate import mean_and_error
-from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
 TRAINING_ROWS = "these are the training rows; pass other rows as X"
@@ -48,7 +48,8 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         test = context.subsample(MAX_ROWS)
         with context.threads():
             of_train, of_test = (
-                importance_weighted(model.model_, model.lay(rows, "fixed"), DRAWS).values for rows in (train, test)
+                importance_weighted(model.model_, encode_chunks(model.model_, model.lay(rows, "fixed")), DRAWS).values
+                for rows in (train, test)
             )
         label, gap_label = "log p(x) of training rows", "training rows: log p(x) higher by"
         metrics += [

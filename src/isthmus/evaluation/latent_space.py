@@ -10,7 +10,7 @@ import torch
 from isthmus.evaluation.context import EvalContext
 from isthmus.examples import Examples
 from isthmus.metrics.disentanglement import disentanglement
-from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.latent_geometry import (
     PathStats,
     latent_correlation,
@@ -132,9 +132,8 @@ def paths(context: EvalContext) -> tuple[Metric, ...] | None:
 
     def score(x: np.ndarray) -> np.ndarray:
         with context.threads():
-            return importance_weighted(
-                model.model_, model.lay(Examples(x, condition=condition), "fixed"), PATH_DRAWS
-            ).values
+            rows = model.lay(Examples(x, condition=condition), "fixed")
+            return importance_weighted(model.model_, encode_chunks(model.model_, rows), PATH_DRAWS).values
 
     start, end = context.codes[first], context.codes[second]
     metrics = []

@@ -7,11 +7,10 @@ import math
 import numpy as np
 import torch
 
-from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.ais import ais, bdmc
 from isthmus.metrics.elbo_surgery import elbo_surgery
-from isthmus.metrics.importance_weighting import importance_weighted
+from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.inference_gap import MAX_ROWS, inference_gap
 from isthmus.metrics.metric import HIDDEN, Metric, from_estimate, mean_over_rows, setting
 from isthmus.schema import Schema
@@ -106,9 +105,7 @@ def aggregate_posterior(context: EvalContext) -> tuple[Metric, ...] | None:
     if not context.model.density:
         return None
     with context.threads():
-        parts = elbo_surgery(context.model.model_, context.dataset)
-    if parts is None:
-        raise Declined("each row has a prior of its own, or there is only one row")
+        parts = elbo_surgery(context.chunks)
     ceiling = math.log(parts.rows)
     saturated = parts.mutual_information > SATURATED * ceiling
     labels = {
@@ -134,8 +131,6 @@ def inference_gap_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
     rows = context.model.lay(context.subsample(MAX_ROWS), "fixed")
     with context.threads():
         gap = inference_gap(context.model.model_, rows, steps=GAP_STEPS)
-    if gap is None:
-        return None
     labels = {
         "total": "inference gap: log p(x) - ELBO",
         "approximation": "  of it, by the posterior family",
@@ -168,7 +163,7 @@ def ais_metrics(context: EvalContext) -> Metric | None:
     batch = rows.batch(torch.arange(simulated, device=rows.device))
     with context.threads():
         annealed = ais(model, rows, steps=steps)
-        weighted = importance_weighted(model, rows, context.draws)
+        weighted = importance_weighted(model, encode_chunks(model, rows), context.draws)
         bounds = bdmc(model, simulated, steps=steps, c=batch.c, mask=batch.mask)
     kind = kind_of(context.model.schema_)
     plain = {"plain": True, "shown": HIDDEN}

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
-from isthmus.distributions.latent import Delta
-from isthmus.errors import InputError, check_positive_int, unknown
-from isthmus.latent_model import LatentModel
+from isthmus.errors import Declined, InputError, check_positive_int, unknown
+from isthmus.latent_model import Model
 from isthmus.metrics.estimate import Estimate, mean_and_error
+from isthmus.metrics.hmc import ChainState, LogDensityFn, hmc_step
 from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import seeded
@@ -40,8 +40,6 @@ SIGMOID_RANGE = 4.0
 """The schedule is a sigmoid over [-4, 4]: dense near both ends, where the path bends most (Wu et al., 2017)."""
 TARGET_ACCEPTANCE = 0.65
 """Acceptance rate near which Hamiltonian Monte Carlo is most efficient (Neal, 2011)."""
-STEP_SIZE_JITTER = 0.2
-"""Relative variation of the step size between moves, which breaks periodic trajectories."""
 CHAINS_PER_PILOT_CHAIN = 4
 """One pilot chain for so many chains tunes the step sizes beforehand."""
 PILOT_WARMUP_MOVES = 50
@@ -84,35 +82,8 @@ class AISConfig(NamedTuple):
     start: str
 
 
-class ChainState(NamedTuple):
-    """Positions of the chains and the log-density along the path, log f_beta = log_start + beta * log_ratio."""
-
-    z: Tensor
-    """(K, B, *Z)"""
-    log_start: Tensor
-    """(K, B) log-density of the distribution that the path starts from, nats."""
-    log_ratio: Tensor
-    """(K, B) log p(x, z) - log_start."""
-    grad_start: Tensor
-    """(K, B, *Z) gradient of log_start by z."""
-    grad_ratio: Tensor
-    """(K, B, *Z) gradient of log_ratio by z."""
-
-    def log_density(self, beta: float) -> Tensor:
-        """(K, B) log f_beta, nats, in double precision."""
-        return self.log_start.double() + beta * self.log_ratio.double()
-
-    def grad(self, beta: float) -> Tensor:
-        """(K, B, *Z) gradient of log f_beta by z."""
-        return self.grad_start + beta * self.grad_ratio
-
-
-LogDensityFn = Callable[[Tensor], ChainState]
-"""Evaluates the path's log-density and gradient at codes (K, B, *Z)."""
-
-
 def ais(
-    model: LatentModel,
+    model: Model,
     rows: DeviceDataset,
     *,
     steps: int = DEFAULT_STEPS,
@@ -137,7 +108,8 @@ def ais(
             good.
 
     Raises:
-        InputError: if the model has no prior, or `start="posterior"` and the encoder gives points.
+        Declined: if the model has no continuous code with a prior density that chains can follow, or with
+            `start="posterior"` no such posterior.
     """
     config = make_config(steps, chains, leapfrog, start)
     seeds = np.random.default_rng(seed)
@@ -154,7 +126,7 @@ def ais(
 
 
 def bdmc(
-    model: LatentModel,
+    model: Model,
     n: int,
     *,
     c: Tensor | None = None,
@@ -178,7 +150,8 @@ def bdmc(
         steps, chains, leapfrog, seed, start: as in `ais`.
 
     Raises:
-        InputError: as `ais`, and if `c` or `mask` has another length than n.
+        Declined: as `ais`.
+        InputError: if `c` or `mask` has another length than n.
     """
     config = make_config(steps, chains, leapfrog, start)
     check_positive_int("n", n)
@@ -188,7 +161,7 @@ def bdmc(
     device = next(model.parameters()).device
     seeds = np.random.default_rng(seed)
     with seeded(next_seed(seeds), device):
-        require_prior(model, Batch(torch.empty(n, 0), c, mask))
+        annealed_prior(model, Batch(torch.empty(n, 0, device=device), c, mask))
         codes, x = model.draw(n, c, mask)
     lower, upper = [], []
     for index in torch.arange(n, device=device).split(rows_per_block(config)):
@@ -248,61 +221,82 @@ def jackknife_error(log_weight: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------- the path
 
 
-def require_prior(model: LatentModel, batch: Batch) -> Any:
-    """p(z), or p(z | c); InputError if the model has none."""
+def annealed_prior(model: Model, batch: Batch) -> Any:
+    """p(z), or p(z | c) of each row; Declined if no chain can anneal from it."""
+    if not model.code.size:
+        raise Declined("AIS anneals over a code, and this model has none.")
+    if model.code.discrete:
+        raise Declined("AIS moves codes along gradients, and the codes of this model are discrete.")
     prior = model.prior_for(batch)
     if prior is None:
-        raise InputError("This model has no prior over codes, and so no log p(x). Use a VAE, or compare errors.")
+        raise Declined("This model has no prior over codes, and so no log p(x). Use a VAE, or compare squared errors.")
+    if not prior.evaluable or not prior.differentiable:
+        raise Declined("AIS needs the density of the prior at any code and its gradient, which this prior lacks.")
     return prior
 
 
-def sample_codes(distribution: Any, shape: tuple[int, ...]) -> Tensor:
-    """(*shape, *Z) draws; the last of `shape` counts rows, for which the distribution may hold one member each."""
-    return distribution.sample(shape[:-1] if distribution.batch_shape else shape)
+def sample_prior(prior: Any, chains: int, rows: int) -> Tensor:
+    """(K, B, *Z) draws, whether the prior is one for all rows or one for each."""
+    return prior.sample((chains,) if prior.batch_shape else (chains, rows))
 
 
-def annealing_path(model: LatentModel, batch: Batch, start: str) -> tuple[Any, LogDensityFn]:
-    """The distribution that chains start from, and the function that evaluates the path.
+def sample_posterior(q: Any, chains: int, rows: int) -> Tensor:
+    """(K, B, *Z) draws from q(z | x); Declined if no chain can anneal from it."""
+    if not q.evaluable or not q.differentiable:
+        raise Declined(
+            "AIS from the posterior needs its density at any code and its gradient, which this posterior lacks. "
+            "Pass start='prior'."
+        )
+    z, _, log_weight = q.draw(q.noise(chains, rows))
+    if log_weight is not None:
+        raise Declined(
+            "AIS from the posterior needs unweighted draws, and this posterior weighs them. Pass start='prior'."
+        )
+    return z
+
+
+def annealing_path(model: Model, batch: Batch, start: str) -> tuple[Callable[[int], Tensor], LogDensityFn]:
+    """What draws codes (K, B, *Z) for K chains to start from, and the function that evaluates the path.
 
     Gradients are taken by z only: those of parameters are neither computed nor changed.
     """
     with torch.no_grad():
-        prior = initial = require_prior(model, batch)
-        if start == "posterior":
-            initial = model.infer(batch)
-            if isinstance(initial, Delta):
-                raise InputError("start must be 'prior' for an encoder that gives points, got 'posterior'.")
+        prior = annealed_prior(model, batch)
+        q = model.infer(batch) if start == "posterior" else None
+
+    def sample(chains: int) -> Tensor:
+        with torch.no_grad():
+            rows = len(batch.x)
+            return sample_prior(prior, chains, rows) if q is None else sample_posterior(q, chains, rows)
 
     def evaluate(z: Tensor) -> ChainState:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             out = model.at(batch, z, prior)
             log_px, log_pz = out.log_px, out.log_pz
-            log_start = log_pz if start == "prior" else initial.log_prob(z)
-            log_ratio = log_px if start == "prior" else log_px + log_pz - log_start
+            log_start = log_pz if q is None else q.log_prob(z)
+            log_ratio = log_px if q is None else log_px + log_pz - log_start
             (grad_start,) = torch.autograd.grad(log_start.sum(), z, retain_graph=True)
             (grad_ratio,) = torch.autograd.grad(log_ratio.sum(), z)
         return ChainState(z.detach(), log_start.detach(), log_ratio.detach(), grad_start, grad_ratio)
 
-    return initial, evaluate
+    return sample, evaluate
 
 
 # ----------------------------------------------------------------- the chains
 
 
 def forward_chain(
-    model: LatentModel, batch: Batch, config: AISConfig, step_sizes: list[Tensor]
+    model: Model, batch: Batch, config: AISConfig, step_sizes: list[Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
     """From the start to p(z | x): (K, B) log-weights, E[w] = p(x), and (B,) acceptance."""
-    initial, path = annealing_path(model, batch, config.start)
-    state = path(sample_codes(initial, (config.chains, len(batch.x))))
+    sample, path = annealing_path(model, batch, config.start)
+    state = path(sample(config.chains))
     log_weight, acceptance = anneal(path, state, config.beta, step_sizes, config.leapfrog)
     return log_weight.cpu().numpy(), acceptance.cpu().numpy()
 
 
-def reverse_chain(
-    model: LatentModel, batch: Batch, config: AISConfig, step_sizes: list[Tensor], exact: Tensor
-) -> np.ndarray:
+def reverse_chain(model: Model, batch: Batch, config: AISConfig, step_sizes: list[Tensor], exact: Tensor) -> np.ndarray:
     """From exact draws (B, *Z) of p(z | x) to the start: (K, B) log-weights, E[w] = 1 / p(x).
 
     All chains of a row start at its one exact draw, which leaves the mean weight unbiased.
@@ -336,41 +330,10 @@ def anneal(
     return log_weight, accepted / max(1, len(step_sizes))
 
 
-def hmc_step(
-    path: LogDensityFn, state: ChainState, beta: float, step_size: Tensor, leapfrog: int
-) -> tuple[ChainState, Tensor]:
-    """One Hamiltonian Monte Carlo move (Neal, 2011) that leaves f_beta invariant, with its acceptance (K, B)."""
-    z = state.z
-    trailing = [1] * (z.ndim - 2)
-    jitter = 1 + STEP_SIZE_JITTER * (2 * torch.rand(z.shape[:2], dtype=z.dtype, device=z.device) - 1)
-    step = (step_size * jitter).reshape(*z.shape[:2], *trailing)  # (K, B, 1...)
-    momentum = torch.randn_like(z)
-    p = momentum + 0.5 * step * state.grad(beta)
-    proposal = state
-    for remaining in reversed(range(leapfrog)):
-        proposal = path(proposal.z + step * p)
-        p = p + (step if remaining else 0.5 * step) * proposal.grad(beta)
-    # minus the change of the Hamiltonian, H = -log f_beta(z) + |p|^2 / 2
-    log_ratio = (
-        proposal.log_density(beta) - state.log_density(beta) + kinetic_energy(momentum) - kinetic_energy(p)
-    )  # (K, B)
-    acceptance = log_ratio.nan_to_num(nan=-math.inf).clamp(max=0).exp()  # diverged trajectories are rejected
-    accept = torch.rand_like(acceptance) < acceptance
-    accept_z = accept.reshape(*accept.shape, *trailing)
-    chosen = (torch.where(accept if new.ndim == 2 else accept_z, new, old) for new, old in zip(proposal, state))
-    return ChainState(*chosen), acceptance
-
-
-def kinetic_energy(momentum: Tensor) -> Tensor:
-    """(K, B, *Z) to (K, B)."""
-    return 0.5 * momentum.double().square().flatten(2).sum(2)
-
-
-def tune_step_sizes(model: LatentModel, batch: Batch, config: AISConfig) -> list[Tensor]:
+def tune_step_sizes(model: Model, batch: Batch, config: AISConfig) -> list[Tensor]:
     """A step size for each row (B,) and inner temperature, from pilot chains that adapt to the target acceptance."""
-    initial, path = annealing_path(model, batch, config.start)
-    chains = max(2, config.chains // CHAINS_PER_PILOT_CHAIN)
-    state = path(sample_codes(initial, (chains, len(batch.x))))
+    sample, path = annealing_path(model, batch, config.start)
+    state = path(sample(max(2, config.chains // CHAINS_PER_PILOT_CHAIN)))
     log_size = torch.zeros(len(batch.x), dtype=state.z.dtype, device=state.z.device)
     sizes: list[Tensor] = []
     inner = config.beta[1:-1]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from isthmus.latent_model import LatentModel
-from isthmus.metrics.importance_weighting import NOISE_SEED
-from isthmus.train.device_data import DeviceDataset
+from isthmus.errors import Declined
+from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.importance_weighting import NOISE_SEED, Chunk
 from isthmus.train.runtime import seeded
 
 MAX_ROWS = 2_000
@@ -31,7 +32,7 @@ class ELBOSurgery(NamedTuple):
     rows: int
 
 
-def elbo_surgery(model: LatentModel, rows: DeviceDataset, seed: int = NOISE_SEED) -> ELBOSurgery | None:
+def elbo_surgery(chunks: Iterable[Chunk], seed: int = NOISE_SEED) -> ELBOSurgery:
     """Split the mean KL term into mutual information and the KL of the aggregate posterior.
 
     With q(z) = 1/n sum_i q(z | x_i), the mixture of the rows' own posteriors,
@@ -42,28 +43,69 @@ def elbo_surgery(model: LatentModel, rows: DeviceDataset, seed: int = NOISE_SEED
     where both expectations are estimated from one draw for each row.
 
     Args:
-        model: its posterior must have a density.
-        rows: the first `MAX_ROWS` are used.
+        chunks: encoded rows, of which the first `MAX_ROWS` are used.
         seed: of the draws.
 
-    Returns:
-        None for fewer than two rows, and if each row has its own prior.
+    Raises:
+        Declined: for fewer than two rows, if each row has its own prior, and if the density of a row's posterior is not
+            known at the codes of other rows.
     """
-    n = min(len(rows), MAX_ROWS)
+    parts = first_rows(chunks, MAX_ROWS)
+    n = sum(len(chunk.row_index) for chunk in parts)
     if n < 2:
-        return None
-    with torch.no_grad(), seeded(seed, rows.device):
-        batch = rows.batch(torch.arange(n, device=rows.device))
-        q = model.infer(batch)
-        prior = model.prior_for(batch)
-        if prior.batch_shape:
-            return None
-        z = q.rsample()  # (n, *Z)
-        log_qz_x, log_pz = q.log_prob(z).double(), prior.log_prob(z).double()  # (n,)
-        block = max(1, BLOCK_ELEMENTS // (n * z[0].numel()))
-        # log q(z_j) = log 1/n sum_i q(z_j | x_i): (block, n) densities, of which the sum is over rows i
-        log_mixture = [q.log_prob(draws[:, None]).double().logsumexp(1) for draws in z.split(block)]
-        log_qz = torch.cat(log_mixture) - math.log(n)
-    parts: list[Tensor] = [log_qz_x - log_qz, log_qz - log_pz]  # (n,) each
-    error = max(float(part.std() / math.sqrt(n)) for part in parts)
-    return ELBOSurgery(float(parts[0].mean()), float(parts[1].mean()), error, n)
+        raise Declined(f"ELBO surgery needs at least 2 rows, got {n}.")
+    for chunk in parts:
+        check_applicable(chunk)
+    information, divergence = [], []
+    with torch.no_grad(), seeded(seed, parts[0].row_index.device):
+        for chunk in parts:
+            z, log_q, log_w = chunk.q.draw(
+                chunk.q.noise(1, len(chunk.row_index))
+            )  # (E, B, *Z), E = 1 unless enumerated
+            weight = 1 / len(z) if log_w is None else log_w.double().exp()
+            log_qz_x = (chunk.q.log_prob(z) if log_q is None else log_q).double()  # (E, B)
+            log_qz = log_aggregate(parts, n, z.flatten(0, 1)).reshape(log_qz_x.shape)
+            information.append((weight * (log_qz_x - log_qz)).sum(0))
+            divergence.append((weight * (log_qz - chunk.prior.log_prob(z).double())).sum(0))
+    values = [torch.cat(part).cpu().numpy() for part in (information, divergence)]  # (n,) each
+    (mutual_information, error), (aggregate_kl, kl_error) = (mean_and_error(part) for part in values)
+    return ELBOSurgery(mutual_information, aggregate_kl, max(error, kl_error), n)
+
+
+def log_aggregate(chunks: list[Chunk], n: int, z: Tensor) -> Tensor:
+    """(m,) log q(z) = log 1/n sum_i q(z | x_i) of codes (m, *Z), nats, in double precision."""
+    block = max(1, BLOCK_ELEMENTS // (n * z[0].numel()))
+    log_sums = []
+    for codes in z.split(block):
+        log_density = torch.cat([chunk.q.log_prob(codes[:, None]).double() for chunk in chunks], 1)  # (block, n)
+        log_sums.append(log_density.logsumexp(1))
+    return torch.cat(log_sums) - math.log(n)
+
+
+def first_rows(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
+    """Chunks of the first `count` rows."""
+    parts: list[Chunk] = []
+    for chunk in chunks:
+        if count < len(chunk.row_index):
+            index = torch.arange(count, device=chunk.row_index.device)
+            chunk = chunk._replace(row_index=chunk.row_index[index], q=chunk.q.rows(index))
+        parts.append(chunk)
+        count -= len(chunk.row_index)
+        if not count:
+            break
+    return parts
+
+
+def check_applicable(chunk: Chunk) -> None:
+    """Raise Declined unless the posterior has a density everywhere, and one prior with a density serves all rows."""
+    if chunk.prior is None or not chunk.q.event_shape.numel():
+        raise Declined("ELBO surgery needs a code with a prior, and this model has none.")
+    if chunk.prior.batch_shape:
+        raise Declined("ELBO surgery needs one prior for all rows, and here each row has its own.")
+    if not chunk.prior.evaluable:
+        raise Declined("ELBO surgery needs the density of the prior, which is known only along its own draws.")
+    if not chunk.q.evaluable:
+        raise Declined(
+            "ELBO surgery needs the density of each posterior at the codes of other rows, "
+            "and it is known only along its own draws."
+        )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from isthmus.latent_model import LatentModel
-from isthmus.metrics.importance_weighting import NOISE_SEED, LogLikelihood, combine, group_sizes, iter_passes
-from isthmus.train.device_data import DeviceDataset
+from isthmus.latent_model import Model
+from isthmus.metrics.importance_weighting import (
+    NOISE_SEED,
+    Chunk,
+    LogLikelihood,
+    combine,
+    group_log_sums,
+    group_sizes,
+    iter_weights,
+)
 
 MIN_RELATIVE_WEIGHT = 1e-12
 """Differences of weights below this share of the largest one are rounding errors."""
@@ -31,9 +35,12 @@ class ImportanceDiagnostics(NamedTuple):
     ess: np.ndarray
     """(n,) effective sample size of the K weights, (sum w)^2 / sum w^2 (Kong, 1992)."""
     khat: np.ndarray
-    """(n,) Pareto k-hat, the tail index of the weights; above 0.7 the estimate is unreliable (Vehtari et al., 2024)."""
+    """(n,) Pareto k-hat, the tail index of the weights; above 0.7 the estimate is unreliable (Vehtari et al., 2024).
+    NaN for fewer than 25 draws, and if log p(x) is exact."""
     last_doubling_gain: float
     """Mean log p(x) of all draws minus that of half of them. Doubling the draws again gains at most this."""
+    draws: int
+    """Draws for each row: 1 if the model gives log p(x) exactly."""
 
     @property
     def distortion(self) -> np.ndarray:
@@ -42,37 +49,33 @@ class ImportanceDiagnostics(NamedTuple):
 
 
 def importance_diagnostics(
-    model: LatentModel, rows: DeviceDataset, draws: int, seed: int = NOISE_SEED
+    model: Model, chunks: Iterable[Chunk], draws: int, seed: int = NOISE_SEED
 ) -> ImportanceDiagnostics:
-    """Encode each row once, draw, and take every estimate from the same draws.
+    """Take every estimate from the same draws.
 
     Args:
-        model: a model with a prior.
-        rows: n rows.
-        draws: K, the number of draws for each row.
+        model: a model with a density.
+        chunks: its n rows, encoded: `encode_chunks(model, rows)`.
+        draws: K, the number of draws for each row; a model that gives log p(x) exactly takes one.
         seed: of the draws.
+
+    Raises:
+        Declined: if the model has no density.
     """
-    sizes = np.array(group_sizes(draws))
+    sizes = group_sizes(draws)
     parts: list[tuple[np.ndarray, ...]] = []
-    for log_weight, kl in iter_weights(model, rows, draws, seed):
-        log_sums = torch.stack([group.logsumexp(0) for group in log_weight.split(sizes.tolist())], 1)  # (B, G)
-        half = log_weight[: max(1, draws // 2)]
-        gain = log_weight.logsumexp(0) - math.log(draws) - (half.logsumexp(0) - math.log(len(half)))
+    exact = False
+    for log_weight, elbo, kl, is_exact in iter_weights(model, chunks, draws, seed):
+        k, exact = len(log_weight), is_exact
+        half = log_weight[: max(1, k // 2)]
+        gain = log_weight.logsumexp(0) - math.log(k) - (half.logsumexp(0) - math.log(len(half)))
         ess = (2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)).exp()
         khat = np.array([pareto_k(row) for row in log_weight.T.numpy()])
-        parts.append((*(part.numpy() for part in (log_sums, log_weight.mean(0), kl, ess, gain)), khat))
+        log_sums = group_log_sums(log_weight, sizes).T  # (B, G)
+        parts.append((*(part.numpy() for part in (log_sums, elbo, kl, ess, gain)), khat))
     sums, elbos, kls, esses, gains, khats = (np.concatenate(column) for column in zip(*parts))
-    return ImportanceDiagnostics(combine(sums.T, sizes), elbos, kls, esses, khats, float(gains.mean()))
-
-
-def iter_weights(model: LatentModel, rows: DeviceDataset, draws: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Log-weights (K, B) and KL (B, L) of one chunk of rows after another, in double precision."""
-    for _, passes in groupby(iter_passes(model, rows, draws, seed), key=lambda step: int(step[0][0])):
-        weights, kl = [], []
-        for _, _, out in passes:
-            weights.append((out.log_px + out.log_pz - out.log_qz).double().cpu())
-            kl.append(out.draws * out.kl.double().cpu())
-        yield torch.cat(weights), torch.stack(kl).sum(0) / draws
+    log_px = combine(sums.T, np.array(sizes), exact)
+    return ImportanceDiagnostics(log_px, elbos, kls, esses, khats, float(gains.mean()), k)
 
 
 def pareto_k(log_weight: np.ndarray) -> float:

@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from isthmus.errors import check_positive_int
-from isthmus.latent_model import LatentModel, Pass
+from isthmus.batch import Batch
+from isthmus.errors import Declined, check_positive_int
+from isthmus.latent_model import Model, Pass
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import seeded
 
+CHUNK_ROWS = 128
+"""Rows encoded at once."""
 MAX_DECODED_ROWS = 1024
 """Rows that pass through the decoder at once: its activations then stay in the cache."""
-MIN_ENCODED_ROWS = 8
-"""Rows encoded at once, if there are as many."""
 NOISE_SEED = 1312_6114
 JACKKNIFE_GROUPS = 10
 """Groups of draws; how much the estimate changes without one of them gives the error that all rows share."""
+
+
+class Chunk(NamedTuple):
+    """Some rows, encoded."""
+
+    row_index: Tensor
+    """(B,) which rows they are."""
+    batch: Batch
+    q: Any
+    """q(z | x) of each row."""
+    prior: Any
+    """p(z), one for all rows or one for each; None for a model without a prior."""
+
+
+def encode_chunks(model: Model, rows: DeviceDataset, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
+    """Encode rows chunk by chunk, in order; a list of the chunks serves several metrics with one pass of the encoder.
+
+    Args:
+        model: a trained model.
+        rows: n rows.
+        size: rows in a chunk.
+    """
+    for index in torch.arange(len(rows), device=rows.device).split(size):
+        with torch.no_grad():
+            batch = rows.batch(index)
+            chunk = Chunk(index, batch, model.infer(batch), model.prior_for(batch))
+        yield chunk
 
 
 class LogLikelihood(NamedTuple):
@@ -32,7 +60,21 @@ class LogLikelihood(NamedTuple):
     """(n,) nats."""
     shared_error: float
     """Standard error of their mean that remains however many rows there are: all rows see the same draws, so the draws'
-    noise does not average out over rows. Infinite for a single draw."""
+    noise does not average out over rows. Infinite for a single draw, 0 if the model gives log p(x) exactly."""
+
+
+class ChunkWeights(NamedTuple):
+    """Importance weights of the rows of one chunk, nats, in double precision."""
+
+    log_weight: Tensor
+    """(K, B) log of the weights p(x, z_k) / q(z_k | x), whose mean estimates p(x). A draw for which the posterior
+    enumerates several values has one weight, their weighted sum. K is 1 if the model gives log p(x) exactly."""
+    elbo: Tensor
+    """(B,) E_q[log p(x, z) - log q(z | x)] from the same draws."""
+    kl: Tensor
+    """(B, L) KL(q(z | x) || p(z)) of each latent dimension or group."""
+    exact: bool
+    """Whether `log_weight` is log p(x) itself."""
 
 
 def group_sizes(draws: int) -> list[int]:
@@ -45,57 +87,132 @@ def group_sizes(draws: int) -> list[int]:
     return [len(group) for group in np.array_split(range(draws), min(JACKKNIFE_GROUPS, draws))]
 
 
-def iter_passes(
-    model: LatentModel, rows: DeviceDataset, draws: int, seed: int = NOISE_SEED
-) -> Iterator[tuple[Tensor, int, Pass]]:
-    """Every row with every draw, in blocks: (index of the rows, group of the draws, pass).
-
-    All rows share one block of noise, so that a row's score does not depend on the other rows. Each row is encoded
-    once.
-    """
-    sizes = group_sizes(draws)
-    chunk = max(MIN_ENCODED_ROWS, MAX_DECODED_ROWS // sizes[0])
-    noise: Tensor | None = None
-    with torch.no_grad():
-        for index in torch.arange(len(rows), device=rows.device).split(chunk):
-            batch = rows.batch(index)
-            q = model.infer(batch)
-            prior = model.prior_for(batch)
-            if noise is None:
-                with seeded(seed, rows.device):
-                    noise = q.noise(draws, 1)
-            for g, group in enumerate(noise.split(sizes)):
-                for block in group.split(MAX_DECODED_ROWS // chunk):
-                    yield index, g, model.forward_from(batch, q, block, prior)
-
-
-def importance_weighted(model: LatentModel, rows: DeviceDataset, draws: int, seed: int = NOISE_SEED) -> LogLikelihood:
+def importance_weighted(model: Model, chunks: Iterable[Chunk], draws: int, seed: int = NOISE_SEED) -> LogLikelihood:
     """Importance-weighted log p(x), a lower bound that rises to log p(x) with the draws (Burda et al., 2016).
 
         log 1/K sum_k p(x, z_k) / q(z_k | x),  z_k ~ q(z | x)
 
     Args:
-        model: a model with a prior.
-        rows: n rows.
-        draws: K, the number of draws for each row.
+        model: a model with a density.
+        chunks: its n rows, encoded: `encode_chunks(model, rows)`.
+        draws: K, the number of draws for each row; a model that gives log p(x) exactly takes one.
         seed: of the draws.
+
+    Raises:
+        Declined: if the model has no density.
     """
-    sizes = np.array(group_sizes(draws))
-    log_sums = torch.full((len(sizes), len(rows)), -math.inf, dtype=torch.float64)  # (G, n)
-    for index, g, out in iter_passes(model, rows, draws, seed):
-        log_weight = out.log_px + out.log_pz - out.log_qz  # (k, B)
-        at = index.cpu()
-        log_sums[g, at] = torch.logaddexp(log_sums[g, at], log_weight.double().logsumexp(0).cpu())
-    return combine(log_sums.numpy(), sizes)
+    sizes = group_sizes(draws)
+    log_sums, exact = [], False
+    for weights in iter_weights(model, chunks, draws, seed):
+        log_sums.append(group_log_sums(weights.log_weight, sizes).numpy())
+        exact = weights.exact
+    return combine(np.concatenate(log_sums, 1), np.array(sizes), exact)
 
 
-def combine(log_sums: np.ndarray, sizes: np.ndarray) -> LogLikelihood:
+def elbo(model: Model, chunks: Iterable[Chunk], draws: int, seed: int = NOISE_SEED) -> LogLikelihood:
+    """Evidence lower bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the exact KL where there is a closed form.
+
+    The shared error is that of a mean of groups of draws. Arguments as in `importance_weighted`.
+    """
+    sizes = group_sizes(draws)
+    parts, exact = [], False
+    for chunk, passes in iter_passes(model, chunks, sizes, seed):
+        sums = torch.zeros((len(sizes), len(chunk.row_index)), dtype=torch.float64)  # (G, B) over the draws of a group
+        with torch.no_grad():
+            for g, k, out in passes:
+                sums[g] += k * out.elbo.double().cpu()
+                exact = out.exact
+        parts.append(sums)
+    sums = torch.cat(parts, 1)  # (G, n)
+    if exact:
+        return LogLikelihood(sums[0].numpy(), 0.0)
+    group_means = (sums.mean(1) / torch.tensor(sizes)).numpy()  # (G,)
+    return LogLikelihood((sums.sum(0) / draws).numpy(), mean_and_error(group_means).error)
+
+
+def iter_weights(model: Model, chunks: Iterable[Chunk], draws: int, seed: int) -> Iterator[ChunkWeights]:
+    """Importance weights of one chunk after another. Arguments as in `importance_weighted`."""
+    for _, passes in iter_passes(model, chunks, [draws], seed):
+        log_weight, elbo, kl, count, exact = [], [], [], 0, False
+        with torch.no_grad():
+            for _, k, out in passes:
+                # The logsumexp over all k draws and their E values estimates log p(x). A single draw is one of k equal
+                # shares: its own estimate is the logsumexp over its E values, plus log k.
+                log_importance = out.log_importance.double()  # (k * E, B)
+                log_weight.append(log_importance.unflatten(0, (k, -1)).logsumexp(1).cpu() + math.log(k))
+                elbo.append(k * out.expectation(log_importance - out.log_weight).cpu())
+                kl.append(k * out.kl.double().cpu())
+                count, exact = count + k, out.exact
+        mean_elbo, mean_kl = torch.stack(elbo).sum(0) / count, torch.stack(kl).sum(0) / count
+        yield ChunkWeights(torch.cat(log_weight), mean_elbo, mean_kl, exact)
+
+
+def iter_passes(
+    model: Model, chunks: Iterable[Chunk], sizes: list[int], seed: int
+) -> Iterator[tuple[Chunk, Iterator[tuple[int, int, Pass]]]]:
+    """Every chunk with an iterator over its passes, see `chunk_passes`.
+
+    All rows share one block of noise, so that a row's score does not depend on the other rows.
+
+    Args:
+        model: a model with a density.
+        chunks: encoded rows.
+        sizes: number of draws in each group.
+        seed: of the noise.
+    """
+    if not model.capabilities.has_density:
+        raise Declined("This model has no density over x, and so no log p(x). Use a VAE, or compare squared errors.")
+    noise: Tensor | None = None
+    for chunk in chunks:
+        if noise is None:
+            with torch.no_grad(), seeded(seed, chunk.row_index.device):
+                noise = chunk.q.noise(sum(sizes), 1)
+        yield chunk, chunk_passes(model, chunk, noise, sizes)
+
+
+def chunk_passes(model: Model, chunk: Chunk, noise: Tensor, sizes: list[int]) -> Iterator[tuple[int, int, Pass]]:
+    """Passes of the rows of one chunk through the decoder, in blocks of draws that fit into the cache.
+
+    Args:
+        model: a model with a density.
+        chunk: B encoded rows.
+        noise: (K, 1, ...) for all draws.
+        sizes: number of draws in each group; a block lies in one group.
+
+    Yields:
+        Group, number of draws k in the block, and their pass of k * E draws if the posterior enumerates E values for
+        each. If one draw gives log p(x) exactly, there is only one pass.
+    """
+    start, block = 0, 1  # the first block has one draw, which shows whether it is exact, and E
+    for g, size in enumerate(sizes):
+        stop = start + size
+        while start < stop:
+            k = min(block, stop - start)
+            out = model.forward_from(chunk.batch, chunk.q, noise[start : start + k], chunk.prior)
+            yield g, k, out
+            if out.exact:
+                return
+            start += k
+            block = max(1, MAX_DECODED_ROWS * k // (len(chunk.row_index) * out.draws))
+
+
+def group_log_sums(log_weight: Tensor, sizes: list[int]) -> Tensor:
+    """(K, B) log-weights of all draws to (G, B) log of the sum of each group; (1, B) stays as it is."""
+    if len(log_weight) == 1:
+        return log_weight
+    return torch.stack([group.logsumexp(0) for group in log_weight.split(sizes)])
+
+
+def combine(log_sums: np.ndarray, sizes: np.ndarray, exact: bool = False) -> LogLikelihood:
     """Log-likelihoods from the weights of groups of draws; the shared error is a jackknife over groups.
 
     Args:
-        log_sums: (G, n) log of the sum of the importance weights of each group.
+        log_sums: (G, n) log of the sum of the importance weights of each group; (1, n) log p(x) itself if exact.
         sizes: (G,) draws in each group.
+        exact: whether the model gives log p(x) exactly.
     """
+    if exact:
+        return LogLikelihood(log_sums[0], 0.0)
     with np.errstate(invalid="ignore"):  # weights of a diverged model are NaN
         values = np.logaddexp.reduce(log_sums) - math.log(sizes.sum())
     if len(sizes) == 1:
@@ -105,18 +222,3 @@ def combine(log_sums: np.ndarray, sizes: np.ndarray) -> LogLikelihood:
         for g in range(len(sizes))
     ]
     return LogLikelihood(values, math.sqrt((len(sizes) - 1) * float(np.var(replicates))))
-
-
-def elbo(model: LatentModel, rows: DeviceDataset, draws: int, seed: int = NOISE_SEED) -> LogLikelihood:
-    """Evidence lower bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the exact KL where there is a closed form.
-
-    The shared error is that of a mean of groups of draws. Arguments as in `importance_weighted`.
-    """
-    sizes = torch.tensor(group_sizes(draws), dtype=torch.float64)
-    sums = torch.zeros((len(sizes), len(rows)), dtype=torch.float64)  # (G, n) over the draws of a group
-    for index, g, out in iter_passes(model, rows, draws, seed):
-        value = out.log_px.double().sum(0) - out.draws * out.kl.double().sum(-1)
-        sums[g, index.cpu()] += value.cpu()
-    values = (sums.sum(0) / draws).numpy()
-    group_means = (sums.mean(1) / sizes).numpy()  # (G,)
-    return LogLikelihood(values, mean_and_error(group_means).error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.distributions.continuous import Normal
-from isthmus.errors import InputError, check_positive_int
-from isthmus.latent_model import LatentModel
+from isthmus.errors import Declined, InputError, check_positive_int
+from isthmus.latent_model import Model
 from isthmus.metrics.estimate import Estimate, mean_and_error
 from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED
 from isthmus.train.device_data import DeviceDataset
@@ -41,14 +41,14 @@ class InferenceGap(NamedTuple):
 
 
 def inference_gap(
-    model: LatentModel,
+    model: Model,
     rows: DeviceDataset,
     *,
     steps: int = OPTIMIZATION_STEPS,
     draws: int = EVALUATION_DRAWS,
     log_px: np.ndarray | None = None,
     seed: int = NOISE_SEED,
-) -> InferenceGap | None:
+) -> InferenceGap:
     """Split the inference gap into approximation and amortization gap (Cremer et al., 2018).
 
         log p(x) - ELBO(q) = [log p(x) - ELBO(q*)] + [ELBO(q*) - ELBO(q)],  q* = argmax ELBO for this row
@@ -63,10 +63,8 @@ def inference_gap(
             too.
         seed: of all draws.
 
-    Returns:
-        None for a posterior that is not normal.
-
     Raises:
+        Declined: if the posterior is not a diagonal normal, or the density of the prior is not known.
         InputError: if `log_px` has another length than `rows`.
     """
     check_positive_int("steps", steps)
@@ -77,12 +75,16 @@ def inference_gap(
     with seeded(seed, rows.device):
         with torch.no_grad():
             batch = rows.batch(index)
-            q = model.infer(batch)
-            if not isinstance(q, Normal) or model.prior_for(batch) is None:
-                return None
-        best = optimize_posterior(model, batch, q, steps)
+            q, prior = model.infer(batch), model.prior_for(batch)
+        if not isinstance(q, Normal):
+            raise Declined("The inference gap is split for posteriors that are diagonal normals only.")
+        if prior is None or not prior.evaluable:
+            raise Declined("The inference gap needs the density of a prior over codes.")
+        best = optimize_posterior(model, batch, q, prior, steps)
         noise = best.noise(draws, len(index))  # common random numbers
-        log_weight, best_log_weight = (log_weights(model, batch, posterior, noise) for posterior in (q, best))  # (K, n)
+        log_weight, best_log_weight = (
+            log_weights(model, batch, posterior, prior, noise) for posterior in (q, best)
+        )  # (K, n)
     elbo, best_elbo = log_weight.mean(0), best_log_weight.mean(0)
     evidence = best_log_weight.logsumexp(0) - math.log(draws)
     if log_px is not None:
@@ -92,7 +94,7 @@ def inference_gap(
     return InferenceGap(total, approximation, amortization, len(index))
 
 
-def optimize_posterior(model: LatentModel, batch: Batch, q: Normal, steps: int) -> Normal:
+def optimize_posterior(model: Model, batch: Batch, q: Normal, prior: Any, steps: int) -> Normal:
     """The diagonal normal that maximizes each row's ELBO, found by Adam from the encoder's q on.
 
     The gradient of log q through its parameters is left out: its expectation is zero, and without it the gradient has
@@ -106,20 +108,19 @@ def optimize_posterior(model: LatentModel, batch: Batch, q: Normal, steps: int) 
     with torch.enable_grad():
         for _ in range(steps):
             current = Normal(loc, log_scale, q.event_dim)
-            out = model.forward_from(batch, current, current.noise(GRADIENT_DRAWS, len(loc)))
-            stopped = Normal(loc.detach(), log_scale.detach(), q.event_dim)
-            loss = (stopped.log_prob(out.z) - out.log_px - out.log_pz).mean(0).sum()
+            out = model.forward_from(batch, current, current.noise(GRADIENT_DRAWS, len(loc)), prior)
+            loss = (out.log_qz_stopped - out.log_px - out.log_pz).mean(0).sum()
             loc.grad, log_scale.grad = torch.autograd.grad(loss, (loc, log_scale))  # none for the model's parameters
             adam.step()
             schedule.step()
     return Normal(loc.detach(), log_scale.detach(), q.event_dim)
 
 
-def log_weights(model: LatentModel, batch: Batch, q: Normal, noise: Tensor) -> Tensor:
+def log_weights(model: Model, batch: Batch, q: Normal, prior: Any, noise: Tensor) -> Tensor:
     """(K, n) log p(x, z) - log q(z | x) at q's draws, nats, in double precision."""
     blocks = []
     with torch.no_grad():
         for block in noise.split(max(1, MAX_DECODED_ROWS // len(batch.x))):
-            out = model.forward_from(batch, q, block)
-            blocks.append((out.log_px + out.log_pz - out.log_qz).double().cpu())
+            out = model.forward_from(batch, q, block, prior)
+            blocks.append((out.log_importance - out.log_weight).double().cpu())
     return torch.cat(blocks)

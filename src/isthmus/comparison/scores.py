@@ -1,0 +1,140 @@
+"""What a comparison scores. A new score is a function and an entry in `SCORES`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from isthmus.comparison.results import Column, Score
+from isthmus.evaluation.baselines import ROUNDING_SHARE
+from isthmus.evaluation.result import Evaluation
+from isthmus.examples import Examples
+from isthmus.fitted import FittedModel
+from isthmus.metrics.metric import Metric
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """A trained model with everything that scores are read from.
+
+    Args:
+        fitted: the trained model.
+        evaluation: what `evaluate` measured on the test rows.
+        train: the training rows.
+        test: the test rows.
+        seconds: duration of training.
+        is_pca: whether it is the linear baseline.
+        dequantized_log_px: (n,) nats; log-density of the dequantised test rows, for a model with a density of discrete
+            data.
+    """
+
+    fitted: FittedModel
+    evaluation: Evaluation
+    train: Examples
+    test: Examples
+    seconds: float
+    is_pca: bool
+    dequantized_log_px: np.ndarray | None = None
+
+    @property
+    def given_condition(self) -> str:
+        """How headings denote that p(x) is conditional: such numbers do not share a column with others."""
+        return " given c" if self.fitted.schema.condition is not None else ""
+
+
+def log_px(model: ScoredModel, order: int) -> Score | None:
+    """log p(x); each kind (density, probability, ...) has a column of its own."""
+    metric, per_row = model.evaluation.get("log_likelihood"), model.evaluation.per_row
+    if metric is None or per_row is None or per_row.log_px is None:
+        return None
+    given = model.given_condition
+    bound = model.dequantized_log_px
+    kind = "probability" if bound is not None else kind_of(model.fitted, metric)
+    column = Column(f"log_px{given}: {kind}", f"log p(x{given})", f"nats, {kind}", True, order)
+    if bound is not None:
+        return Score(column, bound.tolist(), 0.0, lower_bound=True)
+    shared_error = model.evaluation.value("log_likelihood.shared_error")
+    return Score(column, per_row.log_px.tolist(), shared_error if math.isfinite(shared_error) else 0.0)
+
+
+def kind_of(fitted: FittedModel, metric: Metric) -> str:
+    """What kind of log p(x) a model gives; numbers of different kinds cannot be compared."""
+    return f"{metric.kind} of binarised pixels" if fitted.schema.binarize else metric.kind
+
+
+def squared_error(model: ScoredModel, order: int) -> Score | None:
+    """Squared error of reconstructions, summed over the features; for PCA, that of the orthogonal projection.
+
+    The posterior mean of probabilistic PCA is shrunk towards the mean, so that its reconstructions are not the best
+    linear ones.
+    """
+    per_row = model.evaluation.per_row
+    if per_row is None:
+        return None
+    errors = per_row.squared_error
+    if model.is_pca:
+        errors = projection_error(model.fitted.code_size, model.train, model.test)
+    given = model.given_condition
+    column = Column(f"squared_error{given}", f"squared error{given}", "summed", False, order)
+    return Score(column, np.asarray(errors, np.float64).tolist())
+
+
+def projection_error(latent_dim: int, train: Examples, test: Examples) -> np.ndarray:
+    """(n,) squared distance of test rows from their projection by PCA of the training rows."""
+    train_x, test_x = (examples.x.reshape(len(examples), -1).astype(np.float64) for examples in (train, test))
+    pca = PCA(min(latent_dim, *train_x.shape), random_state=0).fit(train_x)
+    error = np.square(pca.inverse_transform(pca.transform(test_x)) - test_x).sum(1)
+    return np.where(error > ROUNDING_SHARE * np.square(test_x - pca.mean_).sum(1), error, 0.0)
+
+
+def linear_probe(model: ScoredModel, order: int) -> Score | None:
+    """How well a linear model predicts the labels from the codes."""
+    return from_metric(model.evaluation.get("probes.linear"), Column("probe", "linear probe", "accuracy", True, order))
+
+
+def two_sample_test(model: ScoredModel, order: int) -> Score | None:
+    """Accuracy of a classifier that tells samples from data."""
+    column = Column("samples", "two-sample test", "accuracy, 0.5 best", False, order)
+    return from_metric(model.evaluation.get("classifier"), column)
+
+
+def from_metric(metric: Metric | None, column: Column) -> Score | None:
+    """A metric that has one number for all rows."""
+    if metric is None or not isinstance(metric.value, float):
+        return None
+    return Score(column, [metric.value], metric.standard_error)
+
+
+def training_seconds(model: ScoredModel, order: int) -> Score:
+    """Duration of training."""
+    return Score(Column("seconds", "training", "seconds", False, order), [model.seconds])
+
+
+def n_parameters(model: ScoredModel, order: int) -> Score:
+    """Number of weights."""
+    total = sum(parameter.numel() for parameter in model.fitted.model.parameters())
+    return Score(Column("parameters", "size", "parameters", False, order), [float(total)], 0.0)
+
+
+SCORES: tuple[Callable[[ScoredModel, int], Score | None], ...] = (
+    log_px,
+    squared_error,
+    linear_probe,
+    two_sample_test,
+    training_seconds,
+    n_parameters,
+)
+"""The scores, in the order of their columns; None where a model has none."""
+
+MEASURES = ("log_likelihood", "reconstruction", "probes", "classifier")
+"""The measures of `evaluate` that scores are read from."""
+
+
+def all_scores(model: ScoredModel) -> list[Score]:
+    """All scores of a model."""
+    scores = [score(model, order) for order, score in enumerate(SCORES)]
+    return [score for score in scores if score is not None]
