@@ -69,8 +69,8 @@ def diagnose(
         condition: (n,) labels or (n, C) numbers that a conditional model is conditioned on.
         lengths: (n,) number of steps of each padded sequence.
         observed: (n, *X) booleans, False where a value of X is missing.
-        train: training rows, or a dict of X, condition, lengths and observed. Without them overfitting, comparisons with
-            baselines and memorization are not looked for.
+        train: training rows, or a dict of X, condition, lengths and observed. Without them overfitting, memorization
+            and comparisons with baselines are not looked for.
         evaluation: what `evaluate` returned for the same rows, if that is at hand.
         command: the run that the model comes from, so that remedies are commands.
         failure: why training failed.
