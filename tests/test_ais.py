@@ -20,6 +20,7 @@ from isthmus.families import DiagonalNormal, LocationScale
 from isthmus.latent_model import LatentModel
 from isthmus.metrics import ais as ais_module
 from isthmus.metrics.ais import ais, bdmc
+from isthmus.metrics.importance_weighting import encode_chunks
 from isthmus.metrics.inference_gap import inference_gap
 from isthmus.nets.mlp import MLP
 from isthmus.priors import StandardNormal
@@ -250,7 +251,7 @@ def correlated():
 def test_an_exact_posterior_has_no_gap(linear):
     model, rows, truth = linear
     for log_px in (None, truth):
-        result = inference_gap(model, rows, steps=200, draws=100, log_px=log_px)
+        result = inference_gap(model, encode_chunks(model, rows), steps=200, draws=100, log_px=log_px)
         for part in (result.total, result.approximation, result.amortization):
             assert part.mean == pytest.approx(0, abs=1e-5)  # Adam stirs even what is right; its step falls to zero
     assert result.rows == 40
@@ -260,13 +261,13 @@ def test_the_gap_of_a_correlated_posterior_in_closed_form():
     model, rows, truth, approximation, amortization = correlated()
     assert approximation > 0.3
     assert amortization > 0.5
-    result = inference_gap(model, rows, steps=300, draws=2000, log_px=truth)
+    result = inference_gap(model, encode_chunks(model, rows), steps=300, draws=2000, log_px=truth)
     # a bound's mean over 2,000 draws of 30 rows is known to 1 / sqrt(60,000) = 0.004 for each nat of spread
     assert result.approximation.mean == pytest.approx(approximation, abs=0.02)
     assert result.amortization.mean == pytest.approx(amortization, abs=0.02)
     assert result.total.mean == pytest.approx(result.approximation.mean + result.amortization.mean)
     assert result.approximation.error < 0.01  # every row has the same gap
-    weighted = inference_gap(model, rows, steps=300, draws=2000)
+    weighted = inference_gap(model, encode_chunks(model, rows), steps=300, draws=2000)
     assert weighted.amortization == result.amortization
     assert abs(weighted.approximation.mean - approximation) < 4 * weighted.approximation.error
 
@@ -282,7 +283,10 @@ def test_perturbing_the_encoder_raises_only_the_amortization_gap(nonlinear):
     with torch.no_grad():
         own, worse = (each.infer(full_batch(rows)) for each in (model, perturbed))
     best = best_elbo(log_joint, own.loc, own.log_scale)
-    gaps = [inference_gap(each, rows, log_px=log_px, steps=400, draws=500) for each in (model, perturbed)]
+    gaps = [
+        inference_gap(each, encode_chunks(each, rows), log_px=log_px, steps=400, draws=500)
+        for each in (model, perturbed)
+    ]
     for gap, q in zip(gaps, (own, worse)):
         # log-weights of the best posterior spread by under a tenth of a nat, of a perturbed one by some of its gap
         assert gap.approximation.mean == pytest.approx((log_px - best).mean(), abs=0.003)
@@ -296,7 +300,7 @@ def test_no_gap_for_a_posterior_that_is_not_normal():
     x = table()
     fitted = small("Autoencoder").fit(x)
     with pytest.raises(Declined, match="diagonal normals only"):
-        inference_gap(fitted.model_, rows_of(fitted, x))
+        inference_gap(fitted.model_, encode_chunks(fitted.model_, rows_of(fitted, x)))
 
 
 # ----------------------------------------------------------------------- laws
@@ -317,7 +321,7 @@ def test_results_depend_on_the_seed_only_and_state_is_preserved(nonlinear):
         with torch.no_grad():  # a caller's own context
             once = ais(model, rows, seed=seed, **FEW_STEPS)
             both = bdmc(model, 6, seed=seed, **FEW_STEPS)
-        parts = inference_gap(model, rows, steps=5, draws=20, seed=seed)
+        parts = inference_gap(model, encode_chunks(model, rows), steps=5, draws=20, seed=seed)
         return np.concatenate([*once, both.lower, both.upper, *parts[:3]])
 
     first, repeated, other_seed = measure(1), measure(1), measure(2)
@@ -368,6 +372,6 @@ def test_invalid_arguments(linear):
             measure()
     for name in ("steps", "draws"):
         with pytest.raises(InputError, match=f"{name} must be an integer >= 1, got 0"):
-            inference_gap(model, rows, **{name: 0})
+            inference_gap(model, encode_chunks(model, rows), **{name: 0})
     with pytest.raises(InputError, match="log_px must have one number for each of the 40 rows, got 3"):
-        inference_gap(model, rows, log_px=np.zeros(3))
+        inference_gap(model, encode_chunks(model, rows), log_px=np.zeros(3))

@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import genpareto
-from sklearn.exceptions import NotFittedError
 
 import isthmus
 from isthmus.cli.main import main
-from isthmus.evaluation import context
+from isthmus.evaluation import baselines, context
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics, pareto_k
@@ -147,7 +146,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line():
             evaluate(model, table(), **more)
     with pytest.raises(isthmus.InputError, match="which has no log p"):
         evaluate(small("Autoencoder").fit(table()), table(), ais=5)
-    with pytest.raises(NotFittedError):
+    with pytest.raises(isthmus.InputError, match="must be fitted first"):
         evaluate(small("VAE"), table())
     with torch.no_grad():
         next(model.model_.parameters()).fill_(math.nan)
@@ -212,7 +211,7 @@ def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_pat
     assert main(["evaluate", str(tmp_path / "moved"), "wine", "--draws", "50"]) == 0
     assert "no baselines" in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "moved")]) == 2
-    assert "does not know its data" in capsys.readouterr().err
+    assert "data is not known" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path / "none")]) == 2
     assert main(["evaluate", run, "--draws", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 2
@@ -257,5 +256,63 @@ def test_labels_are_read_from_codes_and_must_fit():
     facts = evaluate(small("Autoencoder").fit(table()), table(), labels).to_dict()
     assert set(facts["probes"]) == {"linear", "nearest", "commonest"}
     assert facts["probes"]["commonest"]["mean"] == pytest.approx(1 / 3)
-    with pytest.raises(isthmus.InputError, match="one label per row"):
+    with pytest.raises(isthmus.InputError, match="y must be"):
         evaluate(small("Autoencoder").fit(table()), table(), labels[:5])
+
+
+@pytest.mark.parametrize("binarize", [False, True])
+def test_rows_are_encoded_once_and_decomposed_once(monkeypatch, binarize):
+    x, labels = images(300, (8, 8)) if binarize else table(300), np.arange(300) % 3
+    model = small("VAE", binarize=binarize).fit(x[:180])
+    network, encoded, factored = type(model.fitted_.model), [], []
+    infer, factor = network.infer, baselines.triangular_factor
+
+    def count_rows(self, batch, train=False):
+        encoded.append(len(batch.x))
+        return infer(self, batch, train)
+
+    def count_factors(rows):
+        factored.append(len(rows))
+        return factor(rows)
+
+    monkeypatch.setattr(network, "infer", count_rows)
+    monkeypatch.setattr(baselines, "triangular_factor", count_factors)
+    # Paths encode the rows that they decode, and features are learned by a network of their own.
+    evaluate(model, x[180:], labels[180:], draws=20, train=x[:180], without=("paths", "samples"))
+    readings = 2 if binarize else 1  # the probabilities of pixels, for codes, and their bits, for scores
+    assert sum(encoded) == readings * (120 + 180)
+    # All training rows: as they are and, of discrete data, dequantised; and four fifths of them to choose a mixture by.
+    assert sorted(factored) == [144, *[180] * readings]
+
+
+def test_missing_values_enter_no_number():
+    random = np.random.default_rng(0)
+    x = table(300)
+    observed = random.random(x.shape) < 0.8
+    model = small("VAE").fit(x[:180], observed=observed[:180])
+    results = []
+    for garbage in (0.0, 1e6):
+        rows = np.where(observed, x, garbage)
+        train = {"X": rows[:180], "observed": observed[:180]}
+        results.append(evaluate(model, rows[180:], observed=observed[180:], draws=20, train=train))
+    first, second = (result.to_dict() for result in results)
+    assert first == second
+    evaluation = results[0]
+    assert {"density_baselines", "classifier", "samples", "copies"} <= set(evaluation.declined)
+    assert "missing values" in evaluation.declined["density_baselines"]
+    mean = np.array([column[seen].mean() for column, seen in zip(x[:180].T, observed[:180].T)])
+    errors = np.where(observed[180:], x[180:] - mean, 0.0)
+    assert evaluation["baselines.mean"].value == pytest.approx(np.square(errors).sum(1).mean())
+    assert evaluation["baselines.pca"].value < evaluation["baselines.mean"].value
+
+
+def test_a_number_is_found_by_its_name_and_a_wrong_name_names_the_nearest():
+    evaluation = evaluate(small("VAE").fit(table()), table(), draws=20)
+    assert evaluation["log_likelihood.draws"].value == 20
+    assert "elbo" in evaluation
+    assert evaluation.value("probes.linear") is None
+    with pytest.raises(KeyError, match=r"Did you mean 'log_likelihood\.ess'"):
+        evaluation["log_likelihood.es"]
+    frame = evaluation.to_frame().set_index("name")
+    assert frame.loc["elbo", "value"] == evaluation["elbo"].value
+    assert "ELBO" in evaluation._repr_html_()

@@ -195,7 +195,7 @@ def test_measures_that_need_other_densities_decline(warped):
     with pytest.raises(Declined, match="Pass start='prior'"):
         ais(model, rows, steps=3, start="posterior")
     with pytest.raises(Declined, match="diagonal normals only"):
-        inference_gap(model, rows, steps=3)
+        inference_gap(model, encode_chunks(model, rows), steps=3)
     unscored = small("Autoencoder").fit(table())
     with pytest.raises(Declined, match="no density over x"):
         importance_weighted(*encoded(unscored.model_, rows_of(unscored, table())), 3)

@@ -16,7 +16,9 @@ from sklearn.decomposition import PCA
 
 import isthmus
 from isthmus.data import Dataset
-from isthmus.evaluation import baselines, context
+from isthmus.evaluation import context
+from isthmus.evaluation.baselines import DENSITIES, BaselineData, as_scored
+from isthmus.evaluation.principal_axes import rank_of
 from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
 from isthmus.persistence import run_dir
@@ -103,16 +105,17 @@ def test_discrete_rows_in_a_subspace_are_compared():
 )
 def test_the_baseline_keeps_fewer_dimensions_than_the_rows_span(x):
     model = isthmus.VAE(**FAST | {"latent_dim": 40, "validation_fraction": 0}).fit(x)
-    data, scores = baselines.density_scores(model, Examples(x), Examples(x))
+    data = BaselineData.of(model.fitted_, x)
+    scores = data.scores(DENSITIES, x)
     assert data.latent_dim < data.rank == min(x.shape[1], len(np.unique(x, axis=0)) - 1)
     assert abs(scores["ppca"].log_px.mean()) < 1000
 
 
 def test_rank_does_not_depend_on_units():
     x = table(60, 6)
-    assert baselines.rank_of(x, 2e-16) == 6
-    assert baselines.rank_of(x * np.logspace(-8, 8, 6), 2e-16) == 6
-    assert baselines.rank_of(x @ np.diag([1, 1, 1, 1, 1, 0]), 2e-16) == 5
+    assert rank_of(x, 2e-16) == 6
+    assert rank_of(x * np.logspace(-8, 8, 6), 2e-16) == 6
+    assert rank_of(x @ np.diag([1, 1, 1, 1, 1, 0]), 2e-16) == 5
 
 
 def test_the_baseline_is_scikit_learns():
@@ -182,10 +185,10 @@ def test_baselines_are_fitted_to_a_random_part_of_the_rows(monkeypatch):
     assert (some.x == rows.subsample(40, 3).x).all()
     assert some.x.tolist() != rows.subsample(40, 4).x.tolist()
     asked = []
-    monkeypatch.setattr(baselines, "max_fit_rows", lambda train: asked.append(len(train)) or 1000)
+    monkeypatch.setattr(context, "max_fit_rows", lambda train: asked.append(len(train)) or 1000)
     ran(isthmus.VAE(**FAST), table())
     ran(isthmus.Autoencoder(**FAST), table())
-    assert asked == [81, 81, 81]
+    assert asked == [81, 81]
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -197,7 +200,7 @@ def test_binarised_rows_are_compared_as_the_bits_that_were_scored(named):
         warnings.filterwarnings("error", message=".*feature names")
         result, run = ran(model, x, np.arange(60) % 2)
         train = run.job.train_rows
-        seen = baselines.as_scored(model, train)
+        seen = as_scored(model.fitted_, train.x)
         rows = model.rows(pd.DataFrame(train.x, columns=x.columns) if named else train.x, train.condition, bits="fixed")
     assert set(np.unique(seen)) == {0.0, 1.0}
     assert (seen == rows.batch(torch.arange(len(rows))).x.numpy()).all()

@@ -303,8 +303,10 @@ def check_support(schema: Schema, x: np.ndarray) -> None:
                 stacklevel=5,
             )
         return
-    name = schema.likelihood.partition("(")[0]
-    error = support_error(name, schema.levels, None, x) if name else None
-    # A trained model knows what its numbers mean: integer-valued floats are as good as integers.
-    if error is not None and error.outside.any():
-        raise InputError(f"{error.message}. The training data had none of these.")
+    blocks = [x] if len(schema.columns) == 1 else np.split(x, np.cumsum(schema.widths)[:-1], axis=1)
+    for column, block in zip(schema.columns, blocks):
+        name = column.likelihood.partition("(")[0]
+        error = support_error(name, column.levels, None, block) if name else None
+        # A trained model knows what its numbers mean: integer-valued floats are as good as integers.
+        if error is not None and error.outside.any():
+            raise InputError(f"{error.message}. The training data had none of these.")

@@ -170,7 +170,7 @@ class FittedModel:
     def sample_posterior(self, rows: DeviceDataset, seed: int) -> Tensor:
         """(n, *Z) one draw from q(z given x) of each row."""
         with torch.no_grad(), self.threads(), seeded(seed, self.device):
-            return torch.cat([self.model.infer(batch).rsample() for batch in rows.batches(ROWS_AT_ONCE)])
+            return torch.cat([self.model.infer(batch).draw_one(len(batch.x)) for batch in rows.batches(ROWS_AT_ONCE)])
 
     def decode(
         self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int | None = None
@@ -244,18 +244,27 @@ class FittedModel:
             chunks = importance_weighting.encode_chunks(self.model, rows)
             return importance_weighting.elbo(self.model, chunks, draws).values
 
-    def squared_errors(self, examples: Any, reconstruction: np.ndarray | None = None) -> np.ndarray:
+    def squared_errors(
+        self, examples: Any, reconstruction: np.ndarray | None = None, *, scaled: bool = False
+    ) -> np.ndarray:
         """(n,) squared distance of each row from its reconstruction, summed over the values that were observed.
+
+        A category that is wrong counts 1.
 
         Args:
             examples: the rows; compared with their clean `target` if they have one.
             reconstruction: (n, *X) in data units, if it is known already.
+            scaled: measure in the scaled units that networks read instead of data units.
         """
         rows = self.check(examples)
         if reconstruction is None:
             reconstruction = self.reconstruct(rows)
         gap = (rows.x if rows.target is None else rows.target).astype(np.float64)
         gap -= reconstruction
+        if scaled:
+            gap /= self.schema.scale
+        nominal = self.schema.per_element("kind") == "category"
+        gap[:, nominal] = gap[:, nominal] != 0
         if rows.observed is not None:
             gap[~rows.observed] = 0.0
         return np.square(gap).reshape(len(gap), -1).sum(-1)

@@ -87,6 +87,10 @@ def _levels(family: Any) -> Callable[..., Family]:
     return lambda schema, k=None: family(schema.event_shape, schema.levels)
 
 
+def _categorical(schema: Schema, k: int | None = None) -> Family:
+    return Categorical(schema.event_shape, schema.levels, ordered=schema.kind != "category")
+
+
 def _feature_scales(schema: Schema) -> Family:
     return LocationScale(continuous.Normal, schema.event_shape, "feature")
 
@@ -98,7 +102,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "diagonal_normal": Likelihood(LocationScale, _feature_scales, REALS, False),
     "laplace": Likelihood(LocationScale, _location_scale(continuous.Laplace, "shared"), REALS, False),
     "student_t": Likelihood(StudentT, _plain(StudentT), REALS, False),
-    "categorical": Likelihood(Categorical, _levels(Categorical), LEVELS, True),
+    "categorical": Likelihood(Categorical, _categorical, LEVELS, True),
     "discretized_logistic": Likelihood(DiscretizedLogistic, _levels(DiscretizedLogistic), LEVELS, True, ("levels",)),
     "beta_binomial": Likelihood(BetaBinomial, _levels(BetaBinomial), LEVELS, True),
     "poisson": Likelihood(Poisson, _counts(Poisson), COUNTS, True),

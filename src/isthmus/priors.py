@@ -90,7 +90,7 @@ class PostHocPrior(nn.Module):
     def finish(self, model: Any, rows: Any, seed: int) -> None:
         """Fit the mixture to draws from the posteriors of the training rows."""
         with torch.no_grad():
-            self.fit_to(torch.cat([model.infer(batch).rsample() for batch in rows.batches()]), seed)
+            self.fit_to(torch.cat([model.infer(batch).draw_one(len(batch.x)) for batch in rows.batches()]), seed)
 
     def fit_to(self, codes: Tensor, seed: int) -> None:
         """Fit the mixture to codes (n, dim); raises InputError for fewer than two, or codes that are not finite."""

@@ -28,7 +28,7 @@ def affine(module) -> tuple[np.ndarray, np.ndarray]:
 
 
 def noise_variance(fitted: FittedModel) -> float:
-    return float(torch.exp(2 * fitted.model.likelihood.family.log_scale()))
+    return float(torch.exp(2 * fitted.model.likelihood.family.log_scale().detach()))
 
 
 def linear_gaussian(fitted: FittedModel, rows, code_covariance=None, label=None) -> np.ndarray:
@@ -71,8 +71,8 @@ def kalman(fitted: FittedModel, rows) -> np.ndarray:
     """The prediction-error decomposition of a linear Gaussian state space with a known input x_{t-1}."""
     x, volume = in_network_units(fitted, rows)
     model = fitted.model
-    a, k = float(model.a), float(model.k)
-    s2, r2 = (float(torch.exp(2 * scale)) for scale in (model.log_s, model.log_r))
+    a, k = model.a.item(), model.k.item()
+    s2, r2 = (float(torch.exp(2 * scale.detach())) for scale in (model.log_s, model.log_r))
     total = np.zeros(len(x))
     for i, row in enumerate(x):
         mean, variance, before = 0.0, 0.0, 0.0

@@ -49,7 +49,7 @@ def fields_given(args: argparse.Namespace) -> dict[str, Any]:
 def text_types(field: Field) -> list[str]:
     """The types in a field's annotation that can be given as text."""
     types = [part.strip() for part in field.annotation.split("|")]
-    known = [name for name in types if name in ("int", "float", "str", "bool") or name.startswith("tuple")]
+    known = [name for name in types if name in ("int", "float", "str", "bool") or name.startswith("tuple[int")]
     return known + (["None"] if known and "None" in types else [])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 
@@ -15,7 +14,7 @@ from isthmus.comparison.specs import Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
-from isthmus.estimators.param_validation import whole
+from isthmus.estimators.param_validation import is_integer
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
 from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES as ALL_MEASURES
@@ -34,7 +33,7 @@ def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[Estimator, Train
     """
     estimator = clone(entry.estimator)
     first_seed = estimator.random_state or 0
-    if not whole(first_seed) or first_seed < 0:
+    if not is_integer(first_seed) or first_seed < 0:
         raise InputError(f"random_state must be an integer >= 0, the first of the seeds, got {first_seed!r}.")
     estimator.set_params(random_state=int(first_seed) + seed)
     rows = split.for_model(estimator)
@@ -116,9 +115,5 @@ def dequantized_log_px(estimator: Estimator, train: Examples, test: Examples) ->
     """
     if not LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
         return None
-    (column,) = estimator.schema_.columns
-    schema = dataclasses.replace(estimator.schema_, columns=(dataclasses.replace(column, discrete=True),))
-    discrete = copy.copy(estimator)
-    discrete.fitted_ = dataclasses.replace(estimator.fitted_, schema=schema)
-    scores = ppca_scores(discrete, train, test)
+    scores = ppca_scores(estimator.fitted_, train, test, discrete=True)
     return None if scores is None else scores.log_px

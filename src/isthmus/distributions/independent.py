@@ -62,6 +62,14 @@ class LightDistribution(D.Distribution):
         """Noise (K, B or 1, ...) to draws, differentiable in the parameters."""
         raise NotImplementedError(f"{type(self).__name__} cannot be drawn from by noise")
 
+    def draw_one(self, rows: int) -> Tensor:
+        """(rows, *event) one draw for each row; of enumerated values, one by their weights."""
+        z, _, log_weight = self.draw(self.noise(1, rows))
+        if log_weight is None:
+            return z[0]
+        index = torch.multinomial(log_weight.exp().T, 1)[:, 0]  # (rows,)
+        return z[index, torch.arange(rows, device=z.device)]
+
     def stopped(self) -> Self:
         """The same distribution with its parameters held fixed: no gradient reaches them."""
         return self._mapped(lambda tensor: tensor.detach())

@@ -1,4 +1,4 @@
-"""Autoencoders whose code is a point: plain, denoising, sparse, contractive."""
+"""Autoencoders with deterministic codes: plain, denoising, sparse, contractive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from isthmus import families
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator, Recipe
 from isthmus.estimators.part_registry import SPARSITIES, Sparsity, build
-from isthmus.nets.sparse import BatchTopK, TopK
 from isthmus.objective import Objective, Term
 from isthmus.schema import Schema
 from isthmus.terms.bounds import nll
@@ -18,22 +17,22 @@ from isthmus.terms.penalties import contraction
 class Autoencoder(Estimator):
     """Autoencoder: a code that reconstructs (Hinton & Salakhutdinov, 2006)."""
 
-    likelihood: str | nn.Module = "normal(1)"
-    """p(x given z); normal(1) is the squared error."""
+    likelihood: str | tuple[str, ...] | nn.Module = "normal(1)"
+    """p(x given z); normal(1) is the squared error, bernoulli the cross-entropy of bits."""
     sparsity: str | None = None
-    """How the code is made sparse: l1(w), kl(rho, w), top_k(k), batch_top_k(k) or jump_relu(w)."""
+    """What makes the code sparse: l1(w), kl(rho, w), top_k(k), batch_top_k(k), jump_relu(w), or none."""
     contraction: float = 0.0
-    """Weight of the squared norm of the encoder's Jacobian."""
+    """Weight of the squared norm of the encoder's Jacobian, >= 0; more makes codes smoother."""
 
     def compose(self, schema: Schema) -> Recipe:
         sparse = Sparsity(None, None)
         if not isinstance(self.sparsity, str | None):
-            raise InputError(f"sparsity={self.sparsity!r} came; a name, such as 'top_k(16)', is wanted")
+            raise InputError(f"sparsity must be a name such as 'top_k(16)' or None, got {self.sparsity!r}.")
         if self.sparsity is not None and self.sparsity != "none":
             sparse = build(SPARSITIES, self.sparsity, "sparsity", self.latent_dim)
         model = self.latent_model(schema, families.Point((self.latent_dim,), sparse.rule))
-        if self.contraction and isinstance(sparse.rule, TopK | BatchTopK):
-            raise InputError("top_k and batch_top_k learn from batches, which contraction would upset; use jump_relu")
+        if self.contraction and getattr(sparse.rule, "learns", False):
+            raise InputError("contraction must be 0 with top_k and batch_top_k, which learn from batches.")
         loss: Term | Objective = nll
         if self.contraction:
             loss = loss + self.contraction * contraction
@@ -43,25 +42,25 @@ class Autoencoder(Estimator):
 
 
 class DenoisingAutoencoder(Autoencoder):
-    """Autoencoder that undoes damage (Vincent et al., 2008)."""
+    """Autoencoder that reconstructs clean data from corrupted data (Vincent et al., 2008)."""
 
     corruption: str | nn.Module | None = "mask(0.3)"
-    """Damage to undo in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s); none for paired data."""
+    """Noise on the encoder's input in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s)."""
 
 
 class SparseAutoencoder(Autoencoder):
-    """Autoencoder of which few units are active at a time (Makhzani & Frey, 2013)."""
+    """Autoencoder whose codes have few active units for each example (Makhzani & Frey, 2013)."""
 
     latent_dim: int = 256
-    """Numbers in a code."""
+    """Numbers in a code, >= 1; of these few are active for an example."""
     hidden: tuple[int, ...] = ()
-    """Widths of the encoder's hidden layers, mirrored in the decoder; none leave a linear model."""
+    """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model."""
     sparsity: str | None = "top_k(16)"
-    """How the code is made sparse: l1(w), kl(rho, w), top_k(k), batch_top_k(k) or jump_relu(w)."""
+    """What makes the code sparse: l1(w), kl(rho, w), top_k(k), batch_top_k(k) or jump_relu(w)."""
 
 
 class ContractiveAutoencoder(Autoencoder):
-    """Autoencoder whose code resists small changes of x (Rifai et al., 2011)."""
+    """Autoencoder whose code is insensitive to small changes of x (Rifai et al., 2011)."""
 
     contraction: float = 0.1
-    """Weight of the squared norm of the encoder's Jacobian."""
+    """Weight of the squared norm of the encoder's Jacobian, >= 0; more makes codes smoother."""

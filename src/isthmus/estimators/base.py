@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import typing
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,32 +25,22 @@ from isthmus.families import Family
 from isthmus.fitted import FittedModel
 from isthmus.latent_model import Capabilities, LatentModel, Model
 from isthmus.schema import Schema
-from isthmus.train.progress import ProgressCallback
 
 
-def _scores(estimator: Estimator) -> bool:
-    if not estimator.capabilities.has_density:
-        name = type(estimator).__name__
-        raise AttributeError(f"{name} has no density, only a squared error. Use score(X), or a VAE for log p(x).")
-    return True
+def requires(capability: str, otherwise: str) -> Any:
+    """Make a method available only on models with this capability; `otherwise` ends the error's sentence."""
+
+    def check(estimator: Estimator) -> bool:
+        if not getattr(estimator.capabilities, capability):
+            raise AttributeError(f"{type(estimator).__name__} {otherwise}")
+        return True
+
+    return available_if(check)
 
 
-def _samples(estimator: Estimator) -> bool:
-    if not estimator.capabilities.samples:
-        raise AttributeError(f"{type(estimator).__name__} has no prior to sample from. Train a VAE to draw examples.")
-    return True
-
-
-@contextlib.contextmanager
-def progress_bar(visible: bool) -> Iterator[ProgressCallback | None]:
-    """A progress bar on stderr; None if it is not wanted."""
-    if not visible:
-        yield None
-        return
-    from isthmus.train.progress import ProgressBar
-
-    with ProgressBar() as bar:
-        yield bar
+encodes = requires("encodes", "has no code. Use score_samples or sample.")
+samples = requires("samples", "has no prior to sample from. Train a VAE to draw examples.")
+scores = requires("has_density", "has no density, only a squared error. Use score(X), or a VAE for log p(x).")
 
 
 @typing.dataclass_transform(kw_only_default=True, eq_default=False)
@@ -61,55 +49,55 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     """The fields and methods that every model has; a model adds fields and `compose`."""
 
     latent_dim: int = 16
-    """Numbers in a code."""
+    """Numbers in a code, >= 1; more reconstruct more, and a VAE leaves unused when there are too many."""
     hidden: tuple[int, ...] = (512, 512)
-    """Widths of a fully connected encoder's hidden layers, mirrored in the decoder; none leave a linear model."""
+    """Widths of the encoder's hidden layers, mirrored in the decoder; smaller for few rows, none for a linear model."""
     network: str = "auto"
-    """mlp, conv, or auto: conv for images of 16 pixels a side or more, 4 channels at most, unless hidden is empty."""
+    """mlp, conv (images only) or auto: conv for images of 16 pixels a side or more with at most 4 channels."""
     channels: tuple[int, ...] = (32, 64)
-    """Channels of a convolutional network, one for each halving of the image."""
+    """Channels of a convolutional network, one number for each halving of the image; more for detailed images."""
     activation: str = "silu"
-    """Between layers: silu, relu, gelu, elu, tanh or sigmoid."""
-    likelihood: str | nn.Module = "auto"
-    """p(x given z), a name or a part; auto reads it off the data. The s of normal(s) is in the scaled units."""
+    """Nonlinearity between layers: silu, relu, gelu, elu, tanh or sigmoid."""
+    likelihood: str | tuple[str, ...] | nn.Module = "auto"
+    """p(x given z) by name, auto to choose by the data, or one name for each column; s of normal(s) in scaled units."""
     prior: str | nn.Module = "normal"
-    """p(z): normal, mixture(k), conditional, or refit(k): a mixture fitted to the codes after training."""
+    """p(z): normal, mixture(k), conditional, or refit(k), a mixture fitted to the codes after training."""
     corruption: str | nn.Module | None = None
-    """Damage to undo in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s)."""
+    """Noise on the encoder's input in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s); none for none."""
     scaling: str = "auto"
-    """standard (each column), global (columns centred, one scale), none, or auto."""
+    """standard (each column), global (one scale for all), none, or auto: standard for tables, global for images."""
     levels: int | None = None
-    """Grey levels of integer data, where they are not the 256 of bytes."""
+    """Number of grey levels of integer data, >= 2; set it if they are not the 256 of bytes."""
     binarize: bool = False
-    """Draw every pixel of a byte image afresh as Bernoulli(x / 255) whenever it is used in training."""
+    """Draw each pixel of a byte image anew as Bernoulli(x / 255) in every update."""
     epochs: int | str = "auto"
-    """Passes over the rows; auto makes about 5,000 updates, in 20 epochs at least."""
+    """Passes over the rows, >= 1; auto makes about 5,000 updates, 20 epochs at least; more if the loss still falls."""
     batch_size: int = 128
-    """Rows an update (all rows if there are fewer)."""
+    """Rows in an update, >= 1; all rows if there are fewer."""
     learning_rate: float = 1e-3
-    """Highest step of Adam; it rises shortly and falls to zero along a cosine."""
+    """Peak step size of Adam, > 0, after a short rise and before a cosine to zero; lower it if training diverges."""
     clip: float = 10.0
-    """How many times its running mean the gradient's norm may be."""
+    """Gradient norm above which gradients are clipped, in units of its running mean; lower it if the loss jumps."""
     validation_fraction: float = 0.1
-    """Share of the rows kept aside to choose the best weights; 0 keeps none."""
+    """Share of the rows, from 0 to below 1, that choose the best weights; 0 trains on all and keeps the last."""
     patience: float = 0.25
-    """Share of the run without a better validation loss after which training stops."""
+    """Share of all updates, from 0 to 1, without a better validation loss after which training stops; 1 never stops."""
     warmup: float = 0.1
-    """Share of the run over which the weight of the KL term rises to its full height."""
+    """Share of all updates, from 0 to 1, over which the KL term's weight rises; more if the posterior collapses."""
     threads: int | str = "auto"
-    """Processor threads; auto takes one for tiny networks."""
+    """CPU threads, >= 1; auto is one for small networks and all for larger ones."""
     device: str = "auto"
-    """cpu, cuda, or auto: a GPU where there is one."""
+    """cpu, cuda, cuda:1, or auto: a GPU if there is one."""
     precision: str = "auto"
-    """single, double, or auto: single."""
+    """single, double, or auto, which is single; double for numbers that are to be exact."""
     compile: bool | str = "auto"
-    """Compile the training step; auto does where the run is long and the network small."""
+    """Compile the training step; auto does for long runs of small networks on a CPU."""
     encoder: nn.Module | None = None
-    """A network of your own in place of the encoder."""
+    """A network of your own instead of the encoder: x to as many numbers as the posterior needs."""
     decoder: nn.Module | None = None
-    """A network of your own in place of the decoder."""
+    """A network of your own instead of the decoder: z to as many numbers as the likelihood needs."""
     random_state: int | None = None
-    """Seed of everything drawn; none draws a seed and notes it in seed_."""
+    """Seed of everything random, >= 0; none draws one and stores it in seed_."""
     verbose: bool = False
     """Show a progress bar."""
 
@@ -208,8 +196,7 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         """
         job = setup_training(self, X, condition, lengths, validation, target, observed)
         try:
-            with progress_bar(self.verbose) as show:
-                self.fitted_: FittedModel = job.fitted(job.train(callback=show))
+            self.fitted_: FittedModel = job.run(self.verbose)
         except TrainingError:
             self.fitted_ = job.fitted([])
             raise
@@ -226,29 +213,31 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         """Codes (n, *Z): the centre of q(z given x), always the same."""
         return self.fitted_.encode(self._check(X, condition, lengths, observed))
 
+    @encodes
     def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
         """E[x given z] (n, *X) of codes (n, *Z), in data units; 0 beyond the end of a sequence."""
         check_is_fitted(self, "fitted_")
         return self.fitted_.decode(Z, condition, lengths)
 
+    @encodes
     def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
         """E[x given the code of x] (n, *X): the model's version of each row; denoising models clean it."""
         return self.fitted_.reconstruct(self._check(X, condition, lengths, observed))
 
-    @available_if(_samples)
+    @samples
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, mean: bool = False) -> np.ndarray:
         """n draws of x (n, *X) from the model; `mean=True` gives E[x given z] of drawn codes."""
         check_is_fitted(self, "fitted_")
         return self.fitted_.sample(n, condition, resolve_seed(random_state), mean)
 
-    @available_if(_scores)
+    @scores
     def score_samples(
         self, X: Any, *, draws: int = 1000, condition: Any = None, lengths: Any = None, observed: Any = None
     ) -> np.ndarray:
         """(n,) importance-weighted log p(x), nats, in data units; a lower bound that tightens with the draws."""
         return self.fitted_.score(self._check(X, condition, lengths, observed), draws)
 
-    @available_if(_scores)
+    @scores
     def elbo(
         self, X: Any, *, draws: int = 100, condition: Any = None, lengths: Any = None, observed: Any = None
     ) -> np.ndarray:
@@ -280,3 +269,7 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         from isthmus.persistence.serialization import save
 
         save(self, folder)
+
+
+# Here, for scikit-learn wraps `transform` when the class is made, which would hide the condition.
+Estimator.transform = encodes(Estimator.transform)  # type: ignore[method-assign]

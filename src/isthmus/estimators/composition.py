@@ -11,35 +11,55 @@ from torch import nn
 from isthmus import priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
-from isthmus.estimators.part_registry import CORRUPTIONS, PRIORS, build, copy_user_part
-from isthmus.families import Family
+from isthmus.estimators.part_registry import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part
+from isthmus.families import Columns, Family
 from isthmus.latent_model import Capabilities, LatentModel
 from isthmus.likelihoods import LIKELIHOODS
 from isthmus.nets import conv
-from isthmus.nets.layers import Log1p, Preprocess, UserModule
+from isthmus.nets.layers import Log1p, Preprocess, ReadColumns, UserModule
 from isthmus.nets.mlp import MLP
+from isthmus.objective import Objective, Term
 from isthmus.schema import Condition, Schema
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
 
 
-def latent_model(estimator: Estimator, schema: Schema, posterior_family: Family) -> LatentModel:
-    """Encoder, decoder, prior and corruption as the fields say, with a posterior of the given family."""
-    if not posterior_family.has_density and estimator.prior != "normal":
+def latent_model(estimator: Estimator, schema: Schema, posterior: Family | nn.Module) -> LatentModel:
+    """Encoder, decoder, prior and corruption as the fields say.
+
+    Args:
+        estimator: the fields.
+        schema: of the data.
+        posterior: the family of q(z given x), whose parameters an encoder gives; or q itself, a module of (x, c, mask).
+    """
+    if isinstance(posterior, Family):
+        encoder = encoder_net(estimator, schema, posterior.raw_numel)
+        posterior = Conditional(encoder, posterior, len(schema.event_shape))
+    dense = getattr(posterior, "has_density", True)
+    if not dense and estimator.prior != "normal":
         name = type(estimator).__name__
-        raise InputError(
-            f"prior must be 'normal': codes of {name} have no density, got {estimator.prior!r}. Use a VAE."
-        )
+        raise InputError(f"prior must be 'normal' for {name}, whose codes have no density, got {estimator.prior!r}.")
     family = likelihood_family(estimator, schema)
-    encoder = encoder_net(estimator, schema, posterior_family.raw_numel)
     return LatentModel(
-        Conditional(encoder, posterior_family, len(schema.event_shape)),
+        posterior,
         Conditional(decoder_net(estimator, schema, family.raw_numel), family),
-        prior_module(estimator, schema) if posterior_family.has_density else priors.Flat(),
+        prior_module(estimator, schema) if dense else priors.Flat(),
         corruption_module(estimator, schema),
-        schema.log_volume,
+        0.0 if schema.discrete else schema.element_log_volume,
     )
+
+
+def posterior_part(estimator: Estimator, schema: Schema) -> Family | nn.Module:
+    """The family of q(z given x), or q itself if the user passed a module that is no family."""
+    if not isinstance(estimator.posterior, str):
+        return copy_user_part(estimator.posterior, "posterior")
+    return build(POSTERIORS, estimator.posterior, "posterior", estimator, schema)
+
+
+def bound(estimator: Estimator) -> Term | Objective:
+    """The bound on log p(x) that is maximized, as a loss."""
+    return build(BOUNDS, estimator.bound, "bound", estimator)
 
 
 def network_kind(estimator: Estimator, schema: Schema) -> str:
@@ -58,14 +78,26 @@ def network_kind(estimator: Estimator, schema: Schema) -> str:
 def encoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
     """x to `out` numbers."""
     kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
+    reader = input_reader(schema)
+    shape = (reader.size,) if isinstance(reader, ReadColumns) else schema.event_shape
     net: nn.Module
     if estimator.encoder is not None:
-        net = UserModule(copy.deepcopy(estimator.encoder), schema.event_shape, schema.condition_width)
+        net = UserModule(copy.deepcopy(estimator.encoder), shape, schema.condition_width)
     elif network_kind(estimator, schema) == "conv":
-        net = conv.ConvEncoder(schema.event_shape, tuple(estimator.channels), out, **kwargs)
+        net = conv.ConvEncoder(shape, tuple(estimator.channels), out, **kwargs)
     else:
-        net = MLP(schema.event_shape, tuple(estimator.hidden), out, **kwargs)
-    return Preprocess(Log1p(schema.mean), net) if schema.kind == "counts" and schema.discrete else net
+        net = MLP(shape, tuple(estimator.hidden), out, **kwargs)
+    return net if reader is None else Preprocess(reader, net)
+
+
+def input_reader(schema: Schema) -> nn.Module | None:
+    """What transforms x for the encoder: counts become log(1 + x), categories one-hot; None if x is read as it is."""
+    if all(column.read_as == "scaled" for column in schema.columns):
+        return None
+    if len(schema.columns) == 1 and schema.columns[0].read_as == "log1p":
+        return Log1p(schema.mean)
+    readers = {"one-hot": lambda part: part.levels, "log1p": lambda part: Log1p(part.mean), "scaled": lambda part: None}
+    return ReadColumns(schema.widths, [readers[part.columns[0].read_as](part) for part in schema.blocks()])
 
 
 def decoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
@@ -81,10 +113,12 @@ def decoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
 
 def likelihood_family(estimator: Estimator, schema: Schema) -> Family:
     """The family of p(x given z)."""
-    if not isinstance(estimator.likelihood, str):
-        return copy.deepcopy(estimator.likelihood)  # type: ignore[return-value]
     table = {name: entry.make for name, entry in LIKELIHOODS.items()}
-    return build(table, schema.likelihood, "likelihood", schema)
+    if isinstance(estimator.likelihood, tuple | list):
+        return Columns([build(table, part.likelihood, "likelihood", part) for part in schema.blocks()])
+    if isinstance(estimator.likelihood, str):
+        return build(table, schema.likelihood, "likelihood", schema)
+    return copy.deepcopy(estimator.likelihood)
 
 
 def prior_module(estimator: Estimator, schema: Schema) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Values of fields that no model can be made of, told before anything is done with them."""
+"""Validate hyperparameters before fitting."""
 
 from __future__ import annotations
 
@@ -14,63 +14,68 @@ from isthmus.errors import InputError
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
 
-MOST_LATENT = 1_000_000
-"""Numbers in a code at most: more is a slip of the hand, and would fill the memory."""
+MAX_LATENT_DIM = 1_000_000
+"""Larger codes are typing errors and would not fit into memory."""
 
 
 def check_fields(estimator: Estimator) -> None:
-    """Raise InputError for fields that no model can be made of."""
-    counts(estimator)
-    widths(estimator, "hidden", fewest=0)
-    widths(estimator, "channels", fewest=1)
+    """Raise InputError for the first field whose value is impossible whatever the data."""
+    check_integers(estimator)
+    check_widths("hidden", estimator.hidden, min_layers=0)
+    check_widths("channels", estimator.channels, min_layers=1)
     for field in dataclasses.fields(estimator):
         value = getattr(estimator, field.name)
         if field.type in ("bool", "bool | str"):
-            switch(field.name, value, "auto" if field.type == "bool | str" else None)
-        elif field.type == "float" and not (plain_number(value) and value >= 0):
-            raise InputError(f"{field.name}={value!r} came; a number of at least 0 is wanted")
+            check_switch(field.name, value, auto=field.type == "bool | str")
+        elif field.type == "float" and not (is_real_number(value) and value >= 0):
+            raise InputError(f"{field.name} must be a number >= 0, got {value!r}.")
     for name in ("validation_fraction", "patience", "warmup"):
         value = getattr(estimator, name)
-        if value > 1 or (name == "validation_fraction" and value == 1):
-            raise InputError(f"{name}={value!r} came; a share from 0 to 1 is wanted")
+        if value > 1:
+            raise InputError(f"{name} must be a number from 0 to 1, got {value!r}.")
+    if estimator.validation_fraction == 1:
+        raise InputError("validation_fraction must be below 1, got 1: no rows would be left to train on.")
     if not 0 < estimator.learning_rate < math.inf:
-        raise InputError(f"learning_rate={estimator.learning_rate!r} came; a positive number is wanted")
+        raise InputError(f"learning_rate must be a number > 0, got {estimator.learning_rate!r}.")
 
 
-def counts(estimator: Estimator) -> None:
-    """Fields that count something."""
-    least = {"latent_dim": 1, "batch_size": 1, "epochs": 1, "levels": 2}
-    for name, low in least.items():
+def check_integers(estimator: Estimator) -> None:
+    """Fields that are integers."""
+    lowest = {"latent_dim": 1, "batch_size": 1, "epochs": 1, "levels": 2}
+    for name, low in lowest.items():
         value = getattr(estimator, name)
         if (name, value) in (("epochs", "auto"), ("levels", None)):
             continue
-        if not whole(value) or value < low:
-            also = " or 'auto'" if name == "epochs" else ""
-            raise InputError(f"{name}={value!r} came; a whole number of at least {low}{also} is wanted")
-    if estimator.latent_dim > MOST_LATENT:
-        raise InputError(f"latent_dim={estimator.latent_dim!r} came; at most {MOST_LATENT:,} is wanted")
+        if not is_integer(value) or value < low:
+            alternative = " or 'auto'" if name == "epochs" else ""
+            raise InputError(f"{name} must be an integer >= {low}{alternative}, got {value!r}.")
+    if estimator.latent_dim > MAX_LATENT_DIM:
+        raise InputError(f"latent_dim must be at most {MAX_LATENT_DIM:,}, got {estimator.latent_dim!r}.")
 
 
-def widths(estimator: Estimator, name: str, fewest: int) -> None:
+def check_widths(name: str, value: Any, min_layers: int) -> None:
     """A field that lists the widths of layers."""
-    value = getattr(estimator, name)
-    if not isinstance(value, tuple | list) or len(value) < fewest or not all(whole(w) and w >= 1 for w in value):
-        raise InputError(f"{name}={value!r} came; a tuple of positive whole numbers is wanted, e.g. (512, 512)")
+    if (
+        not isinstance(value, tuple | list)
+        or len(value) < min_layers
+        or not all(is_integer(w) and w >= 1 for w in value)
+    ):
+        raise InputError(f"{name} must be a tuple of integers >= 1 such as (512, 512), got {value!r}.")
 
 
-def switch(name: str, value: Any, also: str | None) -> None:
-    """A field that is on or off, or left to a rule."""
-    if isinstance(value, bool | np.bool_) or (also is not None and isinstance(value, str) and value == also):
+def check_switch(name: str, value: Any, auto: bool) -> None:
+    """A field that is True or False, or 'auto' if that is possible."""
+    if isinstance(value, bool | np.bool_) or (auto and isinstance(value, str) and value == "auto"):
         return
-    known = [True, False] + ([also] if also else [])
-    raise InputError(f"{name}={value!r} came; {' or '.join(map(repr, known))} is wanted")
+    alternative = " or 'auto'" if auto else ""
+    raise InputError(f"{name} must be True or False{alternative}, got {value!r}.")
 
 
-def whole(value: Any) -> bool:
-    """Whether a value is a whole number; True and False are none."""
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer; True and False are not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def plain_number(value: Any) -> bool:
-    """Whether a value is a real number; True and False are none."""
+def is_real_number(value: Any) -> bool:
+    """Whether a value is a real number; True and False are not."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)

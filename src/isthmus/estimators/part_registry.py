@@ -18,9 +18,9 @@ from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.nets import sparse
 from isthmus.nets.mlp import MLP
-from isthmus.objective import Term
+from isthmus.objective import Objective, Term, warmup
 from isthmus.schema import Schema
-from isthmus.terms import penalties
+from isthmus.terms import bounds, penalties
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
@@ -71,12 +71,18 @@ def copy_user_part(part: Any, what: str) -> nn.Module:
     return copy.deepcopy(part)
 
 
+POSTERIORS: dict[str, Callable[..., families.Family]] = {
+    "normal": lambda estimator, schema: families.DiagonalNormal((estimator.latent_dim,)),
+}
+"""Families of q(z given x), made from the estimator and the schema."""
+
 PRIORS: dict[str, Callable[..., nn.Module]] = {
     "normal": lambda estimator, schema: priors.StandardNormal(estimator.latent_dim),
     "mixture": lambda estimator, schema, k=10: priors.Mixture(estimator.latent_dim, k),
     "refit": lambda estimator, schema, k=10: priors.PostHocPrior(estimator.latent_dim, k),
     "conditional": lambda estimator, schema: _conditional_prior(estimator, schema),
 }
+"""p(z), made from the estimator and the schema."""
 
 
 def _conditional_prior(estimator: Estimator, schema: Schema) -> nn.Module:
@@ -85,6 +91,21 @@ def _conditional_prior(estimator: Estimator, schema: Schema) -> nn.Module:
     dim = estimator.latent_dim
     net = MLP((schema.condition_width,), tuple(estimator.hidden)[:1], 2 * dim, act=estimator.activation)
     return priors.ConditionalPrior(Conditional(net, families.DiagonalNormal((dim,))))
+
+
+BOUNDS: dict[str, Callable[..., Term | Objective]] = {
+    "elbo": lambda estimator: bounds.nll + estimator.beta * warmup(estimator.warmup) * bounds.kl,
+    "iwae": lambda estimator, k=5: _unweighted(estimator, bounds.iwae(k)),
+}
+"""Bounds on log p(x) as losses, made from the estimator."""
+
+
+def _unweighted(estimator: Estimator, loss: Term) -> Term:
+    """A bound in which the KL term is not a summand that beta could weight."""
+    beta = getattr(estimator, "beta", 1.0)
+    if beta != 1:
+        raise InputError(f"beta must be 1 with bound={getattr(estimator, 'bound', '')!r}, got {beta:g}.")
+    return loss
 
 
 CORRUPTIONS: dict[str, Callable[..., nn.Module]] = {
@@ -97,8 +118,10 @@ CORRUPTIONS: dict[str, Callable[..., nn.Module]] = {
 
 def mask_value(schema: Schema) -> torch.Tensor:
     """The value of a masked element: 0 in data units (black); for tables of floats the column's mean."""
-    table = schema.kind == "real" and not schema.image
-    return tensor(np.zeros(()) if table else -schema.shift / schema.scale)
+    black = -schema.shift / schema.scale
+    if len(schema.columns) > 1:
+        return tensor(np.where(schema.per_element("kind") == "real", 0.0, black))
+    return tensor(np.zeros(()) if schema.kind == "real" and not schema.image else black)
 
 
 def tensor(values: np.ndarray) -> torch.Tensor:

@@ -20,27 +20,26 @@ class ProbabilisticPCA(Estimator):
     """Probabilistic PCA by its closed form (Tipping & Bishop, 1999): the linear VAE at its optimum."""
 
     hidden: tuple[int, ...] = ()
-    """None: the model is linear."""
-    likelihood: str | nn.Module = "normal"
-    """Normal, with one shared scale."""
+    """Must be none: the model is linear."""
+    likelihood: str | tuple[str, ...] | nn.Module = "normal"
+    """Must be normal: one scale for all elements."""
     scaling: str = "global"
     """standard (each column) changes the model; global and none do not."""
     precision: str = "double"
-    """single, double, or auto: single."""
+    """single, double, or auto, which is single."""
     validation_fraction: float = 0.0
-    """The solution is exact: no rows need to be kept aside."""
+    """Share of the rows, from 0 to below 1, to leave out; the exact solution needs none."""
 
     def compose(self, schema: Schema) -> Recipe:
-        asked = {"hidden": (), "likelihood": "normal", "prior": "normal", "corruption": None}
-        asked |= {"encoder": None, "decoder": None}
-        other = next((name for name, only in asked.items() if getattr(self, name) not in (only, "none", [])), None)
-        if other is not None:
-            raise InputError(
-                f"ProbabilisticPCA is linear, normal and solved exactly: {other}={asked[other]!r} is wanted; use a VAE "
-                "for more"
-            )
+        required = {"hidden": (), "likelihood": "normal", "prior": "normal", "corruption": None}
+        required |= {"encoder": None, "decoder": None}
+        for name, value in required.items():
+            if getattr(self, name) not in (value, "none", []):
+                raise InputError(
+                    f"{name} must be {value!r} for ProbabilisticPCA, got {getattr(self, name)!r}. Use a VAE."
+                )
         if schema.condition or schema.sequence:
-            raise InputError("ProbabilisticPCA takes no condition and no lengths; use a VAE")
+            raise InputError("condition and lengths must be None for ProbabilisticPCA. Use a VAE.")
         posterior = families.DiagonalNormal((self.latent_dim,))
         model = self.latent_model(schema, posterior)
         scale = families.BufferScale()

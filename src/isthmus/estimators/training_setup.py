@@ -103,6 +103,15 @@ class TrainingJob:
             callback=callback,
         )
 
+    def run(self, verbose: bool = False) -> FittedModel:
+        """Train, with a progress bar if `verbose`, and return the trained model."""
+        if not verbose:
+            return self.fitted(self.train())
+        from isthmus.train.progress import ProgressBar
+
+        with ProgressBar() as bar:
+            return self.fitted(self.train(callback=bar))
+
     def fitted(self, history: list[dict[str, Any]]) -> FittedModel:
         """The trained model with its data schema."""
         return fitted_model(self.estimator, self.recipe, self.schema, self.settings, self.config.seed, history)

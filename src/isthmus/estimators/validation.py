@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from isthmus.likelihoods import (
     name_of,
     support_error,
 )
-from isthmus.schema import Condition, Schema, kind_of, scaling_of
+from isthmus.schema import Condition, Schema, is_integer_valued, kind_of, moments, scaling_of
 
 if TYPE_CHECKING:
     from isthmus.estimators.base import Estimator
@@ -110,11 +111,10 @@ def infer_schema(estimator: Estimator, inputs: Examples, train: np.ndarray) -> S
     modelled = x if target is None else target
     if bool((modelled == modelled[:1]).all()):
         raise InputError(f"X must vary, got {len(x)} rows that are all the same.")
+    if isinstance(estimator.likelihood, tuple | list):
+        return infer_columns(estimator, inputs, train)
     name, schema = infer_schema_from_dtype(estimator, inputs)
-    if inputs.condition is not None:
-        values = np.asarray(inputs.condition)
-        known = Condition.read(values[train] if values.ndim and values.dtype.kind == "f" else np.atleast_1d(values))
-        schema = replace(schema, condition=known)
+    schema = replace(schema, condition=infer_condition(inputs, train))
     if estimator.binarize:
         return replace(schema, scale=np.asarray(max_grey_level(schema, modelled, estimator.levels)))
     error = support_error(name, schema.levels, estimator.levels, modelled)
@@ -125,14 +125,54 @@ def infer_schema(estimator: Estimator, inputs: Examples, train: np.ndarray) -> S
     if name in LEVELLED:
         return replace(schema, scale=np.asarray(float(schema.levels - 1)))
     values = modelled[train]  # (n, *X); of sequences (steps, d): each step of each row informs the same columns
+    observed = None if inputs.observed is None else inputs.observed[train]
     if inputs.lengths is not None:
-        values = values[length_mask(values, inputs.lengths[train])]
+        real = length_mask(values, inputs.lengths[train])
+        values, observed = values[real], None if observed is None else observed[real]
     if name in COUNTED:
-        return replace(schema, high=np.asarray(float(values.max())), mean=values.mean(0, dtype=np.float64))
-    shift, scale = scaling_of(values, scaling_name(estimator.scaling, schema, name))
+        return replace(schema, high=np.asarray(float(values.max())), mean=moments(values, observed)[0])
+    shift, scale = scaling_of(values, scaling_name(estimator.scaling, schema, name), observed)
+    if observed is not None:
+        values = np.where(observed, values, moments(values, observed)[0])
     # Black and white are the same in all of an image; each column of a table has a range of its own.
     low, high = ((end(values, axis=None if schema.image else 0) - shift) / scale for end in (np.min, np.max))
     return replace(schema, shift=shift, scale=scale, low=low, high=high)
+
+
+def infer_columns(estimator: Estimator, inputs: Examples, train: np.ndarray) -> Schema:
+    """The schema of a table whose columns have likelihoods of their own, one name a column.
+
+    A categorical column holds categories 0..k-1 without an order. Raises InputError for other data than tables, and for
+    another number of names than columns.
+    """
+    names, x = tuple(estimator.likelihood), inputs.x
+    if x.ndim != 2 or x.shape[1] != len(names) or inputs.target is not None or estimator.binarize:
+        raise InputError(
+            f"likelihood must have one name for each column of a table (n, d), got {len(names)} for {x.shape}."
+        )
+    parts = []
+    for j, likelihood in enumerate(names):
+        column = copy.copy(estimator)
+        column.likelihood = likelihood
+        name, _ = parse(likelihood, "likelihood")
+        values = x[:, [j]]
+        if name in (*LEVELLED, *COUNTED) and is_integer_valued(values):
+            values = values.astype(np.int64)
+        observed = None if inputs.observed is None else inputs.observed[:, [j]]
+        part = infer_schema(column, Examples(values, observed=observed), train)
+        if name == "categorical":
+            part = replace(part, columns=(replace(part.columns[0], kind="category"),))
+        parts.append(part)
+    kwargs: dict[str, Any] = {"names": feature_names(estimator), "condition": infer_condition(inputs, train)}
+    return replace(Schema.side_by_side(parts, **kwargs), dtype=str(x.dtype))
+
+
+def infer_condition(inputs: Examples, train: np.ndarray) -> Condition | None:
+    """What the condition is, if there is one."""
+    if inputs.condition is None:
+        return None
+    values = np.asarray(inputs.condition)
+    return Condition.read(values[train] if values.ndim and values.dtype.kind == "f" else np.atleast_1d(values))
 
 
 def infer_schema_from_dtype(estimator: Estimator, inputs: Examples) -> tuple[str, Schema]:
@@ -162,7 +202,7 @@ def likelihood_of(estimator: Estimator, kind: str) -> tuple[str, tuple[Any, ...]
     part = estimator.likelihood
     if not isinstance(part, str):
         if not isinstance(part, Family):
-            raise InputError(f"likelihood must be a name or a module of isthmus.families, got {part!r}.")
+            raise InputError(f"likelihood must be a name, names or a module of isthmus.families, got {part!r}.")
         return name_of(part), (part.levels,) if isinstance(part, LevelFamily) else ()
     if estimator.binarize:
         if part not in ("auto", "bernoulli"):

@@ -1,43 +1,45 @@
-"""Variational autoencoders with a normal posterior."""
+"""Variational autoencoders."""
 
 from __future__ import annotations
 
 import typing
 
-from isthmus import families
-from isthmus.estimators.base import Estimator, Recipe
+from torch import nn
+
+from isthmus.estimators import composition
+from isthmus.estimators.base import Estimator
+from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import warn_unconditional
-from isthmus.objective import warmup
 from isthmus.schema import Schema
-from isthmus.terms.bounds import iwae, kl, nll
 
 
 class VAE(Estimator):
     """Variational autoencoder (Kingma & Welling, 2014)."""
 
     beta: float = 1.0
-    """Weight of the KL term: 1 is the evidence lower bound, more presses for disentanglement."""
+    """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound; raise it for disentangled codes."""
+    posterior: str | nn.Module = "normal"
+    """q(z given x): normal (diagonal)."""
+    bound: str = "elbo"
+    """The bound on log p(x) to maximize: elbo, or iwae(k), tighter with more draws k and k times the work."""
 
     def compose(self, schema: Schema) -> Recipe:
-        model = self.latent_model(schema, families.DiagonalNormal((self.latent_dim,)))
-        return Recipe(model, nll + self.beta * warmup(self.warmup) * kl)
+        model = self.latent_model(schema, composition.posterior_part(self, schema))
+        return Recipe(model, composition.bound(self))
 
 
 class BetaVAE(VAE):
     """VAE with a heavier KL term, for disentangled codes (Higgins et al., 2017)."""
 
     beta: float = 4.0
-    """Weight of the KL term: 1 is the evidence lower bound, more presses for disentanglement."""
+    """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound; raise it for disentangled codes."""
 
 
-class IWAE(Estimator):
+class IWAE(VAE):
     """VAE trained on the importance-weighted bound of several draws (Burda et al., 2016)."""
 
-    draws: int = 5
-    """Draws a row that the bound weighs; one leaves the VAE's bound, by draws."""
-
-    def compose(self, schema: Schema) -> Recipe:
-        return Recipe(self.latent_model(schema, families.DiagonalNormal((self.latent_dim,))), iwae(self.draws))
+    bound: str = "iwae(5)"
+    """The bound on log p(x) to maximize: elbo, or iwae(k), tighter with more draws k and k times the work."""
 
 
 class ConditionalVAE(VAE):

@@ -10,27 +10,27 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-import torch
 from scipy.linalg import helmert
-from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from isthmus.estimators.base import Estimator
+from isthmus.evaluation.principal_axes import ROUNDING_SHARE, PrincipalAxes, principal_axes, rank_of, triangular_factor
 from isthmus.examples import Examples
+from isthmus.fitted import FittedModel
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.schema import safe_std
+from isthmus.train.device_data import fixed_bits
 
 MAX_FIT_ROWS = 10_000
 """Training rows that a baseline is fitted to, at most."""
 MIN_FIT_ROWS, MAX_FIT_NUMBERS = 1_000, 8_000_000
 """Wide data are fitted to fewer rows, so that there are at most so many numbers, but to no fewer rows than this:
 decompositions would take minutes."""
+CODE_FREE_LATENT_DIM = 16
+"""Latent dimensions of baselines of a model without a code."""
 DEQUANTIZATION_DRAWS = 8
 """Dequantisation noises averaged per row."""
-ROUNDING_SHARE = 1e-12
-"""Share of the rows' variance below which a remainder is rounding."""
 MAX_EXACT_FA_COLUMNS = 128
 """Columns up to which factor analysis decomposes exactly: the work grows with their cube."""
 FA_TOLERANCE_NATS = 1e-5
@@ -68,29 +68,76 @@ class DensityScores(NamedTuple):
 
 @dataclass(frozen=True)
 class BaselineData:
-    """Training rows as numbers, and what can be fitted to them; every property is computed when it is first read."""
+    """Training rows as numbers, and what is fitted to them; every property is computed when it is first read.
+
+    Args:
+        x: (n, d) what densities are fitted to, in the data's units; dequantised if the data are discrete.
+        scaled: (n, d) the rows in the units that networks read, not dequantised.
+        scale: (d,) by which the model divides each column of continuous data; ones for discrete data.
+        max_latent_dim: latent dimensions of the model.
+        discrete: whether the data are discrete.
+        rounding: relative rounding error of a number of x.
+        seed: the model's; seeds all that is random.
+    """
 
     x: np.ndarray
-    """(n, d), dequantised if the data are discrete."""
+    scaled: np.ndarray
     scale: np.ndarray
-    """(d,) the scale by which the model divides each column."""
     max_latent_dim: int
-    """Latent dimensions of the model."""
     discrete: bool
     rounding: float
-    """The relative rounding error of a number of x."""
     seed: int
 
+    @classmethod
+    def of(cls, fitted: FittedModel, rows: np.ndarray, discrete: bool | None = None) -> BaselineData:
+        """Training rows (n, *X) in the data's units, for a model's baselines.
+
+        Args:
+            fitted: the model.
+            rows: complete rows.
+            discrete: whether the data are discrete; by default if the model's likelihood is.
+        """
+        schema, random = fitted.schema, np.random.default_rng(fitted.seed)
+        discrete = schema.discrete if discrete is None else discrete
+        x = as_scored(fitted, rows)
+        if discrete:
+            x = x + random.random(x.shape)
+        scale = np.broadcast_to(1.0 if discrete else schema.scale, schema.event_shape).reshape(-1)
+        scaled = ((rows - schema.shift) / schema.scale).reshape(len(rows), -1).astype(np.float64)
+        latent_dim = fitted.code_size or CODE_FREE_LATENT_DIM
+        return cls(x, scaled, scale, latent_dim, discrete, relative_rounding(rows), fitted.seed)
+
     @cached_property
-    def root(self) -> np.ndarray:
-        """(min(n, d), d) with the singular values of the centred rows, also after any scaling of columns."""
-        return np.asarray(np.linalg.qr(self.x - self.x.mean(0), mode="r"))
+    def factor(self) -> np.ndarray:
+        """Triangular factor of x."""
+        return triangular_factor(self.x)
+
+    @cached_property
+    def axes(self) -> PrincipalAxes:
+        """Principal axes of x."""
+        return principal_axes(self.x.mean(0), self.factor, len(self.x))
+
+    @cached_property
+    def scaled_axes(self) -> PrincipalAxes:
+        """Principal axes of the scaled rows, of which PCA reconstructs."""
+        factor = triangular_factor(self.scaled) if self.discrete else self.factor / self.scale
+        return principal_axes(self.scaled.mean(0), factor, len(self.x))
+
+    @property
+    def mixture_axes(self) -> PrincipalAxes:
+        """Principal axes of x / scale."""
+        return self.axes if self.discrete else self.scaled_axes._replace(mean=self.x.mean(0) / self.scale)
+
+    @property
+    def sklearn_seed(self) -> int:
+        """The seed as scikit-learn takes it."""
+        return self.seed % 2**31
 
     @cached_property
     def rank(self) -> int:
         """Dimensions that the rows span."""
         n, d = self.x.shape
-        return min(d, n - 1) if self.discrete else rank_of(self.x, self.rounding, self.root)
+        return min(d, n - 1) if self.discrete else rank_of(self.x, self.rounding, self.factor)
 
     @property
     def full_rank(self) -> bool:
@@ -112,8 +159,25 @@ class BaselineData:
             return 0
         if self.discrete:
             return max(0, min(self.max_latent_dim, self.x.shape[1] - 1, len(self.x) - 2))
-        variance = np.linalg.svd(self.root, compute_uv=False) ** 2  # in the columns' units, as PCA sees it
-        return max(0, min(self.max_latent_dim, self.rank - 1, int((variance > ROUNDING_SHARE * variance[0]).sum()) - 1))
+        variance = self.axes.variance  # in the columns' units, as PCA sees it
+        above_rounding = int((variance > ROUNDING_SHARE * variance[0]).sum())
+        return max(0, min(self.max_latent_dim, self.rank - 1, above_rounding - 1))
+
+    def scores(self, fits: dict[str, Fit], test: np.ndarray) -> dict[str, DensityScores]:
+        """Log-densities of rows `test` (n, d), under the same noises if discrete; unbounded densities are left out."""
+        random = np.random.default_rng(self.seed)
+        random.random(self.x.shape)  # the noise of the training rows
+        fitted = {name: density for name, fit in fits.items() if (density := fit(self)) is not None}
+        values: dict[str, list[np.ndarray]] = {name: [] for name in fitted}
+        for _ in range(DEQUANTIZATION_DRAWS if self.discrete else 1):
+            noisy = test + random.random(test.shape) if self.discrete else test
+            for name, density in fitted.items():
+                values[name].append(density.log_density(noisy))
+        return {name: DensityScores(np.mean(values[name], axis=0), fitted[name].size) for name in fitted}
+
+
+Fit = Callable[[BaselineData], FittedDensity | None]
+"""Fits a density; None if it is not bounded on the rows."""
 
 
 def max_fit_rows(train: np.ndarray) -> int:
@@ -121,55 +185,34 @@ def max_fit_rows(train: np.ndarray) -> int:
     return min(MAX_FIT_ROWS, max(MIN_FIT_ROWS, MAX_FIT_NUMBERS // max(1, train[0].size)))
 
 
-def as_scored(model: Estimator, examples: Examples) -> np.ndarray:
+def as_scored(fitted: FittedModel, x: np.ndarray) -> np.ndarray:
     """(n, d) the numbers that the likelihood is a distribution over: bits if pixels are binarised."""
-    x = examples.x
-    if model.schema_.binarize:
-        names = getattr(model, "feature_names_in_", None)
-        named = x if names is None else pd.DataFrame(x, columns=names)
-        rows = model.rows(named, examples.condition, examples.lengths, bits="fixed")
-        x = rows.batch(torch.arange(len(rows), device=rows.device)).x.cpu().numpy()
-    return x.reshape(len(x), -1).astype(np.float64)
+    values = fixed_bits(x, fitted.schema) if fitted.schema.binarize else x
+    return values.reshape(len(x), -1).astype(np.float64)
 
 
-def ppca_scores(model: Estimator, train: Examples, test: Examples) -> DensityScores | None:
-    """Probabilistic PCA fitted to training rows and scored on test rows; None if its density is not bounded."""
-    return fit_and_score(model, train, test, {"ppca": probabilistic_pca})[1].get("ppca")
+def ppca_scores(
+    fitted: FittedModel, train: Examples, test: Examples, discrete: bool | None = None
+) -> DensityScores | None:
+    """Probabilistic PCA fitted to training rows and scored on test rows; None if its density is not bounded.
 
-
-def density_scores(model: Estimator, train: Examples, test: Examples) -> tuple[BaselineData, dict[str, DensityScores]]:
-    """Every density by name, fitted to the same training rows; those that are not bounded are left out."""
-    return fit_and_score(model, train, test, DENSITIES)
-
-
-def fit_and_score(
-    model: Estimator, train: Examples, test: Examples, fits: dict[str, Callable[[BaselineData], FittedDensity | None]]
-) -> tuple[BaselineData, dict[str, DensityScores]]:
-    """Fit each density to the same training rows and score the same test rows, under the same noises if discrete."""
-    train = train.subsample(max_fit_rows(train.x), model.seed_)
-    x, test_x = as_scored(model, train), as_scored(model, test)
-    schema, random = model.schema_, np.random.default_rng(model.seed_)
-    discrete, scale = schema.discrete, np.ones(x.shape[1])
-    if discrete:
-        x = x + random.random(x.shape)
-    else:
-        scale = np.broadcast_to(schema.scale, schema.event_shape).reshape(-1)
-    data = BaselineData(x, scale, model.latent_dim, discrete, relative_rounding(train.x), model.seed_ % 2**31)
-    fitted = {name: density for name, fit in fits.items() if (density := fit(data)) is not None}
-    scores: dict[str, list[np.ndarray]] = {name: [] for name in fitted}
-    for _ in range(DEQUANTIZATION_DRAWS if discrete else 1):
-        noisy = test_x + random.random(test_x.shape) if discrete else test_x
-        for name, density in fitted.items():
-            scores[name].append(density.log_density(noisy))
-    return data, {name: DensityScores(np.mean(scores[name], axis=0), fitted[name].size) for name in fitted}
+    `discrete` says whether the data are dequantised; by default if the model's likelihood is discrete.
+    """
+    rows = train.subsample(max_fit_rows(train.x), fitted.seed)
+    data = BaselineData.of(fitted, rows.x, discrete)
+    return data.scores({"ppca": probabilistic_pca}, as_scored(fitted, test.x)).get("ppca")
 
 
 def probabilistic_pca(data: BaselineData) -> FittedDensity | None:
     """A linear model with one noise variance for all columns (Tipping & Bishop, 1999)."""
     if not data.bounded:
         return None
-    pca = PCA(data.latent_dim, svd_solver="full").fit(data.x)
-    return FittedDensity(pca.score_samples, {"latent_dim": data.latent_dim})
+    k = data.latent_dim
+
+    def standard_normal(u: np.ndarray) -> np.ndarray:
+        return -0.5 * (np.square(u).sum(1) + k * math.log(2 * math.pi))
+
+    return FittedDensity(along_axes(data.axes, k, standard_normal), {"latent_dim": k})
 
 
 def factor_analysis(data: BaselineData) -> FittedDensity | None:
@@ -179,13 +222,13 @@ def factor_analysis(data: BaselineData) -> FittedDensity | None:
     (n, d), mean, scale = data.x.shape, data.x.mean(0), safe_std(data.x)
     k = min(data.max_latent_dim, d - 1)
     # The fit reads only the covariance: d + 1 rows that have the same one make its steps cheap.
-    root = data.root / scale
-    few = helmert(len(root) + 1).T @ root * math.sqrt((len(root) + 1) / n)
+    factor = data.factor / scale
+    few = helmert(len(factor) + 1).T @ factor * math.sqrt((len(factor) + 1) / n)
     model = FactorAnalysis(
         k,
         tol=FA_TOLERANCE_NATS * len(few),
         svd_method="lapack" if d <= MAX_EXACT_FA_COLUMNS else "randomized",
-        random_state=data.seed,
+        random_state=data.sklearn_seed,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not optimal is still a density
@@ -202,56 +245,69 @@ def gaussian_mixture(data: BaselineData) -> FittedDensity | None:
     """
     if not data.bounded:
         return None
-    order = np.random.default_rng(data.seed).permutation(len(data.x))
+    order = np.random.default_rng(data.sklearn_seed).permutation(len(data.x))
     x = data.x[order[: max(2, MAX_MIXTURE_NUMBERS // data.x.shape[1])]] / data.scale
     valid, train = np.split(x, [len(x) // 5])
     few = min(data.latent_dim, max(0, len(train) - 2))
     options = [
-        (axes, components)
-        for axes in ((few, x.shape[1]) if data.full_rank and len(train) > x.shape[1] else (few,))
-        for components in (COMPONENTS if axes else (1,))
+        (k, components)
+        for k in ((few, x.shape[1]) if data.full_rank and len(train) > x.shape[1] else (few,))
+        for components in (COMPONENTS if k else (1,))
         if components == 1 or components * MIN_ROWS_PER_COMPONENT <= len(train)
     ]
-    axes, components = options[0]
+    k, components = options[0]
     if len(valid) and len(options) > 1:
-        pca = PCA(svd_solver="full").fit(train)
-        best = mixture(pca, train, axes, components, data.seed)(valid)
+        train_axes = principal_axes(train.mean(0), triangular_factor(train), len(train))
+        best = mixture(train_axes, train, k, components, data.sklearn_seed)(valid)
         for option in options[1:]:
-            values = mixture(pca, train, option[0], option[1], data.seed)(valid)
+            values = mixture(train_axes, train, *option, data.sklearn_seed)(valid)
             gain, error = mean_and_error(values - best)
             if gain > error:
-                (axes, components), best = option, values
-    log_density = mixture(PCA(svd_solver="full").fit(x), x, axes, components, data.seed)
+                (k, components), best = option, values
+    log_density = mixture(data.mixture_axes, x, k, components, data.sklearn_seed)
     log_volume = float(np.log(data.scale).sum())
     return FittedDensity(lambda rows: log_density(rows / data.scale) - log_volume, {"components": components})
 
 
-def mixture(pca: PCA, x: np.ndarray, axes: int, components: int, seed: int) -> LogDensity:
-    """A mixture along the first principal axes of rows x (n, d), with one noise variance in all other directions."""
-    rest = x.shape[1] - axes
-    least = ROUNDING_SHARE * float(pca.explained_variance_[0])
-    turn, variance = pca.components_[:axes], np.maximum(pca.explained_variance_[:axes], least)  # (axes, d), (axes,)
-    noise = max(float(pca.explained_variance_[axes:].mean()), least) if rest else 1.0
-    log_volume = 0.5 * float(np.log(variance).sum()) + 0.5 * rest * math.log(2 * math.pi * noise)
+def mixture(axes: PrincipalAxes, x: np.ndarray, k: int, components: int, seed: int) -> LogDensity:
+    """A mixture along the first k principal axes of rows x (n, d), with one noise variance in all other directions."""
+    if not k:
+        return along_axes(axes, 0, lambda u: np.zeros(len(u)))
     model = GaussianMixture(
         components, covariance_type="diag", reg_covar=MIN_VARIANCE_SHARE, max_iter=MAX_EM_STEPS, random_state=seed
     )
-    if axes:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit((x - pca.mean_) @ turn.T / np.sqrt(variance))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit((x - axes.mean) @ axes.axes[:k].T / np.sqrt(clipped_variance(axes, k)))
+    return along_axes(axes, k, model.score_samples)
 
-    def log_density(rows: np.ndarray) -> np.ndarray:
-        centred = rows - pca.mean_
-        along = centred @ turn.T  # (n, axes)
+
+def along_axes(axes: PrincipalAxes, k: int, log_density: LogDensity) -> LogDensity:
+    """A density of rows whose standardised coordinates along the first k axes have `log_density`.
+
+    In all other directions they are normal, with the mean variance of these.
+    """
+    turn, variance, rest = axes.axes[:k], clipped_variance(axes, k), axes.axes.shape[1] - k
+    noise = 1.0
+    if rest:
+        noise = max(float(axes.variance[k:].mean()), ROUNDING_SHARE * float(axes.variance[0]))
+    log_volume = 0.5 * float(np.log(variance).sum()) + 0.5 * rest * math.log(2 * math.pi * noise)
+
+    def density(rows: np.ndarray) -> np.ndarray:
+        centred = rows - axes.mean
+        along = centred @ turn.T  # (n, k)
         outside = np.square(centred - along @ turn).sum(1) / (2 * noise) if rest else 0.0
-        inside = model.score_samples(along / np.sqrt(variance)) if axes else 0.0
-        return inside - outside - log_volume
+        return log_density(along / np.sqrt(variance)) - outside - log_volume
 
-    return log_density
+    return density
 
 
-DENSITIES: dict[str, Callable[[BaselineData], FittedDensity | None]] = {
+def clipped_variance(axes: PrincipalAxes, k: int) -> np.ndarray:
+    """(k,) variances along the first axes, none of them zero."""
+    return np.maximum(axes.variance[:k], ROUNDING_SHARE * float(axes.variance[0]))
+
+
+DENSITIES: dict[str, Fit] = {
     "ppca": probabilistic_pca,
     "factor_analysis": factor_analysis,
     "gaussian_mixture": gaussian_mixture,
@@ -261,30 +317,3 @@ DENSITIES: dict[str, Callable[[BaselineData], FittedDensity | None]] = {
 def relative_rounding(x: np.ndarray) -> float:
     """The relative rounding error of a number of the data: of single precision, unless they are kept in double."""
     return float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps)
-
-
-def rank_of(rows: np.ndarray, rounding: float, root: np.ndarray | None = None) -> int:
-    """How many dimensions rows (n, d) span around their mean, whatever the columns' units.
-
-    Rows in a plane leave it by the rounding of their numbers, which may be large relative to the columns' spreads.
-    `root` may replace the centred rows: a matrix R (m, d) with R'R = X'X.
-
-    >>> rank_of(np.array([[1e9, 0, 1], [2e9, 0, 2], [4e9, 0, 4], [4e9, 0, 5]]), 1e-16)
-    2
-    """
-    scale = safe_std(rows)  # (d,)
-    centred = rows - rows.mean(0) if root is None else root
-    singular = np.linalg.svd(centred / scale, compute_uv=False)
-    noise = 4 * rounding * np.sqrt(rows.size) * (np.abs(rows).max(0) / scale)[rows.std(0) > 0].max(initial=1)
-    return int((singular > noise).sum())
-
-
-def pca_reconstruction(train: np.ndarray, test: np.ndarray, latent_dim: int, seed: int) -> tuple[int, np.ndarray]:
-    """PCA's dimensions and its reconstruction of test rows (n, *X), these themselves if only rounding is left."""
-    rows = Examples(train).subsample(max_fit_rows(train), seed).x
-    flat, flat_test = (part.reshape(len(part), -1).astype(np.float64) for part in (rows, test))
-    k = min(latent_dim, *flat.shape)
-    pca = PCA(k, random_state=seed % 2**31).fit(flat)
-    decoded = pca.inverse_transform(pca.transform(flat_test))
-    error, total = np.square(decoded - flat_test).sum(), np.square(flat_test - pca.mean_).sum()
-    return k, (decoded if error > ROUNDING_SHARE * total else flat_test).reshape(test.shape)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from isthmus.evaluation.context import EvalContext
+from isthmus.evaluation.encoded import EncodedRows
 from isthmus.metrics.estimate import mean_and_error
-from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.metric import HIDDEN, Metric, from_estimate
 from isthmus.metrics.probes import probes
 
@@ -22,24 +22,19 @@ def condition_gain(context: EvalContext) -> Metric | None:
     Zero if the decoder ignores the condition; a condition that can be read from the codes is encoded although it is
     given. None for models without a condition or without log p(x).
     """
-    model, examples = context.model, context.examples
-    if model.schema_.condition is None or not model.density:
+    examples = context.examples
+    if context.schema.condition is None or not context.has_density:
         return None
-    rows = examples.take(np.random.default_rng(context.seed).permutation(len(examples))[:MAX_ROWS])
-    conditions = np.asarray(rows.condition).reshape(len(rows), -1)
+    index = np.random.default_rng(context.seed).permutation(len(context))[:MAX_ROWS]
+    conditions = np.asarray(examples.condition)[index].reshape(len(index), -1)
     partner = mismatched_pairs(conditions)
     differs = (conditions != conditions[partner]).any(1)
     if not differs.any():
         return None
-    rows, partner = rows.take(np.flatnonzero(differs)), partner[differs]
-    other = conditions[partner].reshape(len(partner), *np.shape(examples.condition)[1:])
-    with context.threads():
-        right, wrong = (
-            importance_weighted(
-                model.model_, encode_chunks(model.model_, model.lay(replace(rows, condition=condition), "fixed")), DRAWS
-            ).values
-            for condition in (rows.condition, other)
-        )
+    index, partner = index[differs], index[partner[differs]]
+    other = replace(examples.take(index), condition=np.asarray(examples.condition)[partner])
+    right = context.scored.score(index, DRAWS)
+    wrong = EncodedRows(context.fitted, other, "fixed").score(np.arange(len(index)), DRAWS)
     gain, error = mean_and_error(right - wrong)
     return Metric(
         "condition",
@@ -54,10 +49,10 @@ def condition_gain(context: EvalContext) -> Metric | None:
 
 def read_from_codes(context: EvalContext) -> tuple[Metric, ...]:
     """Accuracy of the better of two probes that read the condition's class from codes, and of the commonest class."""
-    known = context.model.schema_.condition
-    if known is None or not known.classes:
+    known = context.schema.condition
+    if known is None or not known.classes or not context.has_code:
         return ()
-    accuracy = probes(context.codes, np.asarray(context.examples.condition), context.seed)
+    accuracy = probes(context.flat_codes, np.asarray(context.examples.condition), context.seed)
     if accuracy is None:
         return ()
     unit, kind = "share of rows", "accuracy"

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from isthmus.array_checks import zero_padding
-from isthmus.estimators.base import Estimator
+from isthmus.errors import Declined
+from isthmus.evaluation.baselines import BaselineData, max_fit_rows
+from isthmus.evaluation.encoded import EncodedRows
 from isthmus.examples import Examples
+from isthmus.fitted import FittedModel
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
-from isthmus.metrics.importance_weighting import Chunk, encode_chunks
-from isthmus.train.device_data import DeviceDataset, fixed_bits
-from isthmus.train.runtime import torch_threads
+from isthmus.schema import Schema
+from isthmus.train.device_data import fixed_bits
 
 MAX_SAMPLES = 2_000
 """Samples that are compared with data, at most."""
+MAX_TRAIN_ROWS = 2_000
+"""Training rows that are encoded, at most."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,17 @@ class EvalContext:
     """Everything that a measure may read; what several of them need is computed once, when it is first read.
 
     Args:
-        model: the fitted model.
+        fitted: the model.
         examples: the rows that are measured.
-        y: (n,) labels.
         train: the rows that the model was fitted to.
-        factors: (n, F) whole numbers that the rows were generated from.
         draws: draws per row for log p(x).
         ais: rows whose log p(x) is estimated by annealed importance sampling; 0 for none.
         ais_steps: temperatures of annealed importance sampling.
     """
 
-    model: Estimator
+    fitted: FittedModel
     examples: Examples
-    y: np.ndarray | None = None
     train: Examples | None = None
-    factors: np.ndarray | None = None
     draws: int = 1
     ais: int = 0
     ais_steps: int = 1
@@ -48,50 +45,78 @@ class EvalContext:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def subsample(self, count: int) -> Examples:
-        """At most `count` of the rows, chosen at random by the seed: files are often sorted."""
-        return self.examples.subsample(count, self.seed)
+    # ------------------------------------------------------------------ model
+
+    @property
+    def schema(self) -> Schema:
+        """What the data are."""
+        return self.fitted.schema
+
+    @property
+    def has_density(self) -> bool:
+        """Whether log p(x) can be had."""
+        return self.fitted.capabilities.has_density
+
+    @property
+    def has_code(self) -> bool:
+        """Whether rows have codes."""
+        return self.fitted.capabilities.encodes
 
     @property
     def seed(self) -> int:
         """The model's seed, as scikit-learn takes it."""
-        return self.model.seed_ % 2**31
+        return self.fitted.seed % 2**31
 
-    def threads(self) -> Any:
-        """Context manager: the processor threads that the model was trained with."""
-        return torch_threads(self.model.settings_["threads"])
+    # ------------------------------------------------------------------ rows
 
-    @cached_property
-    def dataset(self) -> DeviceDataset:
-        """The rows as they are scored, on the device."""
-        return self.model.lay(self.examples, "fixed")
+    def subsample(self, count: int) -> np.ndarray:
+        """Positions of at most `count` of the rows, chosen at random by the seed (files are often sorted), ascending.
 
-    @cached_property
-    def chunks(self) -> list[Chunk]:
-        """The rows, encoded once for every metric that needs their posteriors."""
-        with self.threads():
-            return list(encode_chunks(self.model.model_, self.dataset))
+        They are the rows that `Examples.subsample` chooses.
+        """
+        return subsample_index(len(self), count, self.seed)
 
-    @cached_property
-    def diagnostics(self) -> ImportanceDiagnostics:
-        """log p(x), its bound and the importance weights' diagnostics for each row."""
-        with self.threads():
-            return importance_diagnostics(self.model.model_, self.chunks, self.draws)
+    def require_complete(self, *sets: Examples | None) -> None:
+        """Raise Declined if any of the rows have missing values; of the measured and the training rows by default."""
+        for rows in sets or (self.examples, self.train):
+            if rows is not None and rows.observed is not None:
+                raise Declined("the rows have missing values")
 
     @cached_property
-    def device_codes(self) -> Tensor:
-        """(n, L) posterior means, on the device."""
-        return self.model.codes_of(self.model.lay(self.examples))
+    def encoded(self) -> EncodedRows:
+        """The rows as they are encoded: binarised pixels are their probabilities."""
+        return EncodedRows(self.fitted, self.examples, "mean")
 
     @cached_property
-    def codes(self) -> np.ndarray:
-        """(n, L) posterior means."""
-        return self.device_codes.cpu().numpy()
+    def scored(self) -> EncodedRows:
+        """The rows as they are scored: binarised pixels are fixed bits."""
+        return EncodedRows(self.fitted, self.examples, "fixed") if self.schema.binarize else self.encoded
 
-    def binarized(self, x: np.ndarray) -> np.ndarray:
-        """Rows (n, *X) in the form of `samples`: drawn bits if pixels are binarised."""
-        schema = self.model.schema_
-        return fixed_bits(x, schema).astype(np.uint8) if schema.binarize else x
+    @cached_property
+    def train_rows(self) -> Examples | None:
+        """At most `MAX_TRAIN_ROWS` of the training rows."""
+        return None if self.train is None else self.train.subsample(MAX_TRAIN_ROWS, self.seed)
+
+    @cached_property
+    def encoded_train(self) -> EncodedRows | None:
+        """`train_rows` as they are encoded."""
+        return None if self.train_rows is None else EncodedRows(self.fitted, self.train_rows, "mean")
+
+    @cached_property
+    def scored_train(self) -> EncodedRows | None:
+        """`train_rows` as they are scored."""
+        if self.train_rows is None or not self.schema.binarize:
+            return self.encoded_train
+        return EncodedRows(self.fitted, self.train_rows, "fixed")
+
+    def train_subsample(self, count: int) -> np.ndarray:
+        """Positions in `train_rows` of at most `count` of the training rows, chosen as `subsample` does.
+
+        Subsamples by one seed are nested: a smaller one is part of a larger one.
+        """
+        n = 0 if self.train is None else len(self.train)
+        kept, chosen = (subsample_index(n, size, self.seed) for size in (MAX_TRAIN_ROWS, count))
+        return np.searchsorted(kept, chosen)
 
     @cached_property
     def overlaps_train(self) -> bool:
@@ -102,36 +127,77 @@ class EvalContext:
         rows = np.ascontiguousarray(self.examples.x.astype(self.train.x.dtype))
         return sum(row.tobytes() in known for row in rows) > len(self) / 2
 
+    @cached_property
+    def train_mean(self) -> np.ndarray:
+        """(*X) mean of what was observed in the training rows, or in the measured rows if these are unknown.
+
+        Of unordered categories, the commonest.
+        """
+        rows = self.examples if self.train is None else self.train
+        mean = observed_mean(rows)
+        for column in np.flatnonzero(self.nominal):
+            values = rows.x[:, column] if rows.observed is None else rows.x[rows.observed[:, column], column]
+            mean[column] = np.bincount(values.astype(np.int64)).argmax() if len(values) else 0
+        return mean
+
+    @property
+    def nominal(self) -> np.ndarray:
+        """(*X) True for unordered categories."""
+        return self.schema.per_element("kind") == "category"
+
+    def imputed(self, examples: Examples) -> np.ndarray:
+        """(n, *X) rows with `train_mean` where nothing was observed."""
+        return examples.x if examples.observed is None else np.where(examples.observed, examples.x, self.train_mean)
+
     def scaled(self, x: np.ndarray) -> np.ndarray:
         """Rows (n, *X) in the units that networks read."""
-        schema = self.model.schema_
-        return (x - schema.shift) / schema.scale
+        return (x - self.schema.shift) / self.schema.scale
 
     def unscaled(self, x: np.ndarray) -> np.ndarray:
         """Rows (n, *X) back in the data's units."""
-        schema = self.model.schema_
-        return x * schema.scale + schema.shift
+        return x * self.schema.scale + self.schema.shift
 
     @cached_property
     def scaled_x(self) -> np.ndarray:
-        """(n, *X) the rows in the units that networks read."""
-        return self.scaled(self.examples.x)
+        """(n, *X) the rows in the units that networks read, the mean where nothing was observed."""
+        return self.scaled(self.imputed(self.examples))
+
+    def binarized(self, x: np.ndarray) -> np.ndarray:
+        """Rows (n, *X) in the form of `samples`: drawn bits if pixels are binarised."""
+        return fixed_bits(x, self.schema).astype(np.uint8) if self.schema.binarize else x
+
+    # ------------------------------------------------------------------ codes, reconstructions, samples
+
+    @cached_property
+    def diagnostics(self) -> ImportanceDiagnostics:
+        """log p(x), its bound and the importance weights' diagnostics for each row."""
+        with self.fitted.threads():
+            return importance_diagnostics(self.fitted.model, self.scored.chunks, self.draws)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """(n, *Z) the codes of the rows."""
+        return self.encoded.codes
+
+    @cached_property
+    def flat_codes(self) -> np.ndarray:
+        """(n, L) the codes of the rows, flattened."""
+        return self.codes.reshape(len(self), -1)
 
     @cached_property
     def reconstructions(self) -> np.ndarray:
         """(n, *X) decoded codes, in the data's units."""
-        decoded = self.model.decoded(self.device_codes, self.examples.condition, drawn=False)
-        return zero_padding(decoded, self.examples.lengths)
+        return self.fitted.decode(self.codes, self.examples.condition, self.examples.lengths)
 
     @cached_property
     def errors(self) -> np.ndarray:
         """(n,) squared error of the reconstructions, summed over features, in the data's units."""
-        return squared_errors(self.examples.x, self.reconstructions)
+        return self.fitted.squared_errors(self.examples, self.reconstructions)
 
     @cached_property
     def scaled_errors(self) -> np.ndarray:
         """(n,) the same in the units that networks read."""
-        return squared_errors(self.scaled_x, self.scaled(self.reconstructions))
+        return self.fitted.squared_errors(self.examples, self.reconstructions, scaled=True)
 
     def sample_conditions(self, n: int) -> np.ndarray | None:
         """Conditions for n samples: those of the rows in random order, each equally often."""
@@ -141,16 +207,34 @@ class EvalContext:
         return np.asarray(condition)[np.resize(np.random.default_rng(self.seed).permutation(len(self)), n)]
 
     def sample(self, n: int, *, mean: bool = False) -> np.ndarray:
-        """(n, *X) samples from the prior and the decoder, under the rows' conditions; `mean`: E[x given z] of them."""
-        return self.model.sample(n, condition=self.sample_conditions(n), random_state=self.seed, mean=mean)
+        """(n, *X) samples from the model, under the rows' conditions; `mean`: E[x given z] of drawn codes."""
+        return self.fitted.sample(n, self.sample_conditions(n), self.seed, mean)
 
     @cached_property
     def samples(self) -> np.ndarray:
         """As many samples as there are rows, at most `MAX_SAMPLES`; bits if pixels are binarised."""
         drawn = self.sample(min(len(self), MAX_SAMPLES))
-        return (drawn > 0).astype(np.uint8) if self.model.schema_.binarize else drawn
+        return (drawn > 0).astype(np.uint8) if self.schema.binarize else drawn
+
+    # ------------------------------------------------------------------ baselines
+
+    @cached_property
+    def baseline_data(self) -> BaselineData | None:
+        """The training rows that baselines are fitted to."""
+        if self.train is None:
+            return None
+        rows = self.train.subsample(max_fit_rows(self.train.x), self.fitted.seed)
+        return BaselineData.of(self.fitted, self.imputed(rows))
 
 
-def squared_errors(x: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(n,) squared distances of rows (n, *X), summed over features."""
-    return np.square(x.astype(np.float64) - other).reshape(len(x), -1).sum(1)
+def subsample_index(n: int, count: int, seed: int) -> np.ndarray:
+    """At most `count` of n positions, chosen at random by the seed, ascending."""
+    return np.arange(n) if n <= count else np.sort(np.random.default_rng(seed).permutation(n)[:count])
+
+
+def observed_mean(examples: Examples) -> np.ndarray:
+    """(*X) mean over the rows of what was observed; 0 where nothing ever was."""
+    if examples.observed is None:
+        return examples.x.mean(0, dtype=np.float64)
+    count = examples.observed.sum(0)
+    return np.where(examples.observed, examples.x, 0).sum(0, dtype=np.float64) / np.maximum(count, 1)

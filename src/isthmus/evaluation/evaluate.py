@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError, unknown
-from isthmus.estimators.base import Estimator
-from isthmus.estimators.validation import validation_rows
 from isthmus.evaluation.baseline_metrics import density_baselines, reconstruction_baselines
 from isthmus.evaluation.conditioning import condition_gain
 from isthmus.evaluation.context import EvalContext
@@ -35,6 +31,7 @@ from isthmus.evaluation.reconstruction import (
 from isthmus.evaluation.result import Evaluation, PerRow
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_quality_metrics, sharpness
 from isthmus.examples import Examples
+from isthmus.fitted import FittedModel, as_fitted
 from isthmus.metrics.ais import DEFAULT_STEPS as AIS_STEPS
 from isthmus.metrics.metric import Metric
 
@@ -74,12 +71,13 @@ MEASURES: dict[str, Measure] = {
 
 
 def evaluate(
-    model: Estimator,
+    model: Any,
     X: Any,
     y: Any = None,
     *,
     condition: Any = None,
     lengths: Any = None,
+    observed: Any = None,
     draws: int = DRAWS,
     train: Any = None,
     factors: Any = None,
@@ -90,14 +88,15 @@ def evaluate(
     """Measure a fitted model on rows, best on rows that it was not fitted to.
 
     Args:
-        model: a fitted estimator.
-        X: (n, *X) the rows.
+        model: a fitted estimator, a `FittedModel`, or wrapped networks on their rows (`wrapped.on(X)`).
+        X: (n, *X) the rows, or `Examples`, which hold the arguments that accompany them.
         y: (n,) labels, which probes try to read from codes; also the condition of a conditional model.
         condition: (n,) labels or (n, k) numbers, for a conditional model.
         lengths: (n,) lengths of padded sequences.
+        observed: (n, *X) booleans, False where a value of X is missing; such values enter no number.
         draws: draws per row for log p(x).
-        train: the rows that the model was fitted to, or a dict of X, condition and lengths. Without them there are no
-            baselines and no comparison of training rows or samples with other rows.
+        train: the rows that the model was fitted to: X, a dict of X, condition, lengths and observed, or `Examples`.
+            Without them there are no baselines and no comparison of training rows or samples with other rows.
         factors: (n, F) whole numbers that the rows were generated from, for disentanglement scores.
         ais: number of rows whose log p(x) is also estimated by annealed importance sampling: minutes for a hundred.
         ais_steps: temperatures of annealed importance sampling.
@@ -109,10 +108,12 @@ def evaluate(
     Raises:
         InputError: for rows that the model cannot read.
     """
-    context = check_arguments(model, X, y, condition, lengths, draws, train, factors, ais, ais_steps)
-    for name in without:
-        if name not in MEASURES:
-            raise unknown("measure", name, MEASURES)
+    fitted = as_fitted(model)
+    check_settings(fitted, draws, ais, ais_steps, without)
+    examples = fitted.check(X, condition, lengths, observed=observed, y=y)
+    if factors is not None:
+        examples = replace(examples, factors=check_factors(factors, len(examples)))
+    context = EvalContext(fitted, examples, check_train(fitted, train), draws, ais, ais_steps)
     metrics: list[Metric] = []
     declined: dict[str, str] = {}
     for name, measure in MEASURES.items():
@@ -124,64 +125,51 @@ def evaluate(
             declined[name] = str(error)
             continue
         metrics += [] if measured is None else [measured] if isinstance(measured, Metric) else measured
-    return Evaluation(type(model).__name__, len(context), tuple(metrics), declined, per_row(context, without))
+    return Evaluation(fitted.name, len(context), tuple(metrics), declined, per_row(context, without))
 
 
-def check_arguments(
-    model: Any,
-    X: Any,
-    y: Any,
-    condition: Any,
-    lengths: Any,
-    draws: int,
-    train: Any,
-    factors: Any,
-    ais: int,
-    ais_steps: int,
-) -> EvalContext:
-    """The arguments of `evaluate`, checked once."""
-    if not isinstance(model, Estimator):
-        raise InputError(
-            f"model must be a fitted estimator, got {type(model).__name__}. Pass wrapped.on(X) for wrapped networks."
-        )
-    check_is_fitted(model, "model_")
-    if ais and not model.density:
-        raise InputError(f"ais must be 0 for {type(model).__name__}, which has no log p(x), got {ais!r}.")
+def check_settings(fitted: FittedModel, draws: Any, ais: Any, ais_steps: Any, without: Collection[str]) -> None:
+    """Raise InputError for arguments of `evaluate` that cannot be used, or weights that are not finite."""
     for name, value, least in (("draws", draws, 1), ("ais", ais, 0), ("ais_steps", ais_steps, 1)):
         if not isinstance(value, numbers.Integral) or value < least:
             raise InputError(f"{name} must be an integer >= {least}, got {value!r}.")
-    if not has_finite_weights(model):
+    if ais and not fitted.capabilities.has_density:
+        raise InputError(f"ais must be 0 for {fitted.name}, which has no log p(x), got {ais!r}.")
+    for name in without:
+        if name not in MEASURES:
+            raise unknown("measure", name, MEASURES)
+    if not has_finite_weights(fitted):
         raise InputError(
             "The model's weights must be finite, got NaN or infinity: training diverged. "
             "Train again with a lower learning_rate."
         )
-    if model.schema_.condition is not None and condition is None:
-        condition = y
-    examples = model.fitted_.check(X, condition, lengths)
-    if train is not None and not isinstance(train, Examples):
-        train = validation_rows(train, model.schema_, model.fitted_.feature_names, "train")
-    if factors is not None:
-        factors = check_factors(factors, len(examples))
-    labels = None if y is None else check_labels(y, len(examples))
-    return EvalContext(model, examples, labels, train, factors, draws, ais, ais_steps)
 
 
-def has_finite_weights(model: Estimator) -> bool:
+def check_train(fitted: FittedModel, train: Any) -> Examples | None:
+    """The training rows, checked; InputError names them."""
+    if train is None:
+        return None
+    given = dict(train) if isinstance(train, dict) else {"X": train}
+    allowed = ("X", "condition", "lengths", "observed", "y")
+    if "X" not in given or not set(given) <= set(allowed):
+        raise InputError(
+            f"train must be rows, or a dict with X and any of {', '.join(allowed[1:])}, got {sorted(given)}."
+        )
+    return fitted.check(**given)
+
+
+def has_finite_weights(model: Any) -> bool:
     """Whether all weights are finite."""
-    return all(bool(weight.isfinite().all()) for weight in model.model_.parameters())
-
-
-def check_labels(y: Any, n: int) -> np.ndarray:
-    """Labels as an array, one per row; InputError for another number of them."""
-    labels = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
-    if labels.shape[:1] != (n,):
-        raise InputError(f"y must have one label per row of X ({n}), got shape {labels.shape}.")
-    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    return all(bool(weight.isfinite().all()) for weight in as_fitted(model).model.parameters())
 
 
 def per_row(context: EvalContext, without: Collection[str]) -> PerRow:
     """Numbers for each row."""
-    if not context.model.density or "log_likelihood" in without:
-        return PerRow(context.codes, context.errors)
-    stats = context.diagnostics
-    return PerRow(context.codes, context.errors, stats.log_px.values, stats.elbo, stats.kl, stats.khat, stats.ess)
+    rows = PerRow()
+    if context.has_code:
+        rows = PerRow(context.codes, context.errors)
+    if context.has_density and "log_likelihood" not in without:
+        stats = context.diagnostics
+        values = {"log_px": stats.log_px.values, "elbo": stats.elbo, "kl": stats.kl, "khat": stats.khat}
+        rows = replace(rows, **values, ess=stats.ess)
+    return rows

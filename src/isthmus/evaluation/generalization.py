@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.array_checks import zero_padding
 from isthmus.errors import Declined
-from isthmus.evaluation.context import EvalContext, squared_errors
-from isthmus.evaluation.log_likelihood import kind_of
+from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.reconstruction import DATA_UNIT
 from isthmus.metrics.estimate import mean_and_error
-from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
 TRAINING_ROWS = "these are the training rows; pass other rows as X"
@@ -27,33 +24,32 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
 
     Both sets of rows are scored by the same few draws. None if the training rows are unknown.
     """
-    if context.train is None:
+    train, encoded, scored = context.train_rows, context.encoded_train, context.scored_train
+    if train is None or encoded is None or scored is None:
         return None
     if context.overlaps_train:
         raise Declined(TRAINING_ROWS)
-    model, train = context.model, context.train.subsample(MAX_ROWS, context.seed)
-    codes = model.codes_of(model.lay(train))
-    decoded = zero_padding(model.decoded(codes, train.condition, drawn=False), train.lengths)
-    errors, kind = squared_errors(train.x, decoded), "squared error"
-    label, gap_label = "reconstruction error of training rows", "training rows: error lower by"
-    shown = HIDDEN if model.density else LINE
-    metrics = [
-        setting("training.rows", "training rows", len(train), HIDDEN),
-        mean_over_rows("training.squared_error", label, DATA_UNIT, kind, errors, digits="", shown=HIDDEN),
-        mean_difference(
-            "training.squared_error_gap", gap_label, DATA_UNIT, context.errors, errors, digits="", shown=shown
-        ),
-    ]
-    if model.density:
-        test = context.subsample(MAX_ROWS)
-        with context.threads():
-            of_train, of_test = (
-                importance_weighted(model.model_, encode_chunks(model.model_, model.lay(rows, "fixed")), DRAWS).values
-                for rows in (train, test)
-            )
-        label, gap_label = "log p(x) of training rows", "training rows: log p(x) higher by"
+    index, has_density = context.train_subsample(MAX_ROWS), context.has_density
+    rows = train.take(index)
+    metrics = [setting("training.rows", "training rows", len(rows), HIDDEN)]
+    if context.has_code:
+        decoded = context.fitted.decode(encoded.codes[index], rows.condition, rows.lengths)
+        errors, shown = context.fitted.squared_errors(rows, decoded), HIDDEN if has_density else LINE
+        label, gap_label = "reconstruction error of training rows", "training rows: error lower by"
         metrics += [
-            mean_over_rows("training.log_likelihood", label, "nats", kind_of(model.schema_), of_train, shown=HIDDEN),
+            mean_over_rows(
+                "training.squared_error", label, DATA_UNIT, "squared error", errors, digits="", shown=HIDDEN
+            ),
+            mean_difference(
+                "training.squared_error_gap", gap_label, DATA_UNIT, context.errors, errors, digits="", shown=shown
+            ),
+        ]
+    if has_density:
+        of_train, of_test = scored.score(index, DRAWS), context.scored.score(context.subsample(MAX_ROWS), DRAWS)
+        label, gap_label = "log p(x) of training rows", "training rows: log p(x) higher by"
+        kind = context.schema.measure
+        metrics += [
+            mean_over_rows("training.log_likelihood", label, "nats", kind, of_train, shown=HIDDEN),
             mean_difference("training.log_likelihood_gap", gap_label, "nats", of_train, of_test),
         ]
     return tuple(metrics)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 from isthmus.evaluation.context import EvalContext
+from isthmus.evaluation.encoded import EncodedRows
 from isthmus.examples import Examples
 from isthmus.metrics.disentanglement import disentanglement
-from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.latent_geometry import (
     PathStats,
     latent_correlation,
@@ -21,7 +20,6 @@ from isthmus.metrics.latent_geometry import (
 )
 from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate
 from isthmus.metrics.probes import probes
-from isthmus.train.runtime import seeded
 
 ACTIVE_VARIANCE = 0.01
 """Variance of a dimension's posterior mean over rows above which it is in use (Burda et al., 2016)."""
@@ -47,17 +45,20 @@ SCORE_LABELS = {
 }
 
 
-def n_active(codes: np.ndarray, density: bool) -> int:
-    """How many latent dimensions of codes (n, L) vary over rows."""
+def active_dimensions(codes: np.ndarray, has_density: bool) -> np.ndarray:
+    """(L,) which latent dimensions of codes (n, L) vary over rows."""
     variance = codes.var(0)
-    threshold = ACTIVE_VARIANCE if density else ACTIVE_VARIANCE_SHARE * max(float(variance.max()), math.ulp(1))
-    return int((variance > threshold).sum())
+    share = ACTIVE_VARIANCE_SHARE * max(float(variance.max(initial=0)), math.ulp(1))
+    return variance > (ACTIVE_VARIANCE if has_density else share)
 
 
-def active_units(context: EvalContext) -> Metric:
+def active_units(context: EvalContext) -> Metric | None:
     """Latent dimensions whose code varies over rows, and the share of dimensions that are 0 in every row."""
-    codes = context.codes
-    count, size, never = n_active(codes, context.model.density), codes.shape[1], float((codes == 0).all(0).mean())
+    if not context.has_code:
+        return None
+    codes = context.flat_codes
+    count = int(active_dimensions(codes, context.has_density).sum())
+    size, never = codes.shape[1], float((codes == 0).all(0).mean())
     details = (
         Metric("active_units.of", "dimensions of the code", "", "count", size, shown=HIDDEN, plain=True),
         Metric("active_units.never", "dimensions that are always 0", "share", "share", never, shown=HIDDEN, plain=True),
@@ -66,10 +67,12 @@ def active_units(context: EvalContext) -> Metric:
     return Metric("active_units", label, "dimensions", "count", count, note=f"of {size}", details=details)
 
 
-def geometry(context: EvalContext) -> tuple[Metric, ...]:
+def geometry(context: EvalContext) -> tuple[Metric, ...] | None:
     """Correlation of dimensions, total correlation (nats), and angles with PCA of the same size."""
-    stats, unit = latent_correlation(context.codes), "absolute correlation"
-    angles = principal_angles(context.codes, context.scaled_x)
+    if not context.has_code:
+        return None
+    stats, unit = latent_correlation(context.flat_codes), "absolute correlation"
+    angles = principal_angles(context.flat_codes, context.scaled_x)
     correlation = Metric(
         "geometry.correlation",
         "correlation of latent dimensions",
@@ -117,32 +120,28 @@ def geometry(context: EvalContext) -> tuple[Metric, ...]:
 def paths(context: EvalContext) -> tuple[Metric, ...] | None:
     """What lies on straight lines between the codes of two rows: nats lost, distance from training rows gained.
 
-    Along a path the condition is that of its start. None for sequences and for too few rows.
+    Along a path the condition is that of its start. None without a continuous code, for sequences and for too few rows.
     """
-    model, examples, n = context.model, context.examples, len(context)
-    if model.schema_.sequence or n < MIN_PATH_ROWS:
+    fitted, examples, n = context.fitted, context.examples, len(context)
+    if context.schema.sequence or not context.has_code or fitted.model.code.discrete or n < MIN_PATH_ROWS:
         return None
     first, second = random_pairs(n, context.seed, MAX_PATHS)
     condition = None if examples.condition is None else np.asarray(examples.condition)[first]
 
-    def decode(codes: np.ndarray, drawn: bool = False) -> np.ndarray:
-        z = torch.as_tensor(codes, dtype=model.dtype_, device=model.device_)
-        with seeded(context.seed, model.device_):
-            return model.decoded(z, condition, drawn=drawn)
+    def decode(codes: np.ndarray, draw: bool = False) -> np.ndarray:
+        return fitted.decode(codes, condition, draw=draw, seed=context.seed)
 
     def score(x: np.ndarray) -> np.ndarray:
-        with context.threads():
-            rows = model.lay(Examples(x, condition=condition), "fixed")
-            return importance_weighted(model.model_, encode_chunks(model.model_, rows), PATH_DRAWS).values
+        rows = EncodedRows(fitted, Examples(x, condition=condition, checked=True), "fixed")
+        return rows.score(np.arange(len(x)), PATH_DRAWS)
 
     start, end = context.codes[first], context.codes[second]
     metrics = []
-    if model.density:
+    if context.has_density:
         likelihood = path_likelihood(lambda codes: decode(codes, True), score, start, end)
-        metrics.append(
-            path_metric("paths.log_likelihood", "half way between two codes: log p(x) lower by", "nats", likelihood)
-        )
-    if context.train is not None:
+        label = "half way between two codes: log p(x) lower by"
+        metrics.append(path_metric("paths.log_likelihood", label, "nats", likelihood))
+    if context.train is not None and context.train.observed is None:
         train, label = context.scaled(context.train.x), "half way between two codes: farther from data by"
         distance = path_distance(lambda codes: context.scaled(decode(codes)), train, start, end, seed=context.seed)
         metrics.append(path_metric("paths.distance", label, "scaled units", distance))
@@ -160,8 +159,9 @@ def path_metric(name: str, label: str, unit: str, stats: PathStats) -> Metric:
 
 
 def label_probes(context: EvalContext) -> tuple[Metric, ...] | None:
-    """How well simple classifiers read labels from codes; None without labels."""
-    accuracy = None if context.y is None else probes(context.codes, context.y, context.seed)
+    """How well simple classifiers read labels from codes; None without labels or a code."""
+    y = context.examples.y
+    accuracy = None if y is None or not context.has_code else probes(context.flat_codes, y, context.seed)
     if accuracy is None:
         return None
     return tuple(
@@ -171,10 +171,10 @@ def label_probes(context: EvalContext) -> tuple[Metric, ...] | None:
 
 
 def disentanglement_scores(context: EvalContext) -> tuple[Metric, ...] | None:
-    """How far each factor has a dimension of its own; None if the factors are unknown."""
-    if context.factors is None:
+    """How far each factor has a dimension of its own; None if the factors are unknown, or without a code."""
+    if context.examples.factors is None or not context.has_code:
         return None
-    scores = disentanglement(context.codes, context.factors, context.seed)
+    scores = disentanglement(context.flat_codes, context.examples.factors, context.seed)
     note = "0 by chance, 1 at best"
     return tuple(
         from_estimate(f"disentanglement.{name}", SCORE_LABELS[name], "", "score", score, note=note)

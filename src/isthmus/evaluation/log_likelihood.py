@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 
+from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.ais import ais, bdmc
 from isthmus.metrics.elbo_surgery import elbo_surgery
-from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
 from isthmus.metrics.inference_gap import MAX_ROWS, inference_gap
-from isthmus.metrics.metric import HIDDEN, Metric, from_estimate, mean_over_rows, setting
-from isthmus.schema import Schema
+from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate, mean_over_rows, setting
 
 GAP_STEPS = 150
 """Steps of Adam by which a posterior is optimised for each row."""
@@ -25,112 +25,94 @@ BDMC_ROWS = 50
 """Simulated rows for which log p(x) is bounded from both sides."""
 
 
-def kind_of(schema: Schema) -> str:
-    """Whether log p(x) is of a density or a probability: numbers of different kinds cannot be compared."""
-    return "pseudo-probability" if schema.improper else "probability" if schema.discrete else "density"
-
-
 def likelihood_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
-    """log p(x), its evidence lower bound, and the bound's two parts, distortion and rate."""
-    if not context.model.density:
+    """log p(x) and its evidence lower bound; of a model with a code the bound's two parts, distortion and rate."""
+    if not context.has_density:
         return None
-    schema, stats = context.model.schema_, context.diagnostics
-    kind, kl = kind_of(schema), stats.kl
-    per_dim = tuple(kl.mean(0).tolist()) if kl.shape[1] == context.model.latent_dim else None
-    return (
+    kind, stats, code = context.schema.measure, context.diagnostics, context.fitted.model.code
+    metrics = [
         log_px_metric(context),
         mean_over_rows("elbo", "ELBO (lower bound on log p(x))", "nats", kind, stats.elbo),
-        mean_over_rows("distortion", "distortion: E[-log p(x|z)]", "nats", kind, stats.distortion),
-        mean_over_rows("kl", "rate: KL(q(z|x) || p(z))", "nats", "divergence", kl.sum(1)),
-        Metric("kl_per_dim", "KL per latent dimension", "nats", "divergence", per_dim, shown=HIDDEN, plain=True),
-    )
+    ]
+    if context.has_code:
+        metrics += [
+            mean_over_rows("distortion", "distortion: E[-log p(x|z)]", "nats", kind, stats.distortion),
+            mean_over_rows("kl", "rate: KL(q(z|x) || p(z))", "nats", "divergence", stats.kl.sum(1)),
+        ]
+        if stats.kl.shape[1] == code.size:
+            per_dim, label = tuple(stats.kl.mean(0).tolist()), "KL per latent dimension"
+            metrics.append(Metric("kl_per_dim", label, "nats", "divergence", per_dim, shown=HIDDEN, plain=True))
+    return tuple(metrics)
 
 
 def log_px_metric(context: EvalContext) -> Metric:
-    """Importance-weighted log p(x), with how much its estimate can be trusted."""
-    schema, stats, draws = context.model.schema_, context.diagnostics, context.draws
-    name, kind, shared_error = "log_likelihood", kind_of(schema), stats.log_px.shared_error
-    khats = stats.khat[~np.isnan(stats.khat)]  # minus infinity where all weights are equal
-    khat = float(np.median(khats)) if len(khats) else -math.inf
-    bits: float | None = None
-    if schema.discrete and not schema.sequence and not schema.improper:
-        bits = -float(stats.log_px.values.mean()) / (schema.size * math.log(2))
+    """log p(x), and how much its estimate can be trusted if it is not exact."""
+    schema, stats = context.schema, context.diagnostics
+    name, kind, shared_error = "log_likelihood", schema.measure, stats.log_px.shared_error
+    exact, conditional = context.fitted.capabilities.scores == "exact", schema.condition is not None
 
-    def detail(key: str, label: str, unit: str, value: float | None, **kwargs: str) -> Metric:
+    def detail(key: str, label: str, unit: str, value: float | None, **kwargs: Any) -> Metric:
         return Metric(f"{name}.{key}", label, unit, kind, value, plain=True, **kwargs)
 
-    return mean_over_rows(
-        name,
-        "log p(x) given the condition" if schema.condition is not None else "log p(x)",
-        "nats",
-        kind,
-        stats.log_px.values,
-        shared_error,
-        note=f"a log-{kind}",
-        details=(
-            detail("shared_error", "standard error shared by all rows", "nats", shared_error, shown=HIDDEN),
-            detail("deviation", "standard deviation over rows", "nats", float(stats.log_px.values.std()), shown=HIDDEN),
-            setting(f"{name}.draws", "draws per row", draws),
-            detail("bits_per_dim", "bits per dimension", "bits", bits, digits=".3f"),
-            detail(
-                "ess",
-                "effective draws",
-                "",
-                float(np.median(stats.ess)),
-                digits=".0f",
-                note=f"of {draws:,}, median row",
-            ),
+    deviation = float(stats.log_px.values.std())
+    bits: float | None = None
+    if kind == "probability" and not schema.sequence and context.examples.observed is None:
+        bits = -float(stats.log_px.values.mean()) / (schema.size * math.log(2))
+    details = [
+        detail("shared_error", "standard error shared by all rows", "nats", shared_error, shown=HIDDEN),
+        detail("deviation", "standard deviation over rows", "nats", deviation, shown=HIDDEN),
+        setting(f"{name}.draws", "draws per row", stats.draws, HIDDEN if exact else INLINE),
+        detail("bits_per_dim", "bits per dimension", "bits", bits, digits=".3f"),
+    ]
+    if not exact:
+        khats = stats.khat[~np.isnan(stats.khat)]  # minus infinity where all weights are equal
+        khat = float(np.median(khats)) if len(khats) else -math.inf
+        above = float((khats > KHAT_GOOD).mean()) if len(khats) else None
+        ess, note = float(np.median(stats.ess)), f"of {stats.draws:,}, median row"
+        gain_label = "gained by the last doubling of draws"
+        details += [
+            detail("ess", "effective draws", "", ess, digits=".0f", note=note),
             detail("khat", "Pareto k-hat", "", khat if math.isfinite(khat) else None, note="median row"),
-            detail(
-                "khat_above",
-                f"k-hat above {KHAT_GOOD} (unreliable)",
-                "share of rows",
-                float((khats > KHAT_GOOD).mean()) if len(khats) else None,
-                digits=".0%",
-            ),
-            detail(
-                "last_doubling_gain",
-                "gained by the last doubling of draws",
-                "nats",
-                stats.last_doubling_gain,
-                digits="+z.3f",
-            ),
-            setting(f"{name}.given_condition", "given the condition", schema.condition is not None, HIDDEN),
-        ),
-    )
+            detail("khat_above", f"k-hat above {KHAT_GOOD} (unreliable)", "share of rows", above, digits=".0%"),
+            detail("last_doubling_gain", gain_label, "nats", stats.last_doubling_gain, digits="+z.3f"),
+        ]
+    details.append(setting(f"{name}.given_condition", "given the condition", conditional, HIDDEN))
+    label = "log p(x) given the condition" if conditional else "log p(x)"
+    note = f"a log-{kind}{', exact' if exact else ''}"
+    values = stats.log_px.values
+    return mean_over_rows(name, label, "nats", kind, values, shared_error, note=note, details=tuple(details))
 
 
 def aggregate_posterior(context: EvalContext) -> tuple[Metric, ...] | None:
     """The mean KL in two parts: mutual information of x and z, and KL of the aggregate posterior from the prior."""
-    if not context.model.density:
+    if not context.has_density or not context.has_code:
         return None
-    with context.threads():
-        parts = elbo_surgery(context.chunks)
-    ceiling = math.log(parts.rows)
+    with context.fitted.threads():
+        parts = elbo_surgery(context.scored.chunks)
+    ceiling, kind = math.log(parts.rows), "divergence"
     saturated = parts.mutual_information > SATURATED * ceiling
-    labels = {
-        "mutual_information": "mutual information of x and z",
-        "aggregate_kl": "aggregate posterior: KL(q(z) || p(z))",
-    }
-    found = []
-    for name, label in labels.items():
-        note = f"near the ceiling log n of {parts.rows:,} rows; the rest counts as aggregate" if saturated else ""
+
+    def part(name: str, label: str, value: float, note: str = "") -> Metric:
         details = (
             setting(f"{name}.rows", "rows", parts.rows),
-            Metric(f"{name}.ceiling", "ceiling", "nats", "divergence", ceiling, shown=HIDDEN, plain=True),
+            Metric(f"{name}.ceiling", "ceiling", "nats", kind, ceiling, shown=HIDDEN, plain=True),
         )
-        value, kwargs = getattr(parts, name), {"note": note if name == "mutual_information" else ""}
-        found.append(Metric(name, label, "nats", "divergence", value, parts.error, details=details, **kwargs))
-    return tuple(found)
+        return Metric(name, label, "nats", kind, value, parts.error, note=note, details=details)
+
+    note = f"near the ceiling log n of {parts.rows:,} rows; the rest counts as aggregate" if saturated else ""
+    return (
+        part("mutual_information", "mutual information of x and z", parts.mutual_information, note),
+        part("aggregate_kl", "aggregate posterior: KL(q(z) || p(z))", parts.aggregate_kl),
+    )
 
 
 def inference_gap_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
     """The inference gap of a few rows, split into what the posterior's family loses and what the encoder loses."""
-    if not context.model.density:
+    if not context.has_density or not context.has_code:
         return None
-    rows = context.model.lay(context.subsample(MAX_ROWS), "fixed")
-    with context.threads():
-        gap = inference_gap(context.model.model_, rows, steps=GAP_STEPS)
+    with context.fitted.threads():
+        rows = context.scored.take(context.subsample(MAX_ROWS))
+        gap = inference_gap(context.fitted.model, rows, steps=GAP_STEPS)
     labels = {
         "total": "inference gap: log p(x) - ELBO",
         "approximation": "  of it, by the posterior family",
@@ -157,49 +139,44 @@ def ais_metrics(context: EvalContext) -> Metric | None:
     """
     if not context.ais:
         return None
-    model, steps = context.model.model_, context.ais_steps
-    rows = context.model.lay(context.subsample(context.ais), "fixed")
+    if context.examples.observed is not None:
+        raise Declined("the rows have missing values")
+    fitted, steps, index = context.fitted, context.ais_steps, context.subsample(context.ais)
+    rows = fitted.dataset(context.examples.take(index), "fixed")
     simulated = min(BDMC_ROWS, len(rows))
     batch = rows.batch(torch.arange(simulated, device=rows.device))
-    with context.threads():
-        annealed = ais(model, rows, steps=steps)
-        weighted = importance_weighted(model, encode_chunks(model, rows), context.draws)
-        bounds = bdmc(model, simulated, steps=steps, c=batch.c, mask=batch.mask)
-    kind = kind_of(context.model.schema_)
-    plain = {"plain": True, "shown": HIDDEN}
-    return mean_over_rows(
-        "ais",
-        "log p(x) by annealing (AIS)",
-        "nats",
-        kind,
-        annealed.values,
-        details=(
-            setting("ais.rows", "rows", len(rows)),
-            setting("ais.steps", "temperatures", steps),
-            mean_over_rows(
-                "ais.importance_weighted",
-                "same rows, importance-weighted",
-                "nats",
-                kind,
-                weighted.values,
-                details=(setting("ais.importance_weighted.draws", "draws per row", context.draws),),
-            ),
-            mean_over_rows(
-                "ais.above_importance_weighted",
-                "AIS above importance weighting by",
-                "nats",
-                "difference",
-                annealed.values - weighted.values,
-            ),
-            from_estimate(
-                "ais.two_sided_gap",
-                "two-sided gap (BDMC)",
-                "nats",
-                "difference",
-                bounds.gap,
-                details=(setting("ais.two_sided_gap.rows", "simulated rows", simulated),),
-            ),
-            Metric("ais.ess", "effective chains", "", kind, float(np.median(annealed.ess)), **plain),
-            Metric("ais.acceptance", "acceptance", "", "share", float(annealed.acceptance.mean()), **plain),
+    with fitted.threads():
+        annealed = ais(fitted.model, rows, steps=steps)
+        bounds = bdmc(fitted.model, simulated, steps=steps, c=batch.c, mask=batch.mask)
+    weighted = context.scored.score(index, context.draws)
+    kind, ess, acceptance = context.schema.measure, float(np.median(annealed.ess)), float(annealed.acceptance.mean())
+    details = (
+        setting("ais.rows", "rows", len(rows)),
+        setting("ais.steps", "temperatures", steps),
+        mean_over_rows(
+            "ais.importance_weighted",
+            "same rows, importance-weighted",
+            "nats",
+            kind,
+            weighted,
+            details=(setting("ais.importance_weighted.draws", "draws per row", context.draws),),
         ),
+        mean_over_rows(
+            "ais.above_importance_weighted",
+            "AIS above importance weighting by",
+            "nats",
+            "difference",
+            annealed.values - weighted,
+        ),
+        from_estimate(
+            "ais.two_sided_gap",
+            "two-sided gap (BDMC)",
+            "nats",
+            "difference",
+            bounds.gap,
+            details=(setting("ais.two_sided_gap.rows", "simulated rows", simulated),),
+        ),
+        Metric("ais.ess", "effective chains", "", kind, ess, shown=HIDDEN, plain=True),
+        Metric("ais.acceptance", "acceptance", "", "share", acceptance, shown=HIDDEN, plain=True),
     )
+    return mean_over_rows("ais", "log p(x) by annealing (AIS)", "nats", kind, annealed.values, details=details)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 
+from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 from isthmus.priors import PostHocPrior
 
-MAX_FIT_ROWS = 2_000
-"""Training rows whose codes the mixture is fitted to, at most."""
 COMPONENTS = 10
 """Components of the mixture: as many as `prior="refit"` has by default."""
 SPREAD_SAMPLES = 500
@@ -21,22 +22,22 @@ def refit_gain(context: EvalContext) -> Metric | None:
     """Nats per row that a mixture fitted to the training rows' codes gains over the prior, on rows not fitted to.
 
     Both priors score the codes of held-out rows, so the gain is not overfitting: KL(q(z) || p(z)) of the aggregate
-    posterior can be lowered by at least this much. None if each row has a prior of its own or the training rows are
-    unknown.
+    posterior can be lowered by at least this much. None without a code or training rows.
     """
-    if not context.model.density or context.train is None:
+    rows, train = context.scored, context.scored_train
+    if not context.has_density or not context.has_code or train is None:
         return None
-    model, latent = context.model, context.model.model_
-    with torch.no_grad(), context.threads():
-        prior = latent.prior_for(context.dataset.batch(torch.arange(1)))
-        if prior.batch_shape:
-            return None
-        train = model.lay(context.train.subsample(MAX_FIT_ROWS, context.seed), "fixed")
-        train_codes = model.fitted_.sample_posterior(train, context.seed)
+    prior = rows.chunks[0].prior
+    if prior.batch_shape:
+        raise Declined("each row has a prior of its own")
+    if not prior.evaluable or context.fitted.model.code.discrete:
+        raise Declined("codes must be continuous and the density of the prior known at any code")
+    with torch.no_grad(), context.fitted.threads():
+        train_codes = train.sample_posterior(context.seed).flatten(1)
         mixture = PostHocPrior(train_codes.shape[1], COMPONENTS).to(train_codes).eval()
         mixture.fit_to(train_codes, context.seed)
-        codes = model.fitted_.sample_posterior(context.dataset, context.seed + 1)
-        gain = mixture().log_prob(codes) - prior.log_prob(codes)
+        codes = rows.sample_posterior(context.seed + 1)
+        gain = mixture().log_prob(codes.flatten(1)) - prior.log_prob(codes)
     components = setting("refit_gain.components", "components", COMPONENTS)
     values, label = gain.double().cpu().numpy(), "gain of a mixture prior fitted to codes"
     shown = LINE if values.mean() > 0 else HIDDEN
@@ -46,23 +47,20 @@ def refit_gain(context: EvalContext) -> Metric | None:
 def sample_spread(context: EvalContext) -> Metric | None:
     """The variance of E[x given z] over codes from the prior, as a share of the data's variance.
 
-    Near 0 all samples look alike; near that of reconstructions they vary as much as these. None without a prior.
+    Near 0 all samples look alike; near that of reconstructions they vary as much as these. None if the model cannot be
+    sampled from.
     """
-    if not context.model.density:
+    if not context.fitted.capabilities.samples:
         return None
-    data = total_variance(context.examples.x)
+    data = total_variance(context.examples.x, context.examples.observed)
     if not data:
         return None
     unit, kind = "share of the data's variance", "ratio"
-    of_reconstructions = Metric(
-        "sample_spread.of_reconstructions",
-        "variance of reconstructions",
-        unit,
-        kind,
-        total_variance(context.reconstructions) / data,
-        digits=".0%",
-        plain=True,
-    )
+    details: tuple[Metric, ...] = ()
+    if context.has_code:
+        name, label = "sample_spread.of_reconstructions", "variance of reconstructions"
+        share = total_variance(context.reconstructions) / data
+        details = (Metric(name, label, unit, kind, share, digits=".0%", plain=True),)
     return Metric(
         "sample_spread",
         "variance of samples' means",
@@ -70,10 +68,13 @@ def sample_spread(context: EvalContext) -> Metric | None:
         kind,
         total_variance(context.sample(SPREAD_SAMPLES, mean=True)) / data,
         digits=".0%",
-        details=(of_reconstructions,),
+        details=details,
     )
 
 
-def total_variance(x: np.ndarray) -> float:
-    """Variance of rows (n, *X), summed over features."""
-    return float(x.reshape(len(x), -1).var(0, dtype=np.float64).sum())
+def total_variance(x: np.ndarray, observed: np.ndarray | None = None) -> float:
+    """Variance of rows (n, *X), summed over features; of what was observed (n, *X)."""
+    where = np.ones(x.shape, dtype=bool) if observed is None else observed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column of which nothing was observed
+        return float(np.nansum(x.var(0, dtype=np.float64, where=where)))

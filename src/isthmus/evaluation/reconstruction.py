@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from isthmus.batch import Batch
 from isthmus.distributions.continuous import Normal
-from isthmus.evaluation.context import EvalContext, squared_errors
+from isthmus.distributions.independent import over_steps
+from isthmus.evaluation.context import EvalContext
 from isthmus.examples import Examples
 from isthmus.families import SCALE_FLOOR, FixedScale, LocationScale
 from isthmus.metrics.importance_weighting import NOISE_SEED
@@ -21,15 +24,15 @@ SCALED_UNIT = "squared scaled units, summed"
 """Units of a squared error, summed over features: of the data, and of the scaled columns that networks read."""
 RESIDUAL_DRAWS = 8
 """Codes drawn per row for the residuals."""
-ROWS_AT_ONCE = 128
-"""Rows decoded at once, with every draw."""
 MAX_ROWS = 1_000
 FLOOR_RATIO = 1.5
 """Times the floor below which a learned scale has reached the floor."""
 
 
-def reconstruction_error(context: EvalContext) -> Metric:
-    """Squared error of the reconstructions, in the data's units and in scaled units."""
+def reconstruction_error(context: EvalContext) -> Metric | None:
+    """Squared error of the reconstructions, in the data's units and in scaled units; None without a code."""
+    if not context.has_code:
+        return None
     return error_metric("reconstruction", "reconstruction error", context, context.errors, context.scaled_errors)
 
 
@@ -37,7 +40,7 @@ def error_metric(
     name: str, label: str, context: EvalContext, errors: np.ndarray, scaled_errors: np.ndarray, *details: Metric
 ) -> Metric:
     """Squared errors (n,), with the same in scaled units as a detail that text shows if columns differ in scale."""
-    differ = bool(np.ptp(context.model.schema_.scale))
+    differ = bool(np.ptp(context.schema.scale))
     kwargs: dict[str, Any] = {"digits": ""}
     scaled = mean_over_rows(
         f"{name}.scaled",
@@ -58,19 +61,19 @@ def residuals(context: EvalContext) -> tuple[Metric, ...] | None:
     The best scale of a normal is that root mean square (Rybkin et al., 2021), and a fixed scale s in its place is a
     weight of s^2 / rms^2 on the KL term. None for other likelihoods.
     """
-    model, rows = context.model, context.model.lay(context.subsample(MAX_ROWS), "fixed")
-    family = model.model_.likelihood.family
-    if not isinstance(family, LocationScale) or family.distribution is not Normal:
+    family = getattr(context.fitted.model.parts().get("likelihood"), "family", None)
+    if not isinstance(family, LocationScale) or family.distribution is not Normal or not context.has_code:
         return None
-    latent, total, count = model.model_, 0.0, 0
-    with torch.no_grad(), seeded(NOISE_SEED, rows.device):
-        for index in torch.arange(len(rows), device=rows.device).split(ROWS_AT_ONCE):
-            batch = rows.batch(index)
-            z = latent.infer(batch).rsample((RESIDUAL_DRAWS,))  # (K, B, L)
-            residual = batch.target - latent.decode(z, batch.c, batch.mask).mean  # (K, B, *X)
-            if batch.mask is not None:
-                residual = residual[:, batch.mask]
-            total, count = total + float(residual.double().square().sum()), count + residual.numel()
+    model, total, count = context.fitted.model, 0.0, 0
+    with torch.no_grad(), context.fitted.threads(), seeded(NOISE_SEED, context.fitted.device):
+        for chunk in context.scored.take(context.subsample(MAX_ROWS)):
+            batch = chunk.batch
+            z, _, log_weight = chunk.q.draw(chunk.q.noise(RESIDUAL_DRAWS, len(batch.x)))  # (K, B, *Z)
+            residual = (batch.target - model.decode(z, batch.c, batch.mask).mean).double()  # (K, B, *X)
+            weight = torch.full(z.shape[:2], 1 / len(z)).to(residual) if log_weight is None else log_weight.exp()
+            counted = counted_elements(batch)  # (B, *X)
+            mean_square = (weight.reshape(*weight.shape, *[1] * (residual.ndim - 2)) * residual.square()).sum(0)
+            total, count = total + float(mean_square[counted].sum()), count + int(counted.sum())
         log_scale = torch.as_tensor(family.log_scale(), dtype=torch.float64).reshape(-1)
     rms, scale = math.sqrt(total / count), float((2 * log_scale).exp().mean().sqrt())
     at_floor = float((log_scale.exp() < FLOOR_RATIO * SCALE_FLOOR).double().mean())
@@ -93,16 +96,22 @@ def residuals(context: EvalContext) -> tuple[Metric, ...] | None:
     )
 
 
+def counted_elements(batch: Batch) -> Tensor:
+    """(B, *X) True where an element is neither padding nor unobserved."""
+    counted = torch.ones_like(batch.x, dtype=torch.bool) if batch.observed is None else batch.observed
+    return counted if batch.mask is None else counted & over_steps(batch.mask, batch.x.ndim - 1)
+
+
 def column_spread(context: EvalContext) -> Metric | None:
     """The largest standard deviation of a column over the smallest, in the units that networks read.
 
     None for images, sequences, shares and discrete data, whose columns have one unit; constant columns do not count.
     """
-    schema = context.model.schema_
+    schema, rows = context.schema, context.examples if context.train is None else context.train
     if schema.image or schema.sequence or schema.discrete or schema.kind == "unit":
         return None
-    x = context.scaled_x if context.train is None else context.scaled(context.train.x)
-    deviation = x.reshape(len(x), -1).std(0, dtype=np.float64)
+    observed = np.ones(rows.x.shape, dtype=bool) if rows.observed is None else rows.observed
+    deviation = context.scaled(rows.x).std(0, dtype=np.float64, where=observed).reshape(-1)
     deviation = deviation[deviation > 0]
     if len(deviation) < 2:
         return None
@@ -115,11 +124,12 @@ def residual_eigenvalue_ratio(context: EvalContext) -> Metric | None:
 
     The largest eigenvalue of the residuals' covariance in scaled units, over what independent noise of the same total
     would show in so many rows and columns (Marchenko & Pastur, 1967): 1 if no structure is left. None for sequences,
-    and if there are no residuals.
+    and if there are no residuals; declined for rows with missing values.
     """
     rows = np.random.default_rng(context.seed).permutation(len(context))[:MAX_ROWS]
-    if context.model.schema_.sequence or (n := len(rows)) < 2:
+    if context.schema.sequence or not context.has_code or (n := len(rows)) < 2:
         return None
+    context.require_complete(context.examples)
     residual = context.scaled_x[rows] - context.scaled(context.reconstructions[rows])
     residual = residual.reshape(n, -1).astype(np.float64)
     residual -= residual.mean(0)
@@ -139,15 +149,17 @@ def identity_test(context: EvalContext) -> Metric | None:
     Shuffled columns have no structure that a code could represent: a network that returns them nevertheless has learned
     the identity map, not the data. None for other models.
     """
-    model, x = context.model, context.examples.x
-    if model.density or model.schema_.sequence or model.schema_.condition is not None or len(x) < 2:
+    fitted, x = context.fitted, context.examples.x
+    if context.has_density or not context.has_code or len(x) < 2:
+        return None
+    if fitted.schema.sequence or fitted.schema.condition is not None or context.examples.observed is not None:
         return None
     random = np.random.default_rng(context.seed)
     flat = x.reshape(len(x), -1)
-    shuffled = np.stack([random.permutation(column) for column in flat.T], 1).reshape(x.shape)
-    codes = model.codes_of(model.lay(Examples(shuffled)))
-    lost = squared_errors(shuffled, model.decoded(codes, None, drawn=False)).mean()
-    total = squared_errors(shuffled, np.broadcast_to(shuffled.mean(0, dtype=np.float64), shuffled.shape)).mean()
+    shuffled = Examples(np.stack([random.permutation(column) for column in flat.T], 1).reshape(x.shape), checked=True)
+    lost = fitted.squared_errors(shuffled, fitted.reconstruct(shuffled)).mean()
+    mean = np.broadcast_to(shuffled.x.mean(0, dtype=np.float64), x.shape)
+    total = fitted.squared_errors(shuffled, mean).mean()
     if not total:
         return None
     label, unit = "variance lost by rows with shuffled columns", "share of the variance"

@@ -20,11 +20,11 @@ FRAME_COLUMNS = ("name", "label", "value", "standard_error", "unit", "kind")
 
 @dataclass(frozen=True)
 class PerRow:
-    """Numbers for each of n rows; None where the model has no log p(x)."""
+    """Numbers for each of n rows; None where the model has no code, or no log p(x)."""
 
-    codes: np.ndarray
+    codes: np.ndarray | None = None
     """(n, *Z) the codes."""
-    squared_error: np.ndarray
+    squared_error: np.ndarray | None = None
     """(n,) summed over features, in the data's units."""
     log_px: np.ndarray | None = None
     """(n,) log p(x), nats."""

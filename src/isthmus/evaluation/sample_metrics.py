@@ -26,11 +26,12 @@ QUALITY = {
 
 
 def comparable(context: EvalContext) -> tuple[np.ndarray, np.ndarray] | None:
-    """Training rows and test rows in the form of samples; None without a prior or training rows, and for sequences."""
-    if not context.model.density or context.train is None or context.model.schema_.sequence:
+    """Training rows and test rows in the form of samples; None without samples or training rows, and for sequences."""
+    if not context.fitted.capabilities.samples or context.train is None or context.schema.sequence:
         return None
     if context.overlaps_train:
         raise Declined(TRAINING_ROWS)
+    context.require_complete()
     return context.binarized(context.train.x), context.binarized(context.examples.x)
 
 
@@ -122,11 +123,12 @@ def copies(context: EvalContext) -> tuple[Metric, ...] | None:
 
 def sharpness(context: EvalContext) -> tuple[Metric, ...] | None:
     """Sharpness of reconstructions, and of samples' means, relative to the images; None for other data."""
-    schema, images = context.model.schema_, context.examples.x
-    if not schema.image or min(images.shape[1:3]) < MIN_SHARPNESS_PIXELS:
+    images = context.examples.x
+    if not context.schema.image or min(images.shape[1:3]) < MIN_SHARPNESS_PIXELS:
         return None
-    pictures = {"reconstructions": context.reconstructions}
-    if context.model.density:
+    context.require_complete(context.examples)
+    pictures = {"reconstructions": context.reconstructions} if context.has_code else {}
+    if context.fitted.capabilities.samples:
         pictures["samples"] = context.sample(len(context.samples), mean=True)
     ratios = {name: relative_sharpness(shown, images) for name, shown in pictures.items()}
     return (

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from isthmus.errors import Declined
 from isthmus.metrics.estimate import mean_and_error
-from isthmus.metrics.importance_weighting import NOISE_SEED, Chunk
+from isthmus.metrics.importance_weighting import NOISE_SEED, Chunk, first_rows
 from isthmus.train.runtime import seeded
 
 MAX_ROWS = 2_000
@@ -80,20 +80,6 @@ def log_aggregate(chunks: list[Chunk], n: int, z: Tensor) -> Tensor:
         log_density = torch.cat([chunk.q.log_prob(codes[:, None]).double() for chunk in chunks], 1)  # (block, n)
         log_sums.append(log_density.logsumexp(1))
     return torch.cat(log_sums) - math.log(n)
-
-
-def first_rows(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
-    """Chunks of the first `count` rows."""
-    parts: list[Chunk] = []
-    for chunk in chunks:
-        if count < len(chunk.row_index):
-            index = torch.arange(count, device=chunk.row_index.device)
-            chunk = chunk._replace(row_index=chunk.row_index[index], q=chunk.q.rows(index))
-        parts.append(chunk)
-        count -= len(chunk.row_index)
-        if not count:
-            break
-    return parts
 
 
 def check_applicable(chunk: Chunk) -> None:

@@ -37,6 +37,12 @@ class Chunk(NamedTuple):
     prior: Any
     """p(z), one for all rows or one for each; None for a model without a prior."""
 
+    def take(self, index: Tensor) -> Chunk:
+        """The rows at positions `index`."""
+        batch = Batch(*[None if part is None else part[index] for part in self.batch])
+        shared = self.prior is None or not self.prior.batch_shape
+        return Chunk(self.row_index[index], batch, self.q.rows(index), self.prior if shared else self.prior.rows(index))
+
 
 def encode_chunks(model: Model, rows: DeviceDataset, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
     """Encode rows chunk by chunk, in order; a list of the chunks serves several metrics with one pass of the encoder.
@@ -51,6 +57,19 @@ def encode_chunks(model: Model, rows: DeviceDataset, size: int = CHUNK_ROWS) -> 
             batch = rows.batch(index)
             chunk = Chunk(index, batch, model.infer(batch), model.prior_for(batch))
         yield chunk
+
+
+def first_rows(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
+    """Chunks of the first `count` rows."""
+    parts: list[Chunk] = []
+    for chunk in chunks:
+        if count < len(chunk.row_index):
+            chunk = chunk.take(torch.arange(count, device=chunk.row_index.device))
+        parts.append(chunk)
+        count -= len(chunk.row_index)
+        if not count:
+            break
+    return parts
 
 
 class LogLikelihood(NamedTuple):

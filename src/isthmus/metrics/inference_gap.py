@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,7 @@ from isthmus.distributions.continuous import Normal
 from isthmus.errors import Declined, InputError, check_positive_int
 from isthmus.latent_model import Model
 from isthmus.metrics.estimate import Estimate, mean_and_error
-from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED
-from isthmus.train.device_data import DeviceDataset
+from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED, Chunk, first_rows
 from isthmus.train.runtime import seeded
 
 MAX_ROWS = 50
@@ -42,7 +42,7 @@ class InferenceGap(NamedTuple):
 
 def inference_gap(
     model: Model,
-    rows: DeviceDataset,
+    chunks: Iterable[Chunk],
     *,
     steps: int = OPTIMIZATION_STEPS,
     draws: int = EVALUATION_DRAWS,
@@ -55,7 +55,7 @@ def inference_gap(
 
     Args:
         model: its posterior must be a diagonal normal.
-        rows: the first `MAX_ROWS` are used.
+        chunks: encoded rows, of which the first `MAX_ROWS` are used.
         steps: optimization steps of q*.
         draws: draws for each row from which the three terms are estimated.
         log_px: (n,) estimates of log p(x) from elsewhere, nats. By default log p(x) is importance-weighted with q* as
@@ -65,33 +65,46 @@ def inference_gap(
 
     Raises:
         Declined: if the posterior is not a diagonal normal, or the density of the prior is not known.
-        InputError: if `log_px` has another length than `rows`.
+        InputError: if `log_px` has another length than there are rows.
     """
     check_positive_int("steps", steps)
     check_positive_int("draws", draws)
-    if log_px is not None and len(log_px) != len(rows):
-        raise InputError(f"log_px must have one number for each of the {len(rows)} rows, got {len(log_px)} numbers.")
-    index = torch.arange(min(len(rows), MAX_ROWS), device=rows.device)
-    with seeded(seed, rows.device):
+    parts = list(chunks)
+    n = sum(len(chunk.row_index) for chunk in parts)
+    if log_px is not None and len(log_px) != n:
+        raise InputError(f"log_px must have one number for each of the {n} rows, got {len(log_px)} numbers.")
+    parts = first_rows(parts, MAX_ROWS)
+    if not all(isinstance(chunk.q, Normal) for chunk in parts):
+        raise Declined("The inference gap is split for posteriors that are diagonal normals only.")
+    batch, q = join(parts)
+    n = len(batch.x)
+    with seeded(seed, batch.x.device):
         with torch.no_grad():
-            batch = rows.batch(index)
-            q, prior = model.infer(batch), model.prior_for(batch)
-        if not isinstance(q, Normal):
-            raise Declined("The inference gap is split for posteriors that are diagonal normals only.")
+            prior = model.prior_for(batch)
         if prior is None or not prior.evaluable:
             raise Declined("The inference gap needs the density of a prior over codes.")
         best = optimize_posterior(model, batch, q, prior, steps)
-        noise = best.noise(draws, len(index))  # common random numbers
+        noise = best.noise(draws, n)  # common random numbers
         log_weight, best_log_weight = (
             log_weights(model, batch, posterior, prior, noise) for posterior in (q, best)
         )  # (K, n)
     elbo, best_elbo = log_weight.mean(0), best_log_weight.mean(0)
     evidence = best_log_weight.logsumexp(0) - math.log(draws)
     if log_px is not None:
-        evidence = torch.as_tensor(log_px[: len(index)], dtype=torch.float64)
+        evidence = torch.as_tensor(log_px[:n], dtype=torch.float64)
     differences = (evidence - elbo, evidence - best_elbo, best_elbo - elbo)
     total, approximation, amortization = (mean_and_error(difference.numpy()) for difference in differences)
-    return InferenceGap(total, approximation, amortization, len(index))
+    return InferenceGap(total, approximation, amortization, n)
+
+
+def join(chunks: list[Chunk]) -> tuple[Batch, Normal]:
+    """The rows of several chunks as one batch, and their posteriors, which are normals, as one."""
+    batch = Batch(
+        *[None if parts[0] is None else torch.cat(parts) for parts in zip(*[chunk.batch for chunk in chunks])]
+    )
+    locs = [chunk.q.loc for chunk in chunks]
+    log_scales = [torch.as_tensor(chunk.q.log_scale).to(loc).expand(loc.shape) for chunk, loc in zip(chunks, locs)]
+    return batch, Normal(torch.cat(locs), torch.cat(log_scales), chunks[0].q.event_dim)
 
 
 def optimize_posterior(model: Model, batch: Batch, q: Normal, prior: Any, steps: int) -> Normal:

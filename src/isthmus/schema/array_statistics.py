@@ -65,17 +65,31 @@ def kind_of(values: np.ndarray, levels: int | None = None) -> str:
     return "unit" if values.min(initial=0) >= 0 and values.max(initial=1) <= 1 else "real"
 
 
-def moments(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def moments(columns: np.ndarray, observed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and standard deviation (*X) of (n, *X) in double precision, and True where a column is constant.
 
-    By blocks of rows: data that just fit into memory have no room for a second copy.
+    In blocks of rows: data that just fit into memory have no room for a second copy. With `observed` (n, *X) the values
+    that were not observed are left out; raises InputError for a column without any.
     """
+    if observed is not None:
+        return observed_moments(columns, observed)
     rows = max(1, NUMBERS_AT_ONCE // max(1, math.prod(columns.shape[1:])))
     blocks = [columns[start : start + rows] for start in range(0, len(columns), rows)]
     mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / len(columns)
     squares = sum(np.square(block - mean).sum(0) for block in blocks)
     constant = np.logical_and.reduce([(block == columns[:1]).all(0) for block in blocks])
     return mean, np.sqrt(squares / len(columns)), constant
+
+
+def observed_moments(columns: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`moments` of the values that were observed."""
+    count = observed.sum(0)
+    if not count.all():
+        raise InputError(f"observed must have a True in every column, got none in column {int(np.argmin(count))}.")
+    mean = np.where(observed, columns, 0.0).sum(0, dtype=np.float64) / count
+    gaps = np.where(observed, columns - mean, 0.0)
+    low, high = (np.where(observed, columns, fill) for fill in (np.inf, -np.inf))
+    return mean, np.sqrt(np.square(gaps).sum(0) / count), low.min(0) == high.max(0)
 
 
 def has_underflow(columns: np.ndarray) -> np.ndarray:
@@ -90,11 +104,11 @@ def safe_std(columns: np.ndarray) -> np.ndarray:
     return np.where(constant | (deviation == 0), 1.0, deviation)
 
 
-def scaling_of(values: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
-    """Shift and scale of (n, *X) by name; a constant column has scale 1."""
+def scaling_of(values: np.ndarray, how: str, observed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Shift and scale of (n, *X) by name, from the values that were observed; a constant column has scale 1."""
     if how == "none":
         return np.zeros(()), np.ones(())
-    mean, deviation, constant = moments(values)
+    mean, deviation, constant = moments(values, observed)
     if (columns := np.flatnonzero((deviation < MIN_DIFFERENCE) & ~constant)).size:
         raise InputError(f"column {columns[0]} must vary by more than {MIN_DIFFERENCE:g}. Rescale or drop it.")
     if how == "global":
