@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 import isthmus
+from growth.code_free import CodeFree
+from growth.recurrent import Recurrent
 from isthmus.cli import fit as cli_fit
 from isthmus.cli.flags import fields_given
 from isthmus.cli.main import main
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
-from isthmus.diagnosis.diagnose import diagnose
+from isthmus.diagnosis.diagnose import FINDINGS, diagnose
 from isthmus.diagnosis.latent_findings import lower_kl_weight
 from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.diagnosis.training_findings import smaller_network
@@ -26,8 +28,10 @@ from isthmus.errors import TrainingError
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import setup_training
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
+from isthmus.evaluation.result import Evaluation
 from isthmus.families import Bernoulli
 from isthmus.finding import Finding
+from isthmus.metrics.metric import Metric
 from isthmus.persistence import run_dir
 from isthmus.registry import find_model
 from models import NAMES, small, table
@@ -244,6 +248,21 @@ def test_noise_is_uncorrelated(codes_of_healthy):
     assert findings["uncorrelated-features"].severity == "info"
     assert not {"posterior-collapse", "worse-than-mean", "low-sample-diversity"} & set(findings)
     assert "uncorrelated-features" not in codes_of_healthy
+
+
+def test_a_model_without_a_code_has_no_findings_about_codes(healthy):
+    bits = (np.random.default_rng(0).random((600, 6)) < 0.3).astype(np.uint8)
+    bits[:, 1] = bits[:, 0]
+    train, test = bits[:400], bits[400:]
+    model = CodeFree(epochs=30, learning_rate=0.1, random_state=0, threads=1).fit(train)
+    assert not set(findings_of(model, test, y=test[:, 0], train=train)) - {"not-converged"}
+    # Numbers that say collapse and a loose bound of another model say neither of one that is exact and has no code.
+    numbers = {"kl": 0.0, "active_units": 0, "active_units.of": 4, "log_likelihood.last_doubling_gain": 9.0}
+    evaluation = Evaluation("", 200, tuple(Metric(name, name, "", "", value) for name, value in numbers.items()))
+    for fitted, expected in ((model.fitted_, set()), (healthy.fitted_, {"loose-bound", "posterior-collapse"})):
+        context = DiagnosisContext(fitted, evaluation)
+        codes = {finding.code for look_for in FINDINGS for finding in look_for(context)}
+        assert codes & {"loose-bound", "posterior-collapse"} == expected
 
 
 def test_copies_of_training_rows_are_found(healthy):
@@ -476,6 +495,20 @@ def test_a_remedy_changes_a_hyperparameter():
     # A default that was switched off is repeated, or the new run would be corrupted after all.
     plain = isthmus.DenoisingAutoencoder(corruption=None, hidden=(), latent_dim=3, epochs=1).fit(TRAIN)
     assert "--corruption=none" in DiagnosisContext(plain.fitted_, command=RunRef("a", "b")).retrain(latent_dim=2)
+
+
+def test_a_weight_of_the_kl_is_suggested_only_to_a_model_that_has_one():
+    model = isthmus.IWAE(latent_dim=2, hidden=(4,), epochs=1).fit(TRAIN)
+    context = DiagnosisContext(model.fitted_)
+    assert context.retrain(beta=0.5) == "isthmus.VAE(latent_dim=2, hidden=(4,), epochs=1, beta=0.5).fit(X)"
+    assert context.retrain(epochs=9) == "isthmus.IWAE(latent_dim=2, hidden=(4,), epochs=9).fit(X)"
+
+
+def test_a_loose_bound_of_a_model_that_chains_cannot_anneal_needs_more_draws(healthy):
+    assert DiagnosisContext(healthy.fitted_).tighter_bound() == "isthmus.evaluate(model, X, ais=100)"
+    sequences = np.random.default_rng(0).normal(size=(40, 3, 1))
+    model = Recurrent(epochs=1, random_state=0).fit(sequences, lengths=np.full(40, 3))
+    assert DiagnosisContext(model.fitted_).tighter_bound() == "isthmus.evaluate(model, X, draws=10000)"
 
 
 def test_a_remedy_for_a_class_of_the_user():

@@ -6,8 +6,10 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
+from isthmus.batch import Batch
 from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.evaluation.result import Evaluation
 from isthmus.fitted import FittedModel
@@ -20,8 +22,12 @@ SUM_OVER_FEATURES = (
     f"{OWN_CODE}sum the reconstruction loss over features instead of averaging it (look for reduction='mean')"
 )
 """The first thing to check if a loss of the user's own leads to a collapsed posterior."""
+MANY_DRAWS = 10_000
+"""Draws per row that a remedy for a loose bound suggests: ten times the default."""
 CLOSED_FORM_FIELDS = ("latent_dim", "scaling")
 """Hyperparameters that matter to a model whose weights have a closed form."""
+KL_FIELDS = {"beta", "warmup", "bound"}
+"""Hyperparameters of the KL term, which a loss without this term, such as an importance-weighted bound, lacks."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +122,8 @@ class DiagnosisContext:
             return OWN_CODE + ", ".join(f"{name} = {value}" for name, value in params.items())
         if self.fitted.name not in models():  # a class of the user's own, whose defaults are unknown
             return f"train {self.fitted.name} again with {python_arguments(params)}"
-        allowed = CLOSED_FORM_FIELDS if self.fitted.closed_form else tuple(models()[self.fitted.name].fields)
-        if not set(params) <= set(allowed):  # a VAE has these hyperparameters
-            shared = {*allowed} & {*models()["VAE"].fields}
+        if not set(params) <= self.effective_fields:  # which a VAE has
+            shared = self.effective_fields & set(models()["VAE"].fields)
             kept = {name: value for name, value in self.nondefault_params().items() if name in shared}
             return self.other_model("VAE", **(kept | params))
         params = self.nondefault_params() | params
@@ -133,13 +138,28 @@ class DiagnosisContext:
             return f"isthmus.{name}({python_arguments(params)}).fit({self.fit_arguments(conditional=conditional)})"
         return self.cli_command(name, f"{self.command.run}-{name.lower()}", params)
 
-    def ais(self) -> str:
-        """How to estimate log p(x) by annealed importance sampling: a command, or a line of Python."""
-        if self.convention is not None:
-            return "isthmus.evaluate(wrapped.on(X), X, ais=100)"
-        if self.command is None:
-            return "isthmus.evaluate(model, X, ais=100)"
-        return shlex.join(["isthmus", "evaluate", self.command.run, "--ais"])
+    def tighter_bound(self) -> str:
+        """How to estimate log p(x) better: by annealed importance sampling if the model allows it, or with more draws.
+
+        A command, or a line of Python.
+        """
+        ais = self.can_anneal
+        if self.command is not None:
+            options = ["--ais"] if ais else ["--draws", str(MANY_DRAWS)]
+            return shlex.join(["isthmus", "evaluate", self.command.run, *options])
+        model = "model" if self.convention is None else "wrapped.on(X)"
+        return f"isthmus.evaluate({model}, X, {'ais=100' if ais else f'draws={MANY_DRAWS}'})"
+
+    @property
+    def can_anneal(self) -> bool:
+        """Whether chains can follow the density of the prior, as annealed importance sampling requires."""
+        schema, model = self.fitted.schema, self.fitted.model
+        x = torch.zeros(1, *schema.event_shape, device=self.fitted.device, dtype=self.fitted.dtype)
+        c = x.new_zeros(1, schema.condition_width) if schema.condition is not None else None
+        mask = x.new_ones(1, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None
+        with torch.no_grad():
+            prior = model.prior_for(Batch(x, c, mask))
+        return prior is not None and prior.evaluable and prior.differentiable and not model.code.discrete
 
     def fit_arguments(self, *, conditional: bool = False) -> str:
         """The arguments of `fit` as text."""
@@ -159,10 +179,18 @@ class DiagnosisContext:
                 argv.append(f"--{key.replace('_', '-')}={text}")
         return shlex.join([*argv, "--force"])
 
+    @property
+    def effective_fields(self) -> set[str]:
+        """The hyperparameters that make a difference to the model."""
+        if self.fitted.closed_form:
+            return set(CLOSED_FORM_FIELDS)
+        fields = set(models()[self.fitted.name].fields)
+        return fields if "kl" in self.fitted.loss_weights else fields - KL_FIELDS
+
     def nondefault_params(self) -> dict[str, Any]:
         """The hyperparameters that differ from the defaults of the model's class."""
-        defaults = models()[self.fitted.name].fields
-        return {key: value for key, value in self.fitted.fields.items() if value != defaults[key].default}
+        current, known = self.fitted.fields, models()[self.fitted.name].fields
+        return {key: current[key] for key in known if key in current and current[key] != known[key].default}
 
 
 def python_arguments(params: dict[str, Any]) -> str:

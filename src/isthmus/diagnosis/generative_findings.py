@@ -188,7 +188,7 @@ def loose_bound(context: DiagnosisContext) -> Iterator[Finding]:
         "warning" if gain > DOUBLING_GAIN_WARN_NATS or heavy > KHAT_SHARE_WARN else "info",
         f"the estimate of log p(x) is a loose lower bound: few draws dominate it in {heavy:.0%} of rows (Pareto k-hat "
         f"above 0.7), and the last doubling of draws changed it by {gain:+.2f} nats",
-        context.ais(),
+        context.tighter_bound(),
         {"khat_above": heavy, "last_doubling_gain": gain, **settings},
         "q(z|x) misses part of the true posterior, so rare draws carry most of the weight",
     )
