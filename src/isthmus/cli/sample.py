@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.persistence.serialization import load
 
     model = load(args.run)
-    if not model.density:
+    if not model.capabilities.samples:
         raise InputError(f"{type(model).__name__} cannot draw samples, because it has no prior. Train a VAE instead.")
     condition = parse_condition(args.condition, model)
     x = model.sample(args.n, condition=condition, random_state=args.random_state, mean=args.mean)
