@@ -42,11 +42,13 @@ class Split(NamedTuple):
 
     def for_model(self, estimator: Estimator) -> Split:
         """The same rows; their labels are the condition if the model is conditional."""
-        if not estimator.takes_labels:
-            return self
-        valid = None if self.valid is None else replace(self.valid, condition=self.valid.y)
-        train, test = (replace(examples, condition=examples.y) for examples in (self.train, self.test))
-        return self._replace(train=train, valid=valid, test=test)
+
+        def conditioned(examples: Examples) -> Examples:
+            labels = examples.y if examples.condition is None else examples.condition
+            return replace(examples, condition=labels if estimator.takes_labels else None)
+
+        valid = None if self.valid is None else conditioned(self.valid)
+        return self._replace(train=conditioned(self.train), valid=valid, test=conditioned(self.test))
 
 
 def split(data: Dataset, validation_fraction: float) -> Split:
@@ -81,7 +83,7 @@ def split(data: Dataset, validation_fraction: float) -> Split:
 
 
 def as_hashed(examples: Examples) -> Examples:
-    """The arrays that a fingerprint covers: x, labels and lengths."""
+    """The examples with x as an array and the labels among what a fingerprint covers."""
     x: Any = examples.x
     x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
-    return Examples(x, condition=examples.y, lengths=examples.lengths)
+    return replace(examples, x=x, condition=examples.y if examples.condition is None else examples.condition)
