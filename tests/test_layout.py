@@ -25,7 +25,7 @@ ORDER = [
     {"fitted"},
     {"estimators", "persistence", "data_checks"},
     {"evaluation"},
-    {"diagnosis"},
+    {"diagnosis", "plot"},
     {"report", "comparison", "export"},
     {"cli", "__main__"},
 ]
@@ -76,7 +76,7 @@ def test_files_stay_small(path):
 
 
 def test_no_public_name_is_hidden_by_a_module():
-    names = {*isthmus._PLACES, "evaluate", "diagnose", "compare"}
+    names = {*isthmus._MODULE_OF, "evaluate", "diagnose", "compare"}
     assert not names & {path.stem for path in ROOT.iterdir()}
 
 

@@ -1,25 +1,42 @@
-"""The pictures of a run: which are drawn, how large, from what, and that drawing leaves nothing behind."""
+"""Figures: one for every kind of model and data, the same from Python as in a report, and no global state."""
 
 from __future__ import annotations
 
+import io
 import runpy
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
 
 import isthmus
 from isthmus.errors import InputError
-from isthmus.report import display, plots, style
-from isthmus.report.display import as_images, flattened, form_of, grey_range, groups_of, shown_rows, unpadded
-from isthmus.report.style import grid_of, sheet_of
+from isthmus.examples import Examples
+from isthmus.plot import reconstruction, style
+from isthmus.plot.context import PlotContext, distance_to_known
+from isthmus.plot.display import (
+    as_images,
+    choose_rows,
+    display_kind,
+    label_groups,
+    nan_padding,
+    project_2d,
+    value_range,
+)
+from isthmus.plot.figures import FIGURES, draw_all
+from isthmus.plot.style import grid_of, image_sheet, save
+from isthmus.plot.training_curves import draw as draw_curves
 from isthmus.schema import Schema
+from models import small, table
 
 FAST = {"latent_dim": 3, "hidden": (8,), "epochs": 2, "random_state": 0, "threads": 1}
-ALL = ["reconstructions.png", "samples.png", "latent.png", "curves.png"]
 LABELS = np.arange(40) % 4
+TABLE_ONLY_LISTED = {"extremes"}
+NEEDS_PRIOR = {"samples"}
 
 
 def rows_of(shape: tuple[int, ...], dtype: str = "float32", n: int = 40) -> np.ndarray:
@@ -28,9 +45,33 @@ def rows_of(shape: tuple[int, ...], dtype: str = "float32", n: int = 40) -> np.n
     return random.integers(0, 17, (n, *shape)).astype(dtype) if dtype == "uint8" else random.normal(size=(n, *shape))
 
 
-def size_of(path) -> tuple[int, int]:
-    with Image.open(path) as picture:
-        return picture.size
+def pixels(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=40, metadata={"Software": None})
+    return out.getvalue()
+
+
+def all_figures(model, x, y=None, **kwargs) -> tuple[dict[str, bytes], set[str]]:
+    """Every figure from Python by name, drawn, and the names of those that are refused."""
+    figures, refused = {}, set()
+    for name in isthmus.plot.__all__:
+        function = getattr(isthmus.plot, name)
+        arguments = (model,) if name == "curves" else (model, x)
+        extra = {} if name == "curves" else dict(kwargs)
+        extra |= {"y": y} if name in ("latent", "reconstructions") else {}
+        extra |= {"draws": 5} if name in ("scores", "extremes") else {}
+        try:
+            figures[name] = function(*arguments, **extra)
+        except InputError:
+            refused.add(name)
+    drawn = {name: pixels(figure) for name, figure in figures.items()}
+    assert all(len(picture) > 1000 for picture in drawn.values())
+    return drawn, refused
+
+
+def test_every_figure_is_a_public_function():
+    assert set(isthmus.plot.__all__) == set(FIGURES)
+    assert "plot" in dir(isthmus)
 
 
 @pytest.mark.parametrize(
@@ -43,105 +84,188 @@ def size_of(path) -> tuple[int, int]:
         ((6, 5, 3), "float32", {}),
     ],
 )
-def test_every_event_shape_gives_all_pictures(tmp_path, shape, dtype, fields):
+def test_tables_and_images(shape, dtype, fields):
     x = rows_of(shape, dtype)
-    model = isthmus.VAE(**FAST | fields).fit(x)
-    paths = plots.draw(model, x, tmp_path, y=LABELS)
-    assert [path.name for path in paths] == ALL
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(ALL)  # no partial files
-    for path in paths:
-        assert min(size_of(path)) > 200
-        with Image.open(path) as picture:
-            assert len(picture.convert("L").getcolors(256)) > 8  # something is on it
+    _, refused = all_figures(isthmus.VAE(**FAST | fields).fit(x), x, LABELS)
+    assert refused == (TABLE_ONLY_LISTED if len(shape) == 1 and dtype != "uint8" else set())
 
 
 @pytest.mark.parametrize(("features", "corruption"), [(1, None), (4, "mask(0.3)")])
-def test_padded_sequences_are_drawn_and_their_padding_is_not(tmp_path, features, corruption):
+def test_padded_sequences_are_drawn_and_their_padding_is_not(features, corruption):
     x, lengths = rows_of((12, features)), np.arange(40) % 8 + 5
     model = isthmus.VAE(**FAST, corruption=corruption).fit(x, lengths=lengths)
-    first = [path.read_bytes() for path in plots.draw(model, x, tmp_path / "a", lengths=lengths)]
+    drawn, refused = all_figures(model, x, lengths=lengths)
+    assert not refused
     garbage = np.where(np.arange(12)[:, None] >= lengths[:, None, None], 1e6, x)
-    again = [path.read_bytes() for path in plots.draw(model, garbage, tmp_path / "b", lengths=lengths)]
-    assert len(first) == 4
-    assert first == again
-
-
-def test_a_model_without_a_density_or_a_history_has_fewer_pictures(tmp_path):
-    x = rows_of((6, 6), "uint8")
-    model = isthmus.Autoencoder(**FAST).fit(x)
-    assert [path.name for path in plots.draw(model, x, tmp_path)] == ["reconstructions.png", "latent.png", "curves.png"]
-    exact = isthmus.ProbabilisticPCA(latent_dim=2).fit(rows_of((5,)))
-    assert [path.name for path in plots.draw(exact, rows_of((5,)), tmp_path)] == ALL[:3]
-
-
-def test_a_denoising_model_shows_a_third_row(tmp_path):
-    x = rows_of((8, 8), "uint8")
-    plain, denoising = isthmus.Autoencoder(**FAST).fit(x), isthmus.DenoisingAutoencoder(**FAST).fit(x)
-    heights = [size_of(plots.draw(model, x, tmp_path)[0])[1] for model in (plain, denoising)]
-    assert heights[1] - heights[0] == 96 + 6  # one more image, and a gap
-    views = plots.views_of(denoising, plots.held_rows(x, None, None, None, "rows"), 0)
-    assert list(views) == ["original", "damaged", "cleaned"]
-    changed = ~np.isclose(views["damaged"], views["original"], atol=1e-3)
-    assert 0.2 < changed.mean() < 0.4  # mask(0.3)
-    assert np.allclose(views["damaged"][changed], 0, atol=1e-4)  # black, whatever the scaling
-    assert not np.allclose(views["cleaned"], denoising.reconstruct(x))  # it is the damaged row that is cleaned
+    again, _ = all_figures(model, garbage, lengths=lengths)
+    assert drawn == again
 
 
 @pytest.mark.parametrize("condition", [LABELS, np.array(["a", "b", "c", "d"])[LABELS], np.linspace(0, 1, 40)])
-def test_conditional_models(tmp_path, condition):
+def test_conditional_models(condition):
     x = rows_of((6, 6), "uint8")
     model = isthmus.ConditionalVAE(**FAST, levels=17).fit(x, condition=condition)
-    samples = plots.draw(model, x, tmp_path, condition=condition)[1]
-    rows = 8 if condition.dtype.kind == "f" else 4
-    image, gap = 96, 6
-    assert size_of(samples)[1] == 24 + 26 + rows * (image + gap) - gap + 24
+    _, refused = all_figures(model, x, LABELS, condition=condition)
+    assert not refused
+    assert isinstance(isthmus.plot.samples(model, condition=condition[0]), Figure)
+    assert isinstance(isthmus.plot.traversal(model, condition=condition[0]), Figure)
+    if condition.dtype.kind == "f":
+        with pytest.raises(InputError, match="condition must be given"):
+            isthmus.plot.samples(model)
+    else:  # a column for each class
+        names = [text.get_text() for text in isthmus.plot.samples(model).axes[0].texts]
+        assert names == [str(label) for label in np.unique(condition)]
 
 
-def test_the_same_call_draws_the_same_bytes_and_leaves_the_generators_alone(tmp_path):
+def test_models_without_a_prior_or_a_history():
+    x = rows_of((6, 6), "uint8")
+    model = isthmus.Autoencoder(**FAST).fit(x)
+    _, refused = all_figures(model, x)
+    assert refused == NEEDS_PRIOR
+    with pytest.raises(InputError, match="X must be given for Autoencoder"):
+        isthmus.plot.traversal(model)
+    exact = isthmus.ProbabilisticPCA(latent_dim=2).fit(rows_of((5,)))
+    _, refused = all_figures(exact, rows_of((5,)))
+    assert refused == {"curves", *TABLE_ONLY_LISTED}
+
+
+def test_samples_and_traversals_need_no_rows():
+    for x in (rows_of((6, 6), "uint8"), rows_of((4,))):
+        model = isthmus.VAE(**FAST).fit(x)
+        assert isinstance(isthmus.plot.samples(model), Figure)
+        assert isinstance(isthmus.plot.traversal(model), Figure)
+
+
+def test_an_interpolation_connects_the_first_two_rows():
+    x = rows_of((4,))
+    model = isthmus.VAE(**FAST).fit(x)
+    line = isthmus.plot.interpolation(model, x).axes[0].lines[0].get_ydata()
+    ends = model.reconstruct(x[:2])[:, 0]
+    assert np.allclose(line[[0, -1]], ends, atol=1e-5)
+    codes = model.transform(x[:2])
+    middle = model.inverse_transform(codes[:1] + (codes[1:] - codes[:1]) * np.linspace(0, 1, len(line))[3])
+    assert np.allclose(line[3], middle[0, 0], atol=1e-5)
+    with pytest.raises(InputError, match="pairs must be positions"):
+        isthmus.plot.interpolation(model, x, pairs=[(0, 40)])
+    with pytest.raises(InputError, match="two rows"):
+        isthmus.plot.interpolation(model, x[:1])
+
+
+def test_a_denoising_model_shows_what_is_corrupted():
+    x = rows_of((8, 8), "uint8")
+    denoising = isthmus.DenoisingAutoencoder(**FAST).fit(x)
+    names = [text.get_text() for text in isthmus.plot.reconstructions(denoising, x).axes[0].texts]
+    assert names == ["original", "corrupted", "cleaned"]
+    context = PlotContext(denoising.fitted_, denoising.fitted_.check(x))
+    views = reconstruction.views_of(context, context.shown)
+    changed = ~np.isclose(views["corrupted"], views["original"], atol=1e-3)
+    assert 0.2 < changed.mean() < 0.4  # mask(0.3)
+    assert np.allclose(views["corrupted"][changed], 0, atol=1e-4)  # black, whatever the scaling
+    assert not np.allclose(views["cleaned"], denoising.reconstruct(x))  # what is decoded is the corrupted row's code
+
+
+def test_pca_is_drawn_beside_reconstructions_where_training_rows_are_known():
+    x = rows_of((6, 6), "uint8")
+    model = isthmus.VAE(**FAST).fit(x)
+    texts = isthmus.plot.reconstructions(model, x, train=x).axes[0].texts
+    assert [text.get_text() for text in texts] == ["original", "reconstruction", "PCA"]
+
+
+def test_the_same_arguments_give_the_same_figure_and_leave_the_generators_alone():
     import torch
 
     x = rows_of((6, 6), "uint8")
     model = isthmus.VAE(**FAST, corruption="mask(0.5)").fit(x)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    first = [path.read_bytes() for path in plots.draw(model, x, tmp_path, y=LABELS, seed=3)]
+    first = pixels(isthmus.plot.reconstructions(model, x, LABELS, random_state=3))
+    assert pixels(isthmus.plot.samples(model)) == pixels(isthmus.plot.samples(model))
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
-    assert first == [path.read_bytes() for path in plots.draw(model, x, tmp_path, y=LABELS, seed=3)]
-    assert first[0] != plots.draw(model, x, tmp_path, y=LABELS, seed=4)[0].read_bytes()
+    assert first == pixels(isthmus.plot.reconstructions(model, x, LABELS, random_state=3))
+    assert first != pixels(isthmus.plot.reconstructions(model, x, LABELS, random_state=4))
 
 
-def test_pyplot_with_its_global_state_is_not_used(tmp_path, monkeypatch):
+def test_pyplot_with_its_global_state_is_not_used(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now fails
-    for module in (style, display, plots):
-        runpy.run_path(module.__file__)
+    for path in Path(style.__file__).parent.glob("*.py"):
+        runpy.run_path(str(path))
     x = rows_of((3,))
-    assert len(plots.draw(isthmus.VAE(**FAST).fit(x), x, tmp_path)) == 4
+    assert all_figures(isthmus.VAE(**FAST).fit(x), x)[1] == TABLE_ONLY_LISTED
 
 
-def test_tables_with_awkward_names_and_labels(tmp_path):
+def test_tables_with_awkward_names_and_labels():
     import pandas as pd
 
-    table = pd.DataFrame(rows_of((3,)), columns=["$a_{", "_hidden", "x" * 60])
-    model = isthmus.VAE(**FAST).fit(table)
+    frame = pd.DataFrame(rows_of((3,)), columns=["$a_{", "_hidden", "x" * 60])
+    model = isthmus.VAE(**FAST).fit(frame)
     words = np.array(["$", "_under", "b" * 50, "$x^$"])[LABELS]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(plots.draw(model, table, tmp_path, y=words)) == 4
+        assert all_figures(model, frame, words)[1] == TABLE_ONLY_LISTED
 
 
 def test_few_rows_and_wrong_ones(tmp_path):
     x = rows_of((6, 6), "uint8")
     model = isthmus.VAE(**FAST).fit(x)
-    assert len(plots.draw(model, x[:1], tmp_path, y=LABELS[:1])) == 4
-    with pytest.raises(InputError, match="3 rows; one label a row"):
-        plots.draw(model, x[:3], tmp_path, y=LABELS)
+    _, refused = all_figures(model, x[:1], LABELS[:1])
+    assert refused == {"interpolation", "extremes"}
+    with pytest.raises(InputError, match=r"y must be \(3,\) labels"):
+        isthmus.plot.latent(model, x[:3], LABELS)
+    with pytest.raises(InputError):
+        isthmus.plot.latent(model, x[:, :3])
+    with pytest.raises(InputError, match="must be fitted"):
+        isthmus.plot.latent(isthmus.VAE(), x)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
-        plots.draw(model, x, tmp_path / "file")
+        save(isthmus.plot.samples(model), tmp_path / "file" / "samples.png")
+
+
+def test_captions_and_text_alternatives_say_what_is_shown():
+    x = rows_of((6, 6), "uint8")
+    model = isthmus.VAE(**FAST).fit(x)
+    drawn, unavailable = draw_all(PlotContext(model.fitted_, model.fitted_.check(x, y=LABELS), draws=5))
+    assert not unavailable
+    for figure in drawn.values():
+        for text in (figure.caption, figure.alt):
+            assert len(text) > 30
+            assert text.endswith(".")
+            assert "nan" not in text.split()
+    assert "Nearby points have similar codes." in drawn["latent"].caption
+    assert "the model overfits" in drawn["curves"].caption
+
+
+# --------------------------------------------------------------------- contexts
+
+
+def test_the_nearest_training_row_is_found_across_blocks(monkeypatch):
+    monkeypatch.setattr("isthmus.plot.context.COMPARED_AT_ONCE", 7)
+    x = table(60)
+    model = small("VAE", epochs=1).fit(x)
+    near, distances, name = PlotContext(model.fitted_, Examples(x), Examples(x)).nearest(x[[3, 20, 59]] + 1e-3)
+    assert np.array_equal(near, x[[3, 20, 59]])
+    assert name == "training row"
+    assert distances == pytest.approx(5e-6, rel=0.1)  # five columns, each off by 1e-3; the rest is cancellation
+
+
+def test_distances_leave_out_what_is_not_known():
+    row, block = np.ones((4, 2)), np.zeros((2, 4, 2))
+    block[0, 2:] = np.nan  # padding, or missing values
+    assert distance_to_known(row, block).tolist() == [8.0, 8.0]
+
+
+def test_pca_is_pca():
+    x = table(60)
+    model = small("VAE", epochs=1, scaling="global").fit(x)
+    exact = PCA(3).fit(x)
+    made = PlotContext(model.fitted_, Examples(x), Examples(x)).reconstruct_by_pca(Examples(x))
+    assert np.allclose(made, exact.inverse_transform(exact.transform(x)))
+
+
+# ------------------------------------------------------------------------ parts
 
 
 @pytest.mark.parametrize(
-    ("schema", "form"),
+    ("schema", "kind"),
     [
         (Schema.homogeneous((28, 28), "levels", "uint8"), "image"),
         (Schema.homogeneous((784,), "levels", "uint8"), "image"),
@@ -149,11 +273,12 @@ def test_few_rows_and_wrong_ones(tmp_path):
         (Schema.homogeneous((36,), "unit", "float64", names=tuple(f"c{i}" for i in range(36))), "table"),
         (Schema.homogeneous((64,), "unit", "float64", names=tuple(f"pixel_{i}" for i in range(64))), "image"),
         (Schema.homogeneous((25,), "binary", "uint8"), "table"),
-        (Schema.homogeneous((30, 2), "real", "float32", sequence=True), "sequence"),
+        (Schema.homogeneous((30, 2), "real", "float32", sequence=True), "lines"),
+        (Schema.homogeneous((30, 4), "real", "float32", sequence=True), "heat"),
     ],
 )
-def test_form(schema, form):
-    assert form_of(schema) == form
+def test_display_kind(schema, kind):
+    assert display_kind(schema) == kind
 
 
 @pytest.mark.parametrize(
@@ -162,24 +287,24 @@ def test_form(schema, form):
         (Schema.homogeneous((2, 2), "levels", "uint8", levels=17, scale=np.asarray(16.0)), (0, 16)),
         (Schema.homogeneous((2, 2), "levels", "uint8", binarize=True, scale=np.asarray(255.0)), (0, 255)),
         (Schema.homogeneous((2, 2), "unit", "float32"), (0, 1)),
-        (Schema.homogeneous((2, 2), "counts", "int64"), (0, 5)),
-        (Schema.homogeneous((2, 2), "real", "float32"), (2, 5)),
+        (Schema.homogeneous((2, 2), "counts", "int64", high=np.asarray(5.0)), (0, 5)),
+        (Schema.homogeneous((2, 2), "real", "float32", low=np.asarray(-1.0), high=2.0, shift=np.asarray(3.0)), (2, 5)),
     ],
 )
-def test_grey_range_follows_the_schema_not_the_rows(schema, span):
-    x = np.array([[[2.0, 3.0], [5.0, np.nan]]])
-    assert grey_range(schema, x) == span
-    images = as_images(np.full((1, 2, 2), span[1] * 2.0), schema, span)
-    assert images.shape == (1, 2, 2, 3)
+def test_grey_values_follow_the_schema_not_the_rows(schema, span):
+    assert value_range(schema) == span
+    images = as_images(np.full((1, 2, 2), span[1] * 2.0), schema)
+    assert images.shape == (1, 2, 2, 4)
     assert (images == 1).all()
+    assert (as_images(np.full((1, 2, 2), np.nan), schema)[..., 3] == 0).all()  # transparent
 
 
 def test_sheet_keeps_pixels_square_and_whole():
-    figure = sheet_of(np.zeros((10, 28, 28, 3)), 5, "title")
+    figure = image_sheet(np.zeros((10, 28, 28, 4)), 5, "title")
     box = figure.axes[0].get_position()
     width, height = figure.get_size_inches() * figure.dpi
-    assert round(box.width * width, 6) == 3 * (5 * 28 + 4 * 2)
-    assert round(box.height * height, 6) == 3 * (2 * 28 + 1 * 2)
+    assert round(box.width * width, 6) == 5 * 84 + 4 * 6
+    assert round(box.height * height, 6) == 2 * 84 + 6
 
 
 @pytest.mark.parametrize("n", range(1, 20))
@@ -191,17 +316,17 @@ def test_grid_has_room_for_all_and_no_empty_row(n):
 
 def test_rows_are_shown_of_every_class():
     labels = np.array([0] * 90 + [1] * 8 + [2] * 2)
-    picked = shown_rows(100, 9, groups_of(labels), 0)
+    picked = choose_rows(100, 9, label_groups(labels), 0)
     assert np.bincount(labels[picked]).tolist() == [4, 3, 2]
     assert (np.diff(labels[picked]) >= 0).all()
     assert len(set(picked.tolist())) == 9
-    assert set(picked.tolist()) != set(shown_rows(100, 9, groups_of(labels), 1).tolist())
+    assert set(picked.tolist()) != set(choose_rows(100, 9, label_groups(labels), 1).tolist())
 
 
 def test_groups_of_labels():
-    assert [name for name, _ in groups_of(np.array([1.0, np.nan, 0.0]))] == ["0", "1", "unlabelled"]
-    assert groups_of(np.arange(50)) == []
-    many = groups_of(np.array([f"w{i % 20:02}" for i in range(100)]))
+    assert [name for name, _ in label_groups(np.array([1.0, np.nan, 0.0]))] == ["0", "1", "unlabelled"]
+    assert label_groups(np.arange(50)) == []
+    many = label_groups(np.array([f"w{i % 20:02}" for i in range(100)]))
     assert len(many) == 10
     assert many[-1][0] == "others"
     assert sum(mask.sum() for _, mask in many) == 100
@@ -211,16 +336,16 @@ def test_latent_axes_are_the_principal_ones():
     from sklearn.decomposition import PCA
 
     codes = np.random.default_rng(0).normal(size=(50, 5)) * [1, 4, 1, 2, 1]
-    places, names = flattened(codes)
+    places, names = project_2d(codes)
     pca = PCA(2).fit(codes)
     assert np.allclose(np.abs(places), np.abs(pca.transform(codes)))
     assert [f"({share:.0%} of" in name for share, name in zip(pca.explained_variance_ratio_, names)] == [True, True]
-    assert flattened(codes[:, :1])[1] == ["code 1"]
-    assert flattened(np.zeros((4, 3)))[0].shape == (4, 2)  # a collapsed model
+    assert project_2d(codes[:, :1])[1] == ["z1"]
+    assert project_2d(np.zeros((4, 3)))[0].shape == (4, 2)  # a collapsed model
 
 
 def test_padding_is_not_a_number():
-    blank = unpadded(np.ones((2, 4, 3)), np.array([1, 4]))
+    blank = nan_padding(np.ones((2, 4, 3)), np.array([1, 4]))
     assert np.isnan(blank).sum() == 9
 
 
@@ -237,7 +362,7 @@ def history() -> list[dict[str, float]]:
 
 
 def test_curves():
-    figure = plots.curves(history())
+    figure = draw_curves(history())
     titles = [axis.get_title(loc="left").split(":")[0] for axis in figure.axes[:3]]
     assert titles == ["loss", "nll", "kl"]
     assert len(figure.axes) == 4  # and the weight's own scale
@@ -251,6 +376,6 @@ def test_curves():
 
 
 def test_curves_of_a_single_epoch_and_a_single_term():
-    figure = plots.curves([{"epoch": 1, "loss": 3.0, "nll": 3.0, "weight_nll": 2.0}])
+    figure = draw_curves([{"epoch": 1, "loss": 3.0, "nll": 3.0, "weight_nll": 2.0}])
     assert len(figure.axes) == 1
     assert figure.axes[0].get_title(loc="left").endswith("weight 2")

@@ -34,8 +34,8 @@ FAST = {"latent_dim": 2, "hidden": (8,), "epochs": 3, "random_state": 0, "thread
 def _quick(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(summary, "DRAWS", 30)
-    monkeypatch.setattr(MeasuredRun, "draw_page", lambda self: Path("run/report.html"))
-    monkeypatch.setattr(summary, "draw", lambda *a, **k: [Path("run/latent.png")])
+    monkeypatch.setattr(MeasuredRun, "write_page", lambda self: Path("run/report.html"))
+    monkeypatch.setattr(MeasuredRun, "write_figures", lambda self: [Path("run/latent.png")])
 
 
 def ran(model, x, y=None, test=None, **more) -> tuple[Summary, run_dir.Run]:
@@ -151,11 +151,11 @@ def test_denoising_is_measured(corruption):
     result, _ = ran(model, x)
     told = result.facts["denoising"]
     assert told["corruption"] == corruption
-    assert told["damaged"]["mean"] > told["cleaned"]["mean"] > result.facts["reconstruction"]["mean"]
-    assert f"damaged by {corruption}" in result.words
+    assert told["corrupted"]["mean"] > told["cleaned"]["mean"] > result.facts["reconstruction"]["mean"]
+    assert f"corrupted by {corruption}" in result.words
     if corruption == "mask(0.5)":
         half = 0.5 * np.square(x.astype(float)).sum((1, 2)).mean()
-        assert told["damaged"]["mean"] == pytest.approx(half, rel=0.15)
+        assert told["corrupted"]["mean"] == pytest.approx(half, rel=0.15)
     assert "denoising" not in ran(isthmus.Autoencoder(**FAST), x)[0].facts
 
 
@@ -165,7 +165,7 @@ def test_denoising_of_padded_sequences_reads_no_padding():
     run = run_dir.start(model, Dataset("a/rows.csv", Examples(x, lengths=lengths)), Path("run"))
     run_dir.finish(run)
     told = summarise(run).facts["denoising"]
-    assert 0 < told["damaged"]["mean"] < 0.25 * 12 * 2
+    assert 0 < told["corrupted"]["mean"] < 0.25 * 12 * 2
     assert math.isfinite(told["cleaned"]["mean"])
 
 

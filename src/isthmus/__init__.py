@@ -1,6 +1,6 @@
-"""isthmus: autoencoders of every kind, trained, checked, explained and used.
+"""isthmus: train, evaluate, diagnose and use autoencoders of every kind.
 
-Names are imported when they are first used, so that `import isthmus` costs nothing.
+Names are imported when they are first used, so that `import isthmus` is fast.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PLACES = {
+_MODULE_OF = {
     "LatentModel": "isthmus.latent_model",
+    "FittedModel": "isthmus.fitted",
     "Batch": "isthmus.batch",
+    "Examples": "isthmus.examples",
     "Schema": "isthmus.schema",
     "InputError": "isthmus.errors",
     "TrainingError": "isthmus.errors",
     "fit": "isthmus.train.functional",
     "load": "isthmus.persistence.serialization",
+    "save": "isthmus.persistence.serialization",
     "read": "isthmus.data",
     "check": "isthmus.data_checks",
     "evaluate": "isthmus.evaluation.evaluate",
@@ -25,15 +28,20 @@ _PLACES = {
     "report_page": "isthmus.report.from_run",
     "compare": "isthmus.comparison.compare",
 }
+"""Public names besides the models, which `isthmus.registry` lists."""
+_MODULES = ("plot",)
+"""Public modules."""
 
 
 def __getattr__(name: str) -> Any:
     import importlib
 
     if name == "__all__":
-        return [shown for shown in __dir__() if not shown.startswith("_") and shown not in ("Any", "annotations")]
-    if name in _PLACES:
-        value = getattr(importlib.import_module(_PLACES[name]), name)
+        return [public for public in __dir__() if not public.startswith("_") and public not in ("Any", "annotations")]
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"isthmus.{name}")
     elif name.startswith("_"):
         raise AttributeError(f"module 'isthmus' has no attribute {name!r}")
     else:
@@ -42,8 +50,8 @@ def __getattr__(name: str) -> Any:
         if name not in models():
             import difflib
 
-            near = difflib.get_close_matches(name, [*models(), *_PLACES], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            nearest = difflib.get_close_matches(name, [*models(), *_MODULE_OF, *_MODULES], n=1)
+            hint = f". Did you mean {nearest[0]!r}?" if nearest else ""
             raise AttributeError(f"module 'isthmus' has no attribute {name!r}{hint}")
         value = getattr(importlib.import_module(models()[name].module), name)
     globals()[name] = value
@@ -53,4 +61,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from isthmus.registry import models
 
-    return sorted([*globals(), *_PLACES, *models()])
+    return sorted({*globals(), *_MODULE_OF, *_MODULES, *models()})

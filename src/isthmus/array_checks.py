@@ -252,7 +252,12 @@ def check_examples(
     y: Any = None,
     feature_names: tuple[str, ...] = (),
 ) -> Examples:
-    """Rows validated for a model trained on data of `schema`; InputError says which cannot be used and why."""
+    """Rows validated for a model trained on data of `schema`; InputError says which cannot be used and why.
+
+    The labels `y` are the condition of a conditional model if there is no other.
+    """
+    if condition is None and schema.condition is not None:
+        condition = y
     x = to_array(pad_to_training_length(schema, X, lengths), feature_names)
     if x.shape[1:] != schema.event_shape:
         got, expected = (f"{s[0]} features" if len(s) == 1 else f"shape {s}" for s in (x.shape[1:], schema.event_shape))

@@ -110,16 +110,16 @@ def image_grid(rows: np.ndarray, schema: Schema) -> Image:
     """Examples (n, *X) as one image, side by side in a square grid."""
     from PIL import Image
 
-    from isthmus.report.display import as_images, form_of, grey_range
-    from isthmus.report.style import mosaic
+    from isthmus.plot.display import as_images, display_kind
+    from isthmus.plot.style import mosaic
 
-    if form_of(schema) == "table" and math.isqrt(schema.size) ** 2 != schema.size:
+    if display_kind(schema) == "table" and math.isqrt(schema.size) ** 2 != schema.size:
         raise InputError(
             f"only images can be written as .png, got rows of shape {schema.event_shape}. Use .npz or .csv."
         )
     if not len(rows):
         raise InputError("a .png must show at least one example, got none. Use .npz or .csv for empty results.")
-    images = as_images(rows, schema, grey_range(schema, rows))
+    images = as_images(rows, schema)[..., :3]
     sheet = mosaic(images, math.ceil(math.sqrt(len(images))), 1)
     zoom = max(1, MIN_IMAGE_PX // max(sheet.shape))
     pixels = (sheet * 255).round().astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)

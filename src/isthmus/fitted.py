@@ -125,8 +125,6 @@ class FittedModel:
                 return X
             condition, lengths, target, observed = X.condition, X.lengths, X.target, X.observed
             X, y, factors = X.x, X.y, X.factors
-        if condition is None and self.schema.condition is not None:
-            condition = y
         examples = check_examples(self.schema, X, condition, lengths, target, observed, y, self.feature_names)
         self._encode_condition(examples.condition, len(examples))
         return examples if factors is None else replace(examples, factors=factors)

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     log("evaluating on held-out rows")
     opened = run_dir.reopen(Path(args.run))
     measured = measure(opened, held_out(opened), args.draws)
-    path = measured.draw_page()
+    path = measured.write_page()
     size = path.stat().st_size
     values = {"run": args.run, "file": str(path), "bytes": size, "rows": len(measured.held.part)}
     emit(args, values, f"wrote {path} ({size / 1e6:.1f} MB), a report on {measured.held.which}")

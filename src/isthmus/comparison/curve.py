@@ -15,8 +15,7 @@ from isthmus.comparison.paired_stats import estimate
 from isthmus.comparison.ranking import Row, columns_of, values_of
 from isthmus.comparison.results import Column
 from isthmus.comparison.table import Table
-from isthmus.report.plots import save
-from isthmus.report.style import INK, LEGEND, MUTED, PALETTE, label_of, panels
+from isthmus.plot.style import INK, LEGEND, MUTED, PALETTE, label_of, panels, save
 
 MAX_TICK_LABELS = 9
 MAX_LABEL_CHARACTERS = 12

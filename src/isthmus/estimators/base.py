@@ -1,10 +1,7 @@
-"""The scikit-learn interface that every public model has: fields, `fit`, and methods that use the fitted model."""
+"""The scikit-learn interface of every model: `fit`, and methods that hand over to the fitted model."""
 
 from __future__ import annotations
 
-import dataclasses
-import typing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +13,7 @@ from torch import nn
 
 from isthmus.errors import TrainingError
 from isthmus.estimators import composition
+from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import resolve_seed, setup_training
 from isthmus.estimators.transition import Transition
@@ -25,6 +23,8 @@ from isthmus.families import Family
 from isthmus.fitted import FittedModel
 from isthmus.latent_model import Capabilities, LatentModel, Model
 from isthmus.schema import Schema
+
+__all__ = ["Estimator", "Recipe"]
 
 
 def requires(capability: str, otherwise: str) -> Any:
@@ -43,70 +43,8 @@ samples = requires("samples", "has no prior to sample from. Train a VAE to draw 
 scores = requires("has_density", "has no density, only a squared error. Use score(X), or a VAE for log p(x).")
 
 
-@typing.dataclass_transform(kw_only_default=True, eq_default=False)
-@dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """The fields and methods that every model has; a model adds fields and `compose`."""
-
-    latent_dim: int = 16
-    """Numbers in a code, >= 1; more reconstruct more, and a VAE leaves unused when there are too many."""
-    hidden: tuple[int, ...] = (512, 512)
-    """Widths of the encoder's hidden layers, mirrored in the decoder; smaller for few rows, none for a linear model."""
-    network: str = "auto"
-    """mlp, conv (images only) or auto: conv for images of 16 pixels a side or more with at most 4 channels."""
-    channels: tuple[int, ...] = (32, 64)
-    """Channels of a convolutional network, one number for each halving of the image; more for detailed images."""
-    activation: str = "silu"
-    """Nonlinearity between layers: silu, relu, gelu, elu, tanh or sigmoid."""
-    likelihood: str | tuple[str, ...] | nn.Module = "auto"
-    """p(x given z) by name, auto to choose by the data, or one name for each column; s of normal(s) in scaled units."""
-    prior: str | nn.Module = "normal"
-    """p(z): normal, mixture(k), conditional, or refit(k), a mixture fitted to the codes after training."""
-    corruption: str | nn.Module | None = None
-    """Noise on the encoder's input in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s); none for none."""
-    scaling: str = "auto"
-    """standard (each column), global (one scale for all), none, or auto: standard for tables, global for images."""
-    levels: int | None = None
-    """Number of grey levels of integer data, >= 2; set it if they are not the 256 of bytes."""
-    binarize: bool = False
-    """Draw each pixel of a byte image anew as Bernoulli(x / 255) in every update."""
-    epochs: int | str = "auto"
-    """Passes over the rows, >= 1; auto makes about 5,000 updates, 20 epochs at least; more if the loss still falls."""
-    batch_size: int = 128
-    """Rows in an update, >= 1; all rows if there are fewer."""
-    learning_rate: float = 1e-3
-    """Peak step size of Adam, > 0, after a short rise and before a cosine to zero; lower it if training diverges."""
-    clip: float = 10.0
-    """Gradient norm above which gradients are clipped, in units of its running mean; lower it if the loss jumps."""
-    validation_fraction: float = 0.1
-    """Share of the rows, from 0 to below 1, that choose the best weights; 0 trains on all and keeps the last."""
-    patience: float = 0.25
-    """Share of all updates, from 0 to 1, without a better validation loss after which training stops; 1 never stops."""
-    warmup: float = 0.1
-    """Share of all updates, from 0 to 1, over which the KL term's weight rises; more if the posterior collapses."""
-    threads: int | str = "auto"
-    """CPU threads, >= 1; auto is one for small networks and all for larger ones."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, or auto: a GPU if there is one."""
-    precision: str = "auto"
-    """single, double, or auto, which is single; double for numbers that are to be exact."""
-    compile: bool | str = "auto"
-    """Compile the training step; auto does for long runs of small networks on a CPU."""
-    encoder: nn.Module | None = None
-    """A network of your own instead of the encoder: x to as many numbers as the posterior needs."""
-    decoder: nn.Module | None = None
-    """A network of your own instead of the decoder: z to as many numbers as the likelihood needs."""
-    random_state: int | None = None
-    """Seed of everything random, >= 0; none draws one and stores it in seed_."""
-    verbose: bool = False
-    """Show a progress bar."""
-
-    conditional: typing.ClassVar[bool] = False
-    """Whether labels that come with a data set are the condition, whatever the prior."""
-
-    def __init_subclass__(cls, **arguments: Any):
-        super().__init_subclass__(**arguments)
-        dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+class Estimator(Hyperparameters, Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A model as a scikit-learn estimator; a model adds fields and `compose`."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -115,23 +53,14 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     # ------------------------------------------------------------------ model
 
-    def compose(self, schema: Schema) -> Recipe:
-        """The recipe of the model for data of this schema."""
-        raise NotImplementedError
-
-    def latent_model(self, schema: Schema, posterior_family: Family) -> LatentModel:
-        """Encoder, decoder, prior and corruption as the fields say, with a posterior of the given family."""
-        return composition.latent_model(self, schema, posterior_family)
+    def latent_model(self, schema: Schema, posterior: Family | nn.Module) -> LatentModel:
+        """Encoder, decoder, prior and corruption as the fields say, around q(z given x) or its family."""
+        return composition.latent_model(self, schema, posterior)
 
     @property
     def capabilities(self) -> Capabilities:
         """What the model can do: log p(x) exactly, as a bound or not at all; sample; encode."""
         return self.fitted_.capabilities if hasattr(self, "fitted_") else composition.capabilities_of(self)
-
-    @property
-    def takes_labels(self) -> bool:
-        """Whether labels that come with a data set are the condition."""
-        return self.conditional or (isinstance(self.prior, str) and self.prior == "conditional")
 
     @property
     def schema_(self) -> Schema:
@@ -183,10 +112,10 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
         Args:
             X: (n, *X) data.
-            y: not used.
+            y: (n,) labels, -1 where unknown, of models that learn from labels; not used by others.
             condition: (n,) labels or (n, C) numbers that the model is conditioned on.
             lengths: (n,) number of steps of padded sequences (n, t, d).
-            validation: rows to choose the best weights by: an array, or a dict of X, condition, lengths, target.
+            validation: rows to choose the best weights by: an array, or a dict of X and any of the other arguments.
             target: (n, *X) clean rows to be reconstructed from damaged X.
             observed: (n, *X) booleans, False where a value of X is missing.
 
@@ -194,7 +123,7 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             InputError: for fields or data that cannot be used.
             TrainingError: if a number stops being finite; the last good weights are kept.
         """
-        job = setup_training(self, X, condition, lengths, validation, target, observed)
+        job = setup_training(self, X, condition, lengths, validation, target, observed, y)
         try:
             self.fitted_: FittedModel = job.run(self.verbose)
         except TrainingError:
@@ -253,10 +182,6 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             return -float(self.fitted_.squared_errors(examples).mean())
         return float(self.fitted_.score(examples).mean())
 
-    def squared_error(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
-        """(n,) squared distance of each row from its reconstruction, summed over features, in data units."""
-        return self.fitted_.squared_errors(self._check(X, condition, lengths, observed))
-
     def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
         """Problems of the model, the most severe first, each with a remedy: `isthmus.diagnose`."""
         import isthmus
@@ -266,9 +191,9 @@ class Estimator(Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder: weights in safetensors, everything else in JSON."""
         check_is_fitted(self, "fitted_")
-        from isthmus.persistence.serialization import save
+        import isthmus
 
-        save(self, folder)
+        isthmus.save(self, folder)
 
 
 # Here, for scikit-learn wraps `transform` when the class is made, which would hide the condition.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from isthmus import priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
+from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.part_registry import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part
 from isthmus.families import Columns, Family
 from isthmus.latent_model import Capabilities, LatentModel
@@ -21,11 +22,8 @@ from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term
 from isthmus.schema import Condition, Schema
 
-if TYPE_CHECKING:
-    from isthmus.estimators.base import Estimator
 
-
-def latent_model(estimator: Estimator, schema: Schema, posterior: Family | nn.Module) -> LatentModel:
+def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family | nn.Module) -> LatentModel:
     """Encoder, decoder, prior and corruption as the fields say.
 
     Args:
@@ -50,19 +48,19 @@ def latent_model(estimator: Estimator, schema: Schema, posterior: Family | nn.Mo
     )
 
 
-def posterior_part(estimator: Estimator, schema: Schema) -> Family | nn.Module:
+def posterior_part(estimator: Hyperparameters, schema: Schema) -> Family | nn.Module:
     """The family of q(z given x), or q itself if the user passed a module that is no family."""
     if not isinstance(estimator.posterior, str):
         return copy_user_part(estimator.posterior, "posterior")
     return build(POSTERIORS, estimator.posterior, "posterior", estimator, schema)
 
 
-def bound(estimator: Estimator) -> Term | Objective:
+def bound(estimator: Hyperparameters) -> Term | Objective:
     """The bound on log p(x) that is maximized, as a loss."""
     return build(BOUNDS, estimator.bound, "bound", estimator)
 
 
-def network_kind(estimator: Estimator, schema: Schema) -> str:
+def network_kind(estimator: Hyperparameters, schema: Schema) -> str:
     """mlp or conv."""
     if estimator.network == "auto":
         return "conv" if schema.image and conv.conv_applicable(schema.event_shape) and estimator.hidden else "mlp"
@@ -75,7 +73,7 @@ def network_kind(estimator: Estimator, schema: Schema) -> str:
     return estimator.network
 
 
-def encoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
+def encoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Module:
     """x to `out` numbers."""
     kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
     reader = input_reader(schema)
@@ -100,7 +98,7 @@ def input_reader(schema: Schema) -> nn.Module | None:
     return ReadColumns(schema.widths, [readers[part.columns[0].read_as](part) for part in schema.blocks()])
 
 
-def decoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
+def decoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Module:
     """z to `out` numbers."""
     kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
     latent_dim = estimator.latent_dim
@@ -111,24 +109,25 @@ def decoder_net(estimator: Estimator, schema: Schema, out: int) -> nn.Module:
     return MLP((latent_dim,), tuple(estimator.hidden)[::-1], out, **kwargs)
 
 
-def likelihood_family(estimator: Estimator, schema: Schema) -> Family:
+def likelihood_family(estimator: Hyperparameters, schema: Schema) -> Family:
     """The family of p(x given z)."""
     table = {name: entry.make for name, entry in LIKELIHOODS.items()}
     if isinstance(estimator.likelihood, tuple | list):
         return Columns([build(table, part.likelihood, "likelihood", part) for part in schema.blocks()])
     if isinstance(estimator.likelihood, str):
         return build(table, schema.likelihood, "likelihood", schema)
+    assert isinstance(estimator.likelihood, Family)  # `validation.likelihood_of` has seen to it
     return copy.deepcopy(estimator.likelihood)
 
 
-def prior_module(estimator: Estimator, schema: Schema) -> nn.Module:
+def prior_module(estimator: Hyperparameters, schema: Schema) -> nn.Module:
     """p(z)."""
     if not isinstance(estimator.prior, str):
         return copy_user_part(estimator.prior, "prior")
     return build(PRIORS, estimator.prior, "prior", estimator, schema)
 
 
-def corruption_module(estimator: Estimator, schema: Schema) -> nn.Module | None:
+def corruption_module(estimator: Hyperparameters, schema: Schema) -> nn.Module | None:
     """What corrupts x in training."""
     if estimator.corruption is None or estimator.corruption == "none":
         return None
@@ -137,14 +136,14 @@ def corruption_module(estimator: Estimator, schema: Schema) -> nn.Module | None:
     return build(CORRUPTIONS, estimator.corruption, "corruption", schema)
 
 
-def capabilities_of(estimator: Estimator) -> Capabilities:
+def capabilities_of(estimator: Hyperparameters) -> Capabilities:
     """What the model of an unfitted estimator will be able to do, read from a model made for a small table."""
     bare = copy.copy(estimator)
     # The fields that choose the networks and the data decide nothing of what a model can do.
     plain = {"hidden": (), "network": "mlp", "likelihood": "normal", "binarize": False}
     for name, value in (plain | dict.fromkeys(("levels", "corruption", "encoder", "decoder"))).items():
         setattr(bare, name, value)
-    key = (type(bare), repr(sorted(bare.get_params(deep=False).items())))
+    key = (type(bare), repr(sorted(bare.values().items())))
     if key not in _CAPABILITIES:
         condition = Condition(shift=(0.0,), scale=(1.0,)) if estimator.takes_labels else None
         schema = Schema.homogeneous((2,), "real", "float64", "normal", discrete=False, condition=condition)

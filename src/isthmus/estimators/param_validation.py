@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from isthmus.errors import InputError
-
-if TYPE_CHECKING:
-    from isthmus.estimators.base import Estimator
+from isthmus.estimators.hyperparameters import Hyperparameters
 
 MAX_LATENT_DIM = 1_000_000
 """Larger codes are typing errors and would not fit into memory."""
 
 
-def check_fields(estimator: Estimator) -> None:
+def check_fields(estimator: Hyperparameters) -> None:
     """Raise InputError for the first field whose value is impossible whatever the data."""
     check_integers(estimator)
     check_widths("hidden", estimator.hidden, min_layers=0)
@@ -39,7 +37,7 @@ def check_fields(estimator: Estimator) -> None:
         raise InputError(f"learning_rate must be a number > 0, got {estimator.learning_rate!r}.")
 
 
-def check_integers(estimator: Estimator) -> None:
+def check_integers(estimator: Hyperparameters) -> None:
     """Fields that are integers."""
     lowest = {"latent_dim": 1, "batch_size": 1, "epochs": 1, "levels": 2}
     for name, low in lowest.items():

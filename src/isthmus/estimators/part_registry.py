@@ -7,7 +7,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +16,12 @@ from torch import nn
 from isthmus import corruption, families, priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
+from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.nets import sparse
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term, warmup
 from isthmus.schema import Schema
 from isthmus.terms import bounds, penalties
-
-if TYPE_CHECKING:
-    from isthmus.estimators.base import Estimator
 
 Call = tuple[str, tuple[Any, ...]]
 
@@ -85,7 +83,7 @@ PRIORS: dict[str, Callable[..., nn.Module]] = {
 """p(z), made from the estimator and the schema."""
 
 
-def _conditional_prior(estimator: Estimator, schema: Schema) -> nn.Module:
+def _conditional_prior(estimator: Hyperparameters, schema: Schema) -> nn.Module:
     if not schema.condition_width:
         raise InputError("condition must be given with prior='conditional'. Pass condition=... to fit (--condition).")
     dim = estimator.latent_dim
@@ -100,7 +98,7 @@ BOUNDS: dict[str, Callable[..., Term | Objective]] = {
 """Bounds on log p(x) as losses, made from the estimator."""
 
 
-def _unweighted(estimator: Estimator, loss: Term) -> Term:
+def _unweighted(estimator: Hyperparameters, loss: Term) -> Term:
     """A bound in which the KL term is not a summand that beta could weight."""
     beta = getattr(estimator, "beta", 1.0)
     if beta != 1:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
 from isthmus.errors import InputError
+from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.param_validation import check_fields
+from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
@@ -34,9 +37,6 @@ from isthmus.train.runtime import (
 )
 from isthmus.train.trainer import fit
 
-if TYPE_CHECKING:
-    from isthmus.estimators.base import Estimator, Recipe
-
 UPDATES = 5_000
 """Updates that `epochs="auto"` makes, about."""
 
@@ -45,7 +45,7 @@ UPDATES = 5_000
 class TrainingJob:
     """A training run, fully determined: data, model, loss and configuration; `train` runs it."""
 
-    estimator: Estimator
+    estimator: Hyperparameters
     recipe: Recipe
     schema: Schema
     config: TrainConfig
@@ -78,6 +78,7 @@ class TrainingJob:
             c=None if condition is None else condition.encode(examples.condition, len(examples)),
             lengths=examples.lengths,
             target=examples.target,
+            y=examples.y if self.recipe.model.capabilities.wants_labels else None,
             observed=examples.observed,
         )
 
@@ -118,7 +119,7 @@ class TrainingJob:
 
 
 def fitted_model(
-    estimator: Estimator,
+    estimator: Hyperparameters,
     recipe: Recipe,
     schema: Schema,
     settings: dict[str, Any],
@@ -132,7 +133,7 @@ def fitted_model(
         settings,
         seed,
         name=type(estimator).__name__,
-        fields=estimator.get_params(deep=False),
+        fields=estimator.values(),
         history=history,
         feature_names=schema.names,
         closed_form=recipe.solve is not None,
@@ -141,13 +142,14 @@ def fitted_model(
 
 
 def setup_training(
-    estimator: Estimator,
+    estimator: Hyperparameters,
     X: Any,
     condition: Any = None,
     lengths: Any = None,
     validation: Any = None,
     target: Any = None,
     observed: Any = None,
+    y: Any = None,
     *,
     settings: dict[str, Any] | None = None,
     seed: int | None = None,
@@ -156,7 +158,7 @@ def setup_training(
 
     Args:
         estimator: the unfitted estimator.
-        X, condition, lengths, validation, target, observed: the arguments of `Estimator.fit`.
+        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`.
         settings: those of a run that is resumed.
         seed: that of a run that is resumed.
     """
@@ -167,10 +169,7 @@ def setup_training(
     seed = resolve_seed(estimator.random_state) if seed is None else seed
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
-    train_rows = inputs.take(train) if len(valid) else inputs
-    valid_rows = inputs.take(valid) if len(valid) else None
-    if validation is not None:
-        valid_rows = validation_rows(validation, schema, feature_names(estimator))
+    own_validation = None if validation is None else validation_rows(validation, schema, feature_names(estimator))
     # The initial weights and the course of training draw from streams of their own.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     try:
@@ -181,6 +180,12 @@ def setup_training(
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"The model cannot be built with these parameters: {reason}") from error
+    if recipe.solve is not None and inputs.observed is not None:
+        raise InputError(f"observed must be None for {type(estimator).__name__}, which is solved in closed form.")
+    if recipe.model.capabilities.wants_labels and y is not None:
+        inputs = replace(inputs, y=as_labels(y, len(inputs)))
+    train_rows = inputs.take(train) if len(valid) else inputs
+    valid_rows = inputs.take(valid) if len(valid) else own_validation
     return TrainingJob(
         estimator,
         recipe,
@@ -191,12 +196,12 @@ def setup_training(
         valid if len(valid) else None,
         device,
         dtype,
-        fingerprint(inputs, valid_rows if validation is not None else None),
+        fingerprint(inputs, own_validation),
     )
 
 
 def training_config(
-    estimator: Estimator,
+    estimator: Hyperparameters,
     recipe: Recipe,
     schema: Schema,
     n: int,
@@ -265,7 +270,7 @@ def fingerprint(*groups: Examples | None) -> str:
     for group in groups:
         if group is None:
             continue
-        for array in (group.x, group.condition, group.lengths, group.target, group.observed):
+        for array in (group.x, group.y, group.condition, group.lengths, group.target, group.observed):
             if array is not None:
                 values = np.ascontiguousarray(array)
                 values = values.astype("U") if values.dtype == object else values
@@ -274,7 +279,7 @@ def fingerprint(*groups: Examples | None) -> str:
     return digest.hexdigest()
 
 
-def warn_unconditional(estimator: Estimator, schema: Schema) -> None:
+def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:
     """Warn of a conditional model that is fitted without a condition: it works, but is hardly what was intended."""
     if schema.condition is None:
         warnings.warn(

@@ -45,6 +45,9 @@ class Transition:
     def decoded(self, codes: Tensor, condition: Any, *, drawn: bool) -> np.ndarray:
         return self.fitted_.decode(codes, condition, draw=drawn)
 
+    def squared_error(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
+        return self.fitted_.squared_errors(self._check(X, condition, lengths, observed))  # type: ignore[attr-defined]
+
     def misses(self, inputs: Examples, codes: Tensor) -> np.ndarray:
         reconstruction = self.fitted_.decode(codes, inputs.condition, inputs.lengths)
         return self.fitted_.squared_errors(inputs, reconstruction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import validate_data
@@ -19,6 +19,7 @@ from isthmus.array_checks import (
     validate_rows,
 )
 from isthmus.errors import InputError, unknown
+from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.part_registry import parse
 from isthmus.examples import Examples
 from isthmus.families import Family, LevelFamily
@@ -34,11 +35,8 @@ from isthmus.likelihoods import (
 )
 from isthmus.schema import Condition, Schema, is_integer_valued, kind_of, moments, scaling_of
 
-if TYPE_CHECKING:
-    from isthmus.estimators.base import Estimator
 
-
-def validate_features(estimator: Estimator, X: Any, *, reset: bool) -> np.ndarray:
+def validate_features(estimator: Hyperparameters, X: Any, *, reset: bool) -> np.ndarray:
     """X as a numeric array (n, *X), whose number and names of features scikit-learn learns (`reset`) or compares."""
     try:
         array = validate_data(
@@ -58,25 +56,25 @@ def validate_features(estimator: Estimator, X: Any, *, reset: bool) -> np.ndarra
 
 
 def validate_inputs(
-    estimator: Estimator, X: Any, condition: Any, lengths: Any, target: Any = None, observed: Any = None
+    estimator: Hyperparameters, X: Any, condition: Any, lengths: Any, target: Any = None, observed: Any = None
 ) -> Examples:
     """The rows to train on, validated; scikit-learn's attributes of the features are set on the estimator."""
     x = validate_features(estimator, X, reset=True)
     return validate_rows(x, condition, lengths, target, observed, feature_names=feature_names(estimator))
 
 
-def validate_new_rows(estimator: Estimator, X: Any, lengths: Any) -> np.ndarray:
+def validate_new_rows(estimator: Hyperparameters, X: Any, lengths: Any) -> np.ndarray:
     """Rows for a fitted estimator as an array; scikit-learn compares the number and names of the features."""
     return validate_features(estimator, pad_to_training_length(estimator.schema_, X, lengths), reset=False)
 
 
-def feature_names(estimator: Estimator) -> tuple[str, ...]:
+def feature_names(estimator: Hyperparameters) -> tuple[str, ...]:
     """Names of the columns that the estimator was fitted to, if they had any."""
     return tuple(map(str, getattr(estimator, "feature_names_in_", ())))
 
 
 def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = (), name: str = "validation") -> Examples:
-    """Rows besides the training rows, from an array, `Examples` or a dict of X, condition, lengths, target, observed.
+    """Rows besides the training rows: an array, `Examples`, or a dict of X and the other arguments of `fit`.
 
     Args:
         validation: the rows.
@@ -84,18 +82,20 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
         names: names of the columns, if any.
         name: what errors call the rows.
     """
-    keys = ("X", "condition", "lengths", "target", "observed")
+    keys = ("X", "condition", "lengths", "target", "observed", "y")
     if isinstance(validation, Examples):
-        kwargs = {"X": validation.x, **validation.model_kwargs()}
+        kwargs = {"X": validation.x, "y": validation.y, **validation.model_kwargs()}
     else:
         kwargs = dict(validation) if isinstance(validation, dict) else {"X": validation}
     if set(kwargs) - set(keys) or "X" not in kwargs:
         raise InputError(f"{name} must be an array, or a dict of {', '.join(keys)}, got the keys {sorted(kwargs)}.")
-    if (schema.condition is None) != (kwargs.get("condition") is None):
-        has = "no condition, as the training rows" if schema.condition is None else "a condition, as the training rows"
-        raise InputError(f"{name} must have {has}. Pass {name}={{'X': ..., 'condition': ...}}.")
-    if schema.paired and kwargs.get("target") is None:
-        raise InputError(f"{name} must have a target, as the training rows. Pass {name}={{'X': ..., 'target': ...}}.")
+    given = {key for key in keys if kwargs.get(key) is not None}
+    if schema.condition is None and "condition" in given:
+        raise InputError(f"{name} must have no condition, as the training rows have none.")
+    if schema.condition is not None and not given & {"condition", "y"}:
+        raise InputError(f"{name} must have a condition, as the training rows. Pass it in a dict: 'condition': ...")
+    if schema.paired and "target" not in given:
+        raise InputError(f"{name} must have a target, as the training rows. Pass it in a dict: 'target': ...")
     try:
         return check_examples(schema, feature_names=names, **kwargs)
     except InputError as error:
@@ -105,7 +105,7 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
 # ------------------------------------------------------------------ the schema of the data
 
 
-def infer_schema(estimator: Estimator, inputs: Examples, train: np.ndarray) -> Schema:
+def infer_schema(estimator: Hyperparameters, inputs: Examples, train: np.ndarray) -> Schema:
     """Shape, kind and scaling of the data; whatever is estimated is estimated from the rows `train` alone."""
     x, target = inputs.x, inputs.target
     modelled = x if target is None else target
@@ -139,13 +139,13 @@ def infer_schema(estimator: Estimator, inputs: Examples, train: np.ndarray) -> S
     return replace(schema, shift=shift, scale=scale, low=low, high=high)
 
 
-def infer_columns(estimator: Estimator, inputs: Examples, train: np.ndarray) -> Schema:
+def infer_columns(estimator: Hyperparameters, inputs: Examples, train: np.ndarray) -> Schema:
     """The schema of a table whose columns have likelihoods of their own, one name a column.
 
     A categorical column holds categories 0..k-1 without an order. Raises InputError for other data than tables, and for
     another number of names than columns.
     """
-    names, x = tuple(estimator.likelihood), inputs.x
+    names, x = tuple(estimator.likelihood), inputs.x  # type: ignore[arg-type]
     if x.ndim != 2 or x.shape[1] != len(names) or inputs.target is not None or estimator.binarize:
         raise InputError(
             f"likelihood must have one name for each column of a table (n, d), got {len(names)} for {x.shape}."
@@ -175,7 +175,7 @@ def infer_condition(inputs: Examples, train: np.ndarray) -> Condition | None:
     return Condition.read(values[train] if values.ndim and values.dtype.kind == "f" else np.atleast_1d(values))
 
 
-def infer_schema_from_dtype(estimator: Estimator, inputs: Examples) -> tuple[str, Schema]:
+def infer_schema_from_dtype(estimator: Hyperparameters, inputs: Examples) -> tuple[str, Schema]:
     """The likelihood's name, and the schema as far as it needs no statistics of the data."""
     modelled = inputs.x if inputs.target is None else inputs.target
     kind = kind_of(modelled, estimator.levels)
@@ -197,7 +197,7 @@ def infer_schema_from_dtype(estimator: Estimator, inputs: Examples) -> tuple[str
     return name, schema
 
 
-def likelihood_of(estimator: Estimator, kind: str) -> tuple[str, tuple[Any, ...]]:
+def likelihood_of(estimator: Hyperparameters, kind: str) -> tuple[str, tuple[Any, ...]]:
     """Name and arguments of the likelihood for data of this kind; of a part of the user's own, those of its class."""
     part = estimator.likelihood
     if not isinstance(part, str):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from isthmus.atomic_io import write_json
 from isthmus.data import BUILT_IN, Dataset, read
 from isthmus.errors import InputError, TrainingError
+from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import TrainingJob, setup_training
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
@@ -16,9 +17,6 @@ from isthmus.persistence import serialization
 from isthmus.registry import Model
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
-
-if TYPE_CHECKING:
-    from isthmus.estimators.base import Estimator
 
 
 @dataclass
@@ -90,7 +88,7 @@ def start(
     job = run.job
     config = serialization.config_of(
         type(estimator).__name__,
-        estimator.get_params(deep=False),
+        estimator.values(),
         job.schema,
         job.settings,
         job.config.seed,

@@ -9,7 +9,7 @@ import importlib
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,16 +18,14 @@ from torch import nn
 import isthmus
 from isthmus.atomic_io import TMP_PREFIX, atomic_write, os_reason, read_json, write_json
 from isthmus.errors import InputError
+from isthmus.estimators.base import Estimator
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import fitted_model
-from isthmus.fitted import FittedModel
+from isthmus.fitted import FittedModel, as_fitted
 from isthmus.registry import Model, models
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
 from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
-
-if TYPE_CHECKING:
-    from isthmus.estimators.base import Estimator
 
 FORMAT = 3
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
@@ -77,10 +75,11 @@ def config_hash(config: dict[str, Any]) -> str:
 # ------------------------------------------------------------------ saving
 
 
-def save(estimator: Estimator, folder: str | Path) -> None:
-    """Write a fitted estimator to `folder`."""
-    check_class_name(type(estimator))
-    save_fitted(estimator.fitted_, folder)
+def save(model: Any, folder: str | Path) -> None:
+    """Write a fitted estimator, or the fitted model behind it, to `folder`."""
+    if not isinstance(model, FittedModel):
+        check_class_name(type(model))
+    save_fitted(as_fitted(model), folder)
 
 
 def save_fitted(fitted: FittedModel, folder: str | Path) -> None:

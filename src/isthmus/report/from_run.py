@@ -1,66 +1,79 @@
-"""A run, or a model with rows of the user's own, measured and put on its page."""
+"""A run, or a model with rows of the user: measured, and shown on a page and in PNG files."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
-from isthmus.estimators.base import Estimator
 from isthmus.estimators.validation import validation_rows
 from isthmus.evaluation.evaluate import DRAWS, evaluate
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import HeldOut
 from isthmus.examples import Examples
 from isthmus.finding import Finding
+from isthmus.fitted import as_fitted
 from isthmus.persistence import serialization
 from isthmus.persistence.run_dir import Run
-from isthmus.report.display import held_rows
+from isthmus.plot.style import save
+from isthmus.report.context import ReportContext, RunInfo, plot_context
 from isthmus.report.page import page, write_page
 
+PNG_FIGURES = ("reconstructions", "samples", "latent", "curves")
+"""Figures that are also written as files beside a run."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class MeasuredRun:
-    """What a run's own held-out rows say of it."""
+    """A trained run, with what was measured and diagnosed on rows that it was not fitted to."""
 
     run: Run
     held: HeldOut
-    more: dict[str, Any]
-    """The condition and lengths that the model wants with the rows."""
-    found: Evaluation
+    evaluation: Evaluation
     findings: list[Finding]
 
-    def draw_page(self) -> Path:
-        """Write report.html into the run's folder."""
-        run, model, part = self.run, self.run.estimator, self.held.part
-        about = {
-            "run": run.folder.name,
-            "data": run.dataset.source,
-            "which": self.held.which,
-            "epochs": len(model.history_),
-            "epochs_planned": run.job.config.epochs,
-            "versions": serialization.read_config(run.folder).get("versions"),
-        }
-        rows, seed = held_rows(part.x, part.y, **self.more, name=self.held.name), model.seed_ % 2**31
-        text = page(model, rows, self.found, self.findings, train=run.job.train_rows, about=about, seed=seed)
-        return write_page(text, run.folder / "report.html")
+    @cached_property
+    def context(self) -> ReportContext:
+        """What the page and the figures are about."""
+        run, model = self.run, self.run.fitted
+        info = RunInfo(
+            folder=run.folder.name,
+            data=run.dataset.source,
+            rows=self.held.which,
+            epochs=len(model.history),
+            epochs_planned=run.job.config.epochs,
+            versions=serialization.read_config(run.folder).get("versions") or {},
+        )
+        rows = model.check(self.held.part)
+        plots = plot_context(model, rows, self.evaluation, run.job.train_rows, self.held.name)
+        return ReportContext(plots, self.evaluation, self.findings, info)
+
+    def write_page(self) -> Path:
+        """Write report.html into the run's folder; its path."""
+        return write_page(page(self.context), self.run.folder / "report.html")
+
+    def write_figures(self) -> list[Path]:
+        """Write figures of the page as PNG files into the run's folder; their paths."""
+        drawn, _ = self.context.figures
+        return [save(drawn[name].figure, self.run.folder / f"{name}.png") for name in PNG_FIGURES if name in drawn]
 
 
 def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str] = ()) -> MeasuredRun:
     """Evaluate and diagnose a trained run on rows that it was not fitted to."""
-    model, part, more = run.estimator, held.part, held.company(run.estimator)
-    found = evaluate(
-        model, part.x, part.y, **more, draws=draws, train=run.job.train_rows, factors=part.factors, without=without
-    )
+    model, part = run.estimator, held.part
+    kwargs: dict[str, Any] = held.company(model)
+    kwargs |= {"draws": draws, "train": run.job.train_rows, "factors": part.factors, "without": without}
+    evaluation = evaluate(model, part.x, part.y, **kwargs)
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, more, found, diagnose(model, part.x, evaluation=found, command=command))
+    return MeasuredRun(run, held, evaluation, diagnose(model, part.x, evaluation=evaluation, command=command))
 
 
 def report_page(
-    model: Estimator,
+    model: Any,
     X: Any,
     path: str | Path,
     y: Any = None,
@@ -68,20 +81,29 @@ def report_page(
     condition: Any = None,
     lengths: Any = None,
     train: Any = None,
-    found: Evaluation | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Path:
-    """Write the page on a model, shown on rows X (n, *X) that it was not fitted to, to `path`; return it.
+    """Write the report on a model as one HTML page and return its path.
 
-    The arguments are those of `evaluate`, and `found` what that said of the same rows, if it is there already. Raises
-    InputError for rows that the model cannot read, or a path that cannot be written.
+    Args:
+        model: a fitted model.
+        X: (n, *X) data that the model was not fitted to.
+        path: where to write the page.
+        y: (n,) labels, and the condition of a conditional model.
+        condition: (n,) or (n, C) conditions; by default y.
+        lengths: (n,) numbers of steps, for padded sequences.
+        train: (m, *X) training data, for baselines and nearest neighbours.
+        evaluation: what `evaluate` returned for the same rows; by default they are evaluated.
+
+    Raises:
+        InputError: for rows that the model cannot read, or a path that cannot be written.
     """
+    fitted = as_fitted(model)
+    rows = fitted.check(X, condition, lengths, y=y)
     if train is not None and not isinstance(train, Examples):
-        train = validation_rows(train, model.schema_, model.fitted_.feature_names, "train")
-    if model.schema_.condition is not None and condition is None:
-        condition = y
-    if found is None:
-        found = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    findings = diagnose(model, X, evaluation=found)
-    rows, seed = held_rows(X, y, condition, lengths, "held-out rows"), model.seed_ % 2**31
-    text = page(model, rows, found, findings, train=train, about={}, seed=seed)
-    return write_page(text, Path(path))
+        train = validation_rows(train, fitted.schema, fitted.feature_names, "train")
+    if evaluation is None:
+        evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
+    findings = diagnose(model, X, evaluation=evaluation)
+    plots = plot_context(fitted, rows, evaluation, train, "held-out rows")
+    return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))

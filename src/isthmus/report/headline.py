@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from isthmus.finding import Finding, ranked
-from isthmus.report.html_blocks import counted, number, with_error
+from isthmus.plot.text import number, with_error
+from isthmus.wording import pluralize
 
 CLEAR = 2.0
 """Standard errors from which a difference is called one."""
@@ -86,7 +87,7 @@ def evidence(facts: dict[str, Any], of: str) -> str:
     others = densities(facts)
     if "ppca" in others:
         linear = others["ppca"]
-        size = counted(linear.get("latent_dim", 0), "dimension")
+        size = pluralize(linear.get("latent_dim", 0), "dimension")
         words += f"; probabilistic PCA, the exact linear model, with {size} {shown(linear)}"
         best = max(others, key=lambda key: float(others[key]["mean"]))
         if best != "ppca":
@@ -127,7 +128,7 @@ def reconstruction(facts: dict[str, Any]) -> str:
     told = f"Its reconstructions miss by {shown(found)} (squared error, summed over {of})"
     if not pca or pca.get("mean") is None:
         return f"{told}."
-    name = f"PCA with {counted(pca.get('latent_dim', 0), 'dimension')}"
+    name = f"PCA with {pluralize(pca.get('latent_dim', 0), 'dimension')}"
     if not pca["mean"]:
         words = f"{told}; {name} misses nothing, for the rows vary in no more directions"
     else:
@@ -159,4 +160,4 @@ def worst(findings: list[Finding]) -> str:
         return "Nothing wrong was found."
     first, *more = ranked(findings)
     said = first.message if first.message.endswith((".", "!", "?")) else f"{first.message}."
-    return f"The gravest finding: {said}" + (f" ({counted(len(more), 'more finding')} below.)" if more else "")
+    return f"The gravest finding: {said}" + (f" ({pluralize(len(more), 'more finding')} below.)" if more else "")

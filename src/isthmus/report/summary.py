@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.estimators.base import Estimator
 from isthmus.evaluation.splits import HeldOut, held_out
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.persistence.run_dir import Run
-from isthmus.report.display import held_rows
-from isthmus.report.from_run import measure
-from isthmus.report.plots import draw, views_of
+from isthmus.plot.context import squared_errors
+from isthmus.plot.reconstruction import views_of
+from isthmus.report.from_run import MeasuredRun, measure
 from isthmus.train.runtime import count_flops
 from isthmus.wording import join_names, pluralize
 
@@ -40,8 +39,7 @@ def summarise(run: Run) -> Summary:
     """Measure held-out rows, draw the pictures and the page, and say it: a sentence a line."""
     model, held = run.estimator, held_out(run)
     measured = measure(run, held, affordable(run, len(held.part.x)), LATER)
-    more = measured.more
-    history, seed = model.history_, model.seed_ % 2**31
+    history = model.history_
     facts: dict[str, Any] = {
         **model.settings_,
         "run": str(run.folder),
@@ -51,7 +49,7 @@ def summarise(run: Run) -> Summary:
         "seed": model.seed_,
         "epochs": len(history),
         "seconds": round(history[-1]["seconds"], 2) if history else 0.0,
-        **measured.found.to_dict(),
+        **measured.evaluation.to_dict(),
         "latent_dim": model.latent_dim,
     }
     lines = [
@@ -59,16 +57,16 @@ def summarise(run: Run) -> Summary:
         *(evidence_lines(run, held, facts) if model.density else error_lines(run, held, facts)),
     ]
     if model.model_.corruption is not None:
-        lines.append(denoising_line(model, held, more, seed, facts))
+        lines.append(denoising_line(measured, facts))
     used = facts["active_units"]["count"]
     lines.append(f"{used} of {model.latent_dim} latent dimensions are in use.")
     facts["findings"] = [asdict(finding) for finding in measured.findings]
     grave = [finding.code for finding in measured.findings if finding.severity != "info"]
     if grave:
         lines.append(f"Found: {join_names(grave)}; isthmus diagnose {run.folder} says what mends it.")
-    pictures = draw(model, held.part.x, run.folder, y=held.part.y, history=history, seed=seed, name=held.name, **more)
+    facts["report"] = str(measured.write_page())
+    pictures = measured.write_figures()
     facts["pictures"] = [str(path) for path in pictures]
-    facts["report"] = str(measured.draw_page())
     shown = [path.name for path in (Path(facts["report"]), *pictures)]
     lines.append(f"To look at, in {run.folder}: {', '.join(shown)}.")
     return Summary(facts, "\n".join(lines))
@@ -151,18 +149,18 @@ def error_lines(run: Run, held: HeldOut, facts: dict[str, Any]) -> list[str]:
     return [*lines, f"PCA with {pca['latent_dim']} dimensions{aside} on the same rows: {said}."]
 
 
-def denoising_line(model: Estimator, held: HeldOut, more: dict[str, Any], seed: int, facts: dict[str, Any]) -> str:
-    """How far damaged rows lie from the clean ones, before and after cleaning."""
-    part = held.part
-    views = views_of(model, held_rows(part.x, part.y, more.get("condition"), more.get("lengths"), held.name), seed)
-    clean, damaged, cleaned = (views[name].reshape(len(part.x), -1) for name in ("original", "damaged", "cleaned"))
-    before, after = (mean_and_error(np.nansum(np.square(view - clean), 1)) for view in (damaged, cleaned))
+def denoising_line(measured: MeasuredRun, facts: dict[str, Any]) -> str:
+    """The squared error of corrupted rows from the clean ones, before and after the model."""
+    plots, model = measured.context.plot, measured.run.estimator
+    views = views_of(plots, plots.shown)
+    clean = views["original"]
+    before, after = (mean_and_error(squared_errors(views[name], clean)) for name in ("corrupted", "cleaned"))
     how = model.corruption if isinstance(model.corruption, str) else type(model.corruption).__name__
     facts["denoising"] = {
         "corruption": how,
-        "damaged": {"mean": before[0], "standard_error": before[1]},
+        "corrupted": {"mean": before[0], "standard_error": before[1]},
         "cleaned": {"mean": after[0], "standard_error": after[1]},
         "unit": "squared units of the data, summed",
     }
-    numbers = f"{before[0]:.4g} ± {before[1]:.2g} damaged, {after[0]:.4g} ± {after[1]:.2g} cleaned"
-    return f"The same rows damaged by {how}, squared error from the clean ones: {numbers}."
+    numbers = f"{before[0]:.4g} ± {before[1]:.2g} corrupted, {after[0]:.4g} ± {after[1]:.2g} cleaned"
+    return f"The same rows corrupted by {how}, squared error from the clean ones: {numbers}."

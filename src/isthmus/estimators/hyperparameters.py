@@ -1,0 +1,92 @@
+"""The hyperparameters of every model, with the text of the command line's help."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from isthmus.estimators.recipe import Recipe
+from isthmus.schema import Schema
+
+
+@typing.dataclass_transform(kw_only_default=True, eq_default=False)
+@dataclass(kw_only=True, eq=False, repr=False)
+class Hyperparameters:
+    """What a user sets before training. A model adds fields and says by `compose` what they mean."""
+
+    latent_dim: int = 16
+    """Numbers in a code, >= 1; more reconstruct more, and a VAE leaves unused when there are too many."""
+    hidden: tuple[int, ...] = (512, 512)
+    """Widths of the encoder's hidden layers, mirrored in the decoder; smaller for few rows, none for a linear model."""
+    network: str = "auto"
+    """mlp, conv (images only) or auto: conv for images of 16 pixels a side or more with at most 4 channels."""
+    channels: tuple[int, ...] = (32, 64)
+    """Channels of a convolutional network, one number for each halving of the image; more for detailed images."""
+    activation: str = "silu"
+    """Nonlinearity between layers: silu, relu, gelu, elu, tanh or sigmoid."""
+    likelihood: str | tuple[str, ...] | nn.Module = "auto"
+    """p(x given z) by name, auto to choose by the data, or one name for each column; s of normal(s) in scaled units."""
+    prior: str | nn.Module = "normal"
+    """p(z): normal, mixture(k), conditional, or refit(k), a mixture fitted to the codes after training."""
+    corruption: str | nn.Module | None = None
+    """Noise on the encoder's input in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s); none for none."""
+    scaling: str = "auto"
+    """standard (each column), global (one scale for all), none, or auto: standard for tables, global for images."""
+    levels: int | None = None
+    """Number of grey levels of integer data, >= 2; set it if they are not the 256 of bytes."""
+    binarize: bool = False
+    """Draw each pixel of a byte image anew as Bernoulli(x / 255) in every update."""
+    epochs: int | str = "auto"
+    """Passes over the rows, >= 1; auto makes about 5,000 updates, 20 epochs at least; more if the loss still falls."""
+    batch_size: int = 128
+    """Rows in an update, >= 1; all rows if there are fewer."""
+    learning_rate: float = 1e-3
+    """Peak step size of Adam, > 0, after a short rise and before a cosine to zero; lower it if training diverges."""
+    clip: float = 10.0
+    """Gradient norm above which gradients are clipped, in units of its running mean; lower it if the loss jumps."""
+    validation_fraction: float = 0.1
+    """Share of the rows, from 0 to below 1, that choose the best weights; 0 trains on all and keeps the last."""
+    patience: float = 0.25
+    """Share of all updates, from 0 to 1, without a better validation loss after which training stops; 1 never stops."""
+    warmup: float = 0.1
+    """Share of all updates, from 0 to 1, over which the KL term's weight rises; more if the posterior collapses."""
+    threads: int | str = "auto"
+    """CPU threads, >= 1; auto is one for small networks and all for larger ones."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, or auto: a GPU if there is one."""
+    precision: str = "auto"
+    """single, double, or auto, which is single; double for numbers that are to be exact."""
+    compile: bool | str = "auto"
+    """Compile the training step; auto does for long runs of small networks on a CPU."""
+    encoder: nn.Module | None = None
+    """A network of your own instead of the encoder: x to as many numbers as the posterior needs."""
+    decoder: nn.Module | None = None
+    """A network of your own instead of the decoder: z to as many numbers as the likelihood needs."""
+    random_state: int | None = None
+    """Seed of everything random, >= 0; none draws one and stores it in seed_."""
+    verbose: bool = False
+    """Show a progress bar."""
+
+    conditional: typing.ClassVar[bool] = False
+    """Whether labels that come with a data set are the condition, whatever the prior."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+    def compose(self, schema: Schema) -> Recipe:
+        """The recipe of the model for data of this schema."""
+        raise NotImplementedError
+
+    def values(self) -> dict[str, Any]:
+        """The fields by name; modules of the user's own as they are."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether labels that come with a data set are the condition."""
+        return self.conditional or (isinstance(self.prior, str) and self.prior == "conditional")
