@@ -93,7 +93,8 @@ def evaluation(state: Path | None) -> None:
         return
     new, old = by_part(after), by_part(before)
     rows = [[part, f"{old.get(part, 0.0):.1f}", f"{new.get(part, 0.0):.1f}"] for part in dict.fromkeys([*new, *old])]
-    print(table(("evaluate: part", "processor seconds before", "after"), [*rows, ["all", *map(total, (before, after))]]))
+    rows.append(["all", *map(total, (before, after))])
+    print(table(("evaluate: part", "processor seconds before", "after"), rows))
     known, numbers = dict(flat(before["evaluation"])), dict(flat(after["evaluation"]))
     common = known.keys() & numbers.keys()
     others = sorted(name for name in common if differs(name, known, numbers))

@@ -117,8 +117,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     if args.data is None:
         assert opened is not None
         test = held_out(opened)
-        kwargs = test.company(model)
-        examples, description = replace(test.part, condition=kwargs["condition"]), test.which
+        examples, description = test.examples, test.description
     else:
         examples = read_examples(args, model)
         description = f"{len(examples):,} rows of {args.data}"
@@ -133,18 +132,8 @@ def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Any:
     """Evaluate a model as the arguments of `evaluation_parser` say."""
     from isthmus.evaluation.evaluate import evaluate
 
-    examples = loaded.examples
     log(f"evaluating on {loaded.description}")
-    return evaluate(
-        loaded.model,
-        examples.x,
-        examples.y,
-        **examples.model_kwargs(),
-        train=loaded.train,
-        factors=examples.factors,
-        draws=args.draws,
-        ais=args.ais,
-    )
+    return evaluate(loaded.model, loaded.examples, train=loaded.train, draws=args.draws, ais=args.ais)
 
 
 def write_output(
