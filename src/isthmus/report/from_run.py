@@ -43,12 +43,12 @@ class MeasuredRun:
         info = RunInfo(
             folder=run.folder.name,
             data=run.dataset.source,
-            rows=self.held.which,
+            rows=self.held.description,
             epochs=len(model.history),
             epochs_planned=run.job.config.epochs,
             versions=serialization.read_config(run.folder).get("versions") or {},
         )
-        rows = model.check(self.held.part)
+        rows = model.check(self.held.examples)
         plots = plot_context(model, rows, self.evaluation, run.job.train_rows, self.held.name)
         return ReportContext(plots, self.evaluation, self.findings, info)
 
@@ -64,12 +64,10 @@ class MeasuredRun:
 
 def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str] = ()) -> MeasuredRun:
     """Evaluate and diagnose a trained run on rows that it was not fitted to."""
-    model, part = run.estimator, held.part
-    kwargs: dict[str, Any] = held.company(model)
-    kwargs |= {"draws": draws, "train": run.job.train_rows, "factors": part.factors, "without": without}
-    evaluation = evaluate(model, part.x, part.y, **kwargs)
+    model, rows = run.estimator, held.examples
+    evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, evaluation, diagnose(model, part.x, evaluation=evaluation, command=command))
+    return MeasuredRun(run, held, evaluation, diagnose(model, rows.x, evaluation=evaluation, command=command))
 
 
 def report_page(
