@@ -116,7 +116,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     if args.data is None:
         assert opened is not None
         test = held_out(opened)
-        examples, description = test.part, test.which
+        examples, description = test.examples, test.description
     else:
         examples = read_examples(args)
         description = f"{len(examples):,} rows of {args.data}"
