@@ -17,20 +17,12 @@ def run(args: argparse.Namespace) -> int:
     from isthmus.diagnosis.context import RunRef
     from isthmus.diagnosis.diagnose import diagnose
     from isthmus.evaluation.evaluate import has_finite_weights
-    from isthmus.persistence.serialization import load
 
     loaded = load_run(args)
     model, examples, failure = loaded.model, loaded.examples, loaded.training_failure
     command = RunRef(args.run, loaded.data, loaded.condition) if loaded.data else None
     evaluation = run_evaluation(loaded, args) if not failure and has_finite_weights(model) else None
-    findings = diagnose(
-        load(args.run),
-        examples.x,
-        **examples.model_kwargs(),
-        evaluation=evaluation,
-        command=command,
-        failure=failure,
-    )
+    findings = diagnose(model, examples, evaluation=evaluation, command=command, failure=failure)
     values = {
         "run": args.run,
         "evaluated_on": loaded.description,
