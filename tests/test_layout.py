@@ -18,6 +18,7 @@ ORDER = [
     {"nets", "distributions"},
     {"families"},
     {"conditional", "priors", "corruption"},
+    {"forward_pass"},
     {"latent_model"},
     {"objective"},
     {"terms"},

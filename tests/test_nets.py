@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from isthmus import corruption, families
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError
-from isthmus.estimators.part_registry import CORRUPTIONS
+from isthmus.estimators.parts_by_name import CORRUPTIONS
 from isthmus.nets.conv import ConvDecoder, ConvEncoder, conv_applicable
 from isthmus.nets.layers import ACTIVATIONS, Log1p, Preprocess, UserModule
 from isthmus.nets.mlp import MLP

@@ -15,7 +15,8 @@ from isthmus.batch import Batch
 from isthmus.conditional import Conditional
 from isthmus.distributions import continuous, latent
 from isthmus.errors import InputError
-from isthmus.latent_model import LatentModel, Pass
+from isthmus.forward_pass import Pass
+from isthmus.latent_model import LatentModel
 from isthmus.nets.conv import ConvEncoder
 from isthmus.nets.mlp import MLP
 from isthmus.nets.sparse import JumpReLU

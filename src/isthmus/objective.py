@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.latent_model import Model, Pass
+from isthmus.forward_pass import Pass
+from isthmus.latent_model import Model
 
 
 class Schedule:

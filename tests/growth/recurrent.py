@@ -7,7 +7,8 @@ from torch.nn.functional import pad
 from isthmus.distributions.continuous import Normal
 from isthmus.distributions.independent import Drawn, LightDistribution, Masked, over_steps
 from isthmus.estimators.base import Estimator, Recipe
-from isthmus.latent_model import Code, Model, Pass
+from isthmus.forward_pass import Pass
+from isthmus.latent_model import Code, Model
 from isthmus.terms.bounds import iwae
 
 

@@ -1,14 +1,13 @@
-"""Distributions of codes: a point, none, a mixture; and divergences between them."""
+"""Distributions of codes: a point, none, a mixture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from isthmus.distributions.continuous import Normal, exp
+from isthmus.distributions.continuous import Normal
 from isthmus.distributions.independent import Drawn, LightDistribution
 
 
@@ -105,41 +104,3 @@ class Mixture(LightDistribution):
             pick = torch.multinomial(flat, 1).reshape(*shape, 1, 1)
             every = self.components.rsample(sample_shape)  # (*shape, M, D)
             return every.gather(-2, pick.expand(*shape, 1, every.shape[-1]))[..., 0, :]
-
-
-Divergence = Callable[[Any, Any], Tensor]
-DIVERGENCES: dict[tuple[type, type], Divergence] = {}
-"""Closed forms of KL(q || p) by the types of q and p; a new pair is one entry."""
-
-
-def closed_form(q: type, p: type) -> Callable[[Divergence], Divergence]:
-    """Register a function as KL(q || p) of these types: (B, L) nats per latent dimension or group."""
-
-    def register(function: Divergence) -> Divergence:
-        DIVERGENCES[q, p] = function
-        return function
-
-    return register
-
-
-def kl_divergence(q: Any, p: Any) -> Tensor | None:
-    """KL(q || p) in nats per latent dimension or group, (B, L), or None where no closed form is known."""
-    for q_type in type(q).__mro__:
-        for p_type in type(p).__mro__:
-            if (q_type, p_type) in DIVERGENCES:
-                return DIVERGENCES[q_type, p_type](q, p)
-    return None
-
-
-@closed_form(Normal, Normal)
-def normal_kl(q: Normal, p: Normal) -> Tensor:
-    """KL(q || p) of each element, nats."""
-    log_ratio = q.log_scale - p.log_scale
-    distance = (q.loc - p.loc) * exp(-p.log_scale)
-    return 0.5 * (exp(2 * log_ratio) + distance.square() - 1) - log_ratio
-
-
-@closed_form(NoCode, NoCode)
-def no_kl(q: NoCode, p: NoCode) -> Tensor:
-    """(B, 0): there is no dimension that could cost anything."""
-    return q.empty

@@ -7,7 +7,7 @@ from torch import nn
 from isthmus import families
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator, Recipe
-from isthmus.estimators.part_registry import SPARSITIES, Sparsity, build
+from isthmus.estimators.parts_by_name import SPARSITIES, Sparsity, build
 from isthmus.objective import Objective, Term
 from isthmus.schema import Schema
 from isthmus.terms.bounds import nll

@@ -12,7 +12,7 @@ from isthmus import priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters
-from isthmus.estimators.part_registry import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part
+from isthmus.estimators.parts_by_name import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part
 from isthmus.families import Columns, Family
 from isthmus.latent_model import Capabilities, LatentModel
 from isthmus.likelihoods import LIKELIHOODS

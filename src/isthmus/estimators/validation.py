@@ -20,7 +20,7 @@ from isthmus.array_checks import (
 )
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters
-from isthmus.estimators.part_registry import parse
+from isthmus.estimators.parts_by_name import parse
 from isthmus.examples import Examples
 from isthmus.families import Family, LevelFamily
 from isthmus.likelihoods import (

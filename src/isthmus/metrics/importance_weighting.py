@@ -12,7 +12,8 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import Declined, check_positive_int
-from isthmus.latent_model import Model, Pass
+from isthmus.forward_pass import Pass
+from isthmus.latent_model import Model
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import seeded

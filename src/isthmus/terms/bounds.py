@@ -8,7 +8,8 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.latent_model import Model, Pass
+from isthmus.forward_pass import Pass
+from isthmus.latent_model import Model
 from isthmus.objective import Term
 
 
