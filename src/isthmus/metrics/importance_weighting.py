@@ -39,10 +39,10 @@ class Chunk(NamedTuple):
 
     def take(self, index: Tensor) -> Chunk:
         """The rows at positions `index`."""
-        parts = {name: part[index] for name, part in self.batch._asdict().items() if part is not None}
+        batch = Batch._make([None if part is None else part[index] for part in self.batch])
         shared = self.prior is None or not self.prior.batch_shape
         prior = self.prior if shared else self.prior.rows(index)
-        return Chunk(self.row_index[index], Batch(**parts), self.q.rows(index), prior)
+        return Chunk(self.row_index[index], batch, self.q.rows(index), prior)
 
 
 def encode_chunks(model: Model, rows: DeviceDataset, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
