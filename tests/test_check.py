@@ -314,8 +314,8 @@ def test_numeric_strings_are_parsed(x):
     import isthmus
 
     fields = {"hidden": (4,), "epochs": 1, "threads": 1, "random_state": 0}
-    model, wanted = isthmus.VAE(**fields).fit(x), isthmus.VAE(**fields).fit(table())
-    np.testing.assert_array_equal(model.transform(x), wanted.transform(table()))
+    model, expected = isthmus.VAE(**fields).fit(x), isthmus.VAE(**fields).fit(table())
+    np.testing.assert_array_equal(model.transform(x), expected.transform(table()))
     assert model.schema_.dtype == "float64"
 
 
