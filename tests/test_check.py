@@ -248,6 +248,17 @@ def test_errors_of_check_are_raised_by_fit(defect):
         model.fit(x, lengths=options.get("lengths"))
 
 
+def test_values_that_were_not_observed_are_not_checked():
+    x = np.concatenate([table(), table()[:1]])
+    bad, observed = set_values(x, (3, 1), (4, 1), value=np.nan), np.ones(x.shape, bool)
+    observed[3:5, 1] = False
+    bad[4, 1] = 1e300
+    assert codes(check(bad)) == {"not-finite", "too-large", "duplicate-rows"}
+    assert codes(check(bad, observed=observed)) == {"duplicate-rows"}
+    assert "observed=numpy.isfinite(X)" in finding_of(check(bad), "not-finite").remedy
+    assert codes(check(bad, observed=observed[:, :2])) == {"wrong-shape"}
+
+
 def test_integer_valued_floats_are_rejected_for_their_dtype():
     finding = finding_of(check(RANDOM.poisson(9.0, (400, 6)).astype(float), likelihood="poisson"), "outside-support")
     assert "float64 values" in finding.message
@@ -262,7 +273,7 @@ def test_levels_accept_integer_valued_floats():
     whole = RANDOM.integers(0, 17, (60, 4)).astype(float)
     assert check(whole, levels=17).usable
     assert model.fit(whole).schema_.levels == 17
-    with pytest.raises(InputError, match="levels=17 was given, and 1 of 240 values are negative"):
+    with pytest.raises(InputError, match="levels=17, got 1 of 240 values that are negative or fractional"):
         model.fit(set_values(whole, (3, 1), value=0.5))
 
 
@@ -281,7 +292,7 @@ def test_levels_accept_integer_valued_floats():
             np.array([["1", "2"], ["3", "y"]]),
             "column '1' must be numeric, but 1 of 2 rows are not (the first value is 'y')",
         ),
-        (np.array(["a", "b"]), "X has shape (2,); (n, d) is wanted"),
+        (np.array(["a", "b"]), "with lengths, got shape (2,). Reshape your data"),
         (
             set_values(table(), (3, 1), value=1e200),
             "X must not exceed 1e+140, got larger numbers in column 1 (1). Rescale them.",
@@ -303,8 +314,8 @@ def test_numeric_strings_are_parsed(x):
     import isthmus
 
     fields = {"hidden": (4,), "epochs": 1, "threads": 1, "random_state": 0}
-    model, wanted = isthmus.VAE(**fields).fit(x), isthmus.VAE(**fields).fit(table())
-    np.testing.assert_array_equal(model.transform(x), wanted.transform(table()))
+    model, expected = isthmus.VAE(**fields).fit(x), isthmus.VAE(**fields).fit(table())
+    np.testing.assert_array_equal(model.transform(x), expected.transform(table()))
     assert model.schema_.dtype == "float64"
 
 

@@ -445,7 +445,7 @@ def test_remedies_can_be_run(healthy):
 
 
 def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
-    """The model that a line of the command line or of Python makes, told to be possible for rows like x."""
+    """The model that a command or a line of Python makes, checked against rows like x."""
     if line.startswith("isthmus fit "):
         words = shlex.split(line)[2:]
         given = cli_fit.build_parser(words).parse_args(words)

@@ -178,8 +178,8 @@ def test_conv_decoders_output_n_first_and_channels_last(shape):
         last.weight.zero_()
         last.bias.copy_(torch.arange(n * depth))
         raw = module(torch.randn(2, 4))
-    wanted = torch.arange(n * depth).view(n, depth)  # number i of channel j is i * depth + j
-    assert torch.equal(raw, wanted.view(n, 1, 1, *shape[2:]).expand(2, n, *shape).float())
+    expected = torch.arange(n * depth).view(n, depth)  # number i of channel j is i * depth + j
+    assert torch.equal(raw, expected.view(n, 1, 1, *shape[2:]).expand(2, n, *shape).float())
 
 
 def test_conv_encoders_read_channels_last():
@@ -276,8 +276,8 @@ def test_a_user_module_is_called_over_one_leading_dimension(make, batch):
     net = UserModule(module, (4,), WIDTH if takes_condition else 0)
     raw = net(x, c if takes_condition else None)
     assert raw.shape == (*batch, 6)
-    wanted = torch.stack([module(row, *([c] if takes_condition else [])) for row in x.reshape(-1, 5, 4)])
-    torch.testing.assert_close(raw, wanted.view(*batch, 6))
+    expected = torch.stack([module(row, *([c] if takes_condition else [])) for row in x.reshape(-1, 5, 4)])
+    torch.testing.assert_close(raw, expected.view(*batch, 6))
     raw.sum().backward()
     assert all(p.grad is not None for p in module.parameters())
 
@@ -494,9 +494,9 @@ def test_blur_is_a_gaussian_filter(s, shape):
     x = torch.rand(2, *shape, dtype=F64)
     reach = max(1, math.ceil(3 * s))
     sigma = (0, s, s) + (0,) * (len(shape) - 2)
-    wanted = ndimage.gaussian_filter(x.numpy(), sigma, mode="nearest", truncate=reach / s)
+    expected = ndimage.gaussian_filter(x.numpy(), sigma, mode="nearest", truncate=reach / s)
     # 1e-6: the kernel is made in single precision.
-    np.testing.assert_allclose(corruption.Blur(s).double()(x).numpy(), wanted, atol=1e-6)
+    np.testing.assert_allclose(corruption.Blur(s).double()(x).numpy(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

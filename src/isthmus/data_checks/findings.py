@@ -17,6 +17,8 @@ MIN_IMAGES = 200
 """The same for images."""
 DUPLICATE_SHARE_WARN = 0.01
 """Share of duplicate rows above which held-out rows are likely to be training rows as well."""
+OBSERVED = "Or pass observed=numpy.isfinite(X) to check and fit, to model only the values that are there."
+"""What to do about missing values if they are to stay missing."""
 STD_RATIO_WARN = 100.0
 """Ratio of the columns' standard deviations above which the largest columns dominate the loss."""
 
@@ -35,6 +37,13 @@ def unusable(view: TableView) -> Iterator[Finding]:
             f"the lengths do not match {view.label} of shape {shape}",
             f"pass one integer from 1 to {shape[1]} for each of the {shape[0]} rows",
         )
+    elif view.examples.observed is not None and not valid_observed(view):
+        yield Finding(
+            "wrong-shape",
+            "error",
+            f"observed does not match {view.label} of shape {shape}",
+            f"pass booleans of shape {shape}, False where a value is missing",
+        )
     elif not view.x.size:
         yield Finding("empty", "error", f"{view.label} of shape {shape} is empty", "pass at least two rows")
     elif len(view.x) == 1:
@@ -51,6 +60,14 @@ def valid_lengths(view: TableView) -> bool:
     return not len(lengths) or bool(lengths.min() >= 1 and lengths.max() <= view.x.shape[1])
 
 
+def valid_observed(view: TableView) -> bool:
+    """Whether `observed` are booleans of the shape of the data."""
+    import numpy as np
+
+    observed = np.asarray(view.examples.observed)
+    return observed.shape == view.x.shape and observed.dtype == bool
+
+
 def not_finite(view: TableView) -> Iterator[Finding]:
     """NaN or infinity."""
     import numpy as np
@@ -65,7 +82,7 @@ def not_finite(view: TableView) -> Iterator[Finding]:
         "not-finite",
         "error",
         f"NaN or infinity in {where}",
-        DROP_COLUMNS if len(values) > 1 and bool((~finite).all(0).any()) else IMPUTE,
+        DROP_COLUMNS if len(values) > 1 and bool((~finite).all(0).any()) else f"{IMPUTE} {OBSERVED}",
         evidence | {"rows": int((~finite).any(1).sum())},
     )
 

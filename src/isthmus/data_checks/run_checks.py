@@ -70,6 +70,7 @@ def check(
     X: Any,
     *,
     lengths: Any = None,
+    observed: Any = None,
     likelihood: str = "auto",
     scaling: str = "auto",
     levels: int | None = None,
@@ -79,6 +80,7 @@ def check(
     Args:
         X: (n, *X) an array, a tensor or a DataFrame, or a `Dataset`, whose held-out rows are checked too.
         lengths: (n,) number of steps of each padded sequence; X is then (n, t, d).
+        observed: (n, *X) booleans, False where a value of X is missing; such values are not checked.
         likelihood: check against this likelihood instead of the default.
         scaling: check with this scaling instead of the default.
         levels: number of grey levels of integer data.
@@ -90,7 +92,7 @@ def check(
 
     from isthmus.estimators.variational import VAE
 
-    data = X if isinstance(X, Dataset) else Dataset("X", Examples(X, lengths=lengths))
+    data = X if isinstance(X, Dataset) else Dataset("X", Examples(X, lengths=lengths, observed=observed))
     levels = levels if levels is not None else data.levels
     model = VAE(likelihood=likelihood, scaling=scaling, levels=levels)
     with np.errstate(all="ignore"):  # variances of huge numbers overflow; a finding reports them
@@ -99,6 +101,8 @@ def check(
 
 def check_dataset(data: Dataset, model: Estimator) -> DataReport:
     """All checks of `data`, with the defaults that follow from the hyperparameters of `model`."""
+    import numpy as np
+
     view, findings = inspect(data.train, "X")
     if view is None:
         return DataReport(*shape_summary(data.train.x), findings)
@@ -106,6 +110,8 @@ def check_dataset(data: Dataset, model: Estimator) -> DataReport:
     size = (len(view.x), tuple(view.x.shape[1:]), str(view.x.dtype))
     if any(finding.code in ("wrong-shape", "empty") for finding in findings):
         return DataReport(*size, findings)
+    if view.examples.observed is not None:
+        view = impute(view, missing=~np.asarray(view.examples.observed))
     findings += not_finite(view)
     view = impute(view)
     defaults, mismatches = choose_defaults(model, view)

@@ -134,8 +134,11 @@ def shape_summary(x: Any) -> tuple[int, tuple[int, ...], str]:
     return shape[0], shape[1:], str(getattr(x, "dtype", "mixed" if hasattr(x, "columns") else type(x).__name__))
 
 
-def impute(view: TableView) -> TableView:
-    """Set padding to 0 and NaN or infinity to the smallest number of their column, so that other checks can run."""
+def impute(view: TableView, missing: np.ndarray | None = None) -> TableView:
+    """Fill in values that are not there, so that checks of the others can run.
+
+    Padding becomes 0; NaN, infinity and values that are `missing` (n, *X) the smallest number of their column.
+    """
     import numpy as np
 
     from isthmus.array_checks import length_mask
@@ -143,9 +146,11 @@ def impute(view: TableView) -> TableView:
     x = view.x
     if view.lengths is not None:
         x = np.where(length_mask(x, np.asarray(view.lengths))[..., None], x, np.zeros((), x.dtype))
-    if x.dtype.kind == "f" and not bool((finite := np.isfinite(x)).all()):
-        low = np.where(finite, x, np.inf).min(0)
-        x = np.where(finite, x, np.where(np.isfinite(low), low, 0)).astype(x.dtype)
+    if x.dtype.kind == "f" or missing is not None:
+        present = np.isfinite(x) if missing is None else np.isfinite(x) & ~missing
+        if not bool(present.all()):
+            low = np.where(present, x, np.inf).min(0)
+            x = np.where(present, x, np.where(np.isfinite(low), low, 0)).astype(x.dtype)
     return replace(view, examples=replace(view.examples, x=x))
 
 

@@ -25,9 +25,11 @@ def effective_beta(context: DiagnosisContext) -> Iterator[Finding]:
     beta, effective = convention.beta, convention.effective_beta
     d, k = convention.features, convention.latent_dim
     evidence = {"beta": beta, "effective_beta": effective, "features": d, "latent_dim": k}
-    cause = f"averaging over {d:,} features divides log p(x|z) by {d:,}"
-    if convention.reduction == "sum":
-        cause = f"averaging over {k:,} latent dimensions divides the KL by {k:,}"
+    causes = []
+    if convention.reduction == "mean":
+        causes.append(f"averaging over {d:,} features divides log p(x|z) by {d:,}")
+    if convention.kl_reduction == "mean":
+        causes.append(f"averaging over {k:,} latent dimensions divides the KL by {k:,}")
     message = f"beta = {beta:g} amounts to a KL weight of {effective:.4g} relative to log p(x|z) in nats"
     hidden = context.value("residuals.hidden_beta") if convention.squared_error else None
     if hidden is not None:
@@ -40,7 +42,7 @@ def effective_beta(context: DiagnosisContext) -> Iterator[Finding]:
             message,
             f"{OWN_CODE}sum over features, average over rows, beta = {beta:g}",
             evidence,
-            f"{cause}, so the KL weight is {effective / beta:,.4g} times the written one",
+            f"{' and '.join(causes)}, so the KL weight is {effective / beta:,.4g} times the written one",
         )
 
 
@@ -103,9 +105,9 @@ def bernoulli_not_binary(context: DiagnosisContext) -> Iterator[Finding]:
 def sign_checks(context: DiagnosisContext) -> Iterator[Finding]:
     """log p(x) above 0: impossible for a probability, fine for a density."""
     metric = context.metric("log_likelihood")
-    if metric is None or not isinstance(metric.value, float) or metric.value <= 0:
+    mean = context.value("log_likelihood")
+    if metric is None or mean <= 0:
         return
-    mean = metric.value
     if metric.kind == "probability":
         yield Finding(
             "probability-above-one",
