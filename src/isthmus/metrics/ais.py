@@ -41,7 +41,7 @@ SIGMOID_RANGE = 4.0
 TARGET_ACCEPTANCE = 0.65
 """Acceptance rate near which Hamiltonian Monte Carlo is most efficient (Neal, 2011)."""
 CHAINS_PER_PILOT_CHAIN = 4
-"""One pilot chain for so many chains tunes the step sizes beforehand."""
+"""A quarter as many pilot chains tune the step sizes beforehand."""
 PILOT_WARMUP_MOVES = 50
 """Moves of the pilot chains at their first temperature: enough to change a step size by e^16 (see the rate below)."""
 LOG_STEP_SIZE_RATE = 0.5

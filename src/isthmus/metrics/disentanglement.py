@@ -1,9 +1,9 @@
 """Disentanglement scores: whether each latent dimension encodes one ground-truth factor, and each factor one dimension.
 
 Every score is 1 for a code with one dimension per factor, under any monotone map of each dimension, and 0 in
-expectation for a code that is independent of the factors. Two changes to the published scores see to the latter: what
-chance contributes is subtracted, and where a score picks the best of several dimensions, they are picked on one half of
-the rows and scored on the other, because the best of many chance values is not 0.
+expectation for a code that is independent of the factors. To that end the published scores are changed twice: the
+contribution of chance is subtracted, and where a score picks the best of several dimensions, they are picked on one
+half of the rows and scored on the other, because the best of many chance values is above 0.
 
 How the scores differ for other codes of independent factors:
 
@@ -218,8 +218,7 @@ def validate(codes: np.ndarray, factors: np.ndarray, seed: int) -> tuple[np.ndar
 def jackknife_score(
     score: Callable[[np.ndarray, np.ndarray], float], codes: np.ndarray, factors: np.ndarray
 ) -> Estimate:
-    """The score and its standard error from leaving out one group of rows at a time; 0 for a code without
-    dimensions."""
+    """The score with a jackknife standard error over groups of rows; 0 for a code without dimensions."""
     if not codes.shape[1]:
         return Estimate(0.0, 0.0)
     group = np.arange(len(codes)) % JACKKNIFE_GROUPS
@@ -318,8 +317,7 @@ def cohen_kappa(true: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def concentration(weights: np.ndarray) -> float:
-    """1 - H(row) / log K, averaged over rows of weights (R, K) in proportion to their sums: 1 if each row has one
-    entry.
+    """Mean of 1 - H(row) / log K over rows of weights (R, K), by their sums: 1 if each row has a single entry.
 
     >>> concentration(np.array([[1.0, 0.0], [0.5, 0.5]]))
     0.5

@@ -41,7 +41,8 @@ class Chunk(NamedTuple):
         """The rows at positions `index`."""
         batch = Batch._make([None if part is None else part[index] for part in self.batch])
         shared = self.prior is None or not self.prior.batch_shape
-        return Chunk(self.row_index[index], batch, self.q.rows(index), self.prior if shared else self.prior.rows(index))
+        prior = self.prior if shared else self.prior.rows(index)
+        return Chunk(self.row_index[index], batch, self.q.rows(index), prior)
 
 
 def encode_chunks(model: Model, rows: DeviceDataset, size: int = CHUNK_ROWS) -> Iterator[Chunk]:

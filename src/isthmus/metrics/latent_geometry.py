@@ -20,7 +20,7 @@ MAX_PATHS = 200
 MAX_TRAIN_ROWS = 5_000
 """Training rows among which the nearest one is searched."""
 HOLE_QUANTILE = 0.95
-"""A hole is worse than so many of the ends: if the middle is like the ends, fewer than 5 % of paths have one."""
+"""A hole is worse than 95 % of all ends: if middles are like ends, fewer than 5 % of paths have one."""
 MIN_RELATIVE_STD = 1e-3
 """Dimensions below this share of the largest standard deviation count as constant."""
 MIN_RELATIVE_SINGULAR_VALUE = 1e-5
@@ -44,7 +44,7 @@ class LatentCorrelation(NamedTuple):
     mean: float
     """Mean absolute correlation of two dimensions."""
     expected: float
-    """Its expectation for independent dimensions and so many rows."""
+    """Expectation of `mean` for independent dimensions and this number of rows."""
     largest: float
     """Largest absolute correlation of two dimensions."""
     effective_dimensions: float

@@ -27,7 +27,7 @@ MIN_ROWS_PER_FEATURE = 5
 """With fewer rows the covariance, and so the Fréchet distance, is mostly noise."""
 N_FOLDS = 5
 MAX_CLASSIFIER_COLUMNS = 50
-"""Wider rows are reduced to so many principal components."""
+"""Wider rows are reduced to their first principal components."""
 N_NEIGHBORS = 3
 """As published (Kynkäänniemi et al., 2019)."""
 N_HALF_SPLITS = 20
