@@ -1,1 +1,1 @@
-"""Everything that is measured of a trained model, beside linear models on the same rows."""
+"""Measures of a fitted model on rows, beside baselines fitted to its training rows."""

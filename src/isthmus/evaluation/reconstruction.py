@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +40,6 @@ def error_metric(
 ) -> Metric:
     """Squared errors (n,), with the same in scaled units as a detail that text shows if columns differ in scale."""
     differ = bool(np.ptp(context.schema.scale))
-    kwargs: dict[str, Any] = {"digits": ""}
     scaled = mean_over_rows(
         f"{name}.scaled",
         "in scaled columns",
@@ -50,9 +48,9 @@ def error_metric(
         scaled_errors,
         details=(setting(f"{name}.scaled.uneven", "columns differ in scale", differ, HIDDEN),),
         shown=LINE if differ else HIDDEN,
-        **kwargs,
+        digits="",
     )
-    return mean_over_rows(name, label, DATA_UNIT, "squared error", errors, details=(scaled, *details), **kwargs)
+    return mean_over_rows(name, label, DATA_UNIT, "squared error", errors, details=(scaled, *details), digits="")
 
 
 def residuals(context: EvalContext) -> tuple[Metric, ...] | None:
