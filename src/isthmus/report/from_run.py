@@ -10,11 +10,9 @@ from typing import Any
 
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
-from isthmus.estimators.validation import validation_rows
-from isthmus.evaluation.evaluate import DRAWS, evaluate
+from isthmus.evaluation.evaluate import DRAWS, check_train, evaluate
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import HeldOut
-from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.fitted import as_fitted
 from isthmus.persistence import serialization
@@ -64,12 +62,10 @@ class MeasuredRun:
 
 def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str] = ()) -> MeasuredRun:
     """Evaluate and diagnose a trained run on rows that it was not fitted to."""
-    model, part = run.estimator, held.part
-    kwargs: dict[str, Any] = held.company(model)
-    kwargs |= {"draws": draws, "train": run.job.train_rows, "factors": part.factors, "without": without}
-    evaluation = evaluate(model, part.x, part.y, **kwargs)
+    model, part = run.fitted, held.part
+    evaluation = evaluate(model, part, draws=draws, train=run.job.train_rows, factors=part.factors, without=without)
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, evaluation, diagnose(model, part.x, evaluation=evaluation, command=command))
+    return MeasuredRun(run, held, evaluation, diagnose(run.estimator, part.x, evaluation=evaluation, command=command))
 
 
 def report_page(
@@ -80,6 +76,7 @@ def report_page(
     *,
     condition: Any = None,
     lengths: Any = None,
+    observed: Any = None,
     train: Any = None,
     evaluation: Evaluation | None = None,
 ) -> Path:
@@ -92,18 +89,19 @@ def report_page(
         y: (n,) labels, and the condition of a conditional model.
         condition: (n,) or (n, C) conditions; by default y.
         lengths: (n,) numbers of steps, for padded sequences.
-        train: (m, *X) training data, for baselines and nearest neighbours.
+        observed: (n, *X) booleans, False where a value is missing.
+        train: training data, for baselines and nearest neighbours: X, a dict of X, condition, lengths and observed, or
+            `Examples`.
         evaluation: what `evaluate` returned for the same rows; by default they are evaluated.
 
     Raises:
         InputError: for rows that the model cannot read, or a path that cannot be written.
     """
     fitted = as_fitted(model)
-    rows = fitted.check(X, condition, lengths, y=y)
-    if train is not None and not isinstance(train, Examples):
-        train = validation_rows(train, fitted.schema, fitted.feature_names, "train")
+    rows = fitted.check(X, condition, lengths, observed=observed, y=y)
+    train_rows = check_train(fitted, train)
     if evaluation is None:
-        evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
+        evaluation = evaluate(fitted, rows, train=train_rows)
     findings = diagnose(model, X, evaluation=evaluation)
-    plots = plot_context(fitted, rows, evaluation, train, "held-out rows")
+    plots = plot_context(fitted, rows, evaluation, train_rows, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))
