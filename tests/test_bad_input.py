@@ -20,7 +20,7 @@ import isthmus
 from isthmus.cli.main import main
 from isthmus.estimators.training_setup import setup_training
 from isthmus.train.checkpoint import Checkpointer
-from models import bits, counts, images, small, table
+from models import bits, counts, images, rows_of, small, table
 
 
 def with_nan(x: np.ndarray, value: float = np.nan) -> np.ndarray:
@@ -341,7 +341,7 @@ def test_a_disk_that_fills_up_while_training(tmp_path, monkeypatch, capsys):
 def test_binarised_pixels_of_other_types():
     levels = (images() // 16).astype(np.uint8)
     model = small("VAE", epochs=1, binarize=True, levels=17).fit(levels)
-    drawn = model.rows(np.repeat(levels, 50, 0), bits="fixed").batch(torch.arange(50 * len(levels))).x
+    drawn = rows_of(model, np.repeat(levels, 50, 0), bits="fixed").batch(torch.arange(50 * len(levels))).x
     # 50 rows of the same values share their bits: the error is that of one draw a pixel.
     assert drawn.mean() == pytest.approx((levels / 16).mean(), abs=0.03)
     job = setup_training(small("VAE", binarize=True, levels=17), levels)

@@ -26,7 +26,7 @@ def test_the_recorded_update_is_the_eager_one(name, data, monkeypatch):
         if not recorded:
             monkeypatch.setattr(Trainer, "prepare", lambda trainer: None)
         runs.append(small(name, device="cuda", epochs=12, learning_rate=1e-2).fit(data()))
-    assert all(model.device_.type == "cuda" for model in runs)
+    assert all(model.fitted_.device.type == "cuda" for model in runs)
     # The same kernels on the same numbers; random numbers are drawn in the same order from another offset.
     losses = [model.history_[-1]["loss"] for model in runs]
     fallen = [model.history_[0]["loss"] - model.history_[-1]["loss"] for model in runs]
@@ -57,7 +57,7 @@ def test_a_model_of_the_gpu_serves_where_its_field_says(tmp_path):
     model = small("VAE", device="cuda").fit(table())
     model.save(tmp_path / "run")
     loaded = isthmus.load(tmp_path / "run")
-    assert loaded.device_.type == "cuda"
+    assert loaded.fitted_.device.type == "cuda"
     np.testing.assert_allclose(loaded.transform(table()), model.transform(table()), rtol=1e-5)
 
 

@@ -205,7 +205,7 @@ def test_shapes_and_kinds_come_back(name):
         assert codes.shape == (len(x), model.latent_dim)
         assert model.inverse_transform(codes).shape == x.shape
         np.testing.assert_array_equal(model.reconstruct(x), model.inverse_transform(codes))
-        if model.density:
+        if model.capabilities.has_density:
             drawn = model.sample(7, random_state=3)
             assert drawn.shape == (7, *x.shape[1:])
             if model.schema_.discrete:

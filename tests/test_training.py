@@ -144,7 +144,7 @@ def test_salt_and_pepper_are_the_ends_of_the_data(image, scaling):
     x = images().astype(np.float64) if image else X
     model = small("DenoisingAutoencoder", corruption="salt_and_pepper(1.0)", scaling=scaling, epochs=1)
     model.set_params(validation_fraction=0).fit(x)
-    rows = model.rows(x).batch(torch.arange(len(x))).x
+    rows = model.fitted_.dataset(x).batch(torch.arange(len(x))).x
     damaged = model.schema_.to_data(model.model_.corruption(rows))
     low, high = (x.min(), x.max()) if image else (x.min(0), x.max(0))
     close = np.isclose(damaged, low, atol=1e-3) | np.isclose(damaged, high, atol=1e-3)

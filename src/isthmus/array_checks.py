@@ -32,9 +32,8 @@ def to_array(X: Any, feature_names: tuple[str, ...] = ()) -> np.ndarray:
     if hasattr(numeric, "columns"):
         names = tuple(map(str, numeric.columns))
         if feature_names and names != feature_names:
-            raise InputError(
-                f"X must have the columns of training, {join_names(feature_names)}, got {join_names(names)}."
-            )
+            expected, given = join_names(feature_names), join_names(names)
+            raise InputError(f"X must have the columns {expected} as in training, got {given}.")
         numeric = numeric.to_numpy()
     try:
         array = np.asarray(numeric)

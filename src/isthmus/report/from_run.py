@@ -41,12 +41,12 @@ class MeasuredRun:
         info = RunInfo(
             folder=run.folder.name,
             data=run.dataset.source,
-            rows=self.held.which,
+            rows=self.held.description,
             epochs=len(model.history),
             epochs_planned=run.job.config.epochs,
             versions=serialization.read_config(run.folder).get("versions") or {},
         )
-        rows = model.check(self.held.part)
+        rows = model.check(self.held.examples)
         plots = plot_context(model, rows, self.evaluation, run.job.train_rows, self.held.name)
         return ReportContext(plots, self.evaluation, self.findings, info)
 
@@ -62,10 +62,10 @@ class MeasuredRun:
 
 def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str] = ()) -> MeasuredRun:
     """Evaluate and diagnose a trained run on rows that it was not fitted to."""
-    model, part = run.fitted, held.part
-    evaluation = evaluate(model, part, draws=draws, train=run.job.train_rows, factors=part.factors, without=without)
+    model, rows = run.fitted, run.fitted.check(held.examples)
+    evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, evaluation, diagnose(run.estimator, part.x, evaluation=evaluation, command=command))
+    return MeasuredRun(run, held, evaluation, diagnose(model, rows, evaluation=evaluation, command=command))
 
 
 def report_page(
@@ -102,6 +102,6 @@ def report_page(
     train_rows = check_train(fitted, train)
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train_rows)
-    findings = diagnose(model, X, evaluation=evaluation)
+    findings = diagnose(fitted, rows, evaluation=evaluation)
     plots = plot_context(fitted, rows, evaluation, train_rows, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))

@@ -44,14 +44,14 @@ class Summary:
 def summarise(run: Run) -> Summary:
     """Evaluate and diagnose a run on held-out rows, write its page and figures, and describe it in sentences."""
     model, held = run.fitted, held_out(run)
-    measured = measure(run, held, affordable_draws(run, len(held.part)), LEFT_OUT)
+    measured = measure(run, held, affordable_draws(run, len(held)), LEFT_OUT)
     evaluation = measured.evaluation
     values: dict[str, Any] = {
         **model.settings,
         "run": str(run.folder),
         "model": model.name,
         "data": run.dataset.source,
-        "which": held.which,
+        "which": held.description,
         "seed": model.seed,
         "epochs": len(model.history),
         "seconds": round(model.history[-1]["seconds"], 2) if model.history else 0.0,
@@ -59,9 +59,9 @@ def summarise(run: Run) -> Summary:
         "latent_dim": model.code_size,
     }
     lines = training_lines(run, values)
-    lines += likelihood_lines(run, evaluation, held.which)
+    lines += likelihood_lines(run, evaluation, held.description)
     if "log_likelihood" not in evaluation:
-        lines += error_lines(run, evaluation, held.which)
+        lines += error_lines(run, evaluation, held.description)
     if model.model.corruption is not None:
         lines.append(denoising_line(measured, values))
     if "active_units" in evaluation:
