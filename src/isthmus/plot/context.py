@@ -288,7 +288,10 @@ def distance_to_known(row: np.ndarray, block: np.ndarray) -> np.ndarray:
 
     The mean over known values times the number of all values: rows with many unknown values are not nearer for it.
     """
-    return np.nanmean(np.square(block - row).reshape(len(block), -1), 1) * row.size
+    squares = np.square(block - row).reshape(len(block), -1)
+    known = np.isfinite(squares).sum(1)
+    mean = np.divide(np.nansum(squares, 1), known, out=np.full(len(block), np.inf), where=known > 0)
+    return mean * row.size
 
 
 def squared_errors(values: np.ndarray, original: np.ndarray) -> np.ndarray:

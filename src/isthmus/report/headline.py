@@ -83,7 +83,7 @@ def likelihood(evaluation: Evaluation, rows: str) -> str:
         return "It has no log p(x), only a squared error: it cannot say how probable a row is."
     if not is_finite(log_px):
         return ""
-    text = f"Mean {log_px.label}, over {rows}: {shown(log_px)} nats"
+    text = f"Mean {log_px.label} over {rows}: {shown(log_px)} nats"
     others = density_baselines(evaluation)
     if "ppca" in others:
         size = evaluation.value("baselines.ppca.latent_dim")

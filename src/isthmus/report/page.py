@@ -37,6 +37,7 @@ def page(context: ReportContext) -> str:
         below=subtitle(context),
         verdict=verdict(context.evaluation, context.findings, rows=f"the {context.plot.counted}"),
         findings=[(finding, evidence_of(finding)) for finding in ranked(context.findings)],
+        sentence=sentence,
         sections=sections,
         unavailable=[reason for name, reason in unavailable.items() if name not in shown],
         is_picture=lambda block: isinstance(block, Picture),
@@ -63,6 +64,15 @@ def subtitle(context: ReportContext) -> str:
     fitted = f"Trained on {pluralize(len(train), 'row')}; " if train is not None else ""
     shown = f"shown and measured on {context.rows}."
     return run + fitted + (shown if fitted else shown[:1].upper() + shown[1:])
+
+
+def sentence(text: str) -> str:
+    """Text with a capital letter and a full stop.
+
+    >>> sentence("the loss rises")
+    'The loss rises.'
+    """
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def evidence_of(finding: Finding) -> list[tuple[str, str]]:
