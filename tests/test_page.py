@@ -21,13 +21,13 @@ from isthmus.evaluation.evaluate import evaluate
 from isthmus.evaluation.result import Evaluation, PerRow
 from isthmus.examples import Examples
 from isthmus.finding import Finding
-from isthmus.metrics.metric import mean_over_rows
+from isthmus.metrics.metric import HIDDEN, Metric, mean_over_rows, setting
 from isthmus.plot.figures import FIGURES
 from isthmus.plot.style import BLUE
 from isthmus.report.context import ReportContext, RunInfo, plot_context
 from isthmus.report.headline import verdict
 from isthmus.report.html_blocks import svg
-from isthmus.report.metrics_section import facts_table
+from isthmus.report.metrics_section import metrics_table
 from isthmus.report.page import page
 from models import DATA, NAMES, images, small, table
 
@@ -140,7 +140,7 @@ def test_everything_that_is_measured_is_on_the_page():
     found = evaluate(model, x, labels, draws=20, train=train)
     text = written(model, model.fitted_.check(x, y=labels), found, train)
     whole(text)
-    for row in facts_table(found.to_dict()).rows:
+    for row in metrics_table(found).rows:
         assert str(escape(row[0])) in text
         assert str(escape(row[1])) in text
     assert "KL(q(z given x) || p(z)) of each dimension" in text
@@ -247,63 +247,93 @@ def test_a_collapsed_code_is_said():
     text = made(model, x)
     whole(text)
     assert "No dimension of the code is active" in text
-    assert "None of the 3 dimensions" in " ".join(
-        verdict({**facts(1, 0), "active_units": {"count": 0, "of": 3}}, [], of="rows")
-    )
+    assert "None of the 3 dimensions of the code is active" in " ".join(verdict(evaluate(model, x), [], rows="rows"))
 
 
 # ------------------------------------------------------------------------ parts
 
 
-def facts(mean: float, linear: float, **more) -> dict:
-    evidence = {"mean": mean, "standard_error": 1.0, "unit": "nats", "kind": "density", "given_condition": False}
-    ppca = {"mean": linear, "standard_error": 1.0, "unit": "nats", "kind": "density", "latent_dim": 2}
-    return {"model": "VAE", "log_likelihood": evidence, "baselines": {"ppca": ppca, **more}}
+def likelihood(mean: float, kind: str = "density") -> Metric:
+    return Metric("log_likelihood", "log p(x)", "nats", kind, mean, 1.0)
+
+
+def baseline(key: str, mean: float, margin: float, label: str = "") -> Metric:
+    """A baseline, and by how much the model is better, with a standard error of 1."""
+    name = f"baselines.{key}"
+    details = (
+        Metric(f"{name}.margin", "margin of the model", "nats", "difference", margin, 1.0),
+        setting(f"{name}.latent_dim", "dimensions", 2),
+    )
+    return Metric(name, f"baseline: {label or key}", "nats", "density", mean, 1.0, details=details)
+
+
+def evaluated(*metrics: Metric) -> Evaluation:
+    return Evaluation("VAE", 9, metrics)
+
+
+PPCA, MIXTURE = "probabilistic PCA", "Gaussian mixture"
 
 
 def test_the_verdict_follows_the_numbers():
-    other = {"mean": 5.0, "standard_error": 1.0, "unit": "nats", "kind": "density"}
     heads = {
-        "better than probabilistic PCA by": facts(10, 0),
-        "worse than probabilistic PCA by": facts(0, 10),
-        "not clearly different from probabilistic PCA": facts(2, 0),  # sqrt(2) is the error of the difference
-        "better than every baseline": facts(10, 0, gaussian_mixture=other),
-        "but worse than a Gaussian mixture": facts(0, 0, gaussian_mixture=other),
-        "no use": facts(float("nan"), 0),
+        "better than probabilistic PCA by": (likelihood(10), baseline("ppca", 0, 10, PPCA)),
+        "worse than probabilistic PCA by": (likelihood(0), baseline("ppca", 10, -10, PPCA)),
+        "not clearly different from probabilistic PCA": (likelihood(2), baseline("ppca", 0, 2, PPCA)),
+        "better than every baseline": (
+            likelihood(10),
+            baseline("ppca", 0, 10, PPCA),
+            baseline("gaussian_mixture", 5, 5, MIXTURE),
+        ),
+        "but worse than a Gaussian mixture": (
+            likelihood(0),
+            baseline("ppca", 0, 0, PPCA),
+            baseline("gaussian_mixture", 5, -5, MIXTURE),
+        ),
+        "cannot be used": (likelihood(float("nan")), baseline("ppca", 0, 0, PPCA)),
     }
-    for words, given in heads.items():
-        assert words in verdict(given, [], of="the rows")[0]
-    shares = facts(10, 0)
-    shares["log_likelihood"]["kind"] = "pseudo-probability"
-    del shares["baselines"]["ppca"]  # nothing is compared with it
-    said = " ".join(verdict(shares, [], of="the 9 rows"))
-    assert "no density" in said
+    for words, metrics in heads.items():
+        assert words in verdict(evaluated(*metrics), [], rows="the rows")[0]
+    said = " ".join(verdict(evaluated(likelihood(10, "pseudo-probability")), [], rows="the 9 rows"))
+    assert "not a density" in said
     assert "probabilistic PCA" not in said
-    units = {"active_units": {"count": 1, "of": 4}, "reconstruction": {"mean": 2.0, "standard_error": 0.1}}
-    pca = {"pca": {"mean": 1.0, "latent_dim": 4}, "mean": {"mean": 8.0}}
-    plain = verdict({"model": "Autoencoder", **units, "baselines": pca}, [], of="the rows")
+    squared = ("squared", "squared error")
+    plain = verdict(
+        Evaluation(
+            "Autoencoder",
+            9,
+            (
+                Metric("reconstruction", "reconstruction error", *squared, 2.0, 0.1),
+                baseline("pca", 1.0, -5.0),
+                Metric("baselines.mean", "baseline: the training mean", *squared, 8.0),
+                Metric("active_units", "active", "", "count", 1, details=(setting("active_units.of", "of", 4),)),
+            ),
+        ),
+        [],
+        rows="the rows",
+    )
     assert plain[0] == "Autoencoder reconstructs worse than PCA."
-    assert "75% of the variation is kept" in " ".join(plain)
+    assert "Reconstruction error: 2.00 ± 0.10" in " ".join(plain)
+    assert "75% of the variance is explained" in " ".join(plain)
     assert "1 of 4 dimensions" in " ".join(plain)
-    grave = [Finding("a", "info", "mild", ""), Finding("b", "error", "grave", "")]
-    assert "The gravest finding: grave." in " ".join(verdict(facts(1, 0), grave, of="the rows"))
+    findings = [Finding("a", "info", "mild", ""), Finding("b", "error", "grave", "")]
+    assert "Most severe finding: grave." in " ".join(verdict(evaluated(likelihood(1)), findings, rows="the rows"))
 
 
-def test_no_fact_is_lost():
-    given = {
-        "model": "VAE",
-        "new_number": {"mean": 3.0, "standard_error": 0.5, "unit": "furlongs", "kind": "length", "odd": 7},
-        "new_group": {"one": {"mean": 1.25}, "mean": {"mean": 2.5}, "unit": "parsecs", "flat": True},
-        "new_value": [1, 2, 3],
-        "nothing": None,
-    }
-    rows = facts_table(given).rows
-    assert ["new number", "3.00 ± 0.50", "furlongs", "length", "odd: 7"] in rows
-    assert ["new group: one", "1.25", "parsecs", "", ""] in rows
-    assert ["new group: mean", "2.5", "parsecs", "", ""] in rows
-    assert ["new group: flat", "yes", "parsecs", "", ""] in rows
-    assert ["new value", "1, 2, 3", "", "", ""] in rows
-    assert ["nothing", "–", "", "", ""] in rows
+def test_no_metric_is_lost():
+    details = (
+        setting("new.rows", "rows", 7),
+        Metric("new.part", "a part", "parsecs", "length", 1.25),
+        Metric("new.secret", "hidden in text", "", "flag", True, shown=HIDDEN),
+        Metric("new.nothing", "nothing", "", "flag", None),
+    )
+    new = Metric("new", "a new number", "furlongs", "length", 3.0, 0.5, note="odd", details=details)
+    per_dim = Metric("list", "a list", "", "length", tuple(float(i) for i in range(20)))
+    rows = metrics_table(Evaluation("VAE", 9, (new, per_dim), {"some_measure": "too few rows."})).rows
+    assert rows[0] == ["a new number", "3.00 ± 0.50", "furlongs", "length", "odd; rows: 7"]
+    assert rows[1] == ["a part", "1.25", "parsecs", "length", ""]
+    assert rows[2][:2] == ["hidden in text", "True"]
+    assert rows[3][1].endswith("(20 values)")
+    assert rows[4] == ["some measure", "not measured", "", "", "too few rows."]
 
 
 def test_a_figure_follows_the_page_and_clashes_with_no_other():
@@ -370,7 +400,7 @@ def test_the_verdict_of_real_facts_says_who_is_better():
         "threads": 1,
     }
     good, bad = (isthmus.Autoencoder(**fields, batch_size=20, epochs=epochs).fit(x[:200]) for epochs in (600, 1))
-    said = [" ".join(verdict(evaluate(m, x[200:], train=x[:200]).to_dict(), [], of="the rows")) for m in (good, bad)]
+    said = [" ".join(verdict(evaluate(m, x[200:], train=x[:200]), [], rows="the rows")) for m in (good, bad)]
     assert "reconstructs about as well as PCA" in said[0] or "reconstructs better than PCA" in said[0]
     assert "reconstructs worse than PCA" in said[1]
-    assert "columns scaled as networks read them), more than PCA with 2 dimensions" in said[1]
+    assert "summed over scaled columns), more than PCA with 2 dimensions" in said[1]

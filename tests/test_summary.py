@@ -33,7 +33,7 @@ FAST = {"latent_dim": 2, "hidden": (8,), "epochs": 3, "random_state": 0, "thread
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(summary, "DRAWS", 30)
+    monkeypatch.setattr(summary, "MAX_DRAWS", 30)
     monkeypatch.setattr(MeasuredRun, "write_page", lambda self: Path("run/report.html"))
     monkeypatch.setattr(MeasuredRun, "write_figures", lambda self: [Path("run/latent.png")])
 
@@ -45,8 +45,8 @@ def ran(model, x, y=None, test=None, **more) -> tuple[Summary, run_dir.Run]:
     )
     run_dir.finish(run)
     result = summarise(run)
-    json.dumps(result.facts, allow_nan=False)
-    lines = result.words.splitlines()
+    json.dumps(result.values, allow_nan=False)
+    lines = result.text.splitlines()
     assert all(len(line) <= 160 and line.endswith(".") for line in lines), lines
     assert lines[0].startswith(f"{type(model).__name__} of rows.csv")
     return result, run
@@ -60,16 +60,16 @@ def collinear(n: int = 90, dtype: str = "float64") -> np.ndarray:
 
 def test_the_error_counts_what_rows_share():
     result, _ = ran(isthmus.VAE(**FAST), table())
-    told = result.facts["log_likelihood"]
+    told = result.values["log_likelihood"]
     assert told["standard_error"] > told["shared_error"] > 0
-    assert f"± {told['standard_error']:.2f} nats (log-density" in result.words
+    assert f"± {told['standard_error']:.2f} nats (a log-density" in result.text
 
 
 def test_the_gap_counts_it_too(monkeypatch):
     monkeypatch.setattr(context, "importance_diagnostics", lambda *a: shared(importance_diagnostics(*a), 1e6))
     result, _ = ran(isthmus.VAE(**FAST), table())
-    assert result.facts["log_likelihood"]["standard_error"] > 1e6 - 1
-    assert "not clearly different" in result.words
+    assert result.values["log_likelihood"]["standard_error"] > 1e6 - 1
+    assert "not clearly different" in result.text
 
 
 def shared(found: ImportanceDiagnostics, error: float) -> ImportanceDiagnostics:
@@ -79,18 +79,18 @@ def shared(found: ImportanceDiagnostics, error: float) -> ImportanceDiagnostics:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_rows_in_a_subspace_are_compared_with_nothing(dtype):
     result, _ = ran(isthmus.VAE(**FAST), collinear(dtype=dtype))
-    assert result.facts["degenerate"] == {"rank": 3, "features": 5}
-    assert "ppca" not in result.facts["baselines"]
-    assert "span 3 of 5 dimensions" in result.words
-    assert "Probabilistic PCA" not in result.words
+    assert result.values["degenerate"] == {"rank": 3, "features": 5}
+    assert "ppca" not in result.values["baselines"]
+    assert "span 3 of 5 dimensions" in result.text
+    assert "Probabilistic PCA" not in result.text
 
 
 def test_discrete_rows_in_a_subspace_are_compared():
     x = counts()
     x[:, 1] = x[:, 0]
     result, _ = ran(isthmus.VAE(**FAST | {"latent_dim": 9}), x)
-    assert -100 < result.facts["baselines"]["ppca"]["mean"] < 0
-    assert result.facts["baselines"]["ppca"]["latent_dim"] == 4
+    assert -100 < result.values["baselines"]["ppca"]["mean"] < 0
+    assert result.values["baselines"]["ppca"]["latent_dim"] == 4
 
 
 @pytest.mark.parametrize(
@@ -122,25 +122,25 @@ def test_the_baseline_is_scikit_learns():
     x = table()
     result, run = ran(isthmus.VAE(**FAST), x[:80], test=Examples(x[80:]))
     exact = PCA(2, svd_solver="full").fit(run.job.train_rows.x)
-    assert result.facts["baselines"]["ppca"]["mean"] == pytest.approx(exact.score(x[80:]))
-    assert result.facts["which"] == "10 test rows"
+    assert result.values["baselines"]["ppca"]["mean"] == pytest.approx(exact.score(x[80:]))
+    assert result.values["which"] == "10 test rows"
 
 
 def test_a_condition_is_marked():
     x, labels = table(), np.arange(90) % 3
     result, _ = ran(isthmus.ConditionalVAE(**FAST), x, labels)
-    assert "log p(x) given its condition of" in result.words
-    assert "given its condition; probabilistic PCA is not told the condition." in result.words
-    assert result.facts["log_likelihood"]["given_condition"] is True
-    assert result.facts["baselines"]["ppca"]["given_condition"] is False
+    assert "log p(x) given the condition, " in result.text
+    assert "; the model is given the condition, the baseline is not." in result.text
+    assert result.values["log_likelihood"]["given_condition"] is True
+    assert result.values["baselines"]["ppca"]["given_condition"] is False
     plain, _ = ran(isthmus.VAE(**FAST), x, labels)
-    assert "condition" not in plain.words
-    assert plain.facts["log_likelihood"]["given_condition"] is False
+    assert "condition" not in plain.text
+    assert plain.values["log_likelihood"]["given_condition"] is False
 
 
 def test_a_conditional_autoencoder_is_marked_too():
     result, _ = ran(isthmus.Autoencoder(**FAST), table(), np.arange(90) % 3, condition="label")
-    assert "PCA with 2 dimensions, which is not told the condition, on" in result.words
+    assert "PCA with 2 dimensions, which is not given the condition, on" in result.text
 
 
 @pytest.mark.parametrize("corruption", ["mask(0.5)", "gaussian(1.0)"])
@@ -149,14 +149,14 @@ def test_denoising_is_measured(corruption):
     fields = FAST | {"latent_dim": 16, "hidden": (64,), "epochs": 60, "batch_size": 32}
     model = isthmus.DenoisingAutoencoder(**fields, corruption=corruption)
     result, _ = ran(model, x)
-    told = result.facts["denoising"]
+    told = result.values["denoising"]
     assert told["corruption"] == corruption
-    assert told["corrupted"]["mean"] > told["cleaned"]["mean"] > result.facts["reconstruction"]["mean"]
-    assert f"corrupted by {corruption}" in result.words
+    assert told["corrupted"]["mean"] > told["cleaned"]["mean"] > result.values["reconstruction"]["mean"]
+    assert f"corrupted by {corruption}" in result.text
     if corruption == "mask(0.5)":
         half = 0.5 * np.square(x.astype(float)).sum((1, 2)).mean()
         assert told["corrupted"]["mean"] == pytest.approx(half, rel=0.15)
-    assert "denoising" not in ran(isthmus.Autoencoder(**FAST), x)[0].facts
+    assert "denoising" not in ran(isthmus.Autoencoder(**FAST), x)[0].values
 
 
 def test_denoising_of_padded_sequences_reads_no_padding():
@@ -164,7 +164,7 @@ def test_denoising_of_padded_sequences_reads_no_padding():
     model = isthmus.VAE(**FAST, corruption="gaussian(0.5)")
     run = run_dir.start(model, Dataset("a/rows.csv", Examples(x, lengths=lengths)), Path("run"))
     run_dir.finish(run)
-    told = summarise(run).facts["denoising"]
+    told = summarise(run).values["denoising"]
     assert 0 < told["corrupted"]["mean"] < 0.25 * 12 * 2
     assert math.isfinite(told["cleaned"]["mean"])
 
@@ -172,8 +172,8 @@ def test_denoising_of_padded_sequences_reads_no_padding():
 @pytest.mark.parametrize("x", [table(), collinear()])
 def test_pca_that_keeps_everything_has_no_error(x):
     result, _ = ran(isthmus.Autoencoder(**FAST | {"latent_dim": 8}), x)
-    assert result.facts["baselines"]["pca"]["mean"] == 0
-    assert "PCA with 5 dimensions on the same rows: 0, for the rows vary in no more directions." in result.words
+    assert result.values["baselines"]["pca"]["mean"] == 0
+    assert "PCA with 5 dimensions on the same rows: 0, because the rows vary in no more directions." in result.text
 
 
 def test_baselines_are_fitted_to_a_random_part_of_the_rows(monkeypatch):
@@ -204,16 +204,16 @@ def test_binarised_rows_are_compared_as_the_bits_that_were_scored(named):
         rows = model.rows(pd.DataFrame(train.x, columns=x.columns) if named else train.x, train.condition, bits="fixed")
     assert set(np.unique(seen)) == {0.0, 1.0}
     assert (seen == rows.batch(torch.arange(len(rows))).x.numpy()).all()
-    assert -60 < result.facts["baselines"]["ppca"]["mean"] < 0
+    assert -60 < result.values["baselines"]["ppca"]["mean"] < 0
 
 
 def test_an_early_stop_is_said():
     fields = FAST | {"epochs": 400, "learning_rate": 0.03, "patience": 0.02, "batch_size": 16}
     result, run = ran(isthmus.VAE(**fields), table())
-    facts, history = result.facts, run.estimator.history_
+    facts, history = result.values, run.estimator.history_
     assert len(history) == facts["epochs"] < facts["epochs_planned"] == 400
-    said = f"stopped early after {facts['epochs']} of 400 epochs: the best were at epoch {facts['best_epoch']}."
-    assert result.words.splitlines()[0].endswith(said)
+    said = f"stopped early after {facts['epochs']} of 400 epochs, with the best weights at epoch {facts['best_epoch']}."
+    assert result.text.splitlines()[0].endswith(said)
     late = {r["epoch"]: r["valid_loss"] for r in history if "valid_loss" in r and r["progress"] >= 0.1}
     assert late[facts["best_epoch"]] == min(late.values())
     assert 0.1 * 400 <= facts["best_epoch"] < facts["epochs"]
@@ -221,15 +221,15 @@ def test_an_early_stop_is_said():
 
 def test_a_full_run_and_a_solved_one():
     result, _ = ran(isthmus.VAE(**FAST), table())
-    assert result.words.splitlines()[0] == "VAE of rows.csv: 81 training rows; 3 epochs."
-    assert result.facts["best_epoch"] in (1, 2, 3)
+    assert result.text.splitlines()[0] == "VAE of rows.csv: 81 training rows; 3 epochs."
+    assert result.values["best_epoch"] in (1, 2, 3)
     blind, _ = ran(isthmus.VAE(**FAST, validation_fraction=0), table())
-    assert blind.facts["best_epoch"] is None
+    assert blind.values["best_epoch"] is None
     exact, _ = ran(isthmus.ProbabilisticPCA(latent_dim=2), table())
-    assert exact.words.splitlines()[0] == "ProbabilisticPCA of rows.csv: 90 training rows; solved exactly."
-    gap = exact.facts["log_likelihood"]["mean"] - exact.facts["baselines"]["ppca"]["mean"]
+    assert exact.text.splitlines()[0] == "ProbabilisticPCA of rows.csv: 90 training rows; solved exactly."
+    gap = exact.values["log_likelihood"]["mean"] - exact.values["baselines"]["ppca"]["mean"]
     assert abs(gap) < 1e-6
-    assert "not clearly different" in exact.words
+    assert "not clearly different" in exact.text
 
 
 @pytest.mark.parametrize("x", [table(), images(), bits(), counts(), table()[:, 0:1]])

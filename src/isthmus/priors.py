@@ -25,6 +25,8 @@ def check_components(k: Any) -> int:
 class StandardNormal(nn.Module):
     """Independent normals of mean 0 and scale 1."""
 
+    formula = "z ~ N(0, I)"
+
     zero: Tensor
 
     def __init__(self, dim: int):
@@ -47,12 +49,18 @@ class Flat(nn.Module):
 class Mixture(nn.Module):
     """A learned mixture of k diagonal normals."""
 
+    formula = "z ~ Σ weight[k] N(mean[k], diag scale[k]²)"
+
     def __init__(self, dim: int, k: int):
         super().__init__()
         k = check_components(k)
         self.logits = nn.Parameter(torch.zeros(k))
         self.loc = nn.Parameter(torch.randn(k, dim))
         self.log_scale = nn.Parameter(torch.zeros(k, dim))
+
+    def learned(self) -> dict[str, Tensor]:
+        """Parameters by name, as they enter the distribution."""
+        return {"weight": self.logits.softmax(-1), "mean": self.loc, "scale": self.log_scale.exp()}
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         return MixtureDistribution(self.logits.log_softmax(-1), Normal(self.loc, self.log_scale))
@@ -63,6 +71,8 @@ class PostHocPrior(nn.Module):
 
     Samples then come from where the codes are, however far the KL term left their aggregate from the normal.
     """
+
+    formula = "z ~ Σ weight[k] N(mean[k], diag scale[k]²)"
 
     zero: Tensor
     log_weight: Tensor
@@ -82,6 +92,13 @@ class PostHocPrior(nn.Module):
         if not self.fitted:
             return Normal(self.zero, self.zero)
         return MixtureDistribution(self.log_weight, Normal(self.loc, self.log_scale))
+
+    def learned(self) -> dict[str, Tensor]:
+        """Parameters by name, as they enter the distribution; empty before the fit."""
+        if not self.fitted:
+            return {}
+        used = self.log_weight.isfinite()
+        return {"weight": self.log_weight[used].exp(), "mean": self.loc[used], "scale": self.log_scale[used].exp()}
 
     def begin(self, rows: Any, seed: int) -> None:
         """Go back to the standard normal."""
@@ -114,6 +131,8 @@ class PostHocPrior(nn.Module):
 
 class ConditionalPrior(nn.Module):
     """p(z given c), a network of the condition (Sohn et al., 2015)."""
+
+    formula = "z ~ N(mean(c), diag scale(c)²)"
 
     def __init__(self, conditional: Conditional):
         super().__init__()

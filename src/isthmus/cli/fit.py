@@ -117,4 +117,4 @@ def run(args: argparse.Namespace) -> None:
         raise Interrupted(
             f"the model is saved, but not all of its figures are; draw them with: isthmus fit --resume {folder}"
         ) from None
-    emit(args, summary.facts, summary.words)
+    emit(args, summary.values, summary.text)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from isthmus.fitted import as_fitted
 from isthmus.plot import decoder_paths
-from isthmus.plot.context import PlotContext, check_train
+from isthmus.plot.context import PlotContext, training_rows
 from isthmus.plot.figures import FIGURES
 
 __all__ = [
@@ -29,7 +29,14 @@ __all__ = [
 
 
 def latent(
-    model: Any, X: Any, y: Any = None, *, condition: Any = None, lengths: Any = None, random_state: int = 0
+    model: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    condition: Any = None,
+    lengths: Any = None,
+    observed: Any = None,
+    random_state: int = 0,
 ) -> Figure:
     """Draw the codes of X in two dimensions, beside PCA of the same rows.
 
@@ -41,9 +48,12 @@ def latent(
         y: (n,) labels, which colour the rows.
         condition: (n,) or (n, C) conditions of a conditional model; by default y.
         lengths: (n,) numbers of steps, for padded sequences.
+        observed: (n, *X) booleans, False where a value is missing.
         random_state: seed of the choice of rows, if there are too many for a map.
     """
-    return _figure("latent", model, X, y, condition=condition, lengths=lengths, random_state=random_state)
+    return _figure(
+        "latent", model, X, y, condition=condition, lengths=lengths, observed=observed, random_state=random_state
+    )
 
 
 def reconstructions(
@@ -53,6 +63,7 @@ def reconstructions(
     *,
     condition: Any = None,
     lengths: Any = None,
+    observed: Any = None,
     train: Any = None,
     random_state: int = 0,
 ) -> Figure:
@@ -64,14 +75,29 @@ def reconstructions(
         y: (n,) labels; the rows shown are balanced over them.
         condition: (n,) or (n, C) conditions of a conditional model; by default y.
         lengths: (n,) numbers of steps, for padded sequences.
+        observed: (n, *X) booleans, False where a value is missing.
         train: (m, *X) training data; with it, reconstructions by PCA of the same size are drawn too.
         random_state: seed of the choice of rows and of the corruption.
     """
-    kwargs = {"condition": condition, "lengths": lengths, "train": train, "random_state": random_state}
+    kwargs = {
+        "condition": condition,
+        "lengths": lengths,
+        "observed": observed,
+        "train": train,
+        "random_state": random_state,
+    }
     return _figure("reconstructions", model, X, y, **kwargs)
 
 
-def samples(model: Any, X: Any = None, *, condition: Any = None, lengths: Any = None, random_state: int = 0) -> Figure:
+def samples(
+    model: Any,
+    X: Any = None,
+    *,
+    condition: Any = None,
+    lengths: Any = None,
+    observed: Any = None,
+    random_state: int = 0,
+) -> Figure:
     """Draw samples of the model; of images and sequences E[x given z] for codes z from the prior.
 
     A model conditioned on a class draws a column for each class, unless `condition` says which.
@@ -81,13 +107,22 @@ def samples(model: Any, X: Any = None, *, condition: Any = None, lengths: Any = 
         X: (n, *X) data to compare with: the nearest row to each sample is shown, or of a table its histograms.
         condition: the condition of all samples; with X, the (n,) or (n, C) conditions of its rows.
         lengths: (n,) numbers of steps of X, for padded sequences.
+        observed: (n, *X) booleans, False where a value of X is missing.
         random_state: seed of the samples.
     """
-    return _figure("samples", model, X, condition=condition, lengths=lengths, random_state=random_state)
+    return _figure(
+        "samples", model, X, condition=condition, lengths=lengths, observed=observed, random_state=random_state
+    )
 
 
 def traversal(
-    model: Any, X: Any = None, *, condition: Any = None, lengths: Any = None, random_state: int = 0
+    model: Any,
+    X: Any = None,
+    *,
+    condition: Any = None,
+    lengths: Any = None,
+    observed: Any = None,
+    random_state: int = 0,
 ) -> Figure:
     """Draw what the decoder makes as each dimension of the code moves around its mean, the others held at theirs.
 
@@ -96,9 +131,12 @@ def traversal(
         X: (n, *X) data whose codes give means and standard deviations; by default codes from the prior.
         condition: the condition of a conditional model; with X, the conditions of its rows.
         lengths: (n,) numbers of steps of X, for padded sequences.
+        observed: (n, *X) booleans, False where a value of X is missing.
         random_state: seed of the codes from the prior.
     """
-    return _figure("traversal", model, X, condition=condition, lengths=lengths, random_state=random_state)
+    return _figure(
+        "traversal", model, X, condition=condition, lengths=lengths, observed=observed, random_state=random_state
+    )
 
 
 def interpolation(
@@ -108,6 +146,7 @@ def interpolation(
     pairs: Sequence[tuple[int, int]] = ((0, 1),),
     condition: Any = None,
     lengths: Any = None,
+    observed: Any = None,
     random_state: int = 0,
 ) -> Figure:
     """Draw what the decoder makes on the straight line between the codes of two rows.
@@ -118,9 +157,12 @@ def interpolation(
         pairs: positions of the rows to connect; by default the first two.
         condition: (n,) or (n, C) conditions of a conditional model; on the way the first row's holds.
         lengths: (n,) numbers of steps, for padded sequences.
+        observed: (n, *X) booleans, False where a value is missing.
         random_state: not used; every function here takes it.
     """
-    context = _context(model, X, None, condition=condition, lengths=lengths, random_state=random_state)
+    context = _context(
+        model, X, None, condition=condition, lengths=lengths, observed=observed, random_state=random_state
+    )
     return decoder_paths.draw_interpolation(decoder_paths.prepare_interpolation(context, pairs))
 
 
@@ -134,7 +176,14 @@ def curves(model: Any) -> Figure:
 
 
 def scores(
-    model: Any, X: Any, *, condition: Any = None, lengths: Any = None, draws: int = 1000, random_state: int = 0
+    model: Any,
+    X: Any,
+    *,
+    condition: Any = None,
+    lengths: Any = None,
+    observed: Any = None,
+    draws: int = 1000,
+    random_state: int = 0,
 ) -> Figure:
     """Draw the distribution of log p(x) over the rows of X; of a model without a density, of the squared error.
 
@@ -143,15 +192,29 @@ def scores(
         X: (n, *X) data.
         condition: (n,) or (n, C) conditions of a conditional model.
         lengths: (n,) numbers of steps, for padded sequences.
+        observed: (n, *X) booleans, False where a value is missing.
         draws: posterior samples for each row.
         random_state: not used; every function here takes it.
     """
-    kwargs = {"condition": condition, "lengths": lengths, "draws": draws, "random_state": random_state}
+    kwargs = {
+        "condition": condition,
+        "lengths": lengths,
+        "observed": observed,
+        "draws": draws,
+        "random_state": random_state,
+    }
     return _figure("scores", model, X, **kwargs)
 
 
 def extremes(
-    model: Any, X: Any, *, condition: Any = None, lengths: Any = None, draws: int = 1000, random_state: int = 0
+    model: Any,
+    X: Any,
+    *,
+    condition: Any = None,
+    lengths: Any = None,
+    observed: Any = None,
+    draws: int = 1000,
+    random_state: int = 0,
 ) -> Figure:
     """Draw the images or sequences of X that are least and most typical by log p(x), or else by squared error.
 
@@ -160,14 +223,23 @@ def extremes(
         X: (n, *X) images or sequences.
         condition: (n,) or (n, C) conditions of a conditional model.
         lengths: (n,) numbers of steps, for padded sequences.
+        observed: (n, *X) booleans, False where a value is missing.
         draws: posterior samples for each row.
         random_state: not used; every function here takes it.
     """
-    kwargs = {"condition": condition, "lengths": lengths, "draws": draws, "random_state": random_state}
+    kwargs = {
+        "condition": condition,
+        "lengths": lengths,
+        "observed": observed,
+        "draws": draws,
+        "random_state": random_state,
+    }
     return _figure("extremes", model, X, **kwargs)
 
 
-def dimensions(model: Any, X: Any, *, condition: Any = None, lengths: Any = None, random_state: int = 0) -> Figure:
+def dimensions(
+    model: Any, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None, random_state: int = 0
+) -> Figure:
     """Draw the KL of each dimension of the code, averaged over the rows of X; without one, the codes' variances.
 
     Args:
@@ -175,9 +247,12 @@ def dimensions(model: Any, X: Any, *, condition: Any = None, lengths: Any = None
         X: (n, *X) data.
         condition: (n,) or (n, C) conditions of a conditional model.
         lengths: (n,) numbers of steps, for padded sequences.
+        observed: (n, *X) booleans, False where a value is missing.
         random_state: not used; every function here takes it.
     """
-    return _figure("dimensions", model, X, condition=condition, lengths=lengths, random_state=random_state)
+    return _figure(
+        "dimensions", model, X, condition=condition, lengths=lengths, observed=observed, random_state=random_state
+    )
 
 
 def _figure(name: str, model: Any, X: Any = None, y: Any = None, **kwargs: Any) -> Figure:
@@ -191,13 +266,14 @@ def _context(
     *,
     condition: Any = None,
     lengths: Any = None,
+    observed: Any = None,
     train: Any = None,
     draws: int = 1000,
     random_state: int = 0,
 ) -> PlotContext:
     """The model with checked rows; without X the condition is that of all samples."""
     fitted = as_fitted(model)
-    rows = None if X is None else fitted.check(X, condition, lengths, y=y)
-    known = None if train is None else check_train(fitted, train)
+    rows = None if X is None else fitted.check(X, condition, lengths, observed=observed, y=y)
+    known = None if train is None else training_rows(fitted, train)
     alone = condition if X is None else None
     return PlotContext(fitted, rows, known, condition=alone, seed=random_state, draws=draws)

@@ -13,6 +13,8 @@ from isthmus.plot.text import number
 from isthmus.wording import pluralize
 
 MAX_BARS = 48
+MIN_WIDTH_BARS = 8
+"""Fewer bars leave room on the right, so that bars stay narrow."""
 MAX_NUMBERED = 24
 """Bars up to which each has its number below it."""
 
@@ -57,6 +59,7 @@ def draw(data: Dimensions) -> Figure:
     axis.bar(places, data.values, color=[BLUE if on else PALE for on in active], width=0.75)
     if len(places) <= MAX_NUMBERED:
         axis.set_xticks(places, [f"z{j + 1}" for j in data.order])
+    axis.set_xlim(-0.6, max(len(places), MIN_WIDTH_BARS) - 0.4)
     axis.set_xlabel("dimension, most informative first")
     axis.set_ylabel(data.quantity)
     return figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +13,7 @@ from sklearn.metrics import euclidean_distances
 
 from isthmus.array_checks import as_condition, check_examples
 from isthmus.errors import InputError
+from isthmus.evaluation.latent_space import active_dimensions
 from isthmus.evaluation.result import PerRow
 from isthmus.examples import Examples
 from isthmus.fitted import ROWS_AT_ONCE, FittedModel
@@ -27,10 +27,6 @@ COMPARED_AT_ONCE = 4096
 """Training rows compared with samples in one block."""
 KL_DRAWS = 20
 """Posterior samples for each row in the KL, where it has no closed form."""
-ACTIVE_VARIANCE = 0.01
-"""Variance of the codes over rows from which a dimension is active (Burda et al., 2016)."""
-ACTIVE_SHARE = 1e-4
-"""The same for codes without a prior, whose scale is arbitrary: share of the largest variance."""
 
 
 class Unavailable(InputError):
@@ -161,7 +157,7 @@ class PlotContext:
     def codes(self) -> np.ndarray:
         """(n, L) codes of the rows."""
         self.require_code()
-        if self.measured is not None:
+        if self.measured is not None and self.measured.codes is not None:
             return np.asarray(self.measured.codes, np.float64).reshape(len(self.shown), -1)
         return self.encode(self.shown)
 
@@ -215,17 +211,16 @@ class PlotContext:
     @cached_property
     def active(self) -> np.ndarray:
         """(L,) whether each dimension of the code varies over the rows."""
-        variance = self.codes.var(0)
-        if self.model.capabilities.has_density:
-            return variance > ACTIVE_VARIANCE
-        return variance > ACTIVE_SHARE * max(float(variance.max()), math.ulp(1))
+        return active_dimensions(self.codes, self.model.capabilities.has_density)
 
     @cached_property
     def scores(self) -> tuple[np.ndarray, str]:
         """(n,) log p(x) of the rows in nats, or their squared errors if the model has no density; and which."""
-        if self.measured is not None:
-            known = self.measured.squared_error if self.measured.log_px is None else self.measured.log_px
-            return np.asarray(known, np.float64), "squared error" if self.measured.log_px is None else "log p(x)"
+        known = self.measured or PerRow()
+        if known.log_px is not None:
+            return np.asarray(known.log_px, np.float64), "log p(x)"
+        if known.squared_error is not None:
+            return np.asarray(known.squared_error, np.float64), "squared error"
         if self.model.capabilities.has_density:
             return self.model.score(self.shown, self.draws), "log p(x)"
         return self.model.squared_errors(self.shown), "squared error"
@@ -293,9 +288,10 @@ def distance_to_known(row: np.ndarray, block: np.ndarray) -> np.ndarray:
 
     The mean over known values times the number of all values: rows with many unknown values are not nearer for it.
     """
-    gaps = np.square(block - row).reshape(len(block), -1)
-    known = np.isfinite(gaps).sum(1)
-    return np.where(known > 0, np.nansum(gaps, 1) / np.maximum(known, 1) * row.size, np.inf)
+    squares = np.square(block - row).reshape(len(block), -1)
+    known = np.isfinite(squares).sum(1)
+    mean = np.divide(np.nansum(squares, 1), known, out=np.full(len(block), np.inf), where=known > 0)
+    return mean * row.size
 
 
 def squared_errors(values: np.ndarray, original: np.ndarray) -> np.ndarray:
@@ -303,7 +299,7 @@ def squared_errors(values: np.ndarray, original: np.ndarray) -> np.ndarray:
     return np.nansum(np.square(values - original).reshape(len(values), -1), 1)
 
 
-def check_train(model: FittedModel, train: Any) -> Examples:
+def training_rows(model: FittedModel, train: Any) -> Examples:
     """Training rows as arrays, from an array or `Examples`; a condition is not needed."""
     if not isinstance(train, Examples):
         train = Examples(train)

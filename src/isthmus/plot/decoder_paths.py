@@ -15,13 +15,13 @@ from isthmus.plot.style import (
     BLUE,
     CELL_PIXELS,
     LEGEND,
-    MUTED,
     PALE,
     PALETTE,
     WIDE_CELL_PIXELS,
     column_names,
     image_sheet,
     label_of,
+    legend_below,
     of_columns,
     panels,
     path_panels,
@@ -259,12 +259,15 @@ def interpolated_columns(data: Interpolations) -> Figure:
     title = f"Decoded columns between the codes of two rows; dots are the rows themselves{of_columns(schema)}"
     figure, axes = panels(len(names), title, (2.3, 1.9), names)
     for j, axis in enumerate(axes):
-        for place, ((a, b), path) in enumerate(zip(data.pairs, data.paths.values())):
+        for place, ((a, b), (name, path)) in enumerate(zip(data.pairs, data.paths.items())):
             colour = BLUE if len(data.pairs) == 1 else PALETTE[place]
-            axis.plot(np.linspace(0, 1, len(path)), path.reshape(len(path), -1)[:, j], color=colour, linewidth=1.3)
+            axis.plot(
+                np.linspace(0, 1, len(path)), path.reshape(len(path), -1)[:, j], color=colour, linewidth=1.3, label=name
+            )
             axis.plot([0, 1], values[[a, b], j], "o", color=colour, markersize=3.5)
         axis.set_xticks([0, 1], ["first", "second"])
-        axis.spines["bottom"].set_color(MUTED)
+    if len(data.pairs) > 1:
+        legend_below(figure, axes[0])
     return figure
 
 

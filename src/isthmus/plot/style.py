@@ -94,6 +94,7 @@ def line_panels(views: dict[str, np.ndarray], title: str, names: list[str] | Non
     }
     for i, axis in enumerate(axes):
         axis.set_ylim(*limits)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         for name, values in views.items():
             lines = axis.plot(values[i].reshape(len(values[i]), -1), **looks.get(name, {"color": BLUE, "linewidth": 1}))
             lines[0].set_label(name)
@@ -111,6 +112,7 @@ def path_panels(paths: dict[str, np.ndarray], title: str) -> Figure:
         for values, share in zip(path, np.linspace(0, 1, len(path))):
             axis.plot(values.reshape(len(values), -1), color=BLEND(share), linewidth=1)
         axis.set_ylim(*limits)
+        axis.xaxis.get_major_locator().set_params(integer=True)
     figure.supxlabel("step", fontsize=8, color=INK)
     return figure
 

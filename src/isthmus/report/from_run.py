@@ -10,11 +10,9 @@ from typing import Any
 
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
-from isthmus.estimators.validation import validation_rows
-from isthmus.evaluation.evaluate import DRAWS, evaluate
+from isthmus.evaluation.evaluate import DRAWS, check_train, evaluate
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import HeldOut
-from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.fitted import as_fitted
 from isthmus.persistence import serialization
@@ -64,10 +62,10 @@ class MeasuredRun:
 
 def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str] = ()) -> MeasuredRun:
     """Evaluate and diagnose a trained run on rows that it was not fitted to."""
-    model, rows = run.estimator, held.examples
+    model, rows = run.fitted, run.fitted.check(held.examples)
     evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, evaluation, diagnose(model, rows.x, evaluation=evaluation, command=command))
+    return MeasuredRun(run, held, evaluation, diagnose(model, rows, evaluation=evaluation, command=command))
 
 
 def report_page(
@@ -91,8 +89,9 @@ def report_page(
         y: (n,) labels, and the condition of a conditional model.
         condition: (n,) or (n, C) conditions; by default y.
         lengths: (n,) numbers of steps, for padded sequences.
-        observed: (n, *X) booleans, False where a value of X is missing.
-        train: (m, *X) training data, for baselines and nearest neighbours.
+        observed: (n, *X) booleans, False where a value is missing.
+        train: training data, for baselines and nearest neighbours: X, a dict of X, condition, lengths and observed, or
+            `Examples`.
         evaluation: what `evaluate` returned for the same rows; by default they are evaluated.
 
     Raises:
@@ -100,10 +99,9 @@ def report_page(
     """
     fitted = as_fitted(model)
     rows = fitted.check(X, condition, lengths, observed=observed, y=y)
-    if train is not None and not isinstance(train, Examples):
-        train = validation_rows(train, fitted.schema, fitted.feature_names, "train")
+    train_rows = check_train(fitted, train)
     if evaluation is None:
-        evaluation = evaluate(fitted, rows, train=train)
+        evaluation = evaluate(fitted, rows, train=train_rows)
     findings = diagnose(fitted, rows, evaluation=evaluation)
-    plots = plot_context(fitted, rows, evaluation, train, "held-out rows")
+    plots = plot_context(fitted, rows, evaluation, train_rows, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))

@@ -1,163 +1,190 @@
-"""Whether a model is any good, in three to five plain sentences, from the facts alone."""
+"""Whether a model is any good, in three to five plain sentences."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding, ranked
+from isthmus.metrics.metric import Metric
 from isthmus.plot.text import number, with_error
 from isthmus.wording import pluralize
 
-CLEAR = 2.0
-"""Standard errors from which a difference is called one."""
-SLIGHT = 0.02
-"""Share of a squared error that nobody would see, however sure it is."""
+CLEAR_ERRORS = 2.0
+"""Standard errors from which a difference counts as one."""
+VISIBLE_SHARE = 0.02
+"""Share of a squared error below which a difference is invisible, however certain it is."""
+COMPARISONS = {1: "better than", 0: "not clearly different from", -1: "worse than"}
+KINDS = {
+    "probability": "This is the logarithm of a probability: at most 0, higher is better",
+    "density": (
+        "This is the logarithm of a density in the data's units: it may be positive, higher is better, and only "
+        "densities of the same columns can be compared"
+    ),
+    "mixed measure": (
+        "Some columns have a probability and others a density, so it can only be compared with models of the same "
+        "columns and likelihoods; higher is better"
+    ),
+    "pseudo-probability": (
+        "A Bernoulli likelihood of numbers between 0 and 1 is not a density, so it can only be compared with the same "
+        "likelihood"
+    ),
+}
+"""What log p(x) is, by the kind of the metric."""
 
 
-def verdict(facts: dict[str, Any], findings: list[Finding], *, of: str) -> list[str]:
-    """Sentences, the shortest first: whether it is better than the linear model; the numbers; the worst finding.
+def verdict(evaluation: Evaluation, findings: list[Finding], *, rows: str) -> list[str]:
+    """Sentences: whether the model is better than the linear one; its numbers; the most severe finding.
 
-    `of` says which rows.
+    Args:
+        evaluation: what was measured.
+        findings: what was diagnosed.
+        rows: which rows it was measured on, for example "the 100 test rows".
     """
-    said = [headline(facts), evidence(facts, of), reconstruction(facts), in_use(facts), worst(findings)]
-    return [sentence for sentence in said if sentence]
+    sentences = [
+        headline(evaluation),
+        likelihood(evaluation, rows),
+        reconstruction(evaluation),
+        active_dimensions(evaluation),
+        most_severe(findings),
+    ]
+    return [sentence for sentence in sentences if sentence]
 
 
-def headline(facts: dict[str, Any]) -> str:
+def headline(evaluation: Evaluation) -> str:
     """Better or worse than the linear model, in a few words."""
-    name, found, others = facts["model"], facts.get("log_likelihood"), densities(facts)
-    if found and not math.isfinite(found["mean"]):
-        return f"{name} is of no use: log p(x) is not a number."
-    if found and "ppca" in others:
-        gaps = {key: clearly(found, about) for key, about in others.items()}
-        told = " (it is told the condition, they are not)" if found.get("given_condition") else ""
-        best = max(others, key=lambda key: float(others[key]["mean"]))
-        words = f"{name} is {HOW[gaps['ppca']]} probabilistic PCA by log p(x)"
+    name, log_px, others = evaluation.model, evaluation.get("log_likelihood"), density_baselines(evaluation)
+    if log_px is not None and not is_finite(log_px):
+        return f"{name} cannot be used: its log p(x) is not a number."
+    if log_px is not None and "ppca" in others:
+        better = {key: compared(other) for key, other in others.items()}
+        best = max(others, key=lambda key: value_of(others[key]))
+        text = f"{name} is {COMPARISONS[better['ppca']]} {label_of(others['ppca'])} by log p(x)"
         if name == "ProbabilisticPCA":
-            words = f"{name} is the linear model itself"
-        elif len(gaps) > 1 and all(gap > 0 for gap in gaps.values()):
-            words = f"{name} is better than every baseline by log p(x)"
-        if best != "ppca" and gaps[best] < 0:
-            joint = "and" if gaps["ppca"] < 0 else "but"
-            words += f", {joint} worse than {NAMES.get(best, best.replace('_', ' '))}"
-        return f"{words}{told}."
-    again, pca = facts.get("reconstruction"), (facts.get("baselines") or {}).get("pca")
-    if not again or not pca or pca.get("mean") is None:
-        return f"{name} was measured, but there is no linear model to put beside it."
-    gap = clearly(again, pca)
-    how = "about as well as" if not gap else "better than" if gap < 0 else "worse than"
+            text = f"{name} is the linear model itself"
+        elif len(better) > 1 and all(sign > 0 for sign in better.values()):
+            text = f"{name} is better than every baseline by log p(x)"
+        if best != "ppca" and better[best] < 0:
+            text += f", {'and' if better['ppca'] < 0 else 'but'} worse than a {label_of(others[best])}"
+        given = " (the model is given the condition, the baselines are not)" if is_conditional(evaluation) else ""
+        return f"{text}{given}."
+    pca = evaluation.get("baselines.pca")
+    if pca is None or evaluation.get("reconstruction") is None:
+        return f"{name} was evaluated without a linear model to compare it with."
+    sign = compared(pca)
+    how = {1: "better than", 0: "about as well as", -1: "worse than"}[sign]
     return f"{name} reconstructs {how} PCA."
 
 
-def densities(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The baselines that log p(x) may be compared with."""
-    known = facts.get("baselines") or {}
-    return {key: about for key, about in known.items() if about.get("unit") == "nats" and about.get("mean") is not None}
-
-
-def clearly(found: dict[str, Any], other: dict[str, Any]) -> int:
-    """1 or -1 where one mean is above or below another by more than its error, else 0.
-
-    By the difference row by row where that is known; else errors are added as if the rows were not the same ones, which
-    errs on the safe side.
-    """
-    if "margin" in other:
-        lead, above = (
-            other["margin"],
-            1 if other["unit"] == "nats" else -1,
-        )  # a squared error is better where it is lower
-        slight = 0.0 if above == 1 else SLIGHT * other["scaled"]["mean"]
-        small = abs(lead["mean"]) <= max(CLEAR * lead["standard_error"], slight)
-        return 0 if small else above if lead["mean"] > 0 else -above
-    gap = float(found["mean"]) - float(other["mean"])
-    error = math.hypot(found.get("standard_error") or 0.0, other.get("standard_error") or 0.0)
-    return 0 if abs(gap) <= CLEAR * error else 1 if gap > 0 else -1
-
-
-def evidence(facts: dict[str, Any], of: str) -> str:
+def likelihood(evaluation: Evaluation, rows: str) -> str:
     """log p(x) beside the baselines', and what its unit means."""
-    found = facts.get("log_likelihood")
-    if not found:
-        return "It has no density, only a squared error in the data's units: how probable a row is, it cannot say."
-    if not math.isfinite(found["mean"]):
+    log_px = evaluation.get("log_likelihood")
+    if log_px is None:
+        return "It has no log p(x), only a squared error: it cannot say how probable a row is."
+    if not is_finite(log_px):
         return ""
-    given = " given its condition" if found.get("given_condition") else ""
-    words = f"It gives {of} a mean log p(x){given} of {shown(found)} nats"
-    others = densities(facts)
+    text = f"Mean {log_px.label} over {rows}: {shown(log_px)} nats"
+    others = density_baselines(evaluation)
     if "ppca" in others:
-        linear = others["ppca"]
-        size = pluralize(linear.get("latent_dim", 0), "dimension")
-        words += f"; probabilistic PCA, the exact linear model, with {size} {shown(linear)}"
-        best = max(others, key=lambda key: float(others[key]["mean"]))
+        size = evaluation.value("baselines.ppca.latent_dim")
+        text += f"; {label_of(others['ppca'])} with {pluralize(size, 'dimension')}: {shown(others['ppca'])}"
+        best = max(others, key=lambda key: value_of(others[key]))
         if best != "ppca":
-            words += f"; the best baseline, {NAMES.get(best, best.replace('_', ' '))}, {shown(others[best])}"
-        if "bound" in str(linear.get("kind", "")):
-            words += " (baselines see discrete rows with noise added, which makes theirs lower bounds)"
-    if found.get("kind") == "pseudo-probability":
-        return f"{words}. A Bernoulli on numbers between 0 and 1 is no density: that compares only with models alike."
-    if found.get("kind") == "probability":
-        bits = found.get("bits_per_dim")
-        more = f", here {number(bits, 3)} bits for each number of a row" if bits is not None else ""
-        return f"{words}. This is the logarithm of a probability: at most 0, higher is better{more}."
-    return (
-        f"{words}. This is the logarithm of a density in the data's units: it may be positive, higher is better, and "
-        "only densities of the same columns compare."
-    )
+            text += f"; the best baseline, a {label_of(others[best])}: {shown(others[best])}"
+        if others["ppca"].note:
+            text += f" (baselines are {others['ppca'].note})"
+    bits = evaluation.value("log_likelihood.bits_per_dim")
+    per_dim = "" if bits is None else f"; it amounts to {number(bits, 3)} bits per dimension"
+    return f"{text}. {KINDS.get(log_px.kind, log_px.kind)}{per_dim}."
 
 
-HOW = {1: "better than", 0: "not clearly different from", -1: "worse than"}
-NAMES = {"factor_analysis": "factor analysis", "gaussian_mixture": "a Gaussian mixture"}
-"""Baselines in words."""
-
-
-def shown(about: dict[str, Any]) -> str:
-    return with_error(float(about["mean"]), about.get("standard_error"))
-
-
-def reconstruction(facts: dict[str, Any]) -> str:
+def reconstruction(evaluation: Evaluation) -> str:
     """The squared error beside PCA's and the mean's."""
-    found, others = facts.get("reconstruction"), facts.get("baselines") or {}
-    if not found:
+    error, pca, mean = (evaluation.get(name) for name in ("reconstruction", "baselines.pca", "baselines.mean"))
+    if error is None:
         return ""
-    pca, still = others.get("pca"), others.get("mean")
-    of = "the features"
-    if found.get("scaled", {}).get("uneven"):  # in the data's units one wide column would rule
-        found, of = found["scaled"], "columns scaled as networks read them"
-        pca, still = ({**about, **about["scaled"]} if about else about for about in (pca, still))
-    told = f"Its reconstructions miss by {shown(found)} (squared error, summed over {of})"
-    if not pca or pca.get("mean") is None:
-        return f"{told}."
-    name = f"PCA with {pluralize(pca.get('latent_dim', 0), 'dimension')}"
-    if not pca["mean"]:
-        words = f"{told}; {name} misses nothing, for the rows vary in no more directions"
+    over = "features"
+    if evaluation.value("reconstruction.scaled.uneven"):  # in the data's units one wide column would dominate
+        scaled = (None if metric is None else evaluation.get(f"{metric.name}.scaled") for metric in (error, pca, mean))
+        (error, pca, mean), over = scaled, "scaled columns"
+        assert error is not None
+    text = f"Reconstruction error: {shown(error)} (squared, summed over {over})"
+    if pca is None:
+        return f"{text}."
+    name = f"PCA with {pluralize(evaluation.value('baselines.pca.latent_dim'), 'dimension')}"
+    if not pca.value:
+        text += f"; {name} has none, because the rows vary in no more directions"
     else:
-        how = {0: "about as much as", -1: "less than", 1: "more than"}[clearly(found, pca)]
-        words = f"{told}, {how} {name} ({shown(pca)})"
-    if still and still.get("mean") is not None:
-        share = 1 - float(found["mean"]) / still["mean"] if still["mean"] else 0.0
-        kept = f"{share:.0%}" if share <= 0.995 else f"{share:.1%}"
-        words += f"; {kept} of the variation is kept" if share > 0 else "; predicting the mean would be no worse"
-    return words + "."
+        how = {0: "about as much as", 1: "less than", -1: "more than"}[compared(evaluation["baselines.pca"])]
+        text += f", {how} {name} ({shown(pca)})"
+    if mean is not None and value_of(mean):
+        explained = 1 - value_of(error) / value_of(mean)
+        share = f"{explained:.0%}" if explained <= 0.995 else f"{explained:.1%}"
+        text += f"; {share} of the variance is explained" if explained > 0 else "; predicting the mean is no worse"
+    return f"{text}."
 
 
-def in_use(facts: dict[str, Any]) -> str:
+def active_dimensions(evaluation: Evaluation) -> str:
     """How many dimensions of the code vary."""
-    units = facts.get("active_units")
-    if not units:
+    count, size = evaluation.value("active_units"), evaluation.value("active_units.of")
+    if count is None:
         return ""
-    count, of = int(units["count"]), int(units["of"])
     if not count:
-        return f"None of the {of} dimensions of the code is in use: the code says nothing about a row."
-    if of == 1:
-        return "The one dimension of the code is in use."
-    return f"{'All' if count == of else f'{count} of'} {of} dimensions of the code are in use."
+        return f"None of the {pluralize(size, 'dimension')} of the code is active: the code says nothing about a row."
+    if size == 1:
+        return "The only dimension of the code is active."
+    return f"{'All' if count == size else f'{count} of'} {size} dimensions of the code are active."
 
 
-def worst(findings: list[Finding]) -> str:
-    """The gravest finding, and how many more there are."""
+def most_severe(findings: list[Finding]) -> str:
+    """The most severe finding, and how many more there are."""
     if not findings:
-        return "Nothing wrong was found."
-    first, *more = ranked(findings)
-    said = first.message if first.message.endswith((".", "!", "?")) else f"{first.message}."
-    return f"The gravest finding: {said}" + (f" ({pluralize(len(more), 'more finding')} below.)" if more else "")
+        return "No problems were found."
+    first, *others = ranked(findings)
+    message = first.message if first.message.endswith((".", "!", "?")) else f"{first.message}."
+    below = f" ({pluralize(len(others), 'more finding')} below.)" if others else ""
+    return f"Most severe finding: {message}{below}"
+
+
+# -------------------------------------------------------------------- comparing
+
+
+def density_baselines(evaluation: Evaluation) -> dict[str, Metric]:
+    """The baselines with which log p(x) can be compared."""
+    baselines = evaluation.group("baselines").items()
+    return {key: metric for key, metric in baselines if metric.unit == "nats" and is_finite(metric)}
+
+
+def compared(baseline: Metric) -> int:
+    """1 if the model is clearly better than a baseline, -1 if it is clearly worse, else 0; by the margin row by row."""
+    details = {detail.key: detail for detail in baseline.details}
+    margin = details.get("margin")
+    if margin is None or not is_finite(margin):
+        return 0
+    invisible = VISIBLE_SHARE * value_of(details["scaled"]) if "scaled" in details else 0.0
+    limit = max(CLEAR_ERRORS * (margin.standard_error or 0.0), invisible)
+    return 0 if abs(value_of(margin)) <= limit else 1 if value_of(margin) > 0 else -1
+
+
+def is_conditional(evaluation: Evaluation) -> bool:
+    return bool(evaluation.value("log_likelihood.given_condition"))
+
+
+def is_finite(metric: Metric) -> bool:
+    return isinstance(metric.value, int | float) and math.isfinite(metric.value)
+
+
+def value_of(metric: Metric) -> float:
+    """The value of a metric that is a number."""
+    assert isinstance(metric.value, int | float)
+    return float(metric.value)
+
+
+def label_of(baseline: Metric) -> str:
+    """The name of a baseline."""
+    return baseline.label.removeprefix("baseline: ")
+
+
+def shown(metric: Metric) -> str:
+    """Value and standard error for reading."""
+    return with_error(value_of(metric), metric.standard_error)

@@ -14,7 +14,7 @@ from isthmus.report.context import ReportContext
 from isthmus.report.example_tables import tables_of
 from isthmus.report.headline import verdict
 from isthmus.report.html_blocks import Picture, Section, Table, svg
-from isthmus.report.metrics_section import facts_table, plainly
+from isthmus.report.metrics_section import metrics_table, plainly
 from isthmus.report.model_card import card, configuration
 from isthmus.wording import pluralize
 
@@ -26,7 +26,7 @@ def page(context: ReportContext) -> str:
     shown = {section.key for section in figures}
     sections = [
         *figures,
-        Section("numbers", "All numbers", [], [facts_table(context.evaluation.to_dict())]),
+        Section("numbers", "All numbers", [], [metrics_table(context.evaluation)]),
         Section("model-card", "Model card", [], [card(context)]),
         Section("configuration", "Configuration and versions", [], list(configuration(context))),
     ]
@@ -35,8 +35,9 @@ def page(context: ReportContext) -> str:
     return template.render(
         title=context.plot.name + (f" of {Path(context.run.data).name}" if context.run.data else ""),
         below=subtitle(context),
-        verdict=verdict(context.evaluation.to_dict(), context.findings, of=f"the {context.plot.counted}"),
+        verdict=verdict(context.evaluation, context.findings, rows=f"the {context.plot.counted}"),
         findings=[(finding, evidence_of(finding)) for finding in ranked(context.findings)],
+        sentence=sentence,
         sections=sections,
         unavailable=[reason for name, reason in unavailable.items() if name not in shown],
         is_picture=lambda block: isinstance(block, Picture),
@@ -63,6 +64,15 @@ def subtitle(context: ReportContext) -> str:
     fitted = f"Trained on {pluralize(len(train), 'row')}; " if train is not None else ""
     shown = f"shown and measured on {context.rows}."
     return run + fitted + (shown if fitted else shown[:1].upper() + shown[1:])
+
+
+def sentence(text: str) -> str:
+    """Text with a capital letter and a full stop.
+
+    >>> sentence("the loss rises")
+    'The loss rises.'
+    """
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def evidence_of(finding: Finding) -> list[tuple[str, str]]:

@@ -1,8 +1,7 @@
-"""How a run went, in a few sentences, against the exact linear model of the same size."""
+"""How a run went, in a few sentences, compared with the exact linear model of the same size."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,158 +9,161 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.evaluation.splits import HeldOut, held_out
+from isthmus.evaluation.result import Evaluation
+from isthmus.evaluation.splits import held_out
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.persistence.run_dir import Run
 from isthmus.plot.context import squared_errors
 from isthmus.plot.reconstruction import views_of
 from isthmus.report.from_run import MeasuredRun, measure
+from isthmus.report.headline import compared, is_conditional, is_finite, label_of, value_of
 from isthmus.train.runtime import count_flops
 from isthmus.wording import join_names, pluralize
 
-DRAWS = 1000
-FEWEST_DRAWS = 50
-MOST_WORK = 1.5e12
-"""Floating-point operations at the end of a run: about a minute of one core."""
-LATER = ("inference_gap", "samples")
-"""What takes longest is measured when it is asked for."""
+MAX_DRAWS, MIN_DRAWS = 1000, 50
+"""Draws per row for log p(x)."""
+MAX_FLOPS = 1.5e12
+"""Floating-point operations of the evaluation at the end of a run: about a minute of one core."""
+LEFT_OUT = ("inference_gap", "samples")
+"""The slowest measures, which `isthmus evaluate` takes."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Plain values for JSON, and sentences."""
+    """The end of a run.
 
-    facts: dict[str, Any]
-    words: str
+    Args:
+        values: plain values for JSON.
+        text: a sentence a line.
+    """
+
+    values: dict[str, Any]
+    text: str
 
 
 def summarise(run: Run) -> Summary:
-    """Measure held-out rows, draw the pictures and the page, and say it: a sentence a line."""
-    model, held = run.estimator, held_out(run)
-    measured = measure(run, held, affordable(run, len(held)), LATER)
-    history = model.history_
-    facts: dict[str, Any] = {
-        **model.settings_,
+    """Evaluate and diagnose a run on held-out rows, write its page and figures, and describe it in sentences."""
+    model, held = run.fitted, held_out(run)
+    measured = measure(run, held, affordable_draws(run, len(held)), LEFT_OUT)
+    evaluation = measured.evaluation
+    values: dict[str, Any] = {
+        **model.settings,
         "run": str(run.folder),
-        "model": type(model).__name__,
+        "model": model.name,
         "data": run.dataset.source,
         "which": held.description,
-        "seed": model.seed_,
-        "epochs": len(history),
-        "seconds": round(history[-1]["seconds"], 2) if history else 0.0,
-        **measured.evaluation.to_dict(),
-        "latent_dim": model.latent_dim,
+        "seed": model.seed,
+        "epochs": len(model.history),
+        "seconds": round(model.history[-1]["seconds"], 2) if model.history else 0.0,
+        **evaluation.to_dict(),
+        "latent_dim": model.code_size,
     }
-    lines = [
-        *began(run, facts),
-        *(evidence_lines(run, held, facts) if model.density else error_lines(run, held, facts)),
-    ]
-    if model.model_.corruption is not None:
-        lines.append(denoising_line(measured, facts))
-    used = facts["active_units"]["count"]
-    lines.append(f"{used} of {model.latent_dim} latent dimensions are in use.")
-    facts["findings"] = [asdict(finding) for finding in measured.findings]
-    grave = [finding.code for finding in measured.findings if finding.severity != "info"]
-    if grave:
-        lines.append(f"Found: {join_names(grave)}; isthmus diagnose {run.folder} says what mends it.")
-    facts["report"] = str(measured.write_page())
+    lines = training_lines(run, values)
+    lines += likelihood_lines(run, evaluation, held.description)
+    if "log_likelihood" not in evaluation:
+        lines += error_lines(run, evaluation, held.description)
+    if model.model.corruption is not None:
+        lines.append(denoising_line(measured, values))
+    if "active_units" in evaluation:
+        lines.append(f"{evaluation.value('active_units')} of {model.code_size} latent dimensions are active.")
+    values["findings"] = [asdict(finding) for finding in measured.findings]
+    severe = [finding.code for finding in measured.findings if finding.severity != "info"]
+    if severe:
+        lines.append(f"Findings: {join_names(severe)}; isthmus diagnose {run.folder} says how to fix them.")
+    values["report"] = str(measured.write_page())
     pictures = measured.write_figures()
-    facts["pictures"] = [str(path) for path in pictures]
-    shown = [path.name for path in (Path(facts["report"]), *pictures)]
-    lines.append(f"To look at, in {run.folder}: {', '.join(shown)}.")
-    return Summary(facts, "\n".join(lines))
+    values["pictures"] = [str(path) for path in pictures]
+    files = [path.name for path in (Path(values["report"]), *pictures)]
+    lines.append(f"Written to {run.folder}: {', '.join(files)}.")
+    return Summary(values, "\n".join(lines))
 
 
-def affordable(run: Run, rows: int) -> int:
-    """Draws for each of so many rows: `DRAWS`, unless a large decoder would take minutes over them."""
+def affordable_draws(run: Run, rows: int) -> int:
+    """Draws per row: `MAX_DRAWS`, or fewer if a large decoder would take minutes."""
     one = run.job.to_device(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
-    forward = count_flops(run.estimator.model_, one) / 3
-    return int(min(DRAWS, max(FEWEST_DRAWS, MOST_WORK / max(1.0, forward * rows))))
+    forward = count_flops(run.fitted.model, one) / 3
+    return int(min(MAX_DRAWS, max(MIN_DRAWS, MAX_FLOPS / max(1.0, forward * rows))))
 
 
-def began(run: Run, facts: dict[str, Any]) -> list[str]:
+def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
     """What was trained, how long, and whether it stopped early."""
-    train, schema = len(run.job.train_rows), run.estimator.schema_
-    likelihood = f"The likelihood is {schema.likelihood or 'one of your own'}"
-    what = f"{facts['model']} of {Path(run.dataset.source).name}: {pluralize(train, 'training row')}"
-    done, planned = facts["epochs"], run.job.config.epochs
+    likelihood = f"Likelihood: {run.fitted.schema.likelihood or 'user-defined'}"
+    rows = pluralize(len(run.job.train_rows), "training row")
+    what = f"{values['model']} of {Path(run.dataset.source).name}: {rows}"
+    done, planned = values["epochs"], run.job.config.epochs
     if not done:
         return [f"{what}; solved exactly.", f"{likelihood}."]
-    facts["epochs_planned"], facts["best_epoch"] = planned, best_epoch(run)
-    took = pluralize(done, "epoch")
+    values["epochs_planned"], values["best_epoch"] = planned, best_epoch(run)
+    epochs = pluralize(done, "epoch")
     if done < planned:
-        took = f"stopped early after {done:,} of {pluralize(planned, 'epoch')}"
-        if facts["best_epoch"] is not None:
-            took += f": the best were at epoch {facts['best_epoch']:,}"
-    return [f"{what}; {took}.", f"{likelihood}; it took {facts['seconds']:.1f} s (seed {facts['seed']})."]
+        epochs = f"stopped early after {done:,} of {pluralize(planned, 'epoch')}"
+        if values["best_epoch"] is not None:
+            epochs += f", with the best weights at epoch {values['best_epoch']:,}"
+    return [f"{what}; {epochs}.", f"{likelihood}; {values['seconds']:.1f} s of training (seed {values['seed']})."]
 
 
 def best_epoch(run: Run) -> int | None:
-    """The epoch of the weights that were kept: the lowest validation loss after warm-up; None where none was taken."""
-    known = [r for r in run.estimator.history_ if "valid_loss" in r and r["progress"] >= run.job.config.warmup]
+    """The epoch whose weights were kept: the lowest validation loss after warm-up; None without validation."""
+    known = [r for r in run.fitted.history if "valid_loss" in r and r["progress"] >= run.job.config.warmup]
     return min(known, key=lambda record: record["valid_loss"])["epoch"] if known else None
 
 
-def evidence_lines(run: Run, held: HeldOut, facts: dict[str, Any]) -> list[str]:
+def likelihood_lines(run: Run, evaluation: Evaluation, rows: str) -> list[str]:
     """log p(x), beside probabilistic PCA's."""
-    schema, about = run.estimator.schema_, facts["log_likelihood"]
-    mean, error, kind, conditional = about["mean"], about["standard_error"], about["kind"], about["given_condition"]
-    if not math.isfinite(mean):
-        return [f"log p(x) of {held.description} is not a number: the weights are of no use; lower --learning-rate."]
-    given = " given its condition" if conditional else ""
-    lines = [
-        f"log p(x){given} of {held.description}: {mean:.2f} ± {error:.2f} nats "
-        f"(log-{kind}, {about['draws']:,} draws a row)."
-    ]
+    log_px, schema = evaluation.get("log_likelihood"), run.fitted.schema
+    if log_px is None:
+        return []
+    if not is_finite(log_px):
+        return [f"{log_px.label} is not a number, {rows}: the model cannot be used. Lower --learning-rate."]
+    draws = evaluation.value("log_likelihood.draws")
+    lines = [f"Mean {log_px.label}, {rows}: {log_px} ({log_px.note}, {draws:,} draws per row)."]
     if schema.improper:
-        return [*lines, "Bernoulli on numbers between 0 and 1 is not a density, so nothing is compared with it."]
-    if schema.sequence:
+        return [*lines, "Bernoulli on numbers between 0 and 1 is not a density, so no baselines are compared."]
+    rank = evaluation.value("degenerate.rank")
+    if rank is not None:
+        span = f"The training rows span {rank:,} of {schema.size:,} dimensions (constant or collinear columns)"
+        return [*lines, f"{span}: they have no density, so no baselines are compared."]
+    linear = evaluation.get("baselines.ppca")
+    if linear is None:
         return lines
-    if "degenerate" in facts:
-        rank, features = facts["degenerate"]["rank"], facts["degenerate"]["features"]
-        span = f"The training rows span {rank:,} of {features:,} dimensions (constant or collinear columns)"
-        return [*lines, f"{span}: their density is degenerate, so nothing is compared with it."]
-    linear = facts["baselines"]["ppca"]
-    told = f"{linear['mean']:.2f} ± {linear['standard_error']:.2f} nats"
-    lines.append(f"Probabilistic PCA with {linear['latent_dim']} dimensions on the same rows: {told}.")
-    if schema.discrete:
-        lines.append(
-            "It saw the rows dequantised by uniform noise: a density that bounds the log-probability from below."
-        )
-    gap, gap_error = linear["margin"]["mean"], linear["margin"]["standard_error"]
-    verdict = "better" if gap > 2 * gap_error else "worse" if gap < -2 * gap_error else "not clearly different"
-    size = f" by {abs(gap):.2f} ± {gap_error:.2f} nats" if verdict != "not clearly different" else ""
-    aside = ", given its condition; probabilistic PCA is not told the condition" if conditional else ""
-    return [*lines, f"{facts['model']} is {verdict}{size}{aside}."]
+    size = pluralize(evaluation.value("baselines.ppca.latent_dim"), "dimension")
+    note = f" ({linear.note})" if linear.note else ""
+    name = label_of(linear)
+    lines.append(f"{name[:1].upper()}{name[1:]} with {size} on the same rows: {linear}{note}.")
+    sign, margin = compared(linear), evaluation["baselines.ppca.margin"]
+    how = {1: "better", -1: "worse", 0: "not clearly different"}[sign]
+    by = f" by {abs(value_of(margin)):.2f} ± {margin.standard_error or 0.0:.2f} nats" if sign else ""
+    given = "; the model is given the condition, the baseline is not" if is_conditional(evaluation) else ""
+    return [*lines, f"{evaluation.model} is {how}{by}{given}."]
 
 
-def error_lines(run: Run, held: HeldOut, facts: dict[str, Any]) -> list[str]:
+def error_lines(run: Run, evaluation: Evaluation, rows: str) -> list[str]:
     """Squared error, beside PCA's."""
-    schema, about = run.estimator.schema_, facts["reconstruction"]
-    conditional = schema.condition is not None
-    given = " given its condition" if conditional else ""
-    told = f"{about['mean']:.4g} ± {about['standard_error']:.2g}"
-    lines = [f"Squared error an example{given} of {held.description}: {told} (summed over features)."]
-    if schema.sequence:
+    error, pca = evaluation.get("reconstruction"), evaluation.get("baselines.pca")
+    if error is None:
+        return []
+    lines = [f"Reconstruction error, {rows}: {error.number} (squared, summed over features)."]
+    if pca is None:
         return lines
-    pca = facts["baselines"]["pca"]
-    said = f"{pca['mean']:.4g}" if pca["mean"] else "0, for the rows vary in no more directions"
-    aside = ", which is not told the condition," if conditional else ""
-    return [*lines, f"PCA with {pca['latent_dim']} dimensions{aside} on the same rows: {said}."]
+    size = pluralize(evaluation.value("baselines.pca.latent_dim"), "dimension")
+    given = ", which is not given the condition," if run.fitted.schema.condition is not None else ""
+    value = pca.number if pca.value else "0, because the rows vary in no more directions"
+    return [*lines, f"PCA with {size}{given} on the same rows: {value}."]
 
 
-def denoising_line(measured: MeasuredRun, facts: dict[str, Any]) -> str:
+def denoising_line(measured: MeasuredRun, values: dict[str, Any]) -> str:
     """The squared error of corrupted rows from the clean ones, before and after the model."""
-    plots, model = measured.context.plot, measured.run.estimator
+    plots, model = measured.context.plot, measured.run.fitted
     views = views_of(plots, plots.shown)
     clean = views["original"]
     before, after = (mean_and_error(squared_errors(views[name], clean)) for name in ("corrupted", "cleaned"))
-    how = model.corruption if isinstance(model.corruption, str) else type(model.corruption).__name__
-    facts["denoising"] = {
+    field = model.fields.get("corruption")
+    how = field if isinstance(field, str) else type(model.model.corruption).__name__
+    values["denoising"] = {
         "corruption": how,
         "corrupted": {"mean": before[0], "standard_error": before[1]},
         "cleaned": {"mean": after[0], "standard_error": after[1]},
-        "unit": "squared units of the data, summed",
+        "unit": "squared data units, summed",
     }
     numbers = f"{before[0]:.4g} ± {before[1]:.2g} corrupted, {after[0]:.4g} ± {after[1]:.2g} cleaned"
-    return f"The same rows corrupted by {how}, squared error from the clean ones: {numbers}."
+    return f"Squared error of rows corrupted by {how}, from the clean rows: {numbers}."
