@@ -32,7 +32,7 @@ def planted(n: int = 300, rank: int = 3, d: int = 8) -> np.ndarray:
     return 3 * random.normal(size=(n, rank)) @ axes[:rank] + random.normal(size=(n, d))
 
 
-def result(
+def run_result(
     model: str, seed: int, log_px: np.ndarray, value: object = None, kind: str = "density", given: str = ""
 ) -> RunResult:
     """A run as it is saved."""
@@ -69,17 +69,17 @@ def without_clock(table: Table) -> dict:
 # ---------------------------------------------------------------------- numbers
 
 
-def test_intervals_cover_as_often_as_they_say():
+def test_confidence_intervals_have_their_coverage():
     random, hits = np.random.default_rng(0), 0
     for _ in range(400):
         rows, seeds = random.normal(size=(1, 40)), random.normal(size=(4, 1))
-        found = combine(rows + 0.5 * seeds + 0.3 * random.normal(size=(4, 40)))
-        hits += abs(found.mean) <= found.half_width
+        result = combine(rows + 0.5 * seeds + 0.3 * random.normal(size=(4, 40)))
+        hits += abs(result.mean) <= result.half_width
     # 95 %, of which 400 trials know about a hundredth; what counts twice errs on the safe side
     assert 0.93 <= hits / 400 <= 0.99
 
 
-def test_a_paired_difference_is_sharper_than_its_ends():
+def test_paired_differences_have_smaller_errors_than_means():
     random = np.random.default_rng(0)
     rows = random.normal(scale=10, size=200)
     a = Scores({s: rows + 1 + 0.1 * random.normal(size=200) for s in range(3)})
@@ -95,39 +95,39 @@ def test_a_paired_difference_is_sharper_than_its_ends():
     assert paired_difference(solved, b).standard_error == paired_difference(b, solved).standard_error
 
 
-def test_the_winner_parts_from_every_other_not_only_from_the_second():
+def test_the_winner_beats_every_other_model_not_only_the_second():
     column, rows = Column("log_px", "log p(x)", "nats", True, 0), np.zeros(100)
     wide = np.random.default_rng(0).normal(scale=100, size=100)
-    found = build(
-        *[result("best", s, rows + 1) for s in range(3)],
-        *[result("second", s, rows + 0.5) for s in range(3)],
-        *[result("vague", s, rows + wide - wide.mean()) for s in range(3)],
+    result = build(
+        *[run_result("best", s, rows + 1) for s in range(3)],
+        *[run_result("second", s, rows + 0.5) for s in range(3)],
+        *[run_result("vague", s, rows + wide - wide.mean()) for s in range(3)],
     )
-    assert winner(found, "log_px: density") is None
+    assert winner(result, "log_px: density") is None
     clear = rank_column(
-        [row._replace(scores={column: row.scores[next(iter(row.scores))]}) for row in found.rows[:2]], column, None
+        [row._replace(scores={column: row.scores[next(iter(row.scores))]}) for row in result.rows[:2]], column, None
     )
     assert clear.clear
     assert clear.best == "best"
 
 
-def test_kinds_of_evidence_never_share_a_column():
+def test_different_kinds_of_log_px_never_share_a_column():
     rows = np.random.default_rng(0).normal(size=50)
-    kinds = [result("a", 0, rows), result("b", 0, rows - 9, kind="probability"), result("c", 0, rows)]
-    kinds.append(result("d", 0, rows, given=" given c"))
-    told = build(*kinds).to_dict()
-    keys = [column["key"] for column in told["columns"] if column["key"].startswith("log_px")]
+    kinds = [run_result("a", 0, rows), run_result("b", 0, rows - 9, kind="probability"), run_result("c", 0, rows)]
+    kinds.append(run_result("d", 0, rows, given=" given c"))
+    values = build(*kinds).to_dict()
+    keys = [column["key"] for column in values["columns"] if column["key"].startswith("log_px")]
     assert keys == ["log_px given c: density", "log_px: density", "log_px: probability"]
-    assert all(sum(key in model["cells"] for key in keys) == 1 for model in told["models"])
+    assert all(sum(key in model["cells"] for key in keys) == 1 for model in values["models"])
     assert "cannot be compared" in str(build(*kinds))
 
 
-def test_the_knee_is_the_smallest_within_one_standard_error():
+def test_the_elbow_is_the_smallest_value_within_one_standard_error():
     random = np.random.default_rng(0)
     rows = random.normal(size=400)
     at = {1: -2.0, 2: -0.02, 4: 0.0, 8: -0.5}
     noise = {value: random.normal(scale=0.5, size=400) for value in at}  # its mean is known to 0.035 for a pair
-    runs = [result("a", 0, rows + mean + noise[v] - noise[v].mean(), v) for v, mean in at.items()]
+    runs = [run_result("a", 0, rows + mean + noise[v] - noise[v].mean(), v) for v, mean in at.items()]
     (elbow,) = find_elbows(build(*runs).rows)
     assert (elbow.value, elbow.best) == (2, 4)
     assert "the elbow is latent_dim=2" in str(build(*runs)).replace("\n  ", " ")
@@ -136,9 +136,9 @@ def test_the_knee_is_the_smallest_within_one_standard_error():
 # -------------------------------------------------------------------- comparing
 
 
-def test_a_linear_model_of_linear_data_is_not_beaten_and_its_knee_is_the_rank():
-    found = isthmus.compare(planted(), models="ppca", sweep={"latent_dim": [1, 2, 3, 5]}, draws=10)
-    (elbow,) = found.to_dict()["elbows"]
+def test_pca_wins_on_linear_data_and_its_elbow_is_the_rank():
+    result = isthmus.compare(planted(), models="ppca", sweep={"latent_dim": [1, 2, 3, 5]}, draws=10)
+    (elbow,) = result.to_dict()["elbows"]
     assert (elbow["value"], elbow["column"]) == (3, "log_px: density")
     against = isthmus.compare(
         planted(), models=[isthmus.VAE(latent_dim=3, hidden=(16,), epochs=20)], seeds=2, draws=20, threads=1
@@ -148,10 +148,10 @@ def test_a_linear_model_of_linear_data_is_not_beaten_and_its_knee_is_the_rank():
     assert winner(against, "squared_error") == "pca"
 
 
-def test_one_model_under_other_seeds_does_not_beat_itself():
+def test_other_seeds_of_a_model_do_not_beat_it():
     models = ["vae", "vae(random_state=50)"]
-    found = isthmus.compare(table(200), models=models, seeds=3, **QUICK | {"epochs": 5})
-    rows = [row for row in found.rows if row.label.startswith("vae")]
+    result = isthmus.compare(table(200), models=models, seeds=3, **QUICK | {"epochs": 5})
+    rows = [row for row in result.rows if row.label.startswith("vae")]
     assert [row.label for row in rows] == models
     for column in rows[0].scores:
         if column.key not in ("parameters", "seconds"):
@@ -171,16 +171,16 @@ def test_all_models_and_seeds_see_the_same_rows(tmp_path):
     } == {18}
 
 
-def test_linear_models_of_whole_numbers_give_a_bound():
-    found = isthmus.compare(images(), models="vae", seeds=1, **QUICK)
-    cells = {model["model"]: model["cells"]["log_px: probability"] for model in found.to_dict()["models"]}
+def test_pca_of_integers_gives_a_lower_bound():
+    result = isthmus.compare(images(), models="vae", seeds=1, **QUICK)
+    cells = {model["model"]: model["cells"]["log_px: probability"] for model in result.to_dict()["models"]}
     assert cells["pca"]["lower_bound"]
     assert not cells["vae"]["lower_bound"]
-    assert "because there is one seed" in str(found).replace("\n  ", " ")
-    assert ">=" in str(found)
+    assert "because there is one seed" in str(result).replace("\n  ", " ")
+    assert ">=" in str(result)
 
 
-def test_own_test_rows_are_used_where_there_are_any():
+def test_a_data_sets_own_parts_are_used():
     data = Dataset("mine", Examples(table()), Examples(table(20, seed=1)), Examples(table(30, seed=2)))
     rows = split(data, 0.1)
     assert [len(part.x) for part in (rows.train, rows.valid, rows.test)] == [90, 20, 30]
@@ -190,91 +190,91 @@ def test_own_test_rows_are_used_where_there_are_any():
     assert split(Dataset("mine", Examples(table())), 0.0).valid is None
 
 
-def test_a_run_that_fails_says_why_and_spares_the_others(monkeypatch):
+def test_a_failed_run_gives_its_reason_and_the_others_continue(monkeypatch):
     real = module.train_and_score
 
-    def failing(entry, rows, seed, *more):
-        return real(entry._replace(estimator=entry.estimator.set_params(beta=1e38)), rows, seed, *more)
+    def failing(entry, rows, seed, *args):
+        return real(entry._replace(estimator=entry.estimator.set_params(beta=1e38)), rows, seed, *args)
 
     monkeypatch.setattr(
-        module, "train_and_score", lambda entry, *more: (failing if entry.label == "vae" else real)(entry, *more)
+        module, "train_and_score", lambda entry, *args: (failing if entry.label == "vae" else real)(entry, *args)
     )
-    found = isthmus.compare(1e3 * table(), models="ae,vae", seeds=2, **QUICK | {"scaling": "none"})
-    told = {model["model"]: model for model in found.to_dict()["models"]}
-    assert set(told["vae"]["failed"]) == {"0", "1"}
-    assert not told["vae"]["cells"]
-    assert "not finite" in told["vae"]["failed"]["0"]
-    assert told["ae"]["runs"] == 2
-    assert "vae failed (seed 0, 1)" in str(found)
+    result = isthmus.compare(1e3 * table(), models="ae,vae", seeds=2, **QUICK | {"scaling": "none"})
+    values = {model["model"]: model for model in result.to_dict()["models"]}
+    assert set(values["vae"]["failed"]) == {"0", "1"}
+    assert not values["vae"]["cells"]
+    assert "not finite" in values["vae"]["failed"]["0"]
+    assert values["ae"]["runs"] == 2
+    assert "vae failed (seed 0, 1)" in str(result)
 
 
-def test_sequences_leave_pca_out_unless_it_is_asked_for():
+def test_pca_of_sequences_is_included_only_on_request():
     x, lengths = table(60, 12).reshape(60, 4, 3), np.arange(60) % 3 + 2
-    found = isthmus.compare(x, lengths=lengths, models="vae", seeds=1, **QUICK)
-    assert [row["model"] for row in found.to_dict()["models"]] == ["vae"]
-    found = isthmus.compare(x, lengths=lengths, models="pca,vae", seeds=1, **QUICK)
-    assert "lengths must be None for ProbabilisticPCA" in str(found).replace("\n  ", " ")
-    assert found.to_dict()["models"][1]["runs"] == 1
+    result = isthmus.compare(x, lengths=lengths, models="vae", seeds=1, **QUICK)
+    assert [row["model"] for row in result.to_dict()["models"]] == ["vae"]
+    result = isthmus.compare(x, lengths=lengths, models="pca,vae", seeds=1, **QUICK)
+    assert "lengths must be None for ProbabilisticPCA" in str(result).replace("\n  ", " ")
+    assert result.to_dict()["models"][1]["runs"] == 1
 
 
-# --------------------------------------------------------------------- going on
+# --------------------------------------------------------------------- continuing
 
 
-def test_what_is_broken_off_goes_on_and_ends_the_same(tmp_path, monkeypatch):
-    words = {"models": "ae", "seeds": 2, "sweep": {"latent_dim": [1, 2]}, **QUICK}
-    words.pop("latent_dim")
-    whole = isthmus.compare(table(), **words)
+def test_an_interrupted_comparison_continues_to_the_same_result(tmp_path, monkeypatch):
+    kwargs = {"models": "ae", "seeds": 2, "sweep": {"latent_dim": [1, 2]}, **QUICK}
+    kwargs.pop("latent_dim")
+    whole = isthmus.compare(table(), **kwargs)
     done, real = [], module.train_and_score
 
-    def stopping(entry, rows, seed, *more):
+    def stopping(entry, rows, seed, *args):
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append((entry.label, entry.value, seed))
-        return real(entry, rows, seed, *more)
+        return real(entry, rows, seed, *args)
 
     monkeypatch.setattr(module, "train_and_score", stopping)
     with pytest.raises(Interrupted, match="3 of 6 runs are finished"):
-        isthmus.compare(table(), folder=tmp_path / "c", **words)
+        isthmus.compare(table(), folder=tmp_path / "c", **kwargs)
     before = list(done)
     monkeypatch.setattr(module, "train_and_score", lambda *a: done.append((a[0].label, a[0].value, a[2])) or real(*a))
-    found = isthmus.compare(table(), folder=tmp_path / "c", **words)
+    result = isthmus.compare(table(), folder=tmp_path / "c", **kwargs)
     assert len(done) == len(set(done)) == 6
     assert done[:3] == before
-    resumed = without_clock(found)
+    resumed = without_clock(result)
     assert resumed.pop("figure") == str(tmp_path / "c" / "curve.png")
     assert resumed == without_clock(whole)
     assert (tmp_path / "c" / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "c" / "unfinished").exists()
-    isthmus.compare(table(), folder=tmp_path / "c", **words)
+    isthmus.compare(table(), folder=tmp_path / "c", **kwargs)
     assert len(done) == 6
 
 
-def test_more_seeds_may_be_added_but_other_data_or_fields_not(tmp_path):
-    words = {"models": "ae", "seeds": 1, "folder": tmp_path / "c", **QUICK}
-    isthmus.compare(table(), **words)
-    isthmus.compare(table(), **words | {"seeds": 2})
+def test_seeds_may_be_added_but_data_and_fields_must_stay_the_same(tmp_path):
+    kwargs = {"models": "ae", "seeds": 1, "folder": tmp_path / "c", **QUICK}
+    isthmus.compare(table(), **kwargs)
+    isthmus.compare(table(), **kwargs | {"seeds": 2})
     assert len(list((tmp_path / "c" / "runs").iterdir())) == 3
     with pytest.raises(InputError, match=r"other rows. Pass --force"):
-        isthmus.compare(table(seed=1), **words)
+        isthmus.compare(table(seed=1), **kwargs)
     with pytest.raises(InputError, match=r"other fields. Pass --force"):
-        isthmus.compare(table(), **words | {"epochs": 3})
-    isthmus.compare(table(), force=True, **words | {"epochs": 3})
+        isthmus.compare(table(), **kwargs | {"epochs": 3})
+    isthmus.compare(table(), force=True, **kwargs | {"epochs": 3})
     assert len(list((tmp_path / "c" / "runs").iterdir())) == 2
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="do not belong to a comparison"):
-        isthmus.compare(table(), force=True, **words | {"folder": tmp_path / "other"})
+        isthmus.compare(table(), force=True, **kwargs | {"folder": tmp_path / "other"})
 
 
-# ------------------------------------------------------------------------ words
+# ------------------------------------------------------------------------ parsing
 
 
-def test_models_and_fields_as_typed():
-    found = build_entries("ae, vae(beta=4,hidden=(8,8),prior=mixture(3))", {"epochs": 7}, None)
-    assert [entry.label for entry in found] == ["pca", "ae", "vae(beta=4,hidden=(8,8),prior=mixture(3))"]
-    assert found[2].estimator.hidden == (8, 8)
-    assert found[2].estimator.prior == "mixture(3)"
-    assert [entry.estimator.epochs for entry in found] == ["auto", 7, 7]
+def test_parsing_of_models_and_fields():
+    result = build_entries("ae, vae(beta=4,hidden=(8,8),prior=mixture(3))", {"epochs": 7}, None)
+    assert [entry.label for entry in result] == ["pca", "ae", "vae(beta=4,hidden=(8,8),prior=mixture(3))"]
+    assert result[2].estimator.hidden == (8, 8)
+    assert result[2].estimator.prior == "mixture(3)"
+    assert [entry.estimator.epochs for entry in result] == ["auto", 7, 7]
     swept = build_entries("vae(beta=2)", {}, ("beta", [1, 4]))
     assert [(entry.label, entry.value) for entry in swept] == [("pca", None), ("vae(beta=2)", 1), ("vae(beta=2)", 4)]
     assert read_field("hidden=64,32") == ("hidden", (64, 32))
@@ -288,7 +288,7 @@ def test_models_and_fields_as_typed():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("kwargs", "message"),
     [
         ({"models": "vea"}, "model must be one of .*, got 'vea'. Did you mean 'vae'"),
         ({"models": "vae(bta=4)"}, "field of vae must be one of .*, got 'bta'. Did you mean 'beta'"),
@@ -310,10 +310,17 @@ def test_models_and_fields_as_typed():
         ({"sweep": {"epochs": [1, 2], "beta": [1, 2]}}, "must have one field"),
     ],
 )
-def test_what_cannot_be_compared_is_told_in_a_line(words, message):
-    with pytest.raises(InputError, match=message) as told:
-        isthmus.compare(table(), **{"models": "ae", **words})
-    assert "\n" not in str(told.value)
+def test_invalid_arguments_raise_one_line_errors(kwargs, message):
+    with pytest.raises(InputError, match=message) as error:
+        isthmus.compare(table(), **{"models": "ae", **kwargs})
+    assert "\n" not in str(error.value)
+
+
+def test_models_may_be_names_classes_and_estimators():
+    models = ["ae", isthmus.VAE, isthmus.BetaVAE(beta=2.0)]
+    table_of = isthmus.compare(Examples(table(), np.arange(90) % 3), models=models, seeds=1, **QUICK)
+    assert [row.label for row in table_of.rows] == ["pca", "ae", "vae", "betavae"]
+    assert all("probe" in row["cells"] for row in table_of.to_dict()["models"])
 
 
 def test_too_few_rows():
@@ -323,29 +330,29 @@ def test_too_few_rows():
 
 def test_the_command(tmp_path, capsys, monkeypatch):
     folder = str(tmp_path / "c")
-    words = ["compare", "wine", "--models", "ae,vae(beta=2)", "--seeds", "1", "--epochs", "2", "--latent-dim", "2"]
-    words += ["--set", "hidden=8", "--set", "threads=1", "--draws", "10", "-o", folder]
-    assert main(words) == 0
+    argv = ["compare", "wine", "--models", "ae,vae(beta=2)", "--seeds", "1", "--epochs", "2", "--latent-dim", "2"]
+    argv += ["--set", "hidden=8", "--set", "threads=1", "--draws", "10", "-o", folder]
+    assert main(argv) == 0
     out, err = capsys.readouterr()
     assert "vae(beta=2)" in out
     assert "nats, density" in out
     assert "at most 2 epochs in batches of 128" in out
     assert err.count("run ") == 3
     assert max(map(len, out.splitlines())) <= 120
-    assert main([*words, "--json"]) == 0
+    assert main([*argv, "--json"]) == 0
     out, err = capsys.readouterr()
-    told = json.loads(out)
-    assert [model["model"] for model in told["models"]] == ["pca", "ae", "vae(beta=2)"]
-    assert told["rows"] == {"train": 128, "validation": 14, "test": 36}
-    assert all(math.isfinite(cell["mean"]) for model in told["models"] for cell in model["cells"].values())
-    assert main([*words, "--draws", "11"]) == 2
+    values = json.loads(out)
+    assert [model["model"] for model in values["models"]] == ["pca", "ae", "vae(beta=2)"]
+    assert values["rows"] == {"train": 128, "validation": 14, "test": 36}
+    assert all(math.isfinite(cell["mean"]) for model in values["models"] for cell in model["cells"].values())
+    assert main([*argv, "--draws", "11"]) == 2
     assert "--force" in capsys.readouterr().err
 
     def stopped(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "train_and_score", stopped)
-    assert main([*words, "--draws", "11", "--force"]) == 130
+    assert main([*argv, "--draws", "11", "--force"]) == 130
     err = capsys.readouterr().err.splitlines()[-1]
     assert "0 of 3 runs are finished" in err
     assert "continue with: isthmus compare wine" in err
