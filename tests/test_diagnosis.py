@@ -343,7 +343,7 @@ def test_probabilities_logits_and_points_are_distinguished():
     )
     np.testing.assert_allclose(by_logits.score_samples(bits), by_chances.score_samples(bits), rtol=1e-4)
     point = isthmus.wrap(nn.Linear(8, 3), nn.Linear(3, 8), likelihood="mse").on(TRAIN.astype(np.float32))
-    assert not point.density
+    assert not point.capabilities.has_density
     assert point.latent_dim == 3
 
 
@@ -453,7 +453,7 @@ def test_every_remedy_is_accepted_and_changes_something(name, command):
         context.other_model("ConditionalVAE", latent_dim=2),
         smaller_network(context),
     ]
-    if model.density:
+    if model.capabilities.has_density:
         lines += [
             lower_kl_weight(context),
             context.first_effective({"prior": "mixture(50)"}, {"beta": 2 * beta}),

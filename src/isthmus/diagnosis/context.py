@@ -60,7 +60,7 @@ class DiagnosisContext:
     @property
     def density(self) -> bool:
         """Whether the model has a density."""
-        return self.model.density
+        return self.model.capabilities.has_density
 
     def value(self, name: str) -> Any:
         """The value of a metric by its dotted name, for example "baselines.ppca.margin"; None if not measured."""

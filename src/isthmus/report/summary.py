@@ -54,7 +54,7 @@ def summarise(run: Run) -> Summary:
     }
     lines = [
         *began(run, facts),
-        *(evidence_lines(run, held, facts) if model.density else error_lines(run, held, facts)),
+        *(evidence_lines(run, held, facts) if model.capabilities.has_density else error_lines(run, held, facts)),
     ]
     if model.model_.corruption is not None:
         lines.append(denoising_line(measured, facts))

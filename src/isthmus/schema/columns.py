@@ -106,7 +106,7 @@ class Schema:
                 (width,),
                 (column,),
                 self.dtype,
-                **{name: np.broadcast_to(getattr(self, name), self.event_shape)[end - width : end] for name in ARRAYS},
+                **{n: np.array(np.broadcast_to(getattr(self, n), self.event_shape)[end - width : end]) for n in ARRAYS},
             )
             for column, width, end in zip(self.columns, self.widths, ends)
         ]
