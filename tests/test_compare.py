@@ -213,7 +213,7 @@ def test_sequences_leave_pca_out_unless_it_is_asked_for():
     found = isthmus.compare(x, lengths=lengths, models="vae", seeds=1, **QUICK)
     assert [row["model"] for row in found.to_dict()["models"]] == ["vae"]
     found = isthmus.compare(x, lengths=lengths, models="pca,vae", seeds=1, **QUICK)
-    assert "takes no condition and no lengths" in str(found).replace("\n  ", " ")
+    assert "lengths must be None for ProbabilisticPCA" in str(found).replace("\n  ", " ")
     assert found.to_dict()["models"][1]["runs"] == 1
 
 
@@ -293,19 +293,19 @@ def test_models_and_fields_as_typed():
         ({"models": "vea"}, "model must be one of .*, got 'vea'. Did you mean 'vae'"),
         ({"models": "vae(bta=4)"}, "field of vae must be one of .*, got 'bta'. Did you mean 'beta'"),
         ({"models": "vae(4)"}, "written with their names"),
-        ({"models": "vae(beta=__import__('os'))"}, "beta=.* came"),
+        ({"models": "vae(beta=__import__('os'))"}, "beta must be a number"),
         ({"models": "vae(validation_fraction=0.5)"}, "must be the same for all models"),
         ({"models": "ae,ae"}, "got ae twice"),
         ({"models": ""}, "at least one model"),
         ({"models": [3]}, "estimators, got int"),
         ({"seeds": 0}, "seeds must be an integer >= 1, got 0"),
         ({"draws": 0}, "draws must be an integer >= 2, got 0"),
-        ({"epochs": "x"}, "ae: epochs='x' came"),
+        ({"epochs": "x"}, "ae: epochs must be an integer"),
         ({"bta": 1}, "field must be one of .*, got 'bta'"),
         ({"random_state": -1}, "random_state must be an integer >= 0.*got -1"),
         ({"sweep": {"latent_dim": [2]}}, "at least two different values"),
         ({"sweep": {"latent_dim": [2, 2]}}, "at least two different values"),
-        ({"sweep": {"latent_dim": [2, 0]}}, "latent_dim=0 came"),
+        ({"sweep": {"latent_dim": [2, 0]}}, "latent_dim must be an integer >= 1, got 0"),
         ({"sweep": {"random_state": [1, 2]}}, "are the same for all"),
         ({"sweep": {"epochs": [1, 2], "beta": [1, 2]}}, "must have one field"),
     ],

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+PARTS = ("train", "valid", "test")
+"""The parts of a data set; those after the first are optional."""
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ MIN_IMAGE_PX = 512
 """Small images are enlarged by an integer factor until they are about this wide."""
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: list[str], schema: Schema) -> None:
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: Sequence[str], schema: Schema) -> None:
     """Write arrays atomically, in the format of the file's suffix.
 
     Args:
@@ -58,7 +59,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: list[str], sc
             import pandas as pd
 
             flat = values.reshape(len(values), math.prod(values.shape[1:]))  # -1 fails for no rows
-            columns = names if len(names) == flat.shape[1] else [f"x{i}" for i in range(flat.shape[1])]
+            columns = list(names) if len(names) == flat.shape[1] else [f"x{i}" for i in range(flat.shape[1])]
             table = pd.DataFrame(flat, columns=columns)
             for name, extra in others:
                 table[name] = extra

@@ -40,7 +40,8 @@ def linear_gaussian(fitted: FittedModel, rows, code_covariance=None, label=None)
     code = np.eye(weight.shape[1]) if code_covariance is None else code_covariance
     covariance = weight @ code @ weight.T + noise_variance(fitted) * np.eye(len(bias))
     seen = np.ones(x.shape, bool) if rows.observed is None else rows.observed
-    return np.array([gaussian(bias[s], covariance[np.ix_(s, s)]).logpdf(row[s]) for row, s in zip(x, seen)]) - volume
+    parts = [gaussian(bias[s], covariance[np.ix_(s, s)]).logpdf(row[s]) if s.any() else 0.0 for row, s in zip(x, seen)]
+    return np.array(parts) - volume
 
 
 def two_levels(fitted: FittedModel, rows) -> np.ndarray:

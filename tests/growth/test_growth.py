@@ -236,13 +236,17 @@ def test_the_report_is_written(name, trained, evaluated, tmp_path):
 @every_system
 def test_it_is_compared(name):
     system = SYSTEMS[name]
-    if system.rows.observed is not None:
-        with pytest.raises(isthmus.InputError, match="observed"):
-            isthmus.compare(system.rows)
-        return
     estimator = system.estimator(epochs=2, threads=1, learning_rate=0.01)
-    kwargs = {} if system.rows.lengths is None else {"lengths": system.rows.lengths}
-    comparison = isthmus.compare(system.rows.x, models=[estimator], seeds=1, draws=20, **kwargs)
+    comparison = isthmus.compare(system.rows, models=[estimator], seeds=1, draws=20)
+    rows = {row["model"]: row for row in comparison.to_dict()["models"]}
+    scores = rows.pop(system.estimator.__name__.lower())["cells"]
+    assert all(math.isfinite(cell["mean"]) for cell in scores.values())
+    assert set(rows) <= {"pca"}  # not for sequences, and not for missing values
+    (kind,) = [key for key in scores if key.startswith("log_px")]
+    assert (kind == "log_px: mixed measure") == (name == "columns")
+    if name == "columns":
+        shared = {column for column in scores if all(column in row["cells"] for row in rows.values())}
+        assert not any(column.startswith(("log_px", "squared_error")) for column in shared)
     assert str(comparison)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isthmus.cli.parser import Parser, command_parser, emit, log
-from isthmus.data import read
-from isthmus.data.dataset import PARTS
 from isthmus.errors import InputError
-from isthmus.examples import Examples
+from isthmus.examples import PARTS, Examples
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from isthmus.evaluation.result import Evaluation
+    from isthmus.fitted import FittedModel
 
 
 def examples_parser(name: str) -> Parser:
@@ -61,14 +63,11 @@ def add_part_option(parser: Parser) -> None:
     parser.add_argument("--part", default="all", choices=("all", *PARTS), help="which rows of DATA (default: all)")
 
 
-def read_examples(args: argparse.Namespace, model: Any) -> Examples:
-    """The rows of DATA that were asked for; their labels are the condition if the model is conditional."""
-    examples = read(args.data, condition=args.condition).select(args.part)
-    if model.schema_.condition is None:
-        return examples
-    if examples.y is None:
-        raise InputError(f"{args.data} has no labels, which this conditional model needs. Pass --condition COLUMN.")
-    return replace(examples, condition=examples.y)
+def read_examples(args: argparse.Namespace) -> Examples:
+    """The rows of DATA that were asked for; of a conditional model, their labels are the condition."""
+    from isthmus.data import read
+
+    return read(args.data, condition=args.condition).select(args.part)
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,10 @@ class LoadedRun:
         training_failure: why training failed; empty if it did not.
     """
 
-    model: Any
+    model: FittedModel
     examples: Examples
     description: str
-    train: Any = None
+    train: Examples | None = None
     notes: tuple[str, ...] = ()
     data: str = ""
     condition: str | None = None
@@ -100,7 +99,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     """The run that was asked for, with the rows of DATA or else its own held-out rows."""
     from isthmus.evaluation.splits import held_out
     from isthmus.persistence import run_dir
-    from isthmus.persistence.serialization import load, read_config
+    from isthmus.persistence.serialization import load_fitted, read_config
 
     folder, opened = Path(args.run), None
     notes: tuple[str, ...] = ()
@@ -109,62 +108,53 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         args.condition = (config.get("source") or {}).get("condition")
     try:
         opened = run_dir.reopen(folder)
-        model = opened.estimator
+        model = opened.fitted
     except InputError as error:
         if args.data is None:
             raise InputError(f"{error} Pass other DATA after {args.run}.") from None
-        model, notes = load(folder), (f"no baselines: {error}",)
+        model, notes = load_fitted(folder), (f"no baselines: {error}",)
     if args.data is None:
         assert opened is not None
         test = held_out(opened)
-        kwargs = test.company(model)
-        examples, description = replace(test.part, condition=kwargs["condition"]), test.which
+        examples, description = test.examples, test.description
     else:
-        examples = read_examples(args, model)
+        examples = read_examples(args)
         description = f"{len(examples):,} rows of {args.data}"
-    loaded = LoadedRun(model, examples, description, notes=notes, training_failure=config.get("broken") or "")
+    loaded = LoadedRun(
+        model, model.check(examples), description, notes=notes, training_failure=config.get("broken") or ""
+    )
     if opened is None:
         return loaded
     source = opened.source
     return replace(loaded, train=opened.job.train_rows, data=source["data"], condition=source["condition"])
 
 
-def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Any:
+def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Evaluation:
     """Evaluate a model as the arguments of `evaluation_parser` say."""
     from isthmus.evaluation.evaluate import evaluate
 
-    examples = loaded.examples
     log(f"evaluating on {loaded.description}")
-    return evaluate(
-        loaded.model,
-        examples.x,
-        examples.y,
-        **examples.model_kwargs(),
-        train=loaded.train,
-        factors=examples.factors,
-        draws=args.draws,
-        ais=args.ais,
-    )
+    return evaluate(loaded.model, loaded.examples, train=loaded.train, draws=args.draws, ais=args.ais)
 
 
 def write_output(
-    args: argparse.Namespace, what: str, arrays: dict[str, np.ndarray], names: list[str], model: Any
+    args: argparse.Namespace, what: str, arrays: dict[str, np.ndarray], names: Sequence[str], model: FittedModel
 ) -> None:
     """Write the output file and report it; `what` is how the text calls the first array."""
     from isthmus.export import write_arrays
 
     path = Path(args.output)
-    write_arrays(path, arrays, names, model.schema_)
+    write_arrays(path, arrays, names, model.schema)
     main = next(iter(arrays.values()))
     shape = " x ".join(map(str, main.shape))
     emit(args, {"file": str(path), "rows": len(main), "shape": list(main.shape)}, f"wrote {shape} {what} to {path}")
 
 
-def parse_condition(text: str | None, model: Any) -> Any:
+def parse_condition(text: str | None, model: FittedModel) -> Any:
     """A condition given as text: one of the model's labels, or numbers separated by commas."""
     if text is None:
         return None
-    condition = model.schema_.condition
+    condition = model.schema.condition
     if condition is None:
         raise InputError("this model was trained without a condition. Leave out --condition.")
     if condition.classes:

@@ -6,6 +6,7 @@ import argparse
 
 from isthmus.cli.common import parse_condition, write_output
 from isthmus.cli.parser import Parser, command_parser
+from isthmus.errors import InputError
 
 
 def build_parser(argv: list[str]) -> Parser:
@@ -21,12 +22,13 @@ def build_parser(argv: list[str]) -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from isthmus.export import read_codes
-    from isthmus.persistence.serialization import load
+    from isthmus.persistence.serialization import load_fitted
 
-    model = load(args.run)
+    model = load_fitted(args.run)
+    if not model.capabilities.encodes:
+        raise InputError(f"{model.name} has no codes, so it cannot decode any.")
     codes, labels = read_codes(args.codes)
     condition = parse_condition(args.condition, model)
-    if condition is None and model.schema_.condition is not None:
+    if condition is None and model.schema.condition is not None:
         condition = labels
-    x = model.inverse_transform(codes, condition=condition)
-    write_output(args, "decoded", {"x": x}, list(model.schema_.names), model)
+    write_output(args, "decoded examples", {"x": model.decode(codes, condition)}, model.schema.names, model)

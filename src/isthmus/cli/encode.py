@@ -6,6 +6,7 @@ import argparse
 
 from isthmus.cli.common import examples_parser, read_examples, write_output
 from isthmus.cli.parser import Parser
+from isthmus.errors import InputError
 
 
 def build_parser(argv: list[str]) -> Parser:
@@ -13,10 +14,13 @@ def build_parser(argv: list[str]) -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from isthmus.persistence.serialization import load
+    from isthmus.persistence.serialization import load_fitted
 
-    model = load(args.run)
-    examples = read_examples(args, model)
-    codes = model.transform(examples.x, **examples.model_kwargs())
+    model = load_fitted(args.run)
+    examples = read_examples(args)
+    if not model.capabilities.encodes:
+        raise InputError(f"{model.name} has no codes, so it cannot encode data.")
+    codes = model.encode(examples)
     arrays = {"z": codes} if examples.y is None else {"z": codes, "y": examples.y}
-    write_output(args, "codes", arrays, list(model.get_feature_names_out()), model)
+    names = [f"{model.name.lower()}{i}" for i in range(model.code_size)]
+    write_output(args, "codes", arrays, names, model)

@@ -6,6 +6,7 @@ import argparse
 
 from isthmus.cli.common import examples_parser, read_examples, write_output
 from isthmus.cli.parser import Parser
+from isthmus.errors import InputError
 
 
 def build_parser(argv: list[str]) -> Parser:
@@ -13,9 +14,10 @@ def build_parser(argv: list[str]) -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from isthmus.persistence.serialization import load
+    from isthmus.persistence.serialization import load_fitted
 
-    model = load(args.run)
-    examples = read_examples(args, model)
-    x = model.reconstruct(examples.x, **examples.model_kwargs())
-    write_output(args, "reconstructions", {"x": x}, list(model.schema_.names), model)
+    model = load_fitted(args.run)
+    examples = read_examples(args)
+    if not model.capabilities.encodes:
+        raise InputError(f"{model.name} has no codes, so it cannot reconstruct data.")
+    write_output(args, "reconstructions", {"x": model.reconstruct(examples)}, model.schema.names, model)

@@ -27,5 +27,5 @@ def run(args: argparse.Namespace) -> None:
     measured = measure(opened, held_out(opened), args.draws)
     path = measured.write_page()
     size = path.stat().st_size
-    values = {"run": args.run, "file": str(path), "bytes": size, "rows": len(measured.held.part)}
-    emit(args, values, f"wrote {path} ({size / 1e6:.1f} MB), a report on {measured.held.which}")
+    values = {"run": args.run, "file": str(path), "bytes": size, "rows": len(measured.held)}
+    emit(args, values, f"wrote {path} ({size / 1e6:.1f} MB), a report on {measured.held.description}")

@@ -6,7 +6,6 @@ import argparse
 
 from isthmus.cli.common import parse_condition, write_output
 from isthmus.cli.parser import Parser, command_parser
-from isthmus.errors import InputError
 
 
 def build_parser(argv: list[str]) -> Parser:
@@ -21,11 +20,10 @@ def build_parser(argv: list[str]) -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from isthmus.persistence.serialization import load
+    from isthmus.estimators.training_setup import resolve_seed
+    from isthmus.persistence.serialization import load_fitted
 
-    model = load(args.run)
-    if not model.capabilities.samples:
-        raise InputError(f"{type(model).__name__} cannot draw samples, because it has no prior. Train a VAE instead.")
+    model = load_fitted(args.run)
     condition = parse_condition(args.condition, model)
-    x = model.sample(args.n, condition=condition, random_state=args.random_state, mean=args.mean)
-    write_output(args, "samples", {"x": x}, list(model.schema_.names), model)
+    x = model.sample(args.n, condition, resolve_seed(args.random_state), args.mean)
+    write_output(args, "samples", {"x": x}, model.schema.names, model)

@@ -55,7 +55,7 @@ def compare(
     """Train every model with every seed and score all of them on the same rows. PCA is always included.
 
     Args:
-        X: (n, *X) the data, or a `Dataset`, whose own validation and test rows are used.
+        X: (n, *X) the data, or `Examples`, or a `Dataset`, whose own validation and test rows are used.
         y: (n,) labels, for linear probes and as the condition of conditional models.
         models: names, names with fields such as "vae(beta=4)", estimator classes or estimators.
         seeds: number of runs of each model; a `random_state` among the fields is the first seed.
@@ -74,7 +74,7 @@ def compare(
     Raises:
         InputError: for unknown models or fields, values that a model cannot have, or a folder with other contents.
     """
-    data = X if isinstance(X, Dataset) else Dataset("X", Examples(X, y, lengths=lengths))
+    data = as_dataset(X, y, lengths)
     for name, value, least in (("draws", draws, MIN_DRAWS), ("seeds", seeds, 1)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{name} must be an integer >= {least}, got {value!r}.")
@@ -82,7 +82,7 @@ def compare(
     if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
         raise InputError(f"{SPLIT_FIELD} must be a number in [0, 1), got {fraction!r}.")
     swept = check_sweep(sweep)
-    entries = build_entries(models, fields, swept, with_pca=data.train.lengths is None)
+    entries = build_entries(models, fields, swept, with_pca=pca_applies(data.train))
     for entry in entries:
         if data.levels is not None and entry.estimator.levels is None:
             entry.estimator.set_params(levels=data.levels)
@@ -104,18 +104,30 @@ def compare(
     return table
 
 
+def as_dataset(X: Any, y: Any, lengths: Any) -> Dataset:
+    """The arguments of `compare` as a data set."""
+    if isinstance(X, Dataset):
+        return X
+    return Dataset("X", X if isinstance(X, Examples) else Examples(X, y, lengths=lengths))
+
+
+def pca_applies(rows: Examples) -> bool:
+    """Whether PCA can be fitted to these rows: not to sequences, and not to rows with missing values."""
+    return rows.lengths is None and rows.observed is None
+
+
 def check_entries(entries: list[Entry], rows: Split) -> list[bool]:
     """Whether each model has a closed form; InputError for a model that cannot be trained, before any is.
 
-    PCA of sequences fails only in its own row, because it may have been added without being asked for.
+    Where PCA does not apply, it fails only in its own row, because it is among the default models.
     """
     closed_form = []
     for entry in entries:
         try:
-            _, job = prepare_run(entry, rows, 0)
+            job, _ = prepare_run(entry, rows, 0)
             closed_form.append(job.recipe.solve is not None)
         except InputError as error:
-            if not (entry.is_pca and rows.train.lengths is not None):
+            if not entry.is_pca or pca_applies(rows.train):
                 raise InputError(f"{entry.label}: {error}") from None
             closed_form.append(True)
     return closed_form

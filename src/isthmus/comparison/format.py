@@ -95,7 +95,7 @@ def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column])
         notes.append("log p(x) of different kinds cannot be compared, so each kind has a column of its own.")
     if any(row.lower_bounds for row in rows):
         notes.append(">=: a lower bound, the log-density of dequantised data (with uniform noise added).")
-    if any(row.closed_form for row in rows):
+    if any(row.closed_form and row.scores for row in rows):
         notes.append(
             "pca: the squared error is that of PCA's projection, log p(x) that of probabilistic PCA. Both have a "
             "closed form, which does not depend on the seed."

@@ -13,20 +13,20 @@ from isthmus.comparison.scores import MEASURES, ScoredModel, all_scores
 from isthmus.comparison.specs import Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
-from isthmus.estimators.base import Estimator
 from isthmus.estimators.param_validation import is_integer
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
 from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES as ALL_MEASURES
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.examples import Examples
+from isthmus.fitted import FittedModel
 from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
 
 
-def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[Estimator, TrainingJob]:
-    """The model with its `seed`-th seed, and everything that is decided before training.
+def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[TrainingJob, Examples]:
+    """Everything that is decided before the `seed`-th run of a model, and its test rows.
 
     Raises:
         InputError: if the model cannot be trained on these rows.
@@ -37,7 +37,8 @@ def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[Estimator, Train
         raise InputError(f"random_state must be an integer >= 0, the first of the seeds, got {first_seed!r}.")
     estimator.set_params(random_state=int(first_seed) + seed)
     rows = split.for_model(estimator)
-    return estimator, setup_training(estimator, rows.train.x, validation=rows.valid, **rows.train.model_kwargs())
+    job = setup_training(estimator, rows.train.x, validation=rows.valid, **rows.train.model_kwargs())
+    return job, rows.test
 
 
 def train_and_score(
@@ -56,13 +57,13 @@ def train_and_score(
     """
     result = RunResult(entry.label, entry.value, seed)
     try:
-        estimator, job = prepare_run(entry, split, seed)
+        job, test = prepare_run(entry, split, seed)
     except InputError as error:
         return dataclasses.replace(result, failure=str(error), closed_form=entry.is_pca)
     result = dataclasses.replace(
         result,
         closed_form=job.recipe.solve is not None,
-        latent_dim=estimator.latent_dim,
+        latent_dim=job.recipe.model.code.size,
         epochs=job.config.epochs,
         batch_size=min(job.config.batch_size, len(job.train_rows)),
         train_rows=fingerprint(Examples(job.train_rows.x)),
@@ -74,9 +75,8 @@ def train_and_score(
         return dataclasses.replace(result, failure=str(error))
     # A resumed run trained for longer than this call took: its history knows.
     seconds = history[-1]["seconds"] if history else time.perf_counter() - started
-    estimator.fitted_ = job.fitted(history)
     try:
-        scored = evaluate_model(entry, estimator, job, split.for_model(estimator).test, draws, seconds)
+        scored = evaluate_model(job.fitted(history), job.train_rows, test, draws, seconds, entry.is_pca)
     except InputError as error:
         return dataclasses.replace(result, failure=str(error))
     return dataclasses.replace(
@@ -88,32 +88,23 @@ def train_and_score(
 
 
 def evaluate_model(
-    entry: Entry, estimator: Estimator, job: TrainingJob, test: Examples, draws: int, seconds: float
+    fitted: FittedModel, train: Examples, test: Examples, draws: int, seconds: float, is_pca: bool
 ) -> ScoredModel:
     """Evaluate a trained model on the test rows."""
-    evaluation = evaluate(
-        estimator,
-        test.x,
-        test.y,
-        condition=test.condition,
-        lengths=test.lengths,
-        draws=draws,
-        train=job.train_rows,
-        without=set(ALL_MEASURES) - set(MEASURES),
-    )
-    fitted = estimator.fitted_
-    checked = fitted.check(test)
-    bound = dequantized_log_px(estimator, job.train_rows, checked) if entry.is_pca else None
-    return ScoredModel(fitted, evaluation, job.train_rows, checked, seconds, entry.is_pca, bound)
+    test = fitted.check(test)
+    unused = set(ALL_MEASURES) - set(MEASURES)
+    evaluation = evaluate(fitted, test, draws=draws, train=train, without=unused)
+    bound = dequantized_log_px(fitted, train, test) if is_pca else None
+    return ScoredModel(fitted, evaluation, train, test, seconds, is_pca, bound)
 
 
-def dequantized_log_px(estimator: Estimator, train: Examples, test: Examples) -> np.ndarray | None:
+def dequantized_log_px(fitted: FittedModel, train: Examples, test: Examples) -> np.ndarray | None:
     """(n,) log-density of dequantised rows under probabilistic PCA, if the other models treat the data as discrete.
 
     With uniform noise u on [0, 1)^d, E[log p(x + u)] <= log E[p(x + u)] = log P(x): a lower bound on the
     log-probability of x (Theis et al., 2016), which can be compared with that of discrete models.
     """
-    if not LIKELIHOODS[AUTO[estimator.schema_.kind]].discrete:
+    if not LIKELIHOODS[AUTO[fitted.schema.kind]].discrete:
         return None
-    scores = ppca_scores(estimator.fitted_, train, test, discrete=True)
+    scores = ppca_scores(fitted, train, test, discrete=True)
     return None if scores is None else scores.log_px

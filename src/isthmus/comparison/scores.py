@@ -73,13 +73,16 @@ def squared_error(model: ScoredModel, order: int) -> Score | None:
     linear ones.
     """
     per_row = model.evaluation.per_row
-    if per_row is None:
+    if per_row is None or per_row.squared_error is None:
         return None
     errors = per_row.squared_error
     if model.is_pca:
         errors = projection_error(model.fitted.code_size, model.train, model.test)
     given = model.given_condition
-    column = Column(f"squared_error{given}", f"squared error{given}", "summed", False, order)
+    key, unit = f"squared_error{given}", "summed"
+    if any(column.kind == "category" for column in model.fitted.schema.columns):
+        key, unit = f"{key}: wrong categories count 1", "wrong categories: 1"
+    column = Column(key, f"squared error{given}", unit, False, order)
     return Score(column, np.asarray(errors, np.float64).tolist())
 
 

@@ -103,10 +103,9 @@ def has_field(spec: ModelSpec, name: str) -> bool:
 
 def parse_model(model: ModelLike) -> ModelSpec:
     """A model from its name, optionally with fields (`vae(beta=4)`), its class, or an estimator."""
-    if isinstance(model, type) and issubclass(model, Estimator):
-        return parse_model(model())
-    if isinstance(model, Estimator):
-        return estimator_spec(model)
+    estimator: Any = model() if isinstance(model, type) and issubclass(model, Estimator) else model
+    if isinstance(estimator, Estimator):
+        return estimator_spec(estimator)
     if not isinstance(model, str):
         raise InputError(f"models must be names, estimator classes or estimators, got {type(model).__name__}.")
     match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", model, re.DOTALL)

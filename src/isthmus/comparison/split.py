@@ -11,7 +11,7 @@ from isthmus.data import Dataset
 from isthmus.errors import InputError
 from isthmus.estimators import training_setup
 from isthmus.estimators.base import Estimator
-from isthmus.evaluation.splits import ROWS_SCORED
+from isthmus.evaluation.splits import MAX_HELD_OUT_ROWS
 from isthmus.examples import Examples
 from isthmus.wording import pluralize
 
@@ -29,7 +29,7 @@ class Split(NamedTuple):
     Args:
         train: the training rows.
         valid: the validation rows; None if there are none.
-        test: the test rows, at most `ROWS_SCORED` of them.
+        test: the test rows, at most `MAX_HELD_OUT_ROWS` of them.
         description: the sizes and the origin of the three, in words.
         fingerprint: a hash of all of them.
     """
@@ -42,11 +42,13 @@ class Split(NamedTuple):
 
     def for_model(self, estimator: Estimator) -> Split:
         """The same rows; their labels are the condition if the model is conditional."""
-        if not estimator.takes_labels:
-            return self
-        valid = None if self.valid is None else replace(self.valid, condition=self.valid.y)
-        train, test = (replace(examples, condition=examples.y) for examples in (self.train, self.test))
-        return self._replace(train=train, valid=valid, test=test)
+
+        def conditioned(examples: Examples) -> Examples:
+            labels = examples.y if examples.condition is None else examples.condition
+            return replace(examples, condition=labels if estimator.takes_labels else None)
+
+        valid = None if self.valid is None else conditioned(self.valid)
+        return self._replace(train=conditioned(self.train), valid=valid, test=conditioned(self.test))
 
 
 def split(data: Dataset, validation_fraction: float) -> Split:
@@ -64,9 +66,9 @@ def split(data: Dataset, validation_fraction: float) -> Split:
         train_index, test_index = training_setup.split_indices(len(train), TEST_FRACTION, SPLIT_SEED)
         train, test = train.take(train_index), train.take(test_index)
         origin.append("a random fifth")
-    if len(test) > ROWS_SCORED:
+    if len(test) > MAX_HELD_OUT_ROWS:
         origin.insert(0, f"a subsample of {len(test):,}")
-        test = test.subsample(ROWS_SCORED, SPLIT_SEED)
+        test = test.subsample(MAX_HELD_OUT_ROWS, SPLIT_SEED)
     if valid is None:
         train_index, valid_index = training_setup.split_indices(len(train), validation_fraction, SPLIT_SEED + 1)
         if len(valid_index):
@@ -81,7 +83,7 @@ def split(data: Dataset, validation_fraction: float) -> Split:
 
 
 def as_hashed(examples: Examples) -> Examples:
-    """The arrays that a fingerprint covers: x, labels and lengths."""
+    """The examples with x as an array and the labels among what a fingerprint covers."""
     x: Any = examples.x
     x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
-    return Examples(x, condition=examples.y, lengths=examples.lengths)
+    return replace(examples, x=x, condition=examples.y if examples.condition is None else examples.condition)

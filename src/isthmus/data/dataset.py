@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from isthmus.errors import InputError
-from isthmus.examples import Examples
+from isthmus.examples import PARTS, Examples
 
 if TYPE_CHECKING:
     import numpy as np
-
-PARTS = ("train", "valid", "test")
-"""The parts of a data set; those after the first are optional."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,8 @@ def concatenate(parts: list[Examples]) -> Examples:
             return None
         return pd.concat(arrays) if isinstance(arrays[0], pd.DataFrame) else np.concatenate(arrays)
 
-    return Examples(join("x"), join("y"), lengths=join("lengths"), factors=join("factors"))
+    names = ("x", "y", "condition", "lengths", "target", "factors", "observed")
+    return Examples(**{name: join(name) for name in names})
 
 
 def check_factors(factors: Any, n: int, name: str = "factors") -> np.ndarray:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isthmus.data.dataset import PARTS, Dataset
+from isthmus.data.dataset import Dataset
 from isthmus.data.guards import read_errors, require_memory
 from isthmus.errors import InputError
-from isthmus.examples import Examples
+from isthmus.examples import PARTS, Examples
 
 if TYPE_CHECKING:
     import numpy as np

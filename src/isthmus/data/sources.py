@@ -7,11 +7,12 @@ from pathlib import Path
 
 from isthmus.data.arrays import from_npy, from_npz
 from isthmus.data.built_in import BUILT_IN, load_built_in
-from isthmus.data.dataset import PARTS, Dataset
+from isthmus.data.dataset import Dataset
 from isthmus.data.guards import read_errors
 from isthmus.data.images import IMAGE_SUFFIXES, from_folder
 from isthmus.data.tables import from_csv, from_parquet, require_numeric, take_condition
 from isthmus.errors import InputError, unknown
+from isthmus.examples import PARTS
 
 READERS = {".npy": from_npy, ".npz": from_npz, ".csv": from_csv, ".parquet": from_parquet}
 FILE_SUFFIXES = tuple(READERS)

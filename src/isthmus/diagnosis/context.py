@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from sklearn.base import clone
+import torch
+from torch import nn
 
+from isthmus.batch import Batch
 from isthmus.diagnosis.loss_convention import LossConvention
-from isthmus.estimators.base import Estimator
-from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.evaluation.result import Evaluation
+from isthmus.fitted import FittedModel
 from isthmus.metrics.metric import Metric
+from isthmus.registry import models
 
 OWN_CODE = "in your training code: "
 """Start of a remedy for a model that was trained outside isthmus."""
@@ -20,6 +22,12 @@ SUM_OVER_FEATURES = (
     f"{OWN_CODE}sum the reconstruction loss over features instead of averaging it (look for reduction='mean')"
 )
 """The first thing to check if a loss of the user's own leads to a collapsed posterior."""
+MANY_DRAWS = 10_000
+"""Draws per row that a remedy for a loose bound suggests: ten times the default."""
+CLOSED_FORM_FIELDS = ("latent_dim", "scaling")
+"""Hyperparameters that matter to a model whose weights have a closed form."""
+KL_FIELDS = {"beta", "warmup", "bound"}
+"""Hyperparameters of the KL term, which a loss without this term, such as an importance-weighted bound, lacks."""
 
 
 @dataclass(frozen=True)
@@ -42,84 +50,120 @@ class DiagnosisContext:
     """A model under diagnosis.
 
     Args:
-        model: the fitted model.
+        fitted: the model.
         evaluation: what `evaluate` measured; None if the model could not be evaluated.
-        history: one record for each epoch of training.
         command: the run that the model comes from; remedies are then commands instead of Python.
         convention: how the loss was reduced, of a wrapped model.
         failure: why training failed; empty if it did not.
     """
 
-    model: Estimator
+    fitted: FittedModel
     evaluation: Evaluation | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
     command: RunRef | None = None
     convention: LossConvention | None = None
     failure: str = ""
 
     @property
-    def density(self) -> bool:
-        """Whether the model has a density."""
-        return self.model.capabilities.has_density
+    def has_density(self) -> bool:
+        """Whether the model gives log p(x), exactly or as a bound."""
+        return self.fitted.capabilities.has_density
 
-    def value(self, name: str) -> Any:
-        """The value of a metric by its dotted name, for example "baselines.ppca.margin"; None if not measured."""
-        return None if self.evaluation is None else self.evaluation.value(name)
+    @property
+    def code_size(self) -> int:
+        """Numbers in one code; 0 for a model without a code."""
+        return self.fitted.code_size
 
-    def error(self, name: str) -> float:
-        """The standard error of a metric; 0 if it has none."""
-        return 0.0 if self.evaluation is None else self.evaluation.error(name)
+    @property
+    def latent_dim(self) -> int | None:
+        """The hyperparameter that sets the size of the code; None for codes that are no vectors of that size."""
+        latent_dim, code = self.fitted.fields.get("latent_dim"), self.fitted.model.code
+        return latent_dim if code.shape == (latent_dim,) and not code.discrete else None
 
-    def metric(self, name: str) -> Metric | None:
-        """A metric by its dotted name; None if not measured."""
-        return None if self.evaluation is None else self.evaluation.get(name)
+    @property
+    def beta(self) -> float:
+        """The weight of the KL term in training."""
+        return float(self.fitted.fields.get("beta", self.fitted.loss_weights.get("kl", 1.0)))
+
+    @property
+    def warmup(self) -> float:
+        """Share of training over which the KL weight rises."""
+        return float(self.fitted.fields.get("warmup", 0.0)) if self.has_density else 0.0
 
     @property
     def rows(self) -> int:
         """Number of rows that were evaluated."""
         return 0 if self.evaluation is None else self.evaluation.rows
 
+    def metric(self, name: str) -> Metric | None:
+        """A metric by its dotted name, for example "baselines.ppca.margin"; None if not measured."""
+        return None if self.evaluation is None else self.evaluation.get(name)
+
+    def value(self, name: str) -> Any:
+        """The value of a metric; None if not measured."""
+        return None if self.evaluation is None else self.evaluation.value(name)
+
+    def error(self, name: str) -> float:
+        """The standard error of a metric; 0 if it has none."""
+        return 0.0 if self.evaluation is None else self.evaluation.error(name)
+
     # --------------------------------------------------------------- remedies
 
     def first_effective(self, *options: dict[str, Any]) -> str:
         """Retrain with the first of `options` (hyperparameters) that differs from those of the model."""
-        current = self.model.get_params(deep=False)
+        current = self.fitted.fields
         effective = [params for params in options if any(current.get(name) != value for name, value in params.items())]
         return self.retrain(**(effective or options)[0])
 
     def retrain(self, **params: Any) -> str:
-        """The command, or line of Python, that trains the model again with other hyperparameters."""
+        """How to train the model again with other hyperparameters: a command, or a line of Python."""
         if self.convention is not None and {"warmup", "epochs"} & set(params):
             return SUM_OVER_FEATURES  # neither a warm-up nor longer training corrects a wrong weight
         if self.convention is not None:
             return OWN_CODE + ", ".join(f"{name} = {value}" for name, value in params.items())
-        if isinstance(self.model, ProbabilisticPCA) and set(params) - {"latent_dim", "scaling"}:
-            # A model with a closed form has no other hyperparameters; a VAE has.
-            kept = {key: value for key, value in self.nondefault_params().items() if key in ("latent_dim", "scaling")}
+        if self.fitted.name not in models():  # a class of the user's own, whose defaults are unknown
+            return f"train {self.fitted.name} again with {python_arguments(params)}"
+        if not set(params) <= self.effective_fields:  # which a VAE has
+            shared = self.effective_fields & set(models()["VAE"].fields)
+            kept = {name: value for name, value in self.nondefault_params().items() if name in shared}
             return self.other_model("VAE", **(kept | params))
+        params = self.nondefault_params() | params
         if self.command is None:
-            changed = " ".join(repr(clone(self.model).set_params(**params)).split())
-            return f"isthmus.{changed}.fit({self.fit_arguments(conditional=False)})"
-        return self.cli_command(type(self.model).__name__, self.command.run, self.nondefault_params() | params)
+            return f"isthmus.{self.fitted.name}({python_arguments(params)}).fit({self.fit_arguments()})"
+        return self.cli_command(self.fitted.name, self.command.run, params)
 
     def other_model(self, name: str, **params: Any) -> str:
-        """The command, or line of Python, that trains another model on the same data."""
+        """How to train another model on the same data: a command, or a line of Python."""
         if self.convention is not None or self.command is None:
-            arguments = ", ".join(f"{key}={value!r}" for key, value in params.items())
-            return f"isthmus.{name}({arguments}).fit({self.fit_arguments(conditional=name == 'ConditionalVAE')})"
+            conditional = name == "ConditionalVAE"
+            return f"isthmus.{name}({python_arguments(params)}).fit({self.fit_arguments(conditional=conditional)})"
         return self.cli_command(name, f"{self.command.run}-{name.lower()}", params)
 
-    def ais(self) -> str:
-        """The command, or line of Python, that estimates log p(x) by annealed importance sampling."""
-        if self.convention is not None:
-            return "isthmus.evaluate(wrapped.on(X), X, ais=100)"
-        if self.command is None:
-            return "isthmus.evaluate(model, X, ais=100)"
-        return shlex.join(["isthmus", "evaluate", self.command.run, "--ais"])
+    def tighter_bound(self) -> str:
+        """How to estimate log p(x) better: by annealed importance sampling if the model allows it, or with more draws.
 
-    def fit_arguments(self, *, conditional: bool) -> str:
+        A command, or a line of Python.
+        """
+        ais = self.can_anneal
+        if self.command is not None:
+            options = ["--ais"] if ais else ["--draws", str(MANY_DRAWS)]
+            return shlex.join(["isthmus", "evaluate", self.command.run, *options])
+        model = "model" if self.convention is None else "wrapped.on(X)"
+        return f"isthmus.evaluate({model}, X, {'ais=100' if ais else f'draws={MANY_DRAWS}'})"
+
+    @property
+    def can_anneal(self) -> bool:
+        """Whether chains can follow the density of the prior, as annealed importance sampling requires."""
+        schema, model = self.fitted.schema, self.fitted.model
+        x = torch.zeros(1, *schema.event_shape, device=self.fitted.device, dtype=self.fitted.dtype)
+        c = x.new_zeros(1, schema.condition_width) if schema.condition is not None else None
+        mask = x.new_ones(1, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None
+        with torch.no_grad():
+            prior = model.prior_for(Batch(x, c, mask))
+        return prior is not None and prior.evaluable and prior.differentiable and not model.code.discrete
+
+    def fit_arguments(self, *, conditional: bool = False) -> str:
         """The arguments of `fit` as text."""
-        schema = self.model.schema_
+        schema = self.fitted.schema
         condition = ", condition=y" if conditional or schema.condition is not None else ""
         return f"X{condition}{', lengths=lengths' if schema.sequence else ''}"
 
@@ -135,7 +179,24 @@ class DiagnosisContext:
                 argv.append(f"--{key.replace('_', '-')}={text}")
         return shlex.join([*argv, "--force"])
 
+    @property
+    def effective_fields(self) -> set[str]:
+        """The hyperparameters that make a difference to the model."""
+        if self.fitted.closed_form:
+            return set(CLOSED_FORM_FIELDS)
+        fields = set(models()[self.fitted.name].fields)
+        return fields if "kl" in self.fitted.loss_weights else fields - KL_FIELDS
+
     def nondefault_params(self) -> dict[str, Any]:
-        """The hyperparameters that differ from their defaults."""
-        defaults = type(self.model)().get_params(deep=False)
-        return {name: value for name, value in self.model.get_params(deep=False).items() if value != defaults[name]}
+        """The hyperparameters that differ from the defaults of the model's class."""
+        current, known = self.fitted.fields, models()[self.fitted.name].fields
+        return {key: current[key] for key in known if key in current and current[key] != known[key].default}
+
+
+def python_arguments(params: dict[str, Any]) -> str:
+    """Keyword arguments as Python; a module of the user's own stands as a variable of the parameter's name.
+
+    >>> python_arguments({"hidden": (), "prior": "mixture(50)", "encoder": nn.Linear(2, 2)})
+    "hidden=(), prior='mixture(50)', encoder=encoder"
+    """
+    return ", ".join(f"{key}={key if isinstance(value, nn.Module) else repr(value)}" for key, value in params.items())

@@ -11,10 +11,10 @@ from isthmus.data_checks import check
 from isthmus.diagnosis import generative_findings, latent_findings, loss_findings, training_findings
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.wrap import Wrapped
-from isthmus.estimators.base import Estimator
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding, ranked
+from isthmus.fitted import as_fitted
 
 FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
     loss_findings.effective_beta,
@@ -48,12 +48,13 @@ PREMATURE = ("posterior-collapse", "too-many-dimensions", "too-few-dimensions", 
 
 
 def diagnose(
-    model: Estimator | Wrapped,
+    model: Any,
     X: Any,
     y: Any = None,
     *,
     condition: Any = None,
     lengths: Any = None,
+    observed: Any = None,
     train: Any = None,
     evaluation: Evaluation | None = None,
     command: RunRef | None = None,
@@ -62,13 +63,14 @@ def diagnose(
     """Findings about a trained model, most severe first, each with its evidence and a remedy.
 
     Args:
-        model: a fitted estimator, or networks wrapped by `isthmus.wrap`.
+        model: a fitted estimator, a `FittedModel`, or networks wrapped by `isthmus.wrap`.
         X: (n, *X) rows that the model was not fitted to.
         y: (n,) labels; the condition of a conditional model if `condition` is None.
         condition: (n,) labels or (n, C) numbers that a conditional model is conditioned on.
         lengths: (n,) number of steps of each padded sequence.
-        train: training rows, or a dict of X, condition and lengths. Without them overfitting, comparisons with
-            baselines and memorization are not looked for.
+        observed: (n, *X) booleans, False where a value of X is missing.
+        train: training rows, or a dict of X, condition, lengths and observed. Without them overfitting, memorization
+            and comparisons with baselines are not looked for.
         evaluation: what `evaluate` returned for the same rows, if that is at hand.
         command: the run that the model comes from, so that remedies are commands.
         failure: why training failed.
@@ -82,13 +84,15 @@ def diagnose(
         errors = [finding for finding in report.findings if is_support_error(finding)]
         if errors:
             return [explain_support_error(finding) for finding in errors]
-        wrapped, model = model, model.on(X, condition, lengths)
-        convention = wrapped.convention(model)
-    if failure or not has_finite_weights(model):
-        return [diverged(DiagnosisContext(model, None, [], command, convention, failure))]
+        fitted = model.on(X, condition, lengths)
+        convention = model.convention(fitted)
+    else:
+        fitted = as_fitted(model)
+    if failure or not has_finite_weights(fitted):
+        return [diverged(DiagnosisContext(fitted, None, command, convention, failure))]
     if evaluation is None:
-        evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    context = DiagnosisContext(model, evaluation, getattr(model, "history_", []), command, convention)
+        evaluation = evaluate(fitted, X, y, condition=condition, lengths=lengths, observed=observed, train=train)
+    context = DiagnosisContext(fitted, evaluation, command, convention)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
         return [diverged(context)]
@@ -104,7 +108,7 @@ def drop_premature(findings: list[Finding]) -> list[Finding]:
 
 def diverged(context: DiagnosisContext) -> Finding:
     """Training failed, or the weights or log p(x) are not finite: nothing else can be said."""
-    rate = context.model.learning_rate
+    rate = float(context.fitted.fields.get("learning_rate", 1e-3))
     return Finding(
         "diverged",
         "error",

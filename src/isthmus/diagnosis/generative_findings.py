@@ -40,7 +40,8 @@ def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
     """Reconstructions no better than the mean or PCA; log p(x) below that of a density model without a network."""
     own = context.value("reconstruction.scaled")
     mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
-    if own is None or mean is None or pca is None:
+    if own is None or mean is None or pca is None:  # a model without a code, or without training rows
+        yield from worse_than_densities(context)
         return
     evidence = {"squared_error": own, "mean": mean, "pca": pca, "unit": "scaled units"}
     if uncorrelated(context):
@@ -49,7 +50,7 @@ def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
             "info",
             f"PCA of the same size keeps {1 - pca / mean:.1%} of the variance, no more than of uncorrelated noise",
             "no action needed: uncorrelated columns cannot be compressed",
-            {"pca": pca, "mean": mean, "latent_dim": context.model.latent_dim, "features": context.model.schema_.size},
+            {"pca": pca, "mean": mean, "latent_dim": context.code_size, "features": context.fitted.schema.size},
             "no linear code of this size captures structure in these columns",
         )
         return
@@ -63,7 +64,7 @@ def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
             evidence,
             "no information about x passes through the code",
         )
-    elif not context.density and own > PCA_ERROR_RATIO * pca and significantly_worse(context, "pca"):
+    elif not context.has_density and own > PCA_ERROR_RATIO * pca and significantly_worse(context, "pca"):
         yield Finding(
             "worse-than-pca",
             "warning",
@@ -86,7 +87,7 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
             "worse-than-pca",
             "warning",
             f"probabilistic PCA, which is exact and instant, scores the same rows {-ppca:.2f} nats higher",
-            context.other_model("ProbabilisticPCA", latent_dim=context.model.latent_dim),
+            context.other_model("ProbabilisticPCA", latent_dim=context.value("baselines.ppca.latent_dim")),
             {"margin": ppca, "standard_error": margin_error(context, "ppca")},
             "there are too few rows for a network of this size, or it is undertrained",
         )
@@ -122,15 +123,15 @@ def significantly_worse(context: DiagnosisContext, baseline: str) -> bool:
 def uncorrelated(context: DiagnosisContext) -> bool:
     """Whether PCA of the same size keeps no more of the variance than it would of uncorrelated noise."""
     mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
-    size, sequence = context.model.schema_.size, context.model.schema_.sequence
-    if not mean or pca is None or sequence or context.model.latent_dim >= size / 2:
+    size, sequence = context.fitted.schema.size, context.fitted.schema.sequence
+    if not mean or pca is None or sequence or context.code_size >= size / 2:
         return False
-    return 1 - pca / mean < NOISE_VARIANCE_RATIO * context.model.latent_dim / size
+    return 1 - pca / mean < NOISE_VARIANCE_RATIO * context.code_size / size
 
 
 def longer(context: DiagnosisContext) -> int:
     """Twice the number of epochs."""
-    return 2 * max(len(context.history), 20)
+    return 2 * max(len(context.fitted.history), 20)
 
 
 def prior_hole(context: DiagnosisContext) -> Iterator[Finding]:
@@ -154,13 +155,13 @@ def low_sample_diversity(context: DiagnosisContext) -> Iterator[Finding]:
     samples = context.value("sample_spread")
     reconstructions = context.value("sample_spread.of_reconstructions")
     mean, pca = context.value("baselines.mean"), context.value("baselines.pca")
-    if samples is None or uncorrelated(context):
+    if samples is None or reconstructions is None or uncorrelated(context):
         return
     # The share of the variance that a code of this size can explain; samples need not show the noise.
     explainable = max(reconstructions, 1 - pca / mean if pca is not None and mean else 0.0)
     if samples > MIN_VARIANCE_RATIO * explainable:
         return
-    lower_beta = {"beta": 0.5 * getattr(context.model, "beta", 1.0)}
+    lower_beta = {"beta": 0.5 * context.beta}
     collapsed = reconstructions < MIN_VARIANCE_RATIO
     yield Finding(
         "low-sample-diversity",
@@ -176,7 +177,7 @@ def low_sample_diversity(context: DiagnosisContext) -> Iterator[Finding]:
 def loose_bound(context: DiagnosisContext) -> Iterator[Finding]:
     """The importance-weighted estimate of log p(x) is dominated by few draws."""
     gain = context.value("log_likelihood.last_doubling_gain")
-    if gain is None:
+    if gain is None or context.fitted.capabilities.scores == "exact":
         return
     heavy = context.value("log_likelihood.khat_above") or 0.0
     if heavy <= KHAT_SHARE_INFO and gain <= DOUBLING_GAIN_INFO_NATS:
@@ -187,7 +188,7 @@ def loose_bound(context: DiagnosisContext) -> Iterator[Finding]:
         "warning" if gain > DOUBLING_GAIN_WARN_NATS or heavy > KHAT_SHARE_WARN else "info",
         f"the estimate of log p(x) is a loose lower bound: few draws dominate it in {heavy:.0%} of rows (Pareto k-hat "
         f"above 0.7), and the last doubling of draws changed it by {gain:+.2f} nats",
-        context.ais(),
+        context.tighter_bound(),
         {"khat_above": heavy, "last_doubling_gain": gain, **settings},
         "q(z|x) misses part of the true posterior, so rare draws carry most of the weight",
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 from isthmus.diagnosis.context import SUM_OVER_FEATURES, DiagnosisContext
 from isthmus.diagnosis.generative_findings import uncorrelated
@@ -26,6 +27,18 @@ SMALL_WARMUP = 0.5
 """Warm-up that a remedy for a collapsed posterior suggests."""
 
 
+def needs_code(look_for: Callable[[DiagnosisContext], Iterator[Finding]]) -> Callable[..., Iterator[Finding]]:
+    """A finding about codes, which a model without a code cannot have."""
+
+    @functools.wraps(look_for)
+    def checked(context: DiagnosisContext) -> Iterator[Finding]:
+        if context.code_size:
+            yield from look_for(context)
+
+    return checked
+
+
+@needs_code
 def posterior_collapse(context: DiagnosisContext) -> Iterator[Finding]:
     """The posterior equals the prior for every row, in all or in more than half of the dimensions."""
     kl, active, size = context.value("kl"), n_informative_dims(context), context.value("active_units.of")
@@ -71,18 +84,17 @@ def lower_kl_weight(context: DiagnosisContext) -> str:
     """Retrain with less weight on the KL term or a longer warm-up."""
     if context.convention is not None:
         return SUM_OVER_FEATURES
-    beta = getattr(context.model, "beta", 1.0)
-    if beta > 1:
+    if context.beta > 1:
         return context.retrain(beta=1.0)
-    warmup = {"warmup": SMALL_WARMUP} if context.model.warmup < SMALL_WARMUP else {}
-    return context.first_effective(warmup, {"beta": 0.5 * beta})
+    warmup = {"warmup": SMALL_WARMUP} if context.warmup < SMALL_WARMUP else {}
+    return context.first_effective(warmup, {"beta": 0.5 * context.beta})
 
 
 def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     """Up to half of the latent dimensions are inactive."""
     active, size = n_informative_dims(context), context.value("active_units.of")
     per_dim = context.value("kl_per_dim")
-    if not context.density or not active or per_dim is None or not size / 2 <= active < size:
+    if context.latent_dim is None or not active or per_dim is None or not size / 2 <= active < size:
         return
     yield Finding(
         "too-many-dimensions",
@@ -98,7 +110,7 @@ def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     """All dimensions are active, and the residuals still have structure."""
     active, size = n_informative_dims(context), context.value("active_units.of")
     ratio = context.value("residual_eigenvalue_ratio")
-    if active != size or ratio is None or ratio < EIGENVALUE_RATIO_INFO:
+    if context.latent_dim is None or active != size or ratio is None or ratio < EIGENVALUE_RATIO_INFO:
         return
     yield Finding(
         "too-few-dimensions",
@@ -111,12 +123,13 @@ def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     )
 
 
+@needs_code
 def dead_units(context: DiagnosisContext) -> Iterator[Finding]:
     """Units of a sparse code that are never active."""
     dead, size = context.value("active_units.never"), context.value("active_units.of")
-    if context.density or not dead or dead < DEAD_SHARE_WARN:
+    if context.has_density or not dead or dead < DEAD_SHARE_WARN:
         return
-    sparsity = getattr(context.model, "sparsity", None)
+    sparsity = context.fitted.fields.get("sparsity")
     remedy = context.retrain(latent_dim=max(1, round(size * (1 - dead))))
     if sparsity and sparsity.startswith(("l1", "kl", "jump_relu")):
         remedy = context.retrain(sparsity=f"top_k({max(1, size // 16)})")
@@ -130,9 +143,10 @@ def dead_units(context: DiagnosisContext) -> Iterator[Finding]:
     )
 
 
+@needs_code
 def identity_mapping(context: DiagnosisContext) -> Iterator[Finding]:
     """An autoencoder with at least as many units as features has learned the identity."""
-    lost, size, units = context.value("identity_test"), context.model.schema_.size, context.model.latent_dim
+    lost, size, units = context.value("identity_test"), context.fitted.schema.size, context.code_size
     if lost is None or units < size or lost > MAX_IDENTITY_LOSS:
         return
     yield Finding(
@@ -147,10 +161,11 @@ def identity_mapping(context: DiagnosisContext) -> Iterator[Finding]:
     )
 
 
+@needs_code
 def labels_not_encoded(context: DiagnosisContext) -> Iterator[Finding]:
     """The codes do not predict the labels."""
     chance = context.value("probes.commonest")
-    if chance is None or context.model.schema_.condition is not None:
+    if chance is None or context.fitted.schema.condition is not None:
         return
     best = max(("probes.linear", "probes.nearest"), key=context.value)
     accuracy = context.value(best)
@@ -160,7 +175,7 @@ def labels_not_encoded(context: DiagnosisContext) -> Iterator[Finding]:
         "labels-not-encoded",
         "warning",
         f"the codes do not predict the labels: accuracy {accuracy:.1%}, the most frequent label {chance:.1%}",
-        context.other_model("ConditionalVAE", latent_dim=context.model.latent_dim),
+        context.other_model("ConditionalVAE", latent_dim=context.code_size),
         {"accuracy": accuracy, "chance": chance},
         "the code keeps what reconstruction needs most, which does not include what distinguishes these labels, or x "
         "does not contain it; or labels and rows are not in the same order",
@@ -173,11 +188,14 @@ def condition_use(context: DiagnosisContext) -> Iterator[Finding]:
     if gain is None:
         return
     if gain < max(3 * context.error("condition"), MIN_KL_NATS):
+        remedy = "check that conditions and rows are in the same order"
+        if context.latent_dim is not None:
+            remedy = context.retrain(latent_dim=max(1, context.latent_dim // 2))
         yield Finding(
             "condition-ignored",
             "warning",
             f"the condition is ignored: log p(x) is only {gain:.2f} nats higher than with the condition of another row",
-            context.retrain(latent_dim=max(1, context.model.latent_dim // 2)),
+            remedy,
             {"gain": gain},
             "the code already tells the decoder what the condition does, or the condition is unrelated to x",
         )
@@ -188,12 +206,13 @@ def condition_use(context: DiagnosisContext) -> Iterator[Finding]:
             "warning",
             f"the code contains the condition: a classifier on codes predicts it with {accuracy:.0%} accuracy; the "
             f"most frequent label {chance:.0%}",
-            context.first_effective({"prior": "conditional"}, {"beta": 2.0 * getattr(context.model, "beta", 1.0)}),
+            context.first_effective({"prior": "conditional"}, {"beta": 2.0 * context.beta}),
             {"accuracy": accuracy, "chance": chance},
             "if the condition of a sample is changed, its code keeps much of the old one",
         )
 
 
+@needs_code
 def interpolation_holes(context: DiagnosisContext) -> Iterator[Finding]:
     """Straight lines between codes cross regions without data."""
     measures = [name for name in ("paths.log_likelihood", "paths.distance") if context.value(name) is not None]
@@ -207,15 +226,15 @@ def interpolation_holes(context: DiagnosisContext) -> Iterator[Finding]:
     loss = context.value(worst)
     by_likelihood = worst == "paths.log_likelihood"
     lost = f"{loss:.2f} nats less likely" if by_likelihood else f"{loss:.3g} farther from training rows"
-    if context.density:
-        remedy = context.first_effective({"prior": "mixture(50)"}, {"beta": 2.0 * getattr(context.model, "beta", 1.0)})
+    if context.has_density:
+        remedy = context.first_effective({"prior": "mixture(50)"}, {"beta": 2.0 * context.beta})
         cause = "the codes form islands that the KL term has not joined; a mixture prior at least models where they are"
     else:
-        remedy = context.other_model("VAE", latent_dim=context.model.latent_dim)
+        remedy = context.other_model("VAE", latent_dim=context.code_size)
         cause = "the loss of a plain autoencoder does not constrain the space between codes: this is expected"
     yield Finding(
         "latent-holes",
-        "warning" if context.density else "info",
+        "warning" if context.has_density else "info",
         f"{share:.0%} of straight paths between two codes cross a hole: the midpoint is {lost} than the ends",
         remedy,
         {"holes": share, "standard_error": error, "worse": loss},

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
-from isthmus.estimators.ppca import ProbabilisticPCA
 from isthmus.finding import Finding
 
 BETA_RATIO_WARN = 2.0
@@ -21,7 +20,7 @@ MAX_WARMUP = 0.9
 def effective_beta(context: DiagnosisContext) -> Iterator[Finding]:
     """The KL weight is not the written one, because a term of the loss was averaged instead of summed."""
     convention = context.convention
-    if convention is None or not context.density or not convention.beta:
+    if convention is None or not context.has_density or not convention.beta:
         return
     beta, effective = convention.beta, convention.effective_beta
     d, k = convention.features, convention.latent_dim
@@ -47,7 +46,7 @@ def effective_beta(context: DiagnosisContext) -> Iterator[Finding]:
 
 def fixed_scale(context: DiagnosisContext) -> Iterator[Finding]:
     """The fixed scale of a normal likelihood is far from the residuals' scale, which changes the KL weight."""
-    if context.value("residuals.rms") is None or not context.density or not context.value("residuals.fixed"):
+    if context.value("residuals.rms") is None or not context.has_density or not context.value("residuals.fixed"):
         return
     scale, rms = context.value("residuals.scale"), context.value("residuals.rms")
     weight = context.value("residuals.hidden_beta")
@@ -88,7 +87,7 @@ def scale_floor(context: DiagnosisContext) -> Iterator[Finding]:
 
 def bernoulli_not_binary(context: DiagnosisContext) -> Iterator[Finding]:
     """A Bernoulli likelihood on numbers between 0 and 1."""
-    schema = context.model.schema_
+    schema = context.fitted.schema
     if not schema.improper:
         return
     yield Finding(
@@ -103,10 +102,11 @@ def bernoulli_not_binary(context: DiagnosisContext) -> Iterator[Finding]:
 
 def sign_checks(context: DiagnosisContext) -> Iterator[Finding]:
     """log p(x) above 0: impossible for a probability, fine for a density."""
-    mean = context.value("log_likelihood")
-    if mean is None or mean <= 0:
+    metric = context.metric("log_likelihood")
+    if metric is None or metric.value <= 0:
         return
-    if context.model.schema_.discrete:
+    mean = metric.value
+    if metric.kind == "probability":
         yield Finding(
             "probability-above-one",
             "error",
@@ -122,15 +122,19 @@ def sign_checks(context: DiagnosisContext) -> Iterator[Finding]:
         f"log p(x) is {mean:.2f}, above 0, so the loss is negative: this is correct for a density",
         "no action needed; compare it only with densities of the same data in the same units",
         {"log_likelihood": mean},
-        "x is continuous, and a density exceeds 1 where the data are concentrated within less than one unit",
+        "x has continuous columns, and a density exceeds 1 where the data are concentrated within less than one unit",
     )
 
 
 def warmup_too_long(context: DiagnosisContext) -> Iterator[Finding]:
     """The KL weight had barely reached its full value when training ended."""
-    if not context.density or not context.history or not any("weight_kl" in record for record in context.history):
+    if (
+        not context.has_density
+        or not context.fitted.history
+        or not any("weight_kl" in record for record in context.fitted.history)
+    ):
         return
-    progress, warmup = context.history[-1]["progress"], context.model.warmup
+    progress, warmup = context.fitted.history[-1]["progress"], context.warmup
     if progress >= warmup and warmup < MAX_WARMUP:
         return
     yield Finding(
@@ -146,11 +150,11 @@ def warmup_too_long(context: DiagnosisContext) -> Iterator[Finding]:
 def unscaled_columns(context: DiagnosisContext) -> Iterator[Finding]:
     """Columns with very different standard deviations share one likelihood scale."""
     ratio = context.value("column_spread")
-    if ratio is None or ratio < STD_RATIO_WARN or context.model.schema_.likelihood.startswith("diagonal_normal"):
+    if ratio is None or ratio < STD_RATIO_WARN or context.fitted.schema.likelihood.startswith("diagonal_normal"):
         return
     yield Finding(
         "unscaled-columns",
-        "info" if isinstance(context.model, ProbabilisticPCA) else "warning",
+        "info" if context.fitted.closed_form else "warning",
         f"after scaling, the widest column has {ratio:,.0f} times the standard deviation of the narrowest",
         context.retrain(scaling="standard"),
         {"ratio": ratio},

@@ -53,9 +53,8 @@ def overfitting(context: DiagnosisContext) -> Iterator[Finding]:
 
 def smaller_network(context: DiagnosisContext) -> str:
     """Retrain with a smaller network or with corrupted input."""
-    model = context.model
-    field = "channels" if model.fitted_.network_kind == "conv" else "hidden"
-    widths = tuple(max(8, width // 4) for width in getattr(model, field))
+    field = "channels" if context.fitted.network_kind == "conv" else "hidden"
+    widths = tuple(max(8, width // 4) for width in context.fitted.fields.get(field, ()))
     return context.first_effective(
         {field: widths} if widths and context.convention is None else {}, {"corruption": "gaussian(0.1)"}
     )
@@ -63,9 +62,10 @@ def smaller_network(context: DiagnosisContext) -> str:
 
 def not_converged(context: DiagnosisContext) -> Iterator[Finding]:
     """The loss was still decreasing when training ended."""
-    key = "valid_loss" if any("valid_loss" in record for record in context.history) else "loss"
-    warmup = context.model.warmup if context.density else 0.0
-    records = [record for record in context.history if key in record and record["progress"] >= max(warmup, 0.1)]
+    key = "valid_loss" if any("valid_loss" in record for record in context.fitted.history) else "loss"
+    records = [
+        record for record in context.fitted.history if key in record and record["progress"] >= max(context.warmup, 0.1)
+    ]
     if len(records) < 4:
         return
     first, last, best = records[0], records[-1], min(records, key=lambda record: record[key])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as D
 
-from isthmus.array_checks import from_torch
+from isthmus.array_checks import to_array, validate_rows
 from isthmus.diagnosis.loss_convention import SQUARED_ERROR_SCALE, LossConvention
 from isthmus.errors import InputError, unknown
-from isthmus.estimators.autoencoders import Autoencoder
-from isthmus.estimators.base import Estimator
+from isthmus.estimators.composition import latent_model
 from isthmus.estimators.part_registry import parse
-from isthmus.estimators.training_setup import setup_training
-from isthmus.estimators.variational import VAE
+from isthmus.estimators.validation import infer_schema
+from isthmus.families import DiagonalNormal, Point
+from isthmus.fitted import FittedModel
 from isthmus.likelihoods import LIKELIHOODS
 
 SCALE_OUTPUTS = ("log_variance", "log_scale", "scale")
@@ -67,6 +68,44 @@ class ProbabilityToLogits(nn.Module):
 
 
 @dataclass(frozen=True)
+class NetworkForm:
+    """What an encoder and a decoder return.
+
+    Args:
+        latent_dim: numbers in a code.
+        variational: whether the encoder also returns a scale.
+        probabilities: whether the decoder returns numbers from 0 to 1.
+        dtype: precision of the weights.
+        device: where the weights are.
+    """
+
+    latent_dim: int
+    variational: bool
+    probabilities: bool
+    dtype: torch.dtype
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class PartFields:
+    """The hyperparameters that the parts of a model are made from, for networks of the user's own."""
+
+    latent_dim: int
+    encoder: nn.Module
+    decoder: nn.Module
+    likelihood: str
+    prior: Any
+    corruption: None = None
+    scaling: str = "none"
+    levels: None = None
+    binarize: bool = False
+    hidden: tuple[int, ...] = ()
+    network: str = "mlp"
+    channels: tuple[int, ...] = ()
+    activation: str = "silu"
+
+
+@dataclass(frozen=True)
 class Wrapped:
     """An encoder, a decoder and the loss that they were trained with; the fields are the arguments of `wrap`."""
 
@@ -79,7 +118,7 @@ class Wrapped:
     scale_output: str
     prior: Any
 
-    def on(self, X: Any, condition: Any = None, lengths: Any = None) -> Estimator:
+    def on(self, X: Any, condition: Any = None, lengths: Any = None) -> FittedModel:
         """The networks as a fitted model of data like X.
 
         Args:
@@ -90,7 +129,37 @@ class Wrapped:
         Raises:
             InputError: if the networks cannot be applied to X.
         """
-        x = from_torch(X) if hasattr(X, "detach") else np.asarray(X)
+        examples = validate_rows(to_array(X), condition, lengths)
+        form = self.probe(examples.x)
+        likelihood = self.likelihood
+        if likelihood == "mse":
+            likelihood = f"normal({SQUARED_ERROR_SCALE if form.variational else 1.0})"
+        decoder = self.decoder
+        if likelihood == "bernoulli" and form.probabilities:
+            decoder = ProbabilityToLogits(decoder)
+        # The parts are put together on the CPU, then moved to where the networks are.
+        fields: Any = PartFields(
+            form.latent_dim,
+            EncoderAdapter(copy.deepcopy(self.encoder).cpu(), self.scale_output),
+            copy.deepcopy(decoder).cpu(),
+            likelihood,
+            self.prior,
+        )
+        schema = infer_schema(fields, examples, np.arange(len(examples)))
+        model = latent_model(fields, schema, (DiagonalNormal if form.variational else Point)((form.latent_dim,)))
+        model.to(form.device, form.dtype).eval()
+        return FittedModel(
+            schema,
+            model,
+            settings={"threads": torch.get_num_threads(), "device": str(form.device), "compile": False, "epochs": 0},
+            seed=0,
+            name="VAE" if form.variational else "Autoencoder",
+            fields={"latent_dim": form.latent_dim, "likelihood": likelihood, "prior": self.prior, "scaling": "none"},
+            loss_weights={"nll": 1.0, "kl": self.beta} if form.variational else {"nll": 1.0},
+        )
+
+    def probe(self, x: np.ndarray) -> NetworkForm:
+        """The form of the networks' outputs for rows x (n, *X)."""
         encoder = EncoderAdapter(self.encoder, self.scale_output)
         weight = next(self.encoder.parameters(), torch.zeros(()))
         rows = torch.as_tensor(x[:PROBE_ROWS], dtype=dtype_of(self.encoder), device=weight.device)
@@ -104,41 +173,22 @@ class Wrapped:
                 decoded = self.decoder(raw[:, :latent_dim])
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
             why = " ".join(str(error).split())[:160]
-            raise InputError(
-                f"the networks must accept rows of shape {tuple(x.shape[1:])}, but raised: {why}"
-            ) from error
+            raise InputError(f"the networks must accept rows of shape {x.shape[1:]}, but raised: {why}") from error
         finally:
             for module, training in modes:
                 module.train(training)
-        likelihood = self.likelihood
-        if likelihood == "mse":
-            likelihood = f"normal({SQUARED_ERROR_SCALE if variational else 1.0})"
-        probabilities = likelihood == "bernoulli" and bool(((decoded >= 0) & (decoded <= 1)).all())
-        fields: dict[str, Any] = {
-            "latent_dim": latent_dim,
-            "encoder": encoder,
-            "decoder": ProbabilityToLogits(self.decoder) if probabilities else self.decoder,
-            "likelihood": likelihood,
-            "prior": self.prior,
-            "scaling": "none",
-            "validation_fraction": 0.0,
-            "precision": "double" if rows.dtype == torch.float64 else "single",
-            "random_state": 0,
-        }
-        model: Estimator = VAE(beta=self.beta, **fields) if variational else Autoencoder(**fields)
-        model.fitted_ = setup_training(model, X, condition, lengths).fitted([])
-        model.model_.eval()
-        return model
+        probabilities = bool(((decoded >= 0) & (decoded <= 1)).all())
+        return NetworkForm(latent_dim, variational, probabilities, rows.dtype, weight.device)
 
-    def convention(self, model: Estimator) -> LossConvention:
-        """The loss for the shapes of `model`, which `on` returned."""
+    def convention(self, fitted: FittedModel) -> LossConvention:
+        """The loss for the shapes of `fitted`, which `on` returned."""
         return LossConvention(
             self.beta,
             self.reduction,
             self.kl_reduction,
             squared_error=self.likelihood == "mse",
-            features=model.schema_.size,
-            latent_dim=model.latent_dim,
+            features=fitted.schema.size,
+            latent_dim=fitted.code_size,
         )
 
     def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:

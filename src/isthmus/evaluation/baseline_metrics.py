@@ -65,7 +65,7 @@ def density_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
     if data is None or schema.sequence or not context.has_density:
         return None
     if schema.measure not in ("density", "probability"):
-        raise Declined(f"log p(x) is of a {schema.measure}, with which no density can be compared")
+        raise Declined(f"log p(x) is of a {schema.measure}, which cannot be compared with a density.")
     context.require_complete()
     log_px, shared_error = context.diagnostics.log_px
     scores = data.scores(DENSITIES, as_scored(context.fitted, context.examples.x))

@@ -80,7 +80,7 @@ class EvalContext:
         """Raise Declined if any of the rows have missing values; of the measured and the training rows by default."""
         for rows in sets or (self.examples, self.train):
             if rows is not None and rows.observed is not None:
-                raise Declined("the rows have missing values")
+                raise Declined("The rows have missing values.")
 
     @cached_property
     def encoded(self) -> EncodedRows:

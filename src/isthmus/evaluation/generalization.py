@@ -13,7 +13,7 @@ from isthmus.evaluation.reconstruction import DATA_UNIT
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
-TRAINING_ROWS = "these are the training rows; pass other rows as X"
+TRAINING_ROWS = "These are the training rows. Pass other rows as X."
 """Reason of measures that compare with rows that the model was not fitted to."""
 DRAWS = 100
 MAX_ROWS = 500

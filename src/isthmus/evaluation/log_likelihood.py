@@ -74,7 +74,7 @@ def log_px_metric(context: EvalContext) -> Metric:
             detail("ess", "effective draws", "", ess, digits=".0f", note=note),
             detail("khat", "Pareto k-hat", "", khat if math.isfinite(khat) else None, note="median row"),
             detail("khat_above", f"k-hat above {KHAT_GOOD} (unreliable)", "share of rows", above, digits=".0%"),
-            detail("last_doubling_gain", gain_label, "nats", stats.last_doubling_gain, digits="+z.3f"),
+            detail("last_doubling_gain", gain_label, "nats", stats.last_doubling_gain, digits="+.3f"),
         ]
     details.append(setting(f"{name}.given_condition", "given the condition", conditional, HIDDEN))
     label = "log p(x) given the condition" if conditional else "log p(x)"
@@ -115,8 +115,8 @@ def inference_gap_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
         gap = inference_gap(context.fitted.model, rows, steps=GAP_STEPS)
     labels = {
         "total": "inference gap: log p(x) - ELBO",
-        "approximation": "  of it, by the posterior family",
-        "amortization": "  of it, by the encoder",
+        "approximation": "inference gap due to the posterior family",
+        "amortization": "inference gap due to the encoder",
     }
     return tuple(
         from_estimate(
@@ -140,7 +140,7 @@ def ais_metrics(context: EvalContext) -> Metric | None:
     if not context.ais:
         return None
     if context.examples.observed is not None:
-        raise Declined("the rows have missing values")
+        raise Declined("The rows have missing values.")
     fitted, steps, index = context.fitted, context.ais_steps, context.subsample(context.ais)
     rows = fitted.dataset(context.examples.take(index), "fixed")
     simulated = min(BDMC_ROWS, len(rows))

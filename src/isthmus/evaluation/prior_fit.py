@@ -29,9 +29,11 @@ def refit_gain(context: EvalContext) -> Metric | None:
         return None
     prior = rows.chunks[0].prior
     if prior.batch_shape:
-        raise Declined("each row has a prior of its own")
+        raise Declined("Each row has its own prior.")
     if not prior.evaluable or context.fitted.model.code.discrete:
-        raise Declined("codes must be continuous and the density of the prior known at any code")
+        raise Declined(
+            "A prior is fitted to continuous codes only, and compared with one whose density is known everywhere."
+        )
     with torch.no_grad(), context.fitted.threads():
         train_codes = train.sample_posterior(context.seed).flatten(1)
         mixture = PostHocPrior(train_codes.shape[1], COMPONENTS).to(train_codes).eval()

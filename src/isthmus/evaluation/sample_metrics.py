@@ -92,13 +92,13 @@ def copies(context: EvalContext) -> tuple[Metric, ...] | None:
     return (
         Metric(
             "copies.z",
-            "samples nearer to training rows than other rows",
+            "distance of samples to training rows",
             "",
             "statistic",
             stats.z,
             1.0,
             digits=".1f",
-            note="z-score; below -3: nearer",
+            note="z-score against other rows; below -3: copies",
         ),
         from_estimate(
             "copies.close",

@@ -39,7 +39,7 @@ class Chunk(NamedTuple):
 
     def take(self, index: Tensor) -> Chunk:
         """The rows at positions `index`."""
-        batch = Batch(*[None if part is None else part[index] for part in self.batch])
+        batch = Batch._make([None if part is None else part[index] for part in self.batch])
         shared = self.prior is None or not self.prior.batch_shape
         return Chunk(self.row_index[index], batch, self.q.rows(index), self.prior if shared else self.prior.rows(index))
 

@@ -96,18 +96,21 @@ class Metric:
 def number(value: Value, digits: str = ".2f", standard_error: float | None = None) -> str:
     """A value with its standard error as text; several values are joined by commas.
 
-    >>> number(0.25, ".0%"), number((1.0, 2.0), ".1f"), number(3), number(None)
-    ('25%', '1.0, 2.0', '3', 'not available')
+    >>> number(0.25, ".0%"), number((1.0, -0.01), ".1f"), number(3), number(None)
+    ('25%', '1.0, 0.0', '3', 'not available')
     """
     if value is None:
         return "not available"
     if isinstance(value, str | bool):
         return str(value)
-    if not digits:
-        digits = error_digits(standard_error)
+    digits = digits or error_digits(standard_error)
     if isinstance(value, tuple):
         return ", ".join(number(one, digits) for one in value)
-    text = f"{value:,}" if isinstance(value, int) else f"{value:{digits}}"
+    if isinstance(value, int):
+        text = f"{value:,}"
+    else:
+        sign, rest = (digits[0], digits[1:]) if digits[0] in "+-" else ("", digits)
+        text = f"{value:{sign}z{rest}}"  # z: never minus zero
     return text if standard_error is None else f"{text} ± {standard_error:{digits}}"
 
 

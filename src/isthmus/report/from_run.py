@@ -43,12 +43,12 @@ class MeasuredRun:
         info = RunInfo(
             folder=run.folder.name,
             data=run.dataset.source,
-            rows=self.held.which,
+            rows=self.held.description,
             epochs=len(model.history),
             epochs_planned=run.job.config.epochs,
             versions=serialization.read_config(run.folder).get("versions") or {},
         )
-        rows = model.check(self.held.part)
+        rows = model.check(self.held.examples)
         plots = plot_context(model, rows, self.evaluation, run.job.train_rows, self.held.name)
         return ReportContext(plots, self.evaluation, self.findings, info)
 
@@ -64,12 +64,10 @@ class MeasuredRun:
 
 def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str] = ()) -> MeasuredRun:
     """Evaluate and diagnose a trained run on rows that it was not fitted to."""
-    model, part = run.estimator, held.part
-    kwargs: dict[str, Any] = held.company(model)
-    kwargs |= {"draws": draws, "train": run.job.train_rows, "factors": part.factors, "without": without}
-    evaluation = evaluate(model, part.x, part.y, **kwargs)
+    model, rows = run.estimator, held.examples
+    evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, evaluation, diagnose(model, part.x, evaluation=evaluation, command=command))
+    return MeasuredRun(run, held, evaluation, diagnose(model, rows.x, evaluation=evaluation, command=command))
 
 
 def report_page(
@@ -80,6 +78,7 @@ def report_page(
     *,
     condition: Any = None,
     lengths: Any = None,
+    observed: Any = None,
     train: Any = None,
     evaluation: Evaluation | None = None,
 ) -> Path:
@@ -92,6 +91,7 @@ def report_page(
         y: (n,) labels, and the condition of a conditional model.
         condition: (n,) or (n, C) conditions; by default y.
         lengths: (n,) numbers of steps, for padded sequences.
+        observed: (n, *X) booleans, False where a value of X is missing.
         train: (m, *X) training data, for baselines and nearest neighbours.
         evaluation: what `evaluate` returned for the same rows; by default they are evaluated.
 
@@ -99,11 +99,11 @@ def report_page(
         InputError: for rows that the model cannot read, or a path that cannot be written.
     """
     fitted = as_fitted(model)
-    rows = fitted.check(X, condition, lengths, y=y)
+    rows = fitted.check(X, condition, lengths, observed=observed, y=y)
     if train is not None and not isinstance(train, Examples):
         train = validation_rows(train, fitted.schema, fitted.feature_names, "train")
     if evaluation is None:
-        evaluation = evaluate(model, X, y, condition=condition, lengths=lengths, train=train)
-    findings = diagnose(model, X, evaluation=evaluation)
+        evaluation = evaluate(fitted, rows, train=train)
+    findings = diagnose(fitted, rows, evaluation=evaluation)
     plots = plot_context(fitted, rows, evaluation, train, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))

@@ -38,14 +38,14 @@ class Summary:
 def summarise(run: Run) -> Summary:
     """Measure held-out rows, draw the pictures and the page, and say it: a sentence a line."""
     model, held = run.estimator, held_out(run)
-    measured = measure(run, held, affordable(run, len(held.part.x)), LATER)
+    measured = measure(run, held, affordable(run, len(held)), LATER)
     history = model.history_
     facts: dict[str, Any] = {
         **model.settings_,
         "run": str(run.folder),
         "model": type(model).__name__,
         "data": run.dataset.source,
-        "which": held.which,
+        "which": held.description,
         "seed": model.seed_,
         "epochs": len(history),
         "seconds": round(history[-1]["seconds"], 2) if history else 0.0,
@@ -107,10 +107,11 @@ def evidence_lines(run: Run, held: HeldOut, facts: dict[str, Any]) -> list[str]:
     schema, about = run.estimator.schema_, facts["log_likelihood"]
     mean, error, kind, conditional = about["mean"], about["standard_error"], about["kind"], about["given_condition"]
     if not math.isfinite(mean):
-        return [f"log p(x) of {held.which} is not a number: the weights are of no use; lower --learning-rate."]
+        return [f"log p(x) of {held.description} is not a number: the weights are of no use; lower --learning-rate."]
     given = " given its condition" if conditional else ""
     lines = [
-        f"log p(x){given} of {held.which}: {mean:.2f} ± {error:.2f} nats (log-{kind}, {about['draws']:,} draws a row)."
+        f"log p(x){given} of {held.description}: {mean:.2f} ± {error:.2f} nats "
+        f"(log-{kind}, {about['draws']:,} draws a row)."
     ]
     if schema.improper:
         return [*lines, "Bernoulli on numbers between 0 and 1 is not a density, so nothing is compared with it."]
@@ -140,7 +141,7 @@ def error_lines(run: Run, held: HeldOut, facts: dict[str, Any]) -> list[str]:
     conditional = schema.condition is not None
     given = " given its condition" if conditional else ""
     told = f"{about['mean']:.4g} ± {about['standard_error']:.2g}"
-    lines = [f"Squared error an example{given} of {held.which}: {told} (summed over features)."]
+    lines = [f"Squared error an example{given} of {held.description}: {told} (summed over features)."]
     if schema.sequence:
         return lines
     pca = facts["baselines"]["pca"]
