@@ -103,7 +103,7 @@ def bernoulli_not_binary(context: DiagnosisContext) -> Iterator[Finding]:
 def sign_checks(context: DiagnosisContext) -> Iterator[Finding]:
     """log p(x) above 0: impossible for a probability, fine for a density."""
     metric = context.metric("log_likelihood")
-    if metric is None or metric.value <= 0:
+    if metric is None or not isinstance(metric.value, float) or metric.value <= 0:
         return
     mean = metric.value
     if metric.kind == "probability":

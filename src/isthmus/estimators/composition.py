@@ -48,14 +48,14 @@ def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family |
     )
 
 
-def posterior_part(estimator: Hyperparameters, schema: Schema) -> Family | nn.Module:
+def posterior_part(estimator: Any, schema: Schema) -> Family | nn.Module:
     """The family of q(z given x), or q itself if the user passed a module that is no family."""
     if not isinstance(estimator.posterior, str):
         return copy_user_part(estimator.posterior, "posterior")
     return build(POSTERIORS, estimator.posterior, "posterior", estimator, schema)
 
 
-def bound(estimator: Hyperparameters) -> Term | Objective:
+def bound(estimator: Any) -> Term | Objective:
     """The bound on log p(x) that is maximized, as a loss."""
     return build(BOUNDS, estimator.bound, "bound", estimator)
 

@@ -63,7 +63,7 @@ def validate_inputs(
     return validate_rows(x, condition, lengths, target, observed, feature_names=feature_names(estimator))
 
 
-def validate_new_rows(estimator: Hyperparameters, X: Any, lengths: Any) -> np.ndarray:
+def validate_new_rows(estimator: Any, X: Any, lengths: Any) -> np.ndarray:
     """Rows for a fitted estimator as an array; scikit-learn compares the number and names of the features."""
     return validate_features(estimator, pad_to_training_length(estimator.schema_, X, lengths), reset=False)
 

@@ -99,9 +99,10 @@ def inference_gap(
 
 def join(chunks: list[Chunk]) -> tuple[Batch, Normal]:
     """The rows of several chunks as one batch, and their posteriors, which are normals, as one."""
-    batch = Batch(
-        *[None if parts[0] is None else torch.cat(parts) for parts in zip(*[chunk.batch for chunk in chunks])]
-    )
+    fields: list[Any] = [
+        None if parts[0] is None else torch.cat(parts) for parts in zip(*[chunk.batch for chunk in chunks])
+    ]
+    batch = Batch(*fields)
     locs = [chunk.q.loc for chunk in chunks]
     log_scales = [torch.as_tensor(chunk.q.log_scale).to(loc).expand(loc.shape) for chunk, loc in zip(chunks, locs)]
     return batch, Normal(torch.cat(locs), torch.cat(log_scales), chunks[0].q.event_dim)

@@ -108,7 +108,7 @@ class PlotContext:
         self.require_code()
         known = self.schema.condition
         with torch.no_grad(), seeded(self.seed, self.model.device):
-            like = {"dtype": self.model.dtype, "device": self.model.device}
+            like: dict[str, Any] = {"dtype": self.model.dtype, "device": self.model.device}
             c = None if known is None else torch.as_tensor(known.encode(as_condition(condition, n), n), **like)
             codes, _ = self.model.model.draw(n, c, mean=True)
         return codes.cpu().double().numpy().reshape(n, -1)
@@ -293,7 +293,9 @@ def distance_to_known(row: np.ndarray, block: np.ndarray) -> np.ndarray:
 
     The mean over known values times the number of all values: rows with many unknown values are not nearer for it.
     """
-    return np.nanmean(np.square(block - row).reshape(len(block), -1), 1) * row.size
+    gaps = np.square(block - row).reshape(len(block), -1)
+    known = np.isfinite(gaps).sum(1)
+    return np.where(known > 0, np.nansum(gaps, 1) / np.maximum(known, 1) * row.size, np.inf)
 
 
 def squared_errors(values: np.ndarray, original: np.ndarray) -> np.ndarray:

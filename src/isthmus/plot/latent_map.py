@@ -78,7 +78,7 @@ def draw(data: LatentMap) -> Figure:
         bar = figure.colorbar(points, ax=axes, shrink=0.7, aspect=30)
         bar.set_label(by, size=8)
         bar.ax.tick_params(labelsize=7, length=2.5)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     return figure
 
 
@@ -90,7 +90,7 @@ def draw_points(axis: Axes, places: np.ndarray, data: LatentMap) -> Any:
     if data.groups:
         return None
     if data.scale is not None:
-        return axis.scatter(*places.T, c=data.scale, cmap=BLEND, **look)
+        return axis.scatter(places[:, 0], places[:, 1], c=data.scale, cmap=BLEND, **look)
     if len(places) <= SCATTERED:
         return axis.scatter(*places.T, color=BLUE, **{**look, "alpha": 0.5})
     return axis.hexbin(*places.T, gridsize=28, mincnt=1, cmap=BLUES, linewidths=0)

@@ -158,6 +158,6 @@ def means_of(data: Samples) -> str:
     rows = None if context.rows is None else context.values.reshape(len(context.values), -1)
     means = []
     for j, name in enumerate(column_names(context.schema)):
-        data = "" if rows is None else f" (data {number(np.nanmean(rows[:, j]), 3)})"
-        means.append(f"{name} {number(drawn[:, j].mean(), 3)}{data}")
+        of_data = "" if rows is None else f" (data {number(np.nanmean(rows[:, j]), 3)})"
+        means.append(f"{name} {number(drawn[:, j].mean(), 3)}{of_data}")
     return "; ".join(means)

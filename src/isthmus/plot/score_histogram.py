@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -71,7 +72,7 @@ def draw(data: Scores) -> Figure:
     axis.axvline(mean, color=INK, linewidth=1.2, label=f"mean {number(mean)}")
     if data.reference is not None:
         name, value = data.reference
-        look = {"color": ORANGE, "linewidth": 1.4, "linestyle": (0, (4, 2))}
+        look: dict[str, Any] = {"color": ORANGE, "linewidth": 1.4, "linestyle": (0, (4, 2))}
         axis.axvline(value, label=f"{name} {number(value)}", **look)
     axis.set_xlabel("log p(x), nats" if data.quantity == "log p(x)" else "squared error, summed over features")
     axis.set_ylabel("rows")

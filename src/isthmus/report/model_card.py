@@ -64,7 +64,7 @@ def described(name: str, part: nn.Module, model: FittedModel) -> list[str]:
         text = f"{model.schema.likelihood} ({model.schema.measure}). {text}"
     elif isinstance(choice := model.fields.get(name), str):
         text = f"{choice}. {text}"
-    learned = getattr(family, "learned", dict)()
+    learned: dict[str, Any] = getattr(family, "learned", dict)()
     scale = model.schema.scale if name == "likelihood" else np.ones(())
     values = [f"{key} {values_in_words(value, scale if key == 'scale' else None)}" for key, value in learned.items()]
     if not values and family is part and (size := size_of(part)):

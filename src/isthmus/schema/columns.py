@@ -100,16 +100,12 @@ class Schema:
 
     def blocks(self) -> list[Schema]:
         """The schema of each column by itself, as a homogeneous table; the inverse of `side_by_side`."""
-        ends = np.cumsum(self.widths)
-        return [
-            Schema(
-                (width,),
-                (column,),
-                self.dtype,
-                **{n: np.array(np.broadcast_to(getattr(self, n), self.event_shape)[end - width : end]) for n in ARRAYS},
-            )
-            for column, width, end in zip(self.columns, self.widths, ends)
-        ]
+        arrays: dict[str, Any] = {name: np.broadcast_to(getattr(self, name), self.event_shape) for name in ARRAYS}
+        blocks = []
+        for column, width, end in zip(self.columns, self.widths, np.cumsum(self.widths)):
+            kwargs = {name: values[end - width : end] for name, values in arrays.items()}
+            blocks.append(Schema((width,), (column,), self.dtype, **kwargs))
+        return blocks
 
     @property
     def kind(self) -> str:
