@@ -23,7 +23,7 @@ def blocks(name: str, language: str) -> list[str]:
 def short(tmp_path, monkeypatch):
     """A folder of its own, runs of the fewest epochs, and no measures that take long: these have tests of their own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("isthmus.estimators.training_setup.UPDATES", 1)
+    monkeypatch.setattr("isthmus.estimators.training_setup.AUTO_UPDATES", 1)
     without_slow_measures(monkeypatch)
 
 

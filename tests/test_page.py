@@ -99,8 +99,8 @@ def whole(text: str, without: set[str] = frozenset()) -> Parsed:
 
 def measured(model, x, **more) -> Evaluation:
     """What a page reads of an evaluation, without the rest of it."""
-    errors = model.squared_error(x, **more)
-    log_px = model.elbo(x, draws=2, **more) if model.density else None
+    errors = model.fitted_.squared_errors(Examples(x, **more))
+    log_px = model.elbo(x, draws=2, **more) if model.capabilities.has_density else None
     rows = PerRow(model.transform(x, **more), errors, log_px)
     error = mean_over_rows("reconstruction", "reconstruction error", "squared", "squared error", errors)
     return Evaluation(type(model).__name__, len(errors), (error,), {}, rows)
@@ -127,7 +127,7 @@ def test_every_model_has_a_page(name, kind):
     x = DATA[kind](40)
     model = small(name, epochs=1).fit(x)
     without = set() if model.history_ else {"curves"}
-    without |= set() if model.density else {"samples"}
+    without |= set() if model.capabilities.has_density else {"samples"}
     parsed = whole(made(model, x), without)
     text = "".join(parsed.text)
     assert name in text

@@ -201,7 +201,7 @@ def test_binarised_rows_are_compared_as_the_bits_that_were_scored(named):
         result, run = ran(model, x, np.arange(60) % 2)
         train = run.job.train_rows
         seen = as_scored(model.fitted_, train.x)
-        rows = model.rows(pd.DataFrame(train.x, columns=x.columns) if named else train.x, train.condition, bits="fixed")
+        rows = model.fitted_.dataset(train, bits="fixed")
     assert set(np.unique(seen)) == {0.0, 1.0}
     assert (seen == rows.batch(torch.arange(len(rows))).x.numpy()).all()
     assert -60 < result.values["baselines"]["ppca"]["mean"] < 0

@@ -16,7 +16,6 @@ from isthmus.estimators import composition
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import resolve_seed, setup_training
-from isthmus.estimators.transition import Transition
 from isthmus.estimators.validation import validate_new_rows
 from isthmus.examples import Examples
 from isthmus.families import Family
@@ -43,7 +42,7 @@ samples = requires("samples", "has no prior to sample from. Train a VAE to draw 
 scores = requires("has_density", "has no density, only a squared error. Use score(X), or a VAE for log p(x).")
 
 
-class Estimator(Hyperparameters, Transition, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A model as a scikit-learn estimator; a model adds fields and `compose`."""
 
     def __sklearn_tags__(self):

@@ -37,8 +37,10 @@ from isthmus.train.runtime import (
 )
 from isthmus.train.trainer import fit
 
-UPDATES = 5_000
-"""Updates that `epochs="auto"` makes, about."""
+AUTO_UPDATES = 5_000
+"""Updates that `epochs="auto"` aims at."""
+MIN_AUTO_EPOCHS = 20
+"""Epochs that it makes at least, however many updates these are."""
 
 
 @dataclass
@@ -212,7 +214,7 @@ def training_config(
     """How to train on n rows: by fixed rules on sizes, or as a resumed run."""
     size = min(estimator.batch_size, n)
     per_epoch = max(1, n // size)
-    auto = max(20, math.ceil(UPDATES / per_epoch))
+    auto = max(MIN_AUTO_EPOCHS, math.ceil(AUTO_UPDATES / per_epoch))
     epochs = settings.get("epochs") or (auto if estimator.epochs == "auto" else int(estimator.epochs))
     draws = as_objective(recipe.objective).draws
     parameters = sum(p.numel() for p in recipe.model.parameters())
