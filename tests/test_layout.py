@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,14 @@ def test_imports_go_down_only(path):
         if module == "isthmus":
             continue
         assert LEVEL[place(module)] <= LEVEL[own], f"{relative} imports {module}, which lies above it"
+
+
+def test_imports_have_no_circle():
+    """Of files, imports for type checkers included: whoever is imported is understood without the importer."""
+    names = {".".join(("isthmus", *path.relative_to(ROOT).with_suffix("").parts)): path for path in FILES}
+    names |= {name.removesuffix(".__init__"): path for name, path in names.items() if name != "isthmus.__init__"}
+    graph = {path: {names[module] for module in imported(path) if module in names} - {path} for path in FILES}
+    TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

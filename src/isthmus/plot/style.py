@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from isthmus.atomic_io import atomic_write
@@ -94,7 +95,7 @@ def line_panels(views: dict[str, np.ndarray], title: str, names: list[str] | Non
     }
     for i, axis in enumerate(axes):
         axis.set_ylim(*limits)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         for name, values in views.items():
             lines = axis.plot(values[i].reshape(len(values[i]), -1), **looks.get(name, {"color": BLUE, "linewidth": 1}))
             lines[0].set_label(name)
@@ -112,7 +113,7 @@ def path_panels(paths: dict[str, np.ndarray], title: str) -> Figure:
         for values, share in zip(path, np.linspace(0, 1, len(path))):
             axis.plot(values.reshape(len(values), -1), color=BLEND(share), linewidth=1)
         axis.set_ylim(*limits)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     figure.supxlabel("step", fontsize=8, color=INK)
     return figure
 
