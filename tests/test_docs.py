@@ -6,12 +6,20 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import isthmus
+from isthmus import likelihoods
 from isthmus.cli.main import main
-from models import without_slow_measures
+from isthmus.diagnosis import diagnose as diagnose_module
+from isthmus.estimators import parts_by_name
+from isthmus.evaluation import evaluate as evaluate_module
+from isthmus.plot import figures
+from models import table, without_slow_measures
 
 ROOT = Path(__file__).parents[1]
+TABLES: tuple[dict, ...] = (likelihoods.LIKELIHOODS, parts_by_name.PRIORS, evaluate_module.MEASURES, figures.FIGURES)
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -25,10 +33,17 @@ def short(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("isthmus.estimators.training_setup.AUTO_UPDATES", 1)
     without_slow_measures(monkeypatch)
+    monkeypatch.setattr(diagnose_module, "FINDINGS", diagnose_module.FINDINGS)  # restored afterwards
+    before = [dict(names) for names in TABLES]
+    yield
+    for names, entries in zip(TABLES, before):  # a page may add to a table: the other tests must not see it
+        names.clear()
+        names.update(entries)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_python_snippets_run(page, short):
+def test_python_snippets_run(page, short, monkeypatch):
+    monkeypatch.setattr("isthmus.estimators.training_setup.MIN_AUTO_EPOCHS", 1)
     names: dict = {}
     snippets = blocks(page, "python")
     assert snippets
@@ -39,6 +54,29 @@ def test_python_snippets_run(page, short):
         assert names["new"].dtype == "uint8"
         assert names["clean"].shape == names["X"].shape
         assert len(names["history"]) == 3
+    if page == "CONTRIBUTING.md":
+        parts_are_used(names["HalfVAE"])
+
+
+def parts_are_used(model_class) -> None:
+    """What the page adds to the tables is trained, measured, found and drawn."""
+    x = table()
+    model = model_class(latent_dim=2, hidden=(8,), likelihood="gumbel", prior="laplace", threads=1, epochs=2).fit(x)
+    assert np.isfinite(model.score_samples(x, draws=5)).all()
+    evaluation = isthmus.evaluate(model, x, draws=5)
+    assert evaluation["code_length"].value > 0
+    assert "length of a code" in str(evaluation)
+    model.fitted_.model.posterior.net.layers[-1].bias.data[0] = 200.0  # a code far out
+    codes = {finding.code for finding in isthmus.diagnose(model, x)}
+    assert "long-codes" in codes
+    page = isthmus.report_page(model, x, "report.html", evaluation=evaluation).read_text("utf-8")
+    assert "Length of the codes" in page
+
+
+def test_each_addition_takes_ten_lines_at_most():
+    for snippet in blocks("CONTRIBUTING.md", "python"):
+        lines = [line for line in snippet.splitlines() if line.strip() and not line.startswith(("from ", "import "))]
+        assert len(lines) <= 10, snippet
 
 
 def test_commands_run(short, capsys):

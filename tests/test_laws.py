@@ -18,6 +18,7 @@ from sklearn.base import clone
 
 import isthmus
 from isthmus.estimators.training_setup import setup_training
+from isthmus.examples import Examples
 from isthmus.objective import as_objective
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.trainer import Trainer
@@ -169,7 +170,7 @@ def test_padding_changes_no_number(name, corruption):
     clean = x.copy()
     clean[np.arange(6) >= lengths[:, None]] = 0.0
     models = [small(name, corruption=corruption).fit(data, lengths=lengths) for data in (clean, garbage)]
-    batch = models[0].rows(clean, lengths=lengths).batch(torch.arange(60))
+    batch = models[0].fitted_.dataset(Examples(clean, lengths=lengths)).batch(torch.arange(60))
     assert (models[0].model_.corrupt(batch)[~batch.mask] == 0).all()
     for a, b in zip(*(m.model_.state_dict().values() for m in models)):
         assert torch.equal(a, b)

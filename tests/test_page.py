@@ -209,7 +209,7 @@ def test_words_of_the_user_are_escaped_and_nothing_is_hidden():
         *set(labels),
         "<i>message",
         "isthmus fit <model>",
-        "because <u>",
+        "Because <u>",
         "n&m",
         "Run <run>",
         "<data>.csv",

@@ -78,15 +78,15 @@ def test_pictures_that_are_missing_are_drawn_by_resume(capsys, rows, tmp_path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("isthmus.report.summary.draw", stopped)
+        patched.setattr("isthmus.report.from_run.MeasuredRun.write_figures", stopped)
         code, _, err = run(capsys, "fit", model, rows, "-o", folder, *words)
     assert code == 130
     assert f"isthmus fit --resume {folder}" in err
     before = {name: (folder / name).read_bytes() for name in files(folder)}
     code, out, _ = run(capsys, "fit", "--resume", folder)
     assert code == 0
-    assert f"To look at, in {folder}: report.html" in out
-    assert "latent dimensions are in use" in out
+    assert f"Written to {folder}: report.html" in out
+    assert "latent dimensions are active" in out
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert "nothing to resume" in run(capsys, "fit", "--resume", folder)[1]
 
