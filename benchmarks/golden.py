@@ -189,6 +189,27 @@ def flat(value: Any, path: str) -> dict[str, float]:
     return found
 
 
+RENAMED = {
+    "leftover": "residual_eigenvalue_ratio",
+    "copying": "identity_test",
+    "lead": "margin",
+    "rise": "last_doubling_gain",
+    "amortisation": "amortization",
+    "loose-evidence": "loose-bound",
+    "damaged": "corrupted",
+    "fallen": "total_decrease",
+    "in_the_second_half": "second_half_decrease",
+    "in_use": "active",
+    "error": "standard_error",
+}
+"""Parts of paths that were renamed since the first record, so that their numbers are compared under the new name."""
+
+
+def renamed(path: str) -> str:
+    """A path of an older record under today's names."""
+    return ".".join(RENAMED.get(part, part) for part in path.split("."))
+
+
 def close(a: Any, b: Any, size: Any) -> Any:
     """Whether numbers agree as far as those of this size must."""
     return (np.abs(a - b) <= np.maximum(ABSOLUTE, RELATIVE * size)) | (np.isnan(a) & np.isnan(b)) | (a == b)
@@ -225,7 +246,7 @@ def compare(old: Path, new: Path) -> int:
         for place in (a, b):
             tensors.append(json.loads((place / "weights.json").read_text())["tensors"])
             said = {verb: json.loads((place / f"{verb}.json").read_text()) for verb in ("fit", "evaluate", "diagnose")}
-            told.append({path: number for verb in said for path, number in flat(said[verb], verb).items()})
+            told.append({renamed(path): number for verb in said for path, number in flat(said[verb], verb).items()})
             arrays.append(dict(np.load(place / "arrays.npz")))
         same, total = tensors[0] == tensors[1], total + len(told[0])
         if not same:

@@ -237,7 +237,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("lines", [0, 30])
-def test_a_killed_run_ends_with_the_same_weights(tmp_path, lines):
+def test_a_killed_run_ends_with_the_same_weights(tmp_path, lines, monkeypatch):
+    without_slow_measures(monkeypatch)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert main(["fit", "vae", "digits", "-o", str(whole), *LONG]) == 0
     argv = ["fit", "vae", "digits", "-o", str(broken), *LONG]
@@ -263,7 +264,8 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, lines):
     assert not [*broken.rglob(".part-*")]
 
 
-def test_ctrl_c_saves_a_checkpoint_and_prints_how_to_resume(tmp_path):
+def test_ctrl_c_saves_a_checkpoint_and_prints_how_to_resume(tmp_path, monkeypatch):
+    without_slow_measures(monkeypatch)
     folder = tmp_path / "r"
     process = launch("fit", "vae", "digits", "-o", folder, *LONG, "--patience", "1")
     history = folder / "history.jsonl"
