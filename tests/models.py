@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 import isthmus
 from isthmus.evaluation.evaluate import MEASURES
 from isthmus.registry import models
+from isthmus.report.from_run import MeasuredRun
 
 NAMES = list(models())
 TRAINED = [name for name in NAMES if name != "ProbabilisticPCA"]  # solved exactly: no loop to test
@@ -72,3 +74,15 @@ def without_slow_measures(patch) -> None:
     for name in SLOW:
         patch.setitem(MEASURES, name, lambda context: None)
     patch.setattr("isthmus.report.summary.MAX_DRAWS", 50)
+
+
+def without_page(patch) -> None:
+    """Let runs end without the page and the figures, which have tests of their own."""
+    patch.setattr(MeasuredRun, "write_page", empty_page)
+    patch.setattr(MeasuredRun, "write_figures", lambda measured: [])
+
+
+def empty_page(measured: MeasuredRun) -> Path:
+    path = measured.run.folder / "report.html"
+    path.touch()
+    return path

@@ -34,7 +34,7 @@ from isthmus.finding import Finding
 from isthmus.metrics.metric import Metric
 from isthmus.persistence import run_dir
 from isthmus.registry import find_model
-from models import NAMES, small, table
+from models import NAMES, small, table, without_page, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -525,7 +525,9 @@ def test_a_convolutional_network_is_made_smaller_by_its_channels():
     assert "channels=(8, 8)" in smaller_network(DiagnosisContext(model.fitted_))
 
 
-def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys):
+def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys, monkeypatch):
+    without_slow_measures(monkeypatch)
+    without_page(monkeypatch)
     run = str(tmp_path / "run")
     assert main(["fit", "vae", "iris", "-o", run, "--epochs", "30", "--beta", "1000", "--random-state", "0"]) == 0
     capsys.readouterr()

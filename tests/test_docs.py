@@ -16,7 +16,7 @@ from isthmus.diagnosis import diagnose as diagnose_module
 from isthmus.estimators import parts_by_name
 from isthmus.evaluation import evaluate as evaluate_module
 from isthmus.plot import figures
-from models import table, without_slow_measures
+from models import table, without_page, without_slow_measures
 
 ROOT = Path(__file__).parents[1]
 TABLES: tuple[dict, ...] = (likelihoods.LIKELIHOODS, parts_by_name.PRIORS, evaluate_module.MEASURES, figures.FIGURES)
@@ -33,6 +33,8 @@ def short(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("isthmus.estimators.training_setup.AUTO_UPDATES", 1)
     without_slow_measures(monkeypatch)
+    score = isthmus.FittedModel.score
+    monkeypatch.setattr(isthmus.FittedModel, "score", lambda self, examples, draws=1000: score(self, examples, 20))
     monkeypatch.setattr(diagnose_module, "FINDINGS", diagnose_module.FINDINGS)  # restored afterwards
     before = [dict(names) for names in TABLES]
     yield
@@ -79,7 +81,8 @@ def test_each_addition_takes_ten_lines_at_most():
         assert len(lines) <= 10, snippet
 
 
-def test_commands_run(short, capsys):
+def test_commands_run(short, capsys, monkeypatch):
+    without_page(monkeypatch)
     lines = [line for block in blocks("README.md", "bash") for line in block.splitlines()]
     commands = [shlex.split(line, comments=True) for line in lines]
     ours = [words for words in commands if words and words[0] == "isthmus"]

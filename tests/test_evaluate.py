@@ -19,7 +19,7 @@ from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics, pareto_k
 from isthmus.metrics.importance_weighting import LogLikelihood, encode_chunks, importance_weighted
 from isthmus.metrics.probes import probes
-from models import DATA, DENSE, NAMES, images, rows_of, small, table
+from models import DATA, DENSE, NAMES, images, rows_of, small, table, without_page, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -193,7 +193,9 @@ def test_bits_of_fair_coins():
     assert evaluate(model, x).to_dict()["log_likelihood"]["bits_per_dim"] == pytest.approx(1.0, abs=0.02)
 
 
-def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_path, capsys):
+def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_path, capsys, monkeypatch):
+    without_slow_measures(monkeypatch)
+    without_page(monkeypatch)
     run = str(tmp_path / "run")
     assert main(["fit", "vae", "wine", "-o", run, "--epochs", "20", "--random-state", "0"]) == 0
     capsys.readouterr()

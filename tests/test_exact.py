@@ -62,7 +62,7 @@ def test_linear_autoencoder_is_pca(k):
 @pytest.mark.parametrize(
     ("name", "x", "k"),
     [
-        ("iris", load_iris().data, 2),
+        pytest.param("iris", load_iris().data, 2, marks=pytest.mark.grid),
         ("wine", StandardScaler().fit_transform(load_wine().data), 2),
     ],
 )

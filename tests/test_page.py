@@ -29,7 +29,7 @@ from isthmus.report.headline import verdict
 from isthmus.report.html_blocks import svg
 from isthmus.report.metrics_section import metrics_table
 from isthmus.report.page import page
-from models import DATA, NAMES, images, small, table
+from models import DATA, NAMES, images, small, table, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -119,10 +119,11 @@ def written(model, examples, evaluation, train=None, findings=(), name="rows", *
     return page(ReportContext(plots, evaluation, list(findings), RunInfo(**info)))
 
 
-KINDS = [(name, "table" if name == "ProbabilisticPCA" else "images") for name in NAMES]
+KINDS = [("VAE", "images"), ("VAE", "counts"), ("Autoencoder", "table"), ("ProbabilisticPCA", "table")]
+OTHERS = [pytest.param(name, "images", marks=pytest.mark.grid) for name in NAMES if name not in dict(KINDS)]
 
 
-@pytest.mark.parametrize(("name", "kind"), [*KINDS, ("VAE", "counts"), ("Autoencoder", "table")])
+@pytest.mark.parametrize(("name", "kind"), [*KINDS, *OTHERS])
 def test_every_model_has_a_page(name, kind):
     x = DATA[kind](40)
     model = small(name, epochs=1).fit(x)
@@ -153,7 +154,7 @@ def test_codes_of_one_and_two_dimensions(kind, latent_dim):
     whole(made(small("VAE", epochs=1, latent_dim=latent_dim).fit(x), x, np.arange(40) % 3))
 
 
-@pytest.mark.parametrize(("features", "corruption"), [(2, "mask(0.3)"), (5, None)])
+@pytest.mark.parametrize(("features", "corruption"), [(2, "mask(0.3)"), pytest.param(5, None, marks=pytest.mark.grid)])
 def test_sequences(features, corruption):
     x, lengths = np.random.default_rng(0).normal(size=(40, 12, features)), np.arange(40) % 8 + 5
     model = small("VAE", epochs=1, corruption=corruption).fit(x, lengths=lengths)
@@ -180,7 +181,7 @@ def test_conditions(condition):
     assert "<i>" not in text
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.grid), 3])
 def test_images_of_several_channels(channels):
     x = images(40, (9, 8, channels))
     parsed = whole(made(small("VAE", epochs=1, network="mlp").fit(x), x))
@@ -353,7 +354,8 @@ def test_a_figure_follows_the_page_and_clashes_with_no_other():
 # ---------------------------------------------------------------------- command
 
 
-def test_the_command_writes_the_page(tmp_path, capsys):
+def test_the_command_writes_the_page(tmp_path, capsys, monkeypatch):
+    without_slow_measures(monkeypatch)
     run = tmp_path / "run"
     data = tmp_path / "flowers.csv"
     load_iris(as_frame=True).data.to_csv(data, index=False)
@@ -371,7 +373,8 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     assert isthmus.load(run).latent_dim == 2
 
 
-def test_a_page_from_python(tmp_path):
+def test_a_page_from_python(tmp_path, monkeypatch):
+    without_slow_measures(monkeypatch)
     x, labels = table(), np.arange(90) % 3
     model = small("VAE").fit(x[:60])
     path = isthmus.report_page(model, x[60:], tmp_path / "page.html", labels[60:], train=x[:60])

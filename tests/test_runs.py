@@ -11,7 +11,7 @@ from PIL import Image
 import isthmus
 from isthmus.cli.main import main
 from isthmus.persistence.serialization import PICTURES
-from models import images, table
+from models import images, table, without_page, without_slow_measures
 
 FAST = ["--epochs", "2", "--hidden", "8", "--latent-dim", "2", "--random-state", "0", "--threads", "1"]
 
@@ -25,6 +25,11 @@ def run(capsys, *words) -> tuple[int, str, str]:
 
 def files(folder) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    without_slow_measures(monkeypatch)
 
 
 @pytest.fixture
@@ -97,6 +102,7 @@ def test_a_model_saved_from_python_has_nothing_to_resume(capsys, tmp_path):
 
 
 def test_a_run_that_broke_off_keeps_the_last_good_weights(capsys, rows, tmp_path, monkeypatch):
+    without_page(monkeypatch)
     from isthmus.estimators.training_setup import TrainingJob
 
     def broken(self, keep=None, show=None):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import isthmus
 from isthmus.conditional import Conditional
@@ -20,6 +21,7 @@ from isthmus.objective import as_objective
 from isthmus.priors import StandardNormal
 from isthmus.terms.bounds import kl, nll
 from isthmus.train.optimizer import EMA_START_STEPS, FlatAdam
+from isthmus.train.runtime import count_flops
 from isthmus.train.trainer import Trainer
 from models import images, small, table
 from test_bad_input import Breaks
@@ -264,7 +266,7 @@ def test_fields_set_after_training_do_not_spoil_what_is_saved(tmp_path):
 
 
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
-@pytest.mark.parametrize("mean", [0.5, 1e3, 1e6])
+@pytest.mark.parametrize("mean", [0.5, pytest.param(1e3, marks=pytest.mark.grid), 1e6])
 def test_counts_of_any_size_are_learned(likelihood, mean):
     random = np.random.default_rng(0)
     x = random.poisson(random.gamma(20.0, mean / 20, (256, 1)) * [0.5, 1.0, 2.0])
@@ -287,3 +289,7 @@ def test_the_flops_per_row_a_step_is_counted_by_operations():
     assert flops_per_row(dense.recipe, dense.schema) == 6 * (parameters - biases)
     # A filter is used at every pixel: by its parameters a convolution would be trained on one thread.
     assert flops_per_row(conv.recipe, conv.schema) > 20 * sum(p.numel() for p in conv.recipe.model.parameters())
+    batch = conv.to_device(conv.train_rows).batch(torch.arange(3))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        conv.recipe.model(batch)
+    assert count_flops(conv.recipe.model, batch) == 3 * counter.get_total_flops() / 3
