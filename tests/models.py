@@ -9,7 +9,7 @@ import numpy as np
 
 import isthmus
 from isthmus.evaluation.evaluate import MEASURES
-from isthmus.registry import models
+from isthmus.model_registry import models
 from isthmus.report.from_run import MeasuredRun
 
 NAMES = list(models())

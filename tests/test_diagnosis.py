@@ -32,8 +32,8 @@ from isthmus.evaluation.result import Evaluation
 from isthmus.families import Bernoulli
 from isthmus.finding import Finding
 from isthmus.metrics.metric import Metric
+from isthmus.model_registry import find_model
 from isthmus.persistence import run_dir
-from isthmus.registry import find_model
 from models import NAMES, small, table, without_page, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

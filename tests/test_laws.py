@@ -248,7 +248,7 @@ def test_clone_pickle_and_deepcopy(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_field_has_a_line_of_help(name):
-    for field in isthmus.registry.models()[name].fields.values():
+    for field in isthmus.model_registry.models()[name].fields.values():
         assert field.doc.endswith("."), field.name
         assert "\n" not in field.doc
 

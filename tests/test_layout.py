@@ -14,7 +14,7 @@ ROOT = Path(isthmus.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
     {"wording"},
-    {"errors", "examples", "atomic_io", "finding", "registry", "__init__"},
+    {"errors", "examples", "atomic_io", "finding", "model_registry", "__init__"},
     {"batch", "schema", "data"},
     {"nets", "distributions"},
     {"families"},

@@ -28,7 +28,7 @@ _MODULE_OF = {
     "report_page": "isthmus.report.from_run",
     "compare": "isthmus.comparison.compare",
 }
-"""Public names besides the models, which `isthmus.registry` lists."""
+"""Public names besides the models, which `isthmus.model_registry` lists."""
 _MODULES = ("plot",)
 """Public modules."""
 
@@ -45,7 +45,7 @@ def __getattr__(name: str) -> Any:
     elif name.startswith("_"):
         raise AttributeError(f"module 'isthmus' has no attribute {name!r}")
     else:
-        from isthmus.registry import models
+        from isthmus.model_registry import models
 
         if name not in models():
             import difflib
@@ -59,6 +59,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from isthmus.registry import models
+    from isthmus.model_registry import models
 
     return sorted({*globals(), *_MODULE_OF, *_MODULES, *models()})

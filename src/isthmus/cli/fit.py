@@ -8,7 +8,7 @@ from pathlib import Path
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.errors import InputError, Interrupted
-from isthmus.registry import Model, find_model, models
+from isthmus.model_registry import Model, find_model, models
 
 OPTIONS_WITHOUT_VALUE = ("--force", "--json", "-h", "--help")
 RESUME_HELP = "resume an interrupted run; it keeps its model, data and fields"

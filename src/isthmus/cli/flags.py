@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from isthmus.registry import Field, Model
+from isthmus.model_registry import Field, Model
 
 DEST_PREFIX = "field_"
 """Prefix of the parsed values of fields, so that they cannot clash with those of the command."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from isthmus.cli.parser import Parser, command_parser, emit
-from isthmus.registry import ALIASES, models
+from isthmus.model_registry import ALIASES, models
 
 
 def build_parser(argv: list[str]) -> Parser:

@@ -12,8 +12,8 @@ from sklearn.base import clone
 
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
+from isthmus.model_registry import ALIASES, Field, Model, find_model, models
 from isthmus.persistence.serialization import class_of
-from isthmus.registry import ALIASES, Field, Model, find_model, models
 
 PCA = "pca"
 """PCA by its projection, probabilistic PCA by its density: one row of the table, always included."""

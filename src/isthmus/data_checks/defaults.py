@@ -36,7 +36,7 @@ class Defaults:
 def choose_defaults(model: Estimator, view: TableView) -> tuple[Defaults, list[Finding]]:
     """Likelihood, network and scaling by the rules of `fit`, and findings about data that they do not fit."""
     from isthmus.estimators.composition import network_kind
-    from isthmus.estimators.validation import infer_schema_from_dtype, scaling_name
+    from isthmus.estimators.input_validation import infer_schema_from_dtype, scaling_name
     from isthmus.likelihoods import NOT_A_DENSITY
 
     name, schema = infer_schema_from_dtype(model, view.examples)

@@ -14,7 +14,7 @@ from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.evaluation.result import Evaluation
 from isthmus.fitted import FittedModel
 from isthmus.metrics.metric import Metric
-from isthmus.registry import models
+from isthmus.model_registry import models
 
 OWN_CODE = "in your training code: "
 """Start of a remedy for a model that was trained outside isthmus."""

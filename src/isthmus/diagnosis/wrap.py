@@ -15,8 +15,8 @@ from isthmus.array_checks import to_array, validate_rows
 from isthmus.diagnosis.loss_convention import SQUARED_ERROR_SCALE, LossConvention
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.composition import latent_model
+from isthmus.estimators.input_validation import infer_schema
 from isthmus.estimators.parts_by_name import parse
-from isthmus.estimators.validation import infer_schema
 from isthmus.families import DiagonalNormal, Point
 from isthmus.fitted import FittedModel
 from isthmus.likelihoods import LIKELIHOODS

@@ -14,9 +14,9 @@ from torch import nn
 from isthmus.errors import TrainingError
 from isthmus.estimators import composition
 from isthmus.estimators.hyperparameters import Hyperparameters
+from isthmus.estimators.input_validation import validate_new_rows
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import resolve_seed, setup_training
-from isthmus.estimators.validation import validate_new_rows
 from isthmus.examples import Examples
 from isthmus.families import Family
 from isthmus.fitted import FittedModel

@@ -15,9 +15,9 @@ from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.hyperparameters import Hyperparameters
+from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
-from isthmus.estimators.validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.objective import Schedule, as_objective, weight_at

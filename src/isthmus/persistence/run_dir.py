@@ -13,8 +13,8 @@ from isthmus.estimators.base import Estimator
 from isthmus.estimators.training_setup import TrainingJob, setup_training
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
+from isthmus.model_registry import Model
 from isthmus.persistence import serialization
-from isthmus.registry import Model
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
 

@@ -22,7 +22,7 @@ from isthmus.estimators.base import Estimator
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import fitted_model
 from isthmus.fitted import FittedModel, as_fitted
-from isthmus.registry import Model, models
+from isthmus.model_registry import Model, models
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
 from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads

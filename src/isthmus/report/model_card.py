@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import isthmus
 from isthmus.fitted import FittedModel
+from isthmus.model_registry import models
 from isthmus.persistence.serialization import to_jsonable
 from isthmus.plot.text import number
-from isthmus.registry import models
 from isthmus.report.context import ReportContext
 from isthmus.report.html_blocks import Table
 from isthmus.report.metrics_section import plainly
