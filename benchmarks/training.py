@@ -1,11 +1,13 @@
 """Training speed of isthmus against its peers, as one table.
 
     python benchmarks/training.py [--workloads a,a512,d,d-compiled,conv,start] [--rounds 7] [--peers-python PATH]
+                                  [--state SRC]
 
 Every peer runs in a process of its own. A round runs all of them, one after the other, and ratios are
 taken within a round: a machine whose speed drifts moves both sides of a ratio. The environment variable
 ISTHMUS_DATA names the folder of mnist.npz; ISTHMUS_PEERS, or --peers-python, the interpreter that has
-pythae (see peers/requirements.txt). What is missing is skipped, and the output says so.
+pythae (see peers/requirements.txt). What is missing is skipped, and the output says so. With --state, the `src` folder
+of another state of the package, that state is compared and nobody else.
 """
 
 import argparse
@@ -23,10 +25,17 @@ from statistics import median
 from peers.workloads import SEED, WORKLOADS, mnist_file
 
 PEERS = Path(__file__).parent / "peers"
-SCRIPTS = {"ours": "ours.py", "pythae": "pythae_loop.py", "idiomatic": "idiomatic.py", "limit": "limit.py"}
+SCRIPTS = {
+    "ours": "ours.py",
+    "state": "ours.py",
+    "pythae": "pythae_loop.py",
+    "idiomatic": "idiomatic.py",
+    "limit": "limit.py",
+}
 START_RUNS = 15
 # Processor speeds are compared, so a machine's GPU is hidden from every process.
 ENVIRONMENT = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+SRC = Path(__file__).parents[1] / "src"
 
 Speeds = list[float]  # samples a second, epoch by epoch
 
@@ -86,14 +95,14 @@ def say(line: str) -> None:
 
 def command(peer: str, case: Case, python: str, rows: int | None) -> list[str]:
     flush = ["--flush"] if case.flush else []
-    compiled = ["--compile"] if case.compile and peer == "ours" else []
+    compiled = ["--compile"] if case.compile and peer in ("ours", "state") else []
     fewer = ["--rows", str(rows)] if rows else []
     return [python, str(PEERS / SCRIPTS[peer]), case.workload, *flush, *compiled, *fewer]
 
 
-def run(command: Sequence[str]) -> Speeds:
-    """Run one peer to its end and return its speed in each epoch."""
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+def run(command: Sequence[str], src: Path) -> Speeds:
+    """Run one peer to its end, with this state of the package, and return its speed in each epoch."""
+    done = subprocess.run(command, env=ENVIRONMENT | {"PYTHONPATH": str(src)}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\nfailed with status {done.returncode}:\n{done.stderr[-3000:]}")
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -105,16 +114,19 @@ def steady(speeds: Speeds, case: Case) -> float:
     return median(speeds[WORKLOADS[case.workload].first_timed - 1 :])
 
 
-def one_round(number: int, cases: Sequence[Case], pythons: dict[str, str], rows: int | None) -> Round:
+def one_round(
+    number: int, cases: Sequence[Case], pythons: dict[str, str], rows: int | None, state: Path | None
+) -> Round:
     """Run every case once, its peers one after the other; a peer without an interpreter is left out."""
     measured: Round = {}
     for case in cases:
-        peers = [peer for peer in ("ours", *case.peers) if peer in pythons]
+        others = ("state",) if state else case.peers
+        peers = [peer for peer in ("ours", *others) if peer in pythons]
         # The order turns with the rounds, so that nobody always runs first.
         turn = number % len(peers)
         measured[case] = {}
         for peer in peers[turn:] + peers[:turn]:
-            speeds = run(command(peer, case, pythons[peer], rows))
+            speeds = run(command(peer, case, pythons[peer], rows), state if state and peer == "state" else SRC)
             measured[case][peer] = speeds
             say(f"round {number + 1}: {case.label}: {peer} {steady(speeds, case):,.0f} samples/s")
     return measured
@@ -171,6 +183,11 @@ def speed_row(case: Case, rounds: Sequence[Round]) -> list[str]:
         ", ".join(f"{peer} ≥ {least:.2f}" for peer, least in case.targets.items()),
         verdict(case.targets, ratios),
     ]
+
+
+def state_row(case: Case, rounds: Sequence[Round]) -> list[str]:
+    speeds = [{peer: steady(epochs, case) for peer, epochs in measured[case].items()} for measured in rounds]
+    return [case.label, f"{median(s['ours'] for s in speeds):,.0f}", spread([s["ours"] / s["state"] for s in speeds])]
 
 
 def verdict(targets: dict[str, float], ratios: dict[str, list[float]]) -> str:
@@ -260,6 +277,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rows", type=int, help="fewer rows an epoch; say so beside the numbers")
     parser.add_argument("--peers-python", default=os.environ.get("ISTHMUS_PEERS"), help="the interpreter with pythae")
+    parser.add_argument("--state", type=Path, metavar="SRC", help="src folder of another state of the package")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error(f"--rounds is {arguments.rounds}; it takes one or more")
@@ -270,12 +288,20 @@ def main() -> None:
         print(f"At most {arguments.rows:,} rows an epoch: a trial, not a measurement.\n")
     others = []
     if cases := runnable(arguments.workloads):
-        needs_pythae = any("pythae" in case.peers for case in cases)
+        needs_pythae = not arguments.state and any("pythae" in case.peers for case in cases)
         pythae = pythae_interpreter(arguments.peers_python) if needs_pythae else None
-        pythons = dict.fromkeys(("ours", "idiomatic", "limit"), sys.executable) | ({"pythae": pythae} if pythae else {})
-        rounds = [one_round(number, cases, pythons, arguments.rows) for number in range(arguments.rounds)]
-        header = ("workload", "samples/s", "x pythae", "x idiomatic", "of the limit", "target", "met")
+        pythons = dict.fromkeys(("ours", "state", "idiomatic", "limit"), sys.executable) | (
+            {"pythae": pythae} if pythae else {}
+        )
+        rounds = [
+            one_round(number, cases, pythons, arguments.rows, arguments.state) for number in range(arguments.rounds)
+        ]
         print(f"Medians of {arguments.rounds} rounds; in brackets the lowest and highest ratio of a round.\n")
+        if arguments.state:
+            header = ("workload", "samples/s", "x the other state")
+            print(table(header, [state_row(case, rounds) for case in cases]))
+            return
+        header = ("workload", "samples/s", "x pythae", "x idiomatic", "of the limit", "target", "met")
         print(table(header, [speed_row(case, rounds) for case in cases]))
         others += [drift_row(case, case.drift, rounds) for case in cases if case.drift]
     if "start" in arguments.workloads:
