@@ -18,7 +18,8 @@ from torch import distributions as D
 from isthmus import families
 from isthmus.conditional import Conditional
 from isthmus.distributions import continuous, kl_divergence, latent
-from isthmus.distributions.independent import Masked, over_steps
+from isthmus.distributions.columns import Columns
+from isthmus.distributions.independent import LightDistribution, Masked, over_steps
 from isthmus.errors import InputError
 from isthmus.likelihoods import COUNTED, LEVELLED, LIKELIHOODS
 from isthmus.schema import Schema
@@ -599,3 +600,67 @@ def test_a_shared_scale_is_the_same_scale_for_all(shared):
     dist = continuous.Normal(loc, log_scale if shared else log_scale.expand(3, 4), event_dim=2)
     wanted = D.Independent(D.Normal(loc, log_scale.exp()), 2).log_prob(x)
     torch.testing.assert_close(dist.log_prob(x), wanted)
+
+
+# ------------------------------------------------------------------------------- rows, and parameters held fixed
+
+
+class Codebook(LightDistribution):
+    """One of M vectors for each row: logits (B, M) of its own, vectors (M, D) of all."""
+
+    def __init__(self, logits: Tensor, vectors: Tensor):
+        super().__init__(logits.shape[:1], vectors.shape[1:])
+        self.logits, self.vectors = logits, vectors
+
+
+class Bumped(continuous.Normal):
+    """A normal whose rows have something more than a normal's have."""
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, bump: Tensor):
+        super().__init__(loc, log_scale)
+        self.bump = bump
+
+
+def test_rows_are_taken_only_out_of_what_says_which_tensors_hold_them():
+    loc, index = torch.randn(5, 3), torch.tensor([4, 1])
+    for scale in (torch.randn(5, 3), torch.randn(3), torch.tensor(0.3), 0.3):
+        some = continuous.Normal(loc, scale).rows(index)
+        assert some.batch_shape == (2,)
+        x = torch.randn(2, 3)
+        torch.testing.assert_close(some.log_prob(x), continuous.Normal(loc, scale).log_prob(x[[0, 1, 0, 0, 0]])[index])
+    square = continuous.Normal(torch.randn(3, 3), torch.arange(3.0))  # as many rows as columns: the scale is shared
+    assert torch.equal(square.rows(torch.tensor([2])).log_scale, torch.arange(3.0))
+    assert torch.equal(latent.Delta(loc).rows(index).loc, loc[index])
+    shared = continuous.Normal(torch.randn(3), torch.zeros(3))  # of no batch
+    assert shared.rows(index) is shared
+    assert Codebook(torch.randn(5, 7), torch.randn(7, 3)).rows(index) is None
+    assert Bumped(loc, torch.zeros(3), torch.randn(5)).rows(index) is None
+
+
+def test_a_mixture_has_as_many_rows_as_its_weights_or_its_components():
+    weight, loc = torch.randn(5, 4).log_softmax(-1), torch.randn(4, 3)
+    mixed = latent.Mixture(weight, continuous.Normal(loc, torch.zeros(4, 3)))
+    assert mixed.batch_shape == (5,)
+    assert mixed.sample().shape == (5, 3)
+    assert mixed.sample((2,)).shape == (2, 5, 3)
+    assert mixed.rows(torch.tensor([0])) is None
+
+
+def test_no_gradient_reaches_parameters_that_are_held_fixed():
+    a = torch.randn(4, 2, requires_grad=True)
+    for one in (
+        continuous.Normal(a, a),
+        Columns([continuous.Normal(a, a), continuous.Normal(a, a)]),
+        Masked(continuous.Normal(a, a), torch.ones(4, 2, dtype=torch.bool)),
+    ):
+        x = torch.zeros(4, *one.event_shape)
+        assert one.log_prob(x).requires_grad
+        assert not one.stopped().log_prob(x).requires_grad
+
+    class Flow(continuous.Normal):
+        def __init__(self):
+            super().__init__(a, a)
+            self.net = nn.Linear(2, 2)
+
+    with pytest.raises(NotImplementedError, match="must define stopped"):
+        Flow().stopped()

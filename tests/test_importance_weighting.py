@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -16,9 +16,10 @@ import isthmus
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
 from isthmus.distributions.independent import Drawn, LightDistribution
-from isthmus.distributions.latent import Mixture
+from isthmus.distributions.latent import Delta, Mixture
 from isthmus.errors import Declined, InputError
-from isthmus.families import DiagonalNormal, LocationScale
+from isthmus.estimators.base import Estimator, Recipe
+from isthmus.families import DiagonalNormal, LocationScale, Point
 from isthmus.latent_model import CodeFreeModel, LatentModel
 from isthmus.metrics import importance_weighting
 from isthmus.metrics.ais import ais
@@ -30,6 +31,7 @@ from isthmus.metrics.inference_gap import inference_gap
 from isthmus.nets.mlp import MLP
 from isthmus.priors import StandardNormal
 from isthmus.schema import Schema
+from isthmus.terms.bounds import nll
 from isthmus.train.device_data import DeviceDataset
 from models import DENSE, rows_of, small, table
 
@@ -335,3 +337,95 @@ def test_an_exact_model_is_scored_once():
     assert (stats.draws, stats.last_doubling_gain, stats.log_px.shared_error, stats.kl.shape) == (1, 0, 0, (200, 0))
     with pytest.raises(Declined, match="this model has none"):
         elbo_surgery(chunks)
+
+
+class Chain(CodeFreeModel):
+    """x_1 normal, every further column normal around the one before it: an autoregressive model of floats."""
+
+    def __init__(self, log_volume):
+        super().__init__(log_volume=log_volume)
+        self.slope, self.log_scale = nn.Parameter(torch.tensor(0.6)), nn.Parameter(torch.tensor(-0.2))
+
+    def log_prob(self, batch):
+        x = batch.target
+        before = nn.functional.pad(self.slope * x[:, :-1], (1, 0))
+        return Normal(before, self.log_scale).log_prob(x)
+
+
+class Chained(Estimator):
+    """A chain."""
+
+    def compose(self, schema):
+        return Recipe(Chain(schema.element_log_volume), nll)
+
+
+def test_a_model_without_a_code_is_scored_in_the_datas_units():
+    x = np.cumsum(np.random.default_rng(0).normal(size=(200, 4)), 1) * [1.0, 10.0, 0.01, 300.0] + 5
+    model = Chained(epochs=3, threads=1, random_state=0, precision="double").fit(x)
+    chain = model.model_
+    a, s = chain.slope.item(), chain.log_scale.exp().item()
+    lower = np.array([[a ** (i - j) if i >= j else 0.0 for j in range(4)] for i in range(4)])
+    to_data = model.fitted_.schema.to_data
+    centre, one = to_data(torch.zeros(1, 4))[0], to_data(torch.ones(1, 4))[0]
+    spread = np.diag(one - centre)
+    np.testing.assert_allclose(one - centre, x.std(0), rtol=0.2)  # of the training rows only
+    covariance = spread @ (s * s * lower @ lower.T) @ spread
+    exact = multivariate_normal(centre, covariance).logpdf(x[:9])
+    np.testing.assert_allclose(model.score_samples(x[:9]), exact, rtol=1e-6)
+
+
+def test_padding_and_gaps_are_refused_by_a_model_that_would_read_them():
+    x = np.random.default_rng(0).normal(size=(40, 4))
+    seen = np.ones(x.shape, bool)
+    model = Chained(epochs=1, threads=1).fit(x, observed=seen)  # nothing is missing
+    seen[3, 2] = False
+    for ask in (lambda: Chained(epochs=1).fit(x, observed=seen), lambda: model.score_samples(x, observed=seen)):
+        with pytest.raises(InputError, match=r"observed must be True everywhere for Chain.*, got 1 False"):
+            ask()
+    with pytest.raises(InputError, match="lengths must all be 3 for"):
+        Chained(epochs=1).fit(x.reshape(20, 4, 2)[:, :3], lengths=np.arange(20) % 3 + 1)
+
+
+class TorchPrior(nn.Module):
+    """A prior that is a distribution of PyTorch."""
+
+    def __init__(self):
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(3))
+
+    def forward(self, c=None, mask=None, posterior=None):
+        return torch.distributions.Independent(torch.distributions.Normal(self.loc, 1.0), 1)
+
+
+def test_a_prior_may_be_a_distribution_of_pytorch():
+    x = table()
+    model = small("VAE", prior=TorchPrior()).fit(x[:60])
+    evaluation = isthmus.evaluate(model, x[60:], train=x[:60], draws=20, without=("samples", "classifier", "copies"))
+    assert math.isfinite(evaluation["log_likelihood"].value)
+    assert math.isfinite(evaluation["aggregate_kl"].value)
+
+
+class Posterior(nn.Module):
+    """q(z given x) made by a function of a network's output."""
+
+    event_shape = (3,)
+
+    def __init__(self, make):
+        super().__init__()
+        self.net, self.make = MLP((5,), (8,), 3), make
+
+    def forward(self, x, c=None, mask=None):
+        return self.make(self.net(x))
+
+
+@pytest.mark.parametrize(
+    ("posterior", "says"),
+    [
+        (lambda: Posterior(Delta), "must give a density over codes, got Delta, a point"),
+        (lambda: Conditional(MLP((5,), (8,), 3), Point((3,))), "must give a density over codes, got a point"),
+        (lambda: Posterior(lambda loc: torch.distributions.Normal(loc, 1.0)), "must give a LightDistribution"),
+    ],
+)
+def test_a_posterior_that_cannot_be_trained_is_refused(posterior, says):
+    with pytest.raises(InputError, match=f"posterior {says}"):
+        small("VAE", posterior=posterior()).fit(table())

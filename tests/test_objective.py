@@ -276,6 +276,15 @@ def test_densities_that_a_model_hands_over_are_what_losses_read():
     assert value(iwae(4), None, None, run) == pytest.approx(-(ratio.logsumexp(0) - math.log(len(ratio))).mean().item())
 
 
+def test_a_models_own_estimate_of_the_evidence_stands_for_its_draws():
+    own = torch.randn(9, dtype=F64)
+    run = Pass(torch.randn(4, 9, 2, dtype=F64), log_evidence=own)
+    torch.testing.assert_close(run.log_importance.logsumexp(0), own)
+    assert value(iwae(4), None, None, run) == pytest.approx(-own.mean().item())
+    with pytest.raises(TypeError, match="log_pX"):
+        Pass(torch.randn(4, 9, 2), log_pX=own)
+
+
 def test_equal_weights_are_no_weights():
     model, batch = vae(), rows()
     run = model(batch, 4)

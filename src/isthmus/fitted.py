@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from isthmus.array_checks import as_codes, as_condition, check_examples, zero_padding
 from isthmus.data.guards import require_memory
+from isthmus.distributions.independent import point_of
 from isthmus.errors import InputError
 from isthmus.examples import Examples
-from isthmus.latent_model import Capabilities, Model
+from isthmus.latent_model import Capabilities, Model, check_taken
 from isthmus.metrics import importance_weighting
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
@@ -126,6 +127,7 @@ class FittedModel:
             condition, lengths, target, observed = X.condition, X.lengths, X.target, X.observed
             X, y, factors = X.x, X.y, X.factors
         examples = check_examples(self.schema, X, condition, lengths, target, observed, y, self.feature_names)
+        check_taken(self.model, examples.x, examples.lengths, examples.observed)
         self._encode_condition(examples.condition, len(examples))
         return examples if factors is None else replace(examples, factors=factors)
 
@@ -191,7 +193,7 @@ class FittedModel:
         with torch.no_grad(), self.threads(), stream:
             for index in self._blocks(len(z)):
                 px = self.model.decode(z[index], None if c is None else c[index])
-                pieces.append(self.schema.to_data(px.sample() if draw else px.point, drawn=draw))
+                pieces.append(self.schema.to_data(px.sample() if draw else point_of(px), drawn=draw))
         x = np.concatenate(pieces) if pieces else np.zeros((0, *self.schema.event_shape), np.float32)
         return zero_padding(x, lengths)
 

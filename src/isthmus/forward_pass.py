@@ -22,9 +22,10 @@ class Pass:
         log_volume: what the scaling of the data takes from log p(x), nats; a number or (B,).
         log_weight: (K, B) log of the draws' weights, which sum to one over K; None for equal weights.
         exact: whether one draw gives log p(x) without error.
-        log_evidence: (B,) an estimate of log p(x) that the model formed itself, nats.
-        **precomputed: log_px, log_pz, log_qz (K, B) or kl (B, L), nats, or per-step terms (K, B, T) under any
-            other name, where the model has them already.
+        log_evidence: (B,) the log of an unbiased estimate of p(x) that the model formed itself of these draws, as a
+            particle filter does, nats; every estimate of log p(x) and `iwae` read it in place of the draws' weights.
+        log_px, log_pz, log_qz: (K, B) and kl (B, L), nats, where the model has them already.
+        per_step: terms (K, B, T) of each step by name, nats, for losses that read them.
     """
 
     def __init__(
@@ -39,13 +40,18 @@ class Pass:
         log_weight: Tensor | None = None,
         exact: bool = False,
         log_evidence: Tensor | None = None,
-        **precomputed: Tensor | None,
+        log_px: Tensor | None = None,
+        log_pz: Tensor | None = None,
+        log_qz: Tensor | None = None,
+        kl: Tensor | None = None,
+        per_step: dict[str, Tensor] | None = None,
     ):
         self.z, self.q, self.px, self.prior = z, q, px, prior
-        self.exact, self.log_evidence = exact, log_evidence
+        self.exact, self.log_evidence, self.per_step = exact, log_evidence, per_step or {}
         self.draws: int = z.shape[0]
         self._target, self._log_volume, self._log_weight = target, log_volume, log_weight
-        self.precomputed: dict[str, Tensor] = {name: value for name, value in precomputed.items() if value is not None}
+        given = {"log_px": log_px, "log_pz": log_pz, "log_qz": log_qz, "kl": kl}
+        self.precomputed: dict[str, Tensor] = {name: value for name, value in given.items() if value is not None}
 
     @property
     def log_px(self) -> Tensor:
@@ -92,8 +98,11 @@ class Pass:
     def log_importance(self) -> Tensor:
         """(K, B) log w + log p(x given z) + log p(z) - log q(z given x), nats: its logsumexp over K estimates log p(x).
 
-        p(x) = E_q[p(x, z) / q(z given x)] = sum over k of w_k p(x, z_k) / q(z_k given x) in expectation.
+        p(x) = E_q[p(x, z) / q(z given x)] = sum over k of w_k p(x, z_k) / q(z_k given x) in expectation. Where the
+        model estimated p(x) itself, each draw has its share of that.
         """
+        if self.log_evidence is not None:
+            return self.log_weight + self.log_evidence.expand(self.draws, -1)
         return self.log_weight + self.log_px + self.log_pz - self.log_qz
 
     @property

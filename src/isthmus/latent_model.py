@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.batch import Batch
-from isthmus.distributions.independent import Masked, over_steps
+from isthmus.distributions.independent import LightDistribution, Masked, over_steps, point_of
 from isthmus.distributions.latent import NoCode
 from isthmus.errors import InputError
 from isthmus.forward_pass import Pass
@@ -45,6 +45,10 @@ class Capabilities:
     """Whether x can be drawn from the model."""
     encodes: bool
     """Whether rows have codes, which can be decoded."""
+    lengths: bool = False
+    """Whether rows may be padded sequences: whatever lies in the padding changes no number."""
+    missing: bool = False
+    """Whether elements may be missing: whatever stands for them changes no number."""
     predicts: bool = False
     """Whether it predicts labels."""
     wants_labels: bool = False
@@ -64,10 +68,21 @@ class Model(nn.Module):
 
     corruption: Any
     """A module that damages x in training, or None."""
+    element_log_volume: Tensor | None
 
-    def __init__(self) -> None:
+    def __init__(self, corruption: nn.Module | None = None, log_volume: Any = 0.0) -> None:
+        """Note what training damages, and what the scaling of the data takes from a log-density.
+
+        Args:
+            corruption: module that damages x in training.
+            log_volume: nats that the scaling of the data takes from a log-density, in all or for each element (*X), so
+                that every density read from a `Pass` is in the data's own units.
+        """
         super().__init__()
-        self.corruption = None
+        self.corruption = corruption
+        elements = torch.as_tensor(log_volume, dtype=torch.float64)
+        self.log_volume = float(elements.sum())
+        self.register_buffer("element_log_volume", elements if elements.ndim else None, persistent=False)
 
     @property
     def code(self) -> Code:
@@ -76,7 +91,7 @@ class Model(nn.Module):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the model can do; by default everything that a latent-variable model with a density can."""
+        """What the model can do; by default: bound log p(x) of complete rows, draw x, and encode if there is a code."""
         return Capabilities(scores="bound", samples=True, encodes=self.code.size > 0)
 
     def parts(self) -> dict[str, nn.Module]:
@@ -137,6 +152,25 @@ class Model(nn.Module):
             x = torch.where(batch.observed, x, 0.0)
         return x if batch.mask is None else torch.where(over_steps(batch.mask, x.ndim - 1), x, 0.0)
 
+    def counted(self, batch: Batch) -> Tensor | None:
+        """(B, *X), or what broadcasts to it, True where an element is observed and no padding; None if all are."""
+        if batch.mask is None:
+            return batch.observed
+        mask = over_steps(batch.mask, batch.x.ndim - 1)
+        return mask if batch.observed is None else batch.observed & mask
+
+    def volume_of(self, batch: Batch) -> Tensor | float:
+        """What the scaling takes from each row's log-density, nats: a number, or (B,) where rows are incomplete."""
+        if not self.log_volume and self.element_log_volume is None:
+            return 0.0
+        if batch.observed is None:  # every real step takes the same
+            share = 1.0 if batch.mask is None else batch.mask.to(batch.x.dtype).mean(-1)
+            return self.log_volume * share
+        counted = self.counted(batch)
+        assert counted is not None
+        each = self.log_volume / counted[0].numel() if self.element_log_volume is None else self.element_log_volume
+        return (counted * each).flatten(1).sum(-1).to(batch.x.dtype)
+
 
 class LatentModel(Model):
     """p(x, z given c) = p(z given c) p(x given z, c), with an amortised q(z given x, c).
@@ -145,15 +179,12 @@ class LatentModel(Model):
         posterior: module of (x, c, mask) whose forward returns q(z given x).
         likelihood: module of (z, c, mask) whose forward returns p(x given z).
         prior: module of (c, mask, posterior) whose forward returns p(z).
-        corruption: module that damages x in training.
-        log_volume: nats that the scaling of the data takes from a log-density, in all or for each element (*X), so that
-            every density read from a `Pass` is in the data's own units.
+        corruption, log_volume: as for `Model`.
     """
 
     posterior: Any
     likelihood: Any
     prior: Any
-    element_log_volume: Tensor | None
 
     def __init__(
         self,
@@ -163,12 +194,9 @@ class LatentModel(Model):
         corruption: nn.Module | None = None,
         log_volume: Any = 0.0,
     ):
-        super().__init__()
+        super().__init__(None, log_volume)
         self.posterior, self.likelihood, self.prior = posterior, likelihood, prior
         self.corruption = corruption
-        elements = torch.as_tensor(log_volume, dtype=torch.float64)
-        self.log_volume = float(elements.sum())
-        self.register_buffer("element_log_volume", elements if elements.ndim else None, persistent=False)
 
     @property
     def code(self) -> Code:
@@ -178,7 +206,8 @@ class LatentModel(Model):
     @property
     def capabilities(self) -> Capabilities:
         dense = all(getattr(part, "has_density", True) for part in (self.posterior, self.likelihood, self.prior))
-        return Capabilities("bound" if dense else "none", samples=dense, encodes=self.code.size > 0)
+        scores = "bound" if dense else "none"
+        return Capabilities(scores, samples=dense, encodes=self.code.size > 0, lengths=True, missing=True)
 
     def parts(self) -> dict[str, nn.Module]:
         named = {name: getattr(self, name) for name in ("prior", "posterior", "likelihood", "corruption")}
@@ -203,27 +232,11 @@ class LatentModel(Model):
         if prior is None:
             prior = self.prior_for(batch)
         px = self.decode(z, batch.c, batch.mask)
-        log_volume: Tensor | float = self.log_volume
         if batch.observed is not None:
-            px, log_volume = Masked(getattr(px, "base", px), self._counted(batch)), self._volume_of(batch)
-        elif batch.mask is not None and log_volume:  # every real step takes the same
-            log_volume = log_volume * batch.mask.to(z.dtype).mean(-1)
-        return Pass(z, px=px, prior=prior, target=batch.target, log_volume=log_volume, **kwargs)
-
-    def _counted(self, batch: Batch) -> Tensor:
-        """(B, *X) True where an element is neither padding nor unobserved."""
-        assert batch.observed is not None
-        if batch.mask is None:
-            return batch.observed
-        return batch.observed & over_steps(batch.mask, batch.observed.ndim - 1)
-
-    def _volume_of(self, batch: Batch) -> Tensor | float:
-        """(B,) what the scaling of the observed elements takes."""
-        counted = self._counted(batch)
-        if not self.log_volume and self.element_log_volume is None:
-            return 0.0
-        each = self.log_volume / counted[0].numel() if self.element_log_volume is None else self.element_log_volume
-        return (counted * each).flatten(1).sum(-1).to(batch.x.dtype)
+            counted = self.counted(batch)
+            assert counted is not None
+            px = Masked(getattr(px, "base", px), counted)
+        return Pass(z, px=px, prior=prior, target=batch.target, log_volume=self.volume_of(batch), **kwargs)
 
     def draw(
         self, n: int, c: Tensor | None = None, mask: Tensor | None = None, *, mean: bool = False
@@ -237,7 +250,7 @@ class LatentModel(Model):
             x = []
             for index in torch.arange(n, device=z.device).split(DECODED_AT_ONCE):
                 px = self.decode(z[index], *[None if given is None else given[index] for given in (c, mask)])
-                x.append(px.point if mean else px.sample())
+                x.append(point_of(px) if mean else px.sample())
         return z, torch.cat(x) if x else z.new_zeros(0)
 
     def decode(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:
@@ -252,11 +265,11 @@ class LatentModel(Model):
 class CodeFreeModel(Model):
     """A model of x without a code, such as an autoregressive one; its log p(x) is exact.
 
-    A subclass gives `log_prob` and `sample`.
+    A subclass gives `log_prob` and `sample`, and hands `log_volume`, the scaling of the data, to `__init__`.
     """
 
     def log_prob(self, batch: Batch) -> Tensor:
-        """(B,) log p(x) of `batch.target`, nats in the data's own units."""
+        """(B,) log p(x) of `batch.target`, nats, in the units that networks read: `at` takes the scaling's part off."""
         raise NotImplementedError
 
     def sample(self, n: int, c: Tensor | None = None, mask: Tensor | None = None, *, mean: bool = False) -> Tensor:
@@ -282,8 +295,8 @@ class CodeFreeModel(Model):
 
     def at(self, batch: Batch, z: Tensor, prior: Any = None) -> Pass:
         nothing = NoCode(batch.x)
-        log_px = self.log_prob(batch).expand(len(z), -1)
-        return Pass(z, nothing, None, nothing, log_px=log_px, exact=True)
+        log_px = self.log_prob(batch) - self.volume_of(batch)
+        return Pass(z, nothing, None, nothing, log_px=log_px.expand(len(z), -1), exact=True)
 
     def draw(
         self, n: int, c: Tensor | None = None, mask: Tensor | None = None, *, mean: bool = False
@@ -294,3 +307,50 @@ class CodeFreeModel(Model):
 
     def decode(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:
         raise InputError(f"{type(self).__name__} has no code, so that nothing can be decoded. Use sample.")
+
+
+def check_composition(model: Model, batch: Batch) -> None:
+    """Ask a new model for its posterior and prior, and refuse what could not be trained or scored.
+
+    Raises:
+        InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities.
+    """
+    with torch.no_grad():
+        q = model.infer(batch)
+    name = type(q).__name__
+    if not isinstance(q, LightDistribution):
+        raise InputError(
+            f"posterior must give a LightDistribution, whose draws say their density, got {name}. "
+            "Use one of isthmus.distributions, or subclass LightDistribution."
+        )
+    if model.capabilities.has_density and not q.has_density:
+        raise InputError(
+            f"posterior must give a density over codes, got {name}, a point. Use a family such as DiagonalNormal, "
+            "or an Autoencoder."
+        )
+
+
+def check_taken(model: Model, x: Any, lengths: Any = None, observed: Any = None) -> None:
+    """Refuse padding and missing values if the model does not leave them out.
+
+    Args:
+        model: a model.
+        x: (n, *X) rows.
+        lengths: (n,) numbers of real steps, or None.
+        observed: (n, *X) True where an element was observed, or None.
+
+    Raises:
+        InputError: if there are steps or elements to be left out, and the model would read them.
+    """
+    able, name = model.capabilities, type(model).__name__
+    if lengths is not None and not able.lengths and (lengths < x.shape[1]).any():
+        raise InputError(
+            f"lengths must all be {x.shape[1]} for {name}, which reads every step, got {lengths.min()}. "
+            "Pass sequences of equal length."
+        )
+    if observed is not None and not able.missing and not observed.all():
+        missing = int((~observed).sum())
+        raise InputError(
+            f"observed must be True everywhere for {name}, which reads every element, got {missing:,} False. "
+            "Pass complete rows."
+        )

@@ -8,7 +8,7 @@ from isthmus.distributions.continuous import Normal
 from isthmus.distributions.independent import Drawn, LightDistribution, Masked, over_steps
 from isthmus.estimators.base import Estimator, Recipe
 from isthmus.forward_pass import Pass
-from isthmus.latent_model import Code, Model
+from isthmus.latent_model import Capabilities, Code, Model
 from isthmus.terms.bounds import iwae
 
 
@@ -41,14 +41,18 @@ class StateSpace(Model):
     """z_t ~ N(a z_{t-1} + k x_{t-1}, s^2), x_t ~ N(z_t, r^2)."""
 
     def __init__(self, schema):
-        super().__init__()
-        self.encoder, self.code_shape, self.volume = nn.Linear(2, 1), schema.event_shape, schema.log_volume
+        super().__init__(log_volume=schema.log_volume)
+        self.encoder, self.code_shape = nn.Linear(2, 1), schema.event_shape
         for name in ("a", "k", "log_s", "log_r", "log_q"):
             self.register_parameter(name, nn.Parameter(torch.tensor(0.1)))
 
     @property
     def code(self):
         return Code(self.code_shape, 1)
+
+    @property
+    def capabilities(self):
+        return Capabilities("bound", samples=True, encodes=True, lengths=True)
 
     def infer(self, batch, train=False):
         return GivenRow(self, batch)
@@ -63,8 +67,7 @@ class StateSpace(Model):
     def at(self, batch, z, prior=None, **kwargs):
         z0, x0 = (pad(v, (0, 0, 1, 0))[..., :-1, :] for v in (z, batch.x))
         log_pz = torch.where(batch.mask, Normal(self.a * z0 + self.k * x0, self.log_s).log_prob(z), 0.0).sum(-1)
-        volume = self.volume * batch.mask.to(z.dtype).mean(-1)
-        px = self.decode(z, mask=batch.mask)
+        px, volume = self.decode(z, mask=batch.mask), self.volume_of(batch)
         return Pass(z, px=px, prior=prior, target=batch.x, log_pz=log_pz, log_volume=volume, **kwargs)
 
     def decode(self, z, c=None, mask=None):

@@ -20,6 +20,7 @@ import torch
 import isthmus
 from growth import code_free, columns, critic, exact, flow, labels, missing, recurrent, two_levels
 from isthmus.estimators.training_setup import setup_training
+from isthmus.evaluation.encoded import EncodedRows
 from isthmus.examples import Examples
 from isthmus.train.checkpoint import Checkpointer
 
@@ -189,6 +190,26 @@ def test_samples_are_draws_of_the_model(name, trained):
     again = -system.log_px(fitted, fitted.check(other))
     assert abs(entropy.mean() - again.mean()) < 5 * math.hypot(entropy.std(), again.std()) / math.sqrt(n)
     assert np.isfinite(entropy).all()
+
+
+@every_system
+def test_a_subset_is_scored_as_it_is_among_all(name, trained):
+    system, fitted = SYSTEMS[name], trained(name).fitted_
+    many = fitted.check(system.rows.take(np.arange(3 * N) % N))  # several chunks
+    encoded = EncodedRows(fitted, many, "fixed")
+    everything = encoded.score(np.arange(len(many)), draws=20)
+    for index in ([5], [301, 3, 200], np.arange(100, 300, 7)):
+        # A product of matrices of other sizes rounds otherwise, in single precision.
+        np.testing.assert_allclose(encoded.score(np.array(index), draws=20), everything[index], rtol=1e-5, atol=1e-5)
+
+
+def test_more_rows_than_a_measure_takes(trained):
+    model, rows = trained("recurrent"), walks(800)
+    train, test = rows.take(np.arange(550)), rows.take(np.arange(550, 800))
+    kwargs = test.model_kwargs()
+    evaluation = isthmus.evaluate(model, test.x, train=train, draws=5, without=SLOW, **kwargs)
+    gap = evaluation["training.log_likelihood_gap"]
+    assert abs(gap.value) < 4 * gap.standard_error  # both are rows that the model never saw, or hardly differ
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from torch import nn
 
 from isthmus.batch import Batch
 from isthmus.diagnosis.loss_convention import LossConvention
+from isthmus.distributions.independent import is_differentiable, is_evaluable
 from isthmus.evaluation.result import Evaluation
 from isthmus.fitted import FittedModel
 from isthmus.metrics.metric import Metric
@@ -159,7 +160,7 @@ class DiagnosisContext:
         mask = x.new_ones(1, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None
         with torch.no_grad():
             prior = model.prior_for(Batch(x, c, mask))
-        return prior is not None and prior.evaluable and prior.differentiable and not model.code.discrete
+        return prior is not None and is_evaluable(prior) and is_differentiable(prior) and not model.code.discrete
 
     def fit_arguments(self, *, conditional: bool = False) -> str:
         """The arguments of `fit` as text."""

@@ -18,6 +18,7 @@ class LocationScale(Independent):
     """Elements `loc + exp(log_scale) * e`; a `log_scale` of no dimensions, or a number, is shared."""
 
     has_rsample = True
+    row_parameters: tuple[str, ...] | None = ("loc", "log_scale")
 
     def __init__(self, loc: Tensor, log_scale: Tensor | float, event_dim: int = 1):
         super().__init__(loc.shape, event_dim)
@@ -74,6 +75,8 @@ class Laplace(LocationScale):
 
 class StudentT(LocationScale):
     """Student t elements with `df` degrees of freedom."""
+
+    row_parameters = ("loc", "log_scale", "df")
 
     def __init__(self, loc: Tensor, log_scale: Tensor, df: Tensor, event_dim: int = 1):
         super().__init__(loc, log_scale, event_dim)

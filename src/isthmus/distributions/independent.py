@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributions as D
+
+from isthmus.errors import InputError
 
 
 class Drawn(NamedTuple):
@@ -32,6 +33,11 @@ class LightDistribution(D.Distribution):
     """Whether `log_prob` is defined at any point, not only at the distribution's own draws."""
     differentiable = True
     """Whether `log_prob` has a gradient in its argument, so that Hamiltonian Monte Carlo may run on it."""
+    has_density = True
+    """Whether there is a density at all; a point mass has none."""
+    row_parameters: tuple[str, ...] | None = None
+    """The tensors that hold one entry for each row of the batch, where the distribution consists of these and of what
+    all rows share. None: rows cannot be taken out of it, and who wants some infers them again."""
 
     def __init__(self, batch_shape: torch.Size, event_shape: torch.Size):
         self._batch_shape, self._event_shape = batch_shape, event_shape
@@ -72,25 +78,63 @@ class LightDistribution(D.Distribution):
 
     def stopped(self) -> Self:
         """The same distribution with its parameters held fixed: no gradient reaches them."""
-        return self._mapped(lambda tensor: tensor.detach())
+        new = copy.copy(self)
+        vars(new).update({name: without_gradient(value) for name, value in vars(self).items()})
+        return new
 
-    def rows(self, index: Tensor) -> Self:
-        """The distributions of some rows of the batch (B,); parameters without a batch dimension are shared."""
+    def rows(self, index: Tensor) -> Self | None:
+        """The distributions of some rows of the batch (B,), or None if rows cannot be taken out of it."""
         if not self._batch_shape:
             return self
-        depth = len(self._event_shape)
-        new = self._mapped(lambda tensor: tensor[index] if tensor.ndim > depth else tensor)
+        declared, built = (
+            next(base for base in type(self).__mro__ if name in vars(base)) for name in ("row_parameters", "__init__")
+        )
+        if self.row_parameters is None or built not in declared.__mro__:  # a subclass may hold more than is declared
+            return None
+        depth = len(self._batch_shape) + len(self._event_shape)
+        new = copy.copy(self)
+        for name in self.row_parameters:
+            value = getattr(self, name)
+            if isinstance(value, Tensor) and value.ndim >= depth:  # one of fewer dimensions is shared by all rows
+                setattr(new, name, value[index])
         new._batch_shape = torch.Size((len(index), *self._batch_shape[1:]))
         return new
 
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
-        new = copy.copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(new, name, change(value))
-            elif isinstance(value, LightDistribution):
-                setattr(new, name, value._mapped(change))
-        return new
+
+def without_gradient(value: Any) -> Any:
+    """A tensor, a distribution, or a collection of these, detached.
+
+    Raises:
+        NotImplementedError: for a module with parameters, which cannot be detached.
+    """
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, LightDistribution):
+        return value.stopped()
+    if isinstance(value, tuple) and hasattr(value, "_make"):  # a named tuple
+        return value._make(map(without_gradient, value))
+    if isinstance(value, tuple | list):
+        return type(value)(map(without_gradient, value))
+    if isinstance(value, dict):
+        return {key: without_gradient(part) for key, part in value.items()}
+    if isinstance(value, nn.Module) and any(True for _ in value.parameters()):
+        raise NotImplementedError(f"a distribution that holds {type(value).__name__} must define stopped() itself")
+    return value
+
+
+def point_of(distribution: Any) -> Tensor:
+    """(*batch, *event) the point prediction; for a distribution of PyTorch the mean."""
+    return distribution.point if isinstance(distribution, LightDistribution) else distribution.mean
+
+
+def is_evaluable(distribution: Any) -> bool:
+    """Whether its density is known at any point; that of a distribution of PyTorch is."""
+    return getattr(distribution, "evaluable", True)
+
+
+def is_differentiable(distribution: Any) -> bool:
+    """Whether its log-density has a gradient in its argument."""
+    return getattr(distribution, "differentiable", True)
 
 
 class Independent(LightDistribution):
@@ -121,6 +165,11 @@ class Masked(LightDistribution):
     """Independent elements of which only those count where `mask` (B, *event, or broadcastable to it) is True."""
 
     def __init__(self, base: Independent, mask: Tensor):
+        if not isinstance(base, Independent):
+            raise InputError(
+                f"the likelihood must be of independent elements where rows are padded or have missing values, got "
+                f"{type(base).__name__}. Fit complete rows."
+            )
         super().__init__(base.batch_shape, base.event_shape)
         self.base, self.mask = base, mask
 

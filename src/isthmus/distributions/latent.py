@@ -24,6 +24,8 @@ class Delta(LightDistribution):
     has_rsample = True
     evaluable = False
     differentiable = False
+    has_density = False
+    row_parameters = ("loc", "raw")
 
     def __init__(self, loc: Tensor, event_dim: int = 1, raw: Tensor | None = None, rule: Any = None):
         split = loc.ndim - event_dim
@@ -59,6 +61,7 @@ class NoCode(LightDistribution):
 
     has_rsample = True
     differentiable = False
+    row_parameters = ("empty",)
 
     def __init__(self, like: Tensor):
         super().__init__(like.shape[:1], torch.Size((0,)))
@@ -85,7 +88,8 @@ class Mixture(LightDistribution):
     """A mixture of M components with independent elements (..., M, D), by their log-weights (..., M)."""
 
     def __init__(self, log_weight: Tensor, components: Normal):
-        super().__init__(components.loc.shape[:-2], components.loc.shape[-1:])
+        batch = torch.broadcast_shapes(log_weight.shape[:-1], components.loc.shape[:-2])
+        super().__init__(batch, components.loc.shape[-1:])
         self.log_weight, self.components = log_weight, components
 
     @property
@@ -102,5 +106,6 @@ class Mixture(LightDistribution):
             shape = torch.Size((*sample_shape, *self._batch_shape))
             flat = weight.expand(*shape, weight.shape[-1]).reshape(-1, weight.shape[-1])
             pick = torch.multinomial(flat, 1).reshape(*shape, 1, 1)
-            every = self.components.rsample(sample_shape)  # (*shape, M, D)
+            shared = self.components.loc.ndim == 2  # by all rows
+            every = self.components.rsample(shape if shared else sample_shape)  # (*shape, M, D)
             return every.gather(-2, pick.expand(*shape, 1, every.shape[-1]))[..., 0, :]

@@ -51,7 +51,13 @@ def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family |
 def posterior_part(estimator: Any, schema: Schema) -> Family | nn.Module:
     """The family of q(z given x), or q itself if the user passed a module that is no family."""
     if not isinstance(estimator.posterior, str):
-        return copy_user_part(estimator.posterior, "posterior")
+        part = copy_user_part(estimator.posterior, "posterior")
+        if not getattr(part, "has_density", True):
+            raise InputError(
+                "posterior must give a density over codes, got a point. Use a family such as DiagonalNormal, or an "
+                "Autoencoder."
+            )
+        return part
     return build(POSTERIORS, estimator.posterior, "posterior", estimator, schema)
 
 

@@ -202,7 +202,8 @@ def likelihood_of(estimator: Hyperparameters, kind: str) -> tuple[str, tuple[Any
     part = estimator.likelihood
     if not isinstance(part, str):
         if not isinstance(part, Family):
-            raise InputError(f"likelihood must be a name, names or a module of isthmus.families, got {part!r}.")
+            got = type(part).__name__
+            raise InputError(f"likelihood must be a name, names or a module of isthmus.families, got {got}.")
         return name_of(part), (part.levels,) if isinstance(part, LevelFamily) else ()
     if estimator.binarize:
         if part not in ("auto", "bernoulli"):

@@ -20,6 +20,7 @@ from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
+from isthmus.latent_model import Model, check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import Checkpointer
@@ -182,6 +183,8 @@ def setup_training(
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"The model cannot be built with these parameters: {reason}") from error
+    check_composition(recipe.model, zeros(recipe.model, schema))
+    check_taken(recipe.model, inputs.x, inputs.lengths, inputs.observed)
     if recipe.solve is not None and inputs.observed is not None:
         raise InputError(f"observed must be None for {type(estimator).__name__}, which is solved in closed form.")
     if recipe.model.capabilities.wants_labels and y is not None:
@@ -257,13 +260,17 @@ def split_indices(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.nd
 
 def flops_per_row(recipe: Recipe, schema: Schema) -> float:
     """Floating-point operations of one update for each row and draw."""
-    weight = next(recipe.model.parameters())
-    empty = Batch(
+    return count_flops(recipe.model, zeros(recipe.model, schema))
+
+
+def zeros(model: Model, schema: Schema) -> Batch:
+    """Two rows of zeros as a model's networks read them."""
+    weight = next(model.parameters())
+    return Batch(
         weight.new_zeros(2, *schema.event_shape),
         weight.new_zeros(2, schema.condition_width) if schema.condition_width else None,
         weight.new_ones(2, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None,
     )
-    return count_flops(recipe.model, empty)
 
 
 def fingerprint(*groups: Examples | None) -> str:

@@ -49,7 +49,7 @@ def log_px_metric(context: EvalContext) -> Metric:
     """log p(x), and how much its estimate can be trusted if it is not exact."""
     schema, stats = context.schema, context.diagnostics
     name, kind, shared_error = "log_likelihood", schema.measure, stats.log_px.shared_error
-    exact, conditional = context.fitted.capabilities.scores == "exact", schema.condition is not None
+    exact, conditional = stats.exact, schema.condition is not None
 
     def detail(key: str, label: str, unit: str, value: float | None, **kwargs: Any) -> Metric:
         return Metric(f"{name}.{key}", label, unit, kind, value, plain=True, **kwargs)

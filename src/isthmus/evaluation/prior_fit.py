@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import torch
 
+from isthmus.distributions.independent import is_evaluable
 from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
@@ -30,7 +31,7 @@ def refit_gain(context: EvalContext) -> Metric | None:
     prior = rows.chunks[0].prior
     if prior.batch_shape:
         raise Declined("Each row has its own prior.")
-    if not prior.evaluable or context.fitted.model.code.discrete:
+    if not is_evaluable(prior) or context.fitted.model.code.discrete:
         raise Declined(
             "A prior is fitted to continuous codes only, and compared with one whose density is known everywhere."
         )

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
+from isthmus.distributions.independent import is_differentiable, is_evaluable
 from isthmus.errors import Declined, InputError, check_positive_int, unknown
 from isthmus.latent_model import Model
 from isthmus.metrics.estimate import Estimate, mean_and_error
@@ -230,7 +231,7 @@ def annealed_prior(model: Model, batch: Batch) -> Any:
     prior = model.prior_for(batch)
     if prior is None:
         raise Declined("This model has no prior over codes, and so no log p(x). Use a VAE, or compare squared errors.")
-    if not prior.evaluable or not prior.differentiable:
+    if not is_evaluable(prior) or not is_differentiable(prior):
         raise Declined("AIS needs the density of the prior at any code and its gradient, which this prior lacks.")
     return prior
 
@@ -242,7 +243,7 @@ def sample_prior(prior: Any, chains: int, rows: int) -> Tensor:
 
 def sample_posterior(q: Any, chains: int, rows: int) -> Tensor:
     """(K, B, *Z) draws from q(z | x); Declined if no chain can anneal from it."""
-    if not q.evaluable or not q.differentiable:
+    if not is_evaluable(q) or not is_differentiable(q):
         raise Declined(
             "AIS from the posterior needs its density at any code and its gradient, which this posterior lacks. "
             "Pass start='prior'."

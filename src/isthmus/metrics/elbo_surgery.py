@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from isthmus.distributions.independent import is_evaluable
 from isthmus.errors import Declined
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.importance_weighting import NOISE_SEED, Chunk, first_rows
@@ -88,9 +89,9 @@ def check_applicable(chunk: Chunk) -> None:
         raise Declined("ELBO surgery needs a code with a prior, and this model has none.")
     if chunk.prior.batch_shape:
         raise Declined("ELBO surgery needs one prior for all rows, and here each row has its own.")
-    if not chunk.prior.evaluable:
+    if not is_evaluable(chunk.prior):
         raise Declined("ELBO surgery needs the density of the prior, which is known only along its own draws.")
-    if not chunk.q.evaluable:
+    if not is_evaluable(chunk.q):
         raise Declined(
             "ELBO surgery needs the density of each posterior at the codes of other rows, "
             "and it is known only along its own draws."

@@ -41,6 +41,8 @@ class ImportanceDiagnostics(NamedTuple):
     """Mean log p(x) of all draws minus that of half of them. Doubling the draws again gains at most this."""
     draws: int
     """Draws for each row: 1 if the model gives log p(x) exactly."""
+    exact: bool = False
+    """Whether the model gives log p(x) exactly."""
 
     @property
     def distortion(self) -> np.ndarray:
@@ -75,7 +77,7 @@ def importance_diagnostics(
         parts.append((*(part.numpy() for part in (log_sums, elbo, kl, ess, gain)), khat))
     sums, elbos, kls, esses, gains, khats = (np.concatenate(column) for column in zip(*parts))
     log_px = combine(sums.T, np.array(sizes), exact)
-    return ImportanceDiagnostics(log_px, elbos, kls, esses, khats, float(gains.mean()), k)
+    return ImportanceDiagnostics(log_px, elbos, kls, esses, khats, float(gains.mean()), k, exact)
 
 
 def pareto_k(log_weight: np.ndarray) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
+from isthmus.distributions.independent import LightDistribution
 from isthmus.errors import Declined, check_positive_int
 from isthmus.forward_pass import Pass
 from isthmus.latent_model import Model
@@ -30,6 +31,8 @@ JACKKNIFE_GROUPS = 10
 class Chunk(NamedTuple):
     """Some rows, encoded."""
 
+    model: Model
+    """By which they are encoded."""
     row_index: Tensor
     """(B,) which rows they are."""
     batch: Batch
@@ -39,11 +42,16 @@ class Chunk(NamedTuple):
     """p(z), one for all rows or one for each; None for a model without a prior."""
 
     def take(self, index: Tensor) -> Chunk:
-        """The rows at positions `index`."""
+        """The rows at positions `index`; distributions that cannot be taken apart are inferred again."""
         batch = Batch._make([None if part is None else part[index] for part in self.batch])
-        shared = self.prior is None or not self.prior.batch_shape
-        prior = self.prior if shared else self.prior.rows(index)
-        return Chunk(self.row_index[index], batch, self.q.rows(index), prior)
+        q, prior = self.q.rows(index), self.prior
+        with torch.no_grad():
+            if q is None:
+                q = self.model.infer(batch)
+            if prior is not None and prior.batch_shape:
+                taken = prior.rows(index) if isinstance(prior, LightDistribution) else None
+                prior = self.model.prior_for(batch) if taken is None else taken
+        return Chunk(self.model, self.row_index[index], batch, q, prior)
 
 
 def encode_chunks(model: Model, rows: DeviceDataset, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
@@ -57,7 +65,7 @@ def encode_chunks(model: Model, rows: DeviceDataset, size: int = CHUNK_ROWS) -> 
     for index in torch.arange(len(rows), device=rows.device).split(size):
         with torch.no_grad():
             batch = rows.batch(index)
-            chunk = Chunk(index, batch, model.infer(batch), model.prior_for(batch))
+            chunk = Chunk(model, index, batch, model.infer(batch), model.prior_for(batch))
         yield chunk
 
 

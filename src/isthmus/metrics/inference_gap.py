@@ -12,6 +12,7 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.distributions.continuous import Normal
+from isthmus.distributions.independent import is_evaluable
 from isthmus.errors import Declined, InputError, check_positive_int
 from isthmus.latent_model import Model
 from isthmus.metrics.estimate import Estimate, mean_and_error
@@ -81,7 +82,7 @@ def inference_gap(
     with seeded(seed, batch.x.device):
         with torch.no_grad():
             prior = model.prior_for(batch)
-        if prior is None or not prior.evaluable:
+        if prior is None or not is_evaluable(prior):
             raise Declined("The inference gap needs the density of a prior over codes.")
         best = optimize_posterior(model, batch, q, prior, steps)
         noise = best.noise(draws, n)  # common random numbers

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from isthmus.errors import InputError
-from isthmus.latent_model import Model
+from isthmus.latent_model import Model, check_composition, check_taken
 from isthmus.objective import Objective, Term, as_objective
 from isthmus.schema import Schema
 from isthmus.train import trainer
@@ -89,12 +89,15 @@ def fit(
         validation_rows = to_device(**parts)
 
     rows = to_device(data, condition, lengths=lengths, y=y, target=target, observed=observed)
+    example = rows.batch(torch.arange(1, device=parameter.device))
+    check_composition(model, example)
+    check_taken(model, data, lengths, observed)
     work = min(batch_size, len(data)) * as_objective(objective).draws
     config = TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=random_state,
-        threads=pick_threads(threads, work * count_flops(model, rows.batch(torch.arange(1, device=parameter.device)))),
+        threads=pick_threads(threads, work * count_flops(model, example)),
     )
     return trainer.fit(model, rows, objective, config, validation=validation_rows)
