@@ -310,13 +310,16 @@ class CodeFreeModel(Model):
 
 
 def check_composition(model: Model, batch: Batch) -> None:
-    """Ask a new model for its posterior and prior, and refuse what could not be trained or scored.
+    """Ask a new model for its posterior, and refuse one that could not be trained or scored.
 
     Raises:
         InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities.
     """
+    was_training = model.training
+    model.eval()
     with torch.no_grad():
         q = model.infer(batch)
+    model.train(was_training)
     name = type(q).__name__
     if not isinstance(q, LightDistribution):
         raise InputError(
