@@ -41,7 +41,7 @@ def test_weights_beside_the_configuration_of_another_model_are_refused(tmp_path)
         isthmus.load(tmp_path / "a")
 
 
-def test_saving_breaks_off_without_a_model_that_lies(tmp_path, monkeypatch):
+def test_an_interrupted_save_leaves_no_model_that_loads(tmp_path, monkeypatch):
     small("VAE", epochs=1).fit(table()).save(tmp_path / "run")
 
     def killed(*arguments):

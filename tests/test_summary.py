@@ -33,7 +33,7 @@ FAST = {"latent_dim": 2, "hidden": (8,), "epochs": 3, "random_state": 0, "thread
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(summary, "MAX_DRAWS", 30)
+    monkeypatch.setattr(summary, "SUMMARY_MAX_DRAWS", 30)
     monkeypatch.setattr(MeasuredRun, "write_page", lambda self: Path("run/report.html"))
     monkeypatch.setattr(MeasuredRun, "write_figures", lambda self: [Path("run/latent.png")])
 

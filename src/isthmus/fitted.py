@@ -44,6 +44,7 @@ class FittedModel:
         feature_names: names of the columns, if the training data had any.
         closed_form: whether the weights were solved for exactly instead of trained.
         loss_weights: the weight of each term of the training loss at the end of training, by name.
+        kl_terms: names of the terms that are a KL divergence from the prior.
     """
 
     schema: Schema
@@ -56,6 +57,7 @@ class FittedModel:
     feature_names: tuple[str, ...] = ()
     closed_form: bool = False
     loss_weights: dict[str, float] = field(default_factory=dict)
+    kl_terms: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"FittedModel({self.name}, rows of {self.schema.event_shape}, code of {self.model.code.shape})"
@@ -148,10 +150,12 @@ class FittedModel:
         known = self.schema.condition
         if known is None:
             if condition is not None:
-                raise InputError("condition must be None for a model that was trained without a condition.")
+                raise InputError("condition must be None for a model that was trained without a condition, got one.")
             return None
         if condition is None:
-            raise InputError("condition must be given to a conditional model. Pass condition=... (--condition).")
+            raise InputError(
+                "condition must be given to a conditional model, got None. Pass condition=... (--condition)."
+            )
         return known.encode(condition, n)
 
     # ------------------------------------------------------------------ codes
@@ -164,11 +168,6 @@ class FittedModel:
         """Codes (n, *Z) of rows that are on the device."""
         with torch.no_grad(), self.threads():
             return torch.cat([self.model.encode(batch) for batch in rows.batches(ROWS_AT_ONCE)])
-
-    def sample_posterior(self, rows: DeviceDataset, seed: int) -> Tensor:
-        """(n, *Z) one draw from q(z given x) of each row."""
-        with torch.no_grad(), self.threads(), seeded(seed, self.device):
-            return torch.cat([self.model.infer(batch).draw_one(len(batch.x)) for batch in rows.batches(ROWS_AT_ONCE)])
 
     def decode(
         self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int | None = None

@@ -231,7 +231,9 @@ class LatentModel(Model):
         first = next(self.parameters())
         prior = self.prior_for(Batch(first.new_zeros(n, 0), c, mask))
         if prior is None:
-            raise InputError("a model without a prior cannot be sampled from. Use a VAE.")
+            raise InputError(
+                f"prior must be a distribution to draw from, got none from {type(self.prior).__name__}. Use a VAE."
+            )
         with torch.no_grad():
             z = prior.sample() if prior.batch_shape else prior.sample((n,))
             x = []
@@ -293,4 +295,4 @@ class CodeFreeModel(Model):
         return x.new_zeros(n, 0), x
 
     def decode(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:
-        raise InputError(f"{type(self).__name__} has no code, so that nothing can be decoded. Use sample.")
+        raise InputError(f"{type(self).__name__} has no code, so nothing can be decoded. Use sample.")

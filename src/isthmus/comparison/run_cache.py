@@ -22,6 +22,7 @@ FORMAT = 2
 """Format of the files; a folder of another format is not continued."""
 MANIFEST, TABLE, FIGURE, RUNS, UNFINISHED = "compare.json", "table.json", "curve.png", "runs", "unfinished"
 MAX_NAME_CHARACTERS = 80
+"""Characters of the name of a run's file, at most."""
 
 
 def open_folder(folder: Path, settings: dict[str, Any], *, force: bool) -> None:

@@ -1,4 +1,4 @@
-"""Light distributions, what a draw knows, and independent elements as one event."""
+"""Lightweight distributions, draws with their log-densities, and independent elements as one event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import distributions as D
 
 
 class Drawn(NamedTuple):
-    """Draws of codes, and what drawing them told of their density."""
+    """Draws of codes, with their log-density where drawing computes it."""
 
     z: Tensor
     """(K, B, *Z) draws; where each draw enumerates E values, these are adjacent and K is E times as many."""
@@ -32,6 +32,8 @@ class LightDistribution(D.Distribution):
     """Whether `log_prob` is defined at any point, not only at the distribution's own draws."""
     differentiable = True
     """Whether `log_prob` has a gradient in its argument, so that Hamiltonian Monte Carlo may run on it."""
+    is_diagonal_normal = False
+    """Whether its elements are independent normals with parameters `loc` and `log_scale`."""
 
     def __init__(self, batch_shape: torch.Size, event_shape: torch.Size):
         self._batch_shape, self._event_shape = batch_shape, event_shape
@@ -53,6 +55,11 @@ class LightDistribution(D.Distribution):
     def point(self) -> Tensor:
         """(*batch, *event) the point prediction of x: the mean, or the mode of unordered categories."""
         return self.mean
+
+    @property
+    def std(self) -> Tensor | None:
+        """(*batch, *event) standard deviation of each element; None where it is not known in closed form."""
+        return None
 
     def noise(self, draws: int, rows: int) -> Tensor:
         """(draws, rows, ...) random numbers for `draw`; one row serves all rows of the batch alike."""

@@ -129,6 +129,7 @@ def fitted_model(
     history: list[dict[str, Any]],
 ) -> FittedModel:
     """A recipe whose weights are trained, as a fitted model of the estimator's class and fields."""
+    terms = as_objective(recipe.objective).terms
     return FittedModel(
         schema,
         recipe.model,
@@ -139,7 +140,8 @@ def fitted_model(
         history=history,
         feature_names=schema.names,
         closed_form=recipe.solve is not None,
-        loss_weights={term.name: weight_at(term.weight, 1.0) for term in as_objective(recipe.objective).terms},
+        loss_weights={term.name: weight_at(term.weight, 1.0) for term in terms},
+        kl_terms=tuple(term.name for term in terms if term.is_kl),
     )
 
 

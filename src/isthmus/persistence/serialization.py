@@ -30,6 +30,7 @@ from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
 FORMAT = 3
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
 PICTURES = ("reconstructions.png", "samples.png", "latent.png", "curves.png")
+"""Figures that a run keeps as files: each is an entry of `plot.figures.FIGURES`, with .png added."""
 RUN_FILES = ("history.jsonl", "checkpoint/state.safetensors", "report.html", *PICTURES)
 """Files of a run besides config.json and model.safetensors."""
 

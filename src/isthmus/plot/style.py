@@ -19,7 +19,8 @@ from isthmus.atomic_io import atomic_write
 from isthmus.schema import Schema
 
 DPI = 150
-MAX_COLUMNS = 9
+"""Dots per inch of a PNG file."""
+MAX_PANELS = 9
 """Columns of a table that have a panel."""
 CELL_PIXELS, WIDE_CELL_PIXELS = 96, 224
 """Longer side of an image on a sheet; of a sequence drawn as a heat map."""
@@ -246,12 +247,12 @@ def label_of(name: str, most: int = 24) -> str:
 def column_names(schema: Schema) -> list[str]:
     """Names of the columns that have a panel."""
     names = schema.names or tuple(f"column {j}" for j in range(schema.size))
-    return [label_of(name, 30) for name in names[:MAX_COLUMNS]]
+    return [label_of(name, 30) for name in names[:MAX_PANELS]]
 
 
 def of_columns(schema: Schema) -> str:
     """Which columns are shown, if not all."""
-    return f", the first {MAX_COLUMNS} of {schema.size} columns" if schema.size > MAX_COLUMNS else ""
+    return f", the first {MAX_PANELS} of {schema.size} columns" if schema.size > MAX_PANELS else ""
 
 
 def save(figure: Figure, path: Path) -> Path:
