@@ -66,7 +66,7 @@ DATA = {"table": table, "images": images, "bits": bits, "counts": counts}
 
 
 SLOW = ("inference_gap", "classifier", "samples", "copies", "paths", "training", "sharpness")
-"""Measures that take seconds, and that have tests of their own."""
+"""Measures that take seconds, and that are tested elsewhere."""
 
 
 def without_slow_measures(patch) -> None:
@@ -77,7 +77,7 @@ def without_slow_measures(patch) -> None:
 
 
 def without_page(patch) -> None:
-    """Let runs end without the page and the figures, which have tests of their own."""
+    """Let runs end without the page and the figures, which are tested elsewhere."""
     patch.setattr(MeasuredRun, "write_page", empty_page)
     patch.setattr(MeasuredRun, "write_figures", lambda measured: [])
 

@@ -29,7 +29,7 @@ def blocks(name: str, language: str) -> list[str]:
 
 @pytest.fixture
 def short(tmp_path, monkeypatch):
-    """A folder of its own, runs of the fewest epochs, and no measures that take long: these have tests of their own."""
+    """A temporary folder, short runs, and no slow measures, which are tested elsewhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("isthmus.estimators.training_setup.AUTO_UPDATES", 1)
     without_slow_measures(monkeypatch)

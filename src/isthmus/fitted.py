@@ -39,7 +39,7 @@ class FittedModel:
         settings: what was chosen for the machine: threads, device, compile, epochs.
         seed: the seed of training.
         name: the class that made it, e.g. "VAE".
-        fields: the hyperparameters of that class by name; networks of the user's own as they are.
+        fields: the hyperparameters of that class by name; user-defined networks as they are.
         history: a record of every term for each epoch.
         feature_names: names of the columns, if the training data had any.
         closed_form: whether the weights were solved for exactly instead of trained.

@@ -25,7 +25,7 @@ class Code(NamedTuple):
     shape: tuple[int, ...]
     """Shape of one code; (0,) for a model without a code."""
     groups: int
-    """Parts of the KL divergence that `Pass.kl` tells apart: latent dimensions, levels of a hierarchy, steps."""
+    """Parts of the KL divergence that `Pass.kl` gives separately: latent dimensions, levels of a hierarchy, steps."""
     discrete: bool = False
     """Whether codes are discrete, so that no gradient can move them."""
 

@@ -69,7 +69,7 @@ def run_file(folder: Path, entry: Entry, seed: int) -> Path:
     fields = entry.estimator.get_params(deep=False)
     if any(isinstance(value, nn.Module) for value in fields.values()):
         raise InputError(
-            f"{entry.label} has modules of your own, by which its runs cannot be recognised. Leave out folder=."
+            f"{entry.label} has user-defined modules, by which its runs cannot be recognised. Leave out folder=."
         )
     identity = [type(entry.estimator).__name__, to_jsonable(fields), to_jsonable(entry.value), seed]
     digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -16,7 +16,7 @@ from isthmus.examples import Examples
 from isthmus.wording import pluralize
 
 TEST_FRACTION = 0.2
-"""Fraction of the rows that are test rows, if the data set has none of its own."""
+"""Fraction of the rows that are test rows, if the data set has no test part."""
 SPLIT_SEED = 20_210_908
 """The split does not depend on the seeds of the runs."""
 SPLIT_MIN_ROWS = 10

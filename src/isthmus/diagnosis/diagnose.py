@@ -120,7 +120,7 @@ def diverged(context: DiagnosisContext) -> Finding:
 
 
 def likelihood_name(model: Wrapped) -> str:
-    """The likelihood of wrapped networks by a name that `check` knows."""
+    """The likelihood of wrapped networks by a name that `check` accepts."""
     return "normal" if model.likelihood == "mse" else model.likelihood
 
 

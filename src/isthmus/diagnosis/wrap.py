@@ -88,7 +88,7 @@ class NetworkForm:
 
 @dataclass(frozen=True)
 class PartFields:
-    """The hyperparameters that the parts of a model are made from, for networks of the user's own."""
+    """The hyperparameters that the parts of a model are made from, for user-defined networks."""
 
     latent_dim: int
     encoder: nn.Module

@@ -174,7 +174,7 @@ def setup_training(
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
     own_validation = None if validation is None else validation_rows(validation, schema, feature_names(estimator))
-    # The initial weights and the course of training draw from streams of their own.
+    # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     try:
         with seeded(weights_seed, torch.device("cpu")):

@@ -142,7 +142,7 @@ class BaselineData:
 
     @property
     def full_rank(self) -> bool:
-        """Whether a density with a noise of its own in each direction is bounded on the rows."""
+        """Whether a density with separate noise in each direction is bounded on the rows."""
         return self.rank == self.x.shape[1]
 
     @cached_property

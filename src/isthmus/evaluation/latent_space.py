@@ -173,7 +173,7 @@ def label_probes(context: EvalContext) -> tuple[Metric, ...] | None:
 
 
 def disentanglement_scores(context: EvalContext) -> tuple[Metric, ...] | None:
-    """How far each factor has a dimension of its own; None if the factors are unknown, or without a code."""
+    """How far each factor has its own dimension; None if the factors are unknown, or without a code."""
     if context.examples.factors is None or not context.has_code:
         return None
     scores = disentanglement(context.flat_codes, context.examples.factors, context.seed)

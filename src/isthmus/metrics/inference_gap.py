@@ -1,4 +1,4 @@
-"""The inference gap: how far the bound lies below log p(x), and which part of q(z | x) is to blame."""
+"""The inference gap: how far the bound lies below log p(x), and which part of it is due to the family of q(z | x)."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def sample_quality(
         With features: "mmd" (squared maximum mean discrepancy, 0 if the distributions are equal), "precision" (share of
         samples that lie among data), "recall" (share of data that lie among samples), and "frechet" (squared Fréchet
         distance; left out with fewer than `MIN_ROWS_PER_FEATURE` rows per feature). Without: "accuracy" of a classifier
-        that tells the two sets apart, 0.5 if it cannot.
+        that separates the two sets, 0.5 if it cannot.
 
     Raises:
         InputError: see `check_comparable`.

@@ -55,7 +55,7 @@ def config_of(
 
 
 def to_jsonable(value: Any) -> Any:
-    """A value as JSON can hold it: NumPy scalars and arrays as Python's, a module of the user's own as its class."""
+    """A value as JSON can hold it: NumPy scalars and arrays as Python's, a user-defined module as its class."""
     if isinstance(value, torch.device):
         return str(value)
     if isinstance(value, nn.Module):
@@ -109,10 +109,10 @@ def write_weights(fitted: FittedModel, folder: Path, **entries: Any) -> dict[str
 
 
 def check_class_name(cls: type) -> None:
-    """Raise InputError for a class of the user's own with the name of a class of isthmus, which would be loaded."""
+    """Raise InputError for a user-defined class with the name of a class of isthmus, which would be loaded."""
     name = cls.__name__
     if name in models() and models()[name].module != cls.__module__:
-        raise InputError(f"Your class must have a name of its own, got {name}, a class of isthmus. Rename it.")
+        raise InputError(f"The class must have a name that isthmus does not use, got {name}. Rename it.")
 
 
 def is_run(folder: Path) -> bool:

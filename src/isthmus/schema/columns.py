@@ -27,7 +27,7 @@ class Column:
     kind: str
     """One of KINDS."""
     likelihood: str = ""
-    """Name of the likelihood, with its arguments; "" for a part of the user's own."""
+    """Name of the likelihood, with its arguments; "" for a user-defined part."""
     levels: int = 0
     """Grey levels, or categories; 0 for other kinds."""
     discrete: bool = True
@@ -90,7 +90,7 @@ class Schema:
 
     @classmethod
     def side_by_side(cls, parts: list[Schema], **kwargs: Any) -> Schema:
-        """The schema of a table whose blocks of columns have schemas of their own; `kwargs` are further fields."""
+        """The schema of a table whose blocks of columns have their own schemas; `kwargs` are further fields."""
         columns = tuple(replace(part.columns[0], width=part.size) for part in parts)
         arrays = {
             name: np.concatenate([np.broadcast_to(getattr(part, name), part.event_shape) for part in parts])
