@@ -161,7 +161,11 @@ class FittedModel:
     # ------------------------------------------------------------------ codes
 
     def encode(self, examples: Any) -> np.ndarray:
-        """Codes (n, *Z): the centre of q(z given x) of each row, always the same."""
+        """Codes (n, *Z): the centre of q(z given x) of each row, always the same.
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+        """
         return self.encode_rows(self.dataset(examples)).cpu().numpy()
 
     def encode_rows(self, rows: DeviceDataset) -> Tensor:
@@ -195,7 +199,11 @@ class FittedModel:
         return zero_padding(x, lengths)
 
     def reconstruct(self, examples: Any) -> np.ndarray:
-        """E[x given the code of x] (n, *X)."""
+        """E[x given the code of x] (n, *X), in the data's units.
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+        """
         rows = self.check(examples)
         return self.decode(self.encode(rows), rows.condition, rows.lengths)
 
@@ -228,14 +236,24 @@ class FittedModel:
     # ------------------------------------------------------------------ scores
 
     def score(self, examples: Any, draws: int = 1000) -> np.ndarray:
-        """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016)."""
+        """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016).
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+            draws: draws from q(z given x) for each row.
+        """
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
             chunks = importance_weighting.encode_chunks(self.model, rows)
             return importance_weighting.importance_weighted(self.model, chunks, draws).values
 
     def elbo(self, examples: Any, draws: int = 100) -> np.ndarray:
-        """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training."""
+        """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training.
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+            draws: draws from q(z given x) for each row.
+        """
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
             chunks = importance_weighting.encode_chunks(self.model, rows)

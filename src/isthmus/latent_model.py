@@ -1,4 +1,4 @@
-"""A model of x and a code z, and what can be asked of it."""
+"""A model of x and a code z: the methods that training and evaluation call."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Capabilities:
 
 
 class Model(nn.Module):
-    """What can be asked of any model; one whose parts share state implements these methods and nothing else.
+    """The methods of every model; one whose parts share state implements these and nothing else.
 
     A subclass gives `code`, `infer`, `prior_for`, `forward_from`, `at`, `draw` and `decode`.
     """
@@ -84,19 +84,43 @@ class Model(nn.Module):
         return dict(self.named_children())
 
     def infer(self, batch: Batch, train: bool = False) -> Any:
-        """q(z given x) of each row; `train` says that parts which learn from batches may learn from this one."""
+        """q(z given x) of each row, a distribution with batch shape (B,) and the shape of a code as its event.
+
+        Args:
+            batch: B rows.
+            train: whether this is a pass of training, in which parts that learn from batches may do so.
+        """
         raise NotImplementedError
 
     def prior_for(self, batch: Batch) -> Any:
-        """p(z), or p(z given c) of each row; None for a model without a prior. Asked for once a batch."""
+        """p(z) with batch shape (), or p(z given c) of each row with (B,); None for a model without a prior.
+
+        Called once a batch, then passed on to `forward_from` and `at`.
+
+        Args:
+            batch: B rows, of which a prior may read the condition and the mask.
+        """
         raise NotImplementedError
 
     def forward_from(self, batch: Batch, q: Any, noise: Tensor, prior: Any = None) -> Pass:
-        """The rest of a pass, from q(z given x), noise (K, B or 1, ...) and p(z), which is asked for if left out."""
+        """The rest of a pass: codes drawn from q(z given x), and the densities of rows and codes, nats.
+
+        Args:
+            batch: B rows.
+            q: what `infer` returned for them.
+            noise: (K, B or 1, ...) what `q.noise(K, B)` returned: K draws for each row.
+            prior: what `prior_for` returned; None to call it.
+        """
         raise NotImplementedError
 
     def at(self, batch: Batch, z: Tensor, prior: Any = None) -> Pass:
-        """The joint density of the rows and given codes z (K, B, *Z)."""
+        """The joint density of rows and given codes: a pass with `log_px` and `log_pz`, (K, B) nats, without q.
+
+        Args:
+            batch: B rows.
+            z: (K, B, *Z) codes, K for each row.
+            prior: what `prior_for` returned; None to call it.
+        """
         raise NotImplementedError
 
     def draw(
@@ -105,14 +129,21 @@ class Model(nn.Module):
         """n codes (n, *Z) and rows (n, *X) from the model, in the units that networks read.
 
         Args:
-            c: (n, C) conditions.
+            n: how many.
+            c: (n, C) conditions, as networks read them.
             mask: (n, T) True where a step is real.
             mean: point predictions of x given the drawn codes instead of draws of x.
         """
         raise NotImplementedError
 
     def decode(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:
-        """p(x given z) of codes z (..., B, *Z)."""
+        """p(x given z), a distribution with batch shape (..., B) over rows in the units that networks read.
+
+        Args:
+            z: (..., B, *Z) codes.
+            c: (B, C) conditions, as networks read them.
+            mask: (B, T) True where a step is real.
+        """
         raise NotImplementedError
 
     def decoder_norms(self) -> Tensor | float:
@@ -120,11 +151,21 @@ class Model(nn.Module):
         return 1.0
 
     def encode(self, batch: Batch) -> Tensor:
-        """(B, *Z) the code that stands for each row: the centre of q(z given x)."""
+        """(B, *Z) the code of each row that `transform` returns: the centre of q(z given x).
+
+        Args:
+            batch: B rows.
+        """
         return self.infer(batch).centre
 
     def forward(self, batch: Batch, draws: int = 1, train: bool = False) -> Pass:
-        """K draws for each of B rows, whose x is damaged first where there is a corruption."""
+        """A pass with draws from q(z given x), after x is damaged where there is a corruption.
+
+        Args:
+            batch: B rows.
+            draws: K, draws for each row.
+            train: whether this is a pass of training.
+        """
         q = self.infer(batch._replace(x=self.corrupt(batch)), train)
         return self.forward_from(batch, q, q.noise(draws, len(batch.x)), self.prior_for(batch))
 
@@ -258,11 +299,15 @@ class CodeFreeModel(Model):
     """
 
     def log_prob(self, batch: Batch) -> Tensor:
-        """(B,) log p(x) of `batch.target`, nats in the data's own units."""
+        """(B,) log p(x) of `batch.target`, nats in the data's own units.
+
+        Args:
+            batch: B rows, with their conditions and masks.
+        """
         raise NotImplementedError
 
     def sample(self, n: int, c: Tensor | None = None, mask: Tensor | None = None, *, mean: bool = False) -> Tensor:
-        """(n, *X) rows from the model, in the units that networks read."""
+        """(n, *X) rows from the model, in the units that networks read; arguments as in `draw`."""
         raise NotImplementedError
 
     @property

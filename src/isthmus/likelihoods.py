@@ -181,7 +181,9 @@ def support_error(name: str, levels: int, requested: int | None, values: np.ndar
 
 def integers_for_sure(values: np.ndarray, requested: int | None) -> bool:
     """Whether values are integers, bits, or promised levels; other integer-valued floats may be measurements."""
-    return values.dtype.kind != "f" or ((requested is not None or bool(values.max() <= 1)) and is_integer_valued(values))
+    return values.dtype.kind != "f" or (
+        (requested is not None or bool(values.max() <= 1)) and is_integer_valued(values)
+    )
 
 
 def support_remedy(support: Support, values: np.ndarray) -> str:

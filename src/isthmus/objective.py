@@ -89,11 +89,11 @@ class Term(nn.Module):
         def fool(model, batch, out):  # the model's loss
             return -F.logsigmoid(frozen(critic)(out.z)).mean(0).squeeze(-1)
 
-        def tell_apart(model, batch, out):  # the critic's loss
+        def separate(model, batch, out):  # the critic's loss
             real, fake = torch.randn_like(out.z), out.z.detach()
             return F.softplus(-critic(real)).mean() + F.softplus(critic(fake)).mean()
 
-        loss = nll + 10.0 * Term(fool, "adversarial", critic=critic, aside=tell_apart)
+        loss = nll + 10.0 * Term(fool, "adversarial", critic=critic, aside=separate)
 
     Args:
         fn: the value, a function of (model, batch, out) to (B,) values or one.

@@ -77,7 +77,15 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def save(model: Any, folder: str | Path) -> None:
-    """Write a fitted estimator, or the fitted model behind it, to `folder`."""
+    """Write a fitted estimator, or the fitted model behind it: weights in safetensors, everything else in JSON.
+
+    Args:
+        model: the fitted estimator or `FittedModel`.
+        folder: where to; created if it does not exist. A model of isthmus that it holds is replaced.
+
+    Raises:
+        InputError: for a model that is not fitted, or a folder that cannot be written or holds other files.
+    """
     if not isinstance(model, FittedModel):
         check_class_name(type(model))
     save_fitted(as_fitted(model), folder)

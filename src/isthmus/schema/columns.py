@@ -82,10 +82,21 @@ class Schema:
         dtype: str,
         likelihood: str = "",
         levels: int = 0,
-        discrete: bool = True,
+        discrete: bool | None = None,
         **kwargs: Any,
     ) -> Schema:
-        """The schema of an array whose elements are all of one kind; `kwargs` are further fields."""
+        """The schema of an array whose elements are all of one kind.
+
+        Args:
+            event_shape: (*X) shape of one example.
+            kind: one of KINDS.
+            dtype: NumPy type of the data.
+            likelihood: its name, with its arguments; "" for a user-defined part.
+            levels: grey levels, or categories; 0 for other kinds.
+            discrete: whether the likelihood gives probabilities; by default, if the kind has whole numbers only.
+            **kwargs: further fields.
+        """
+        discrete = kind in WHOLE_KINDS if discrete is None else discrete
         return cls(tuple(event_shape), (Column(kind, likelihood, levels, discrete),), dtype, **kwargs)
 
     @classmethod
