@@ -33,7 +33,7 @@ class Split:
 
 
 class Missing(Exception):
-    """The data for a set are not at hand."""
+    """The data of a set are not available."""
 
 
 def file_of(name: str) -> dict[str, np.ndarray]:

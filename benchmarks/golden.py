@@ -233,7 +233,7 @@ def array_differs(a: np.ndarray, b: np.ndarray) -> str:
 
 
 def compare(old: Path, new: Path) -> int:
-    """Print every difference, a line a path; 1 where one counts."""
+    """Print every difference, one line per path; 1 where one counts."""
     wrong: dict[str, list[str]] = {}  # path to what is said of each run
     noted: dict[str, list[str]] = {}
     names, total = sorted({path.parent.name for place in (old, new) for path in place.glob("*/weights.json")}), 0

@@ -331,7 +331,7 @@ def test_a_constant_number_has_scale_one(n):
     ("learned", "given", "n", "message"),
     [
         (CLASSES["integers"], [1, 3], 5, "each of the 5 rows, got 2"),
-        (CLASSES["integers"], [[1, 3]], 1, "one label a row"),
+        (CLASSES["integers"], [[1, 3]], 1, "one label per row"),
         (np.ones((4, 2)) * 0.5, np.ones((4, 3)), 4, r"\(rows, 2\)"),
         (np.ones((4, 2)) * 0.5, ["a", "b"], 2, "must be numbers"),
         (np.ones((4, 2)) * 0.5, np.full((4, 2), np.nan), 4, "NaN or infinity"),

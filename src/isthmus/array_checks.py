@@ -181,7 +181,7 @@ def as_observed(observed: Any, x: np.ndarray) -> np.ndarray | None:
 
 
 def as_condition(condition: Any, n: int) -> np.ndarray | None:
-    """A condition as an array with one entry a row; one entry for all rows is repeated."""
+    """A condition as an array with one entry per row; one entry for all rows is repeated."""
     if condition is None:
         return None
     values = to_cpu_array(condition)

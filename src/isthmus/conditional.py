@@ -63,6 +63,6 @@ class Conditional(nn.Module):
         return raw.reshape(shape)
 
     def input_column_norms(self) -> Tensor | float:
-        """(D,) how far one unit of each input moves the network's first layer; 1 where the network does not say."""
+        """(D,) how far one unit of each input moves the network's first layer; 1 where it is not known."""
         norms = getattr(self.net, "input_column_norms", None)
         return 1.0 if norms is None else norms()

@@ -52,7 +52,7 @@ class Capabilities:
 
     @property
     def has_density(self) -> bool:
-        """Whether log p(x) can be had, exactly or as a bound."""
+        """Whether log p(x) is available, exactly or as a bound."""
         return self.scores != "none"
 
 

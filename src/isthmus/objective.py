@@ -211,7 +211,7 @@ class Objective(nn.Module):
         return total, values
 
     def selection_loss(self, values: list[Tensor], progress: Tensor) -> Tensor:
-        """The weighted sum of the terms without a critic: comparable over training, for no opponent moves it.
+        """The weighted sum of the terms without a critic: comparable over training, because no critic enters it.
 
         Args:
             values: the terms' means, as `forward` returns them.

@@ -1,4 +1,4 @@
-"""What measures read: a model, rows that it was not fitted to, and the rows that it was, as far as they are known."""
+"""What measures read: a model, the rows to measure it on, and its training rows if they are known."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class EvalContext:
 
     @property
     def has_density(self) -> bool:
-        """Whether log p(x) can be had."""
+        """Whether log p(x) is available."""
         return self.fitted.capabilities.has_density
 
     @property

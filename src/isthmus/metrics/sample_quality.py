@@ -102,7 +102,7 @@ def compare_features(f: np.ndarray, g: np.ndarray) -> dict[str, Estimate]:
 
 
 def classifier_accuracy(rows: np.ndarray, test: np.ndarray, seed: int = 0) -> Estimate:
-    """Classifier two-sample test (Lopez-Paz & Oquab, 2017): cross-validated accuracy of telling two sets apart.
+    """Classifier two-sample test (Lopez-Paz & Oquab, 2017): cross-validated accuracy in separating two sets.
 
     The classifier averages the probabilities of a logistic regression, which is good at shifts of the mean, and of
     gradient-boosted trees, which find everything else.

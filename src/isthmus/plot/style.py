@@ -78,7 +78,7 @@ def grid_of(n: int) -> tuple[int, int]:
 
 
 def line_panels(views: dict[str, np.ndarray], title: str, names: list[str] | None = None) -> Figure:
-    """Sequences of up to three features as lines, a panel each.
+    """Sequences of up to three features as lines, one panel each.
 
     Args:
         views: arrays (n, T, d) by name, drawn over each other: originals broad and pale, corrupted ones as dots.
@@ -107,7 +107,7 @@ def line_panels(views: dict[str, np.ndarray], title: str, names: list[str] | Non
 
 
 def path_panels(paths: dict[str, np.ndarray], title: str) -> Figure:
-    """Sequences (S, T, d) along paths of codes, a panel a path; the colour goes from blue at the start to orange."""
+    """Sequences (S, T, d) along paths of codes, one panel per path; the colour goes from blue at the start to orange."""
     figure, axes = panels(len(paths), title, (2.4, 1.5), list(paths))
     limits = padded_limits(np.concatenate([path.reshape(-1) for path in paths.values()]))
     for axis, path in zip(axes, paths.values()):
@@ -235,7 +235,7 @@ def colour_of(i: int, name: str) -> Any:
 
 
 def label_of(name: str, most: int = 24) -> str:
-    """A user's own word as matplotlib should show it: not too long, and neither a formula ($) nor hidden (_).
+    """User text as matplotlib should show it: not too long, and neither a formula ($) nor hidden (_).
 
     >>> label_of("a" * 30, 8), label_of("_price")
     ('aaaaaa...', ' _price')

@@ -1,4 +1,4 @@
-"""Whether a model is any good, in three to five plain sentences."""
+"""The verdict on a model, in three to five sentences."""
 
 from __future__ import annotations
 

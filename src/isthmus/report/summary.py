@@ -34,7 +34,7 @@ class Summary:
 
     Args:
         values: plain values for JSON.
-        text: a sentence a line.
+        text: one sentence per line.
     """
 
     values: dict[str, Any]
