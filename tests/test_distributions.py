@@ -585,6 +585,13 @@ def test_a_mixture_of_one_is_a_normal():
     torch.testing.assert_close(one.mean, alone.mean)
 
 
+@pytest.mark.parametrize("distribution", [continuous.Normal, continuous.Laplace])
+def test_a_known_standard_deviation_is_that_of_draws(distribution):
+    given = distribution(torch.zeros(2, dtype=F64), torch.tensor([-1.0, 0.5], dtype=F64))
+    torch.testing.assert_close(given.sample((200_000,)).std(0), given.std, rtol=0.02, atol=0)
+    assert continuous.ContinuousBernoulli(torch.zeros(2)).std is None
+
+
 def test_a_point_is_its_own_mean_and_every_draw():
     z = torch.randn(5, 3)
     point = latent.Delta(z)

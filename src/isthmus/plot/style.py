@@ -107,7 +107,7 @@ def line_panels(views: dict[str, np.ndarray], title: str, names: list[str] | Non
 
 
 def path_panels(paths: dict[str, np.ndarray], title: str) -> Figure:
-    """Sequences (S, T, d) along paths of codes, one panel per path; the colour goes from blue at the start to orange."""
+    """Sequences (S, T, d) along paths of codes, one panel per path; colours go from blue at the start to orange."""
     figure, axes = panels(len(paths), title, (2.4, 1.5), list(paths))
     limits = padded_limits(np.concatenate([path.reshape(-1) for path in paths.values()]))
     for axis, path in zip(axes, paths.values()):
