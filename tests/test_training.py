@@ -65,7 +65,7 @@ def test_a_model_made_by_hand_trains_with_rows_kept_aside():
     other = isthmus.fit(parts(condition=3), x[:60], nll + kl, condition=c[:60], validation=turned, epochs=3)
     assert history[0]["loss"] == other[0]["loss"]
     assert history[0]["valid_loss"] != other[0]["valid_loss"]
-    with pytest.raises(isthmus.InputError, match="both have a condition"):
+    with pytest.raises(isthmus.InputError, match="validation must have a condition"):
         isthmus.fit(parts(condition=3), x[:60], nll + kl, condition=c[:60], validation=x[60:], epochs=1)
 
 
