@@ -3,7 +3,7 @@
     ISTHMUS_DATA=folder python benchmarks/evaluations.py [SET ...] [--runs FOLDER] [--ais ROWS] [--seed 0]
 
 Sets: digits, wine, mnist_bits (dynamically binarised), mnist_grey, frey. The folder holds mnist.npz and freyfaces.npz;
-sets that want these are skipped without. `--runs` keeps trained models and their pages, and takes those that are there.
+sets that need these are skipped without. `--runs` keeps trained models and their pages, and takes those that are there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from quality import mnist_vae
 
 
 @dataclass
-class DeviceDataset:
-    """Rows to train on, to choose weights by, and to judge by."""
+class Split:
+    """Training, validation and test rows, and the labels of the test rows."""
 
     train: np.ndarray
     valid: np.ndarray | None
@@ -33,7 +33,7 @@ class DeviceDataset:
 
 
 class Missing(Exception):
-    """The data for a set are not at hand."""
+    """The data of a set are not available."""
 
 
 def file_of(name: str) -> dict[str, np.ndarray]:
@@ -47,25 +47,25 @@ def file_of(name: str) -> dict[str, np.ndarray]:
 def digits(seed: int):
     data = load_digits()
     x, order = data.images.astype("uint8"), np.random.default_rng(seed).permutation(1797)
-    rows = DeviceDataset(x[order[:1297]], x[order[1297:1497]], x[order[1497:]], data.target[order[1497:]])
+    rows = Split(x[order[:1297]], x[order[1297:1497]], x[order[1497:]], data.target[order[1497:]])
     return rows, isthmus.VAE(levels=17, prior="mixture(50)", random_state=seed)
 
 
 def wine(seed: int):
     data = load_wine()
     order = np.random.default_rng(seed).permutation(178)
-    rows = DeviceDataset(data.data[order[:118]], None, data.data[order[118:]], data.target[order[118:]])
+    rows = Split(data.data[order[:118]], None, data.data[order[118:]], data.target[order[118:]])
     return rows, isthmus.VAE(latent_dim=4, hidden=(32,), random_state=seed)
 
 
 def mnist_bits(seed: int):
     data = file_of("mnist.npz")
-    return DeviceDataset(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000]), mnist_vae(seed)
+    return Split(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000]), mnist_vae(seed)
 
 
 def mnist_grey(seed: int):
     data = file_of("mnist.npz")
-    rows = DeviceDataset(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000])
+    rows = Split(data["x_train"], None, data["x_test"][:1000], data["y_test"][:1000])
     return rows, isthmus.VAE(
         latent_dim=32,
         hidden=(300, 300),
@@ -81,7 +81,7 @@ def mnist_grey(seed: int):
 def frey(seed: int):
     x = file_of("freyfaces.npz")["x"]
     order = np.random.default_rng(seed).permutation(len(x))
-    rows = DeviceDataset(x[order[:1565]], x[order[1565:1765]], x[order[1765:]])
+    rows = Split(x[order[:1565]], x[order[1565:1765]], x[order[1765:]])
     return rows, isthmus.VAE(
         latent_dim=64,
         network="conv",

@@ -3,7 +3,7 @@
     python benchmarks/evidence.py [--only speed|evaluation] [--rounds 5] [--images 40] [--peers-python PATH]
                                   [--state SRC]
 
-Every peer runs in a process of its own; a round runs all in turn and ratios are taken within a round. ISTHMUS_PEERS,
+Every peer runs in its own process; a round runs all in turn and ratios are taken within a round. ISTHMUS_PEERS,
 or --peers-python, names the interpreter that has pythae; without it the row says so. The evaluation is that of a VAE of
 MNIST (z 50) on 5,000 test images and its training rows; --state names the `src` folder of another state of the package,
 whose times and numbers stand beside. It needs ISTHMUS_DATA, a folder with mnist.npz, and is skipped without.
@@ -119,7 +119,7 @@ def total(result: dict[str, Any]) -> str:
 
 
 def by_part(result: dict[str, Any]) -> dict[str, float]:
-    """Seconds of the parts that both states tell apart."""
+    """Seconds of the parts that both states report separately."""
     seconds: dict[str, float] = {}
     for name, spent in result["parts"].items():
         part = RENAMED.get(name, name)

@@ -106,7 +106,7 @@ def source(name: str, folder: Path) -> str:
 
 def command(words: list[str], out: Path) -> None:
     """`python -m isthmus WORDS`; what it prints goes to files."""
-    with out.open("w") as told, contextlib.redirect_stdout(told), out.with_suffix(".err").open("w") as errors:
+    with out.open("w") as output, contextlib.redirect_stdout(output), out.with_suffix(".err").open("w") as errors:
         sys.argv, sys.stderr = ["isthmus", *words], errors
         runpy.run_module("isthmus", run_name="__main__", alter_sys=True)
 
@@ -163,8 +163,8 @@ def record(folder: Path, only: list[str]) -> int:
                 out.write_text(json.dumps({**json.loads(out.read_text()), "exit_code": code}, indent=1))
             apart(use, place / "run", data, model == "conditionalvae", place)
         except (RuntimeError, OSError, ValueError) as error:
-            told = [line for path in sorted(place.glob("*.err")) for line in path.read_text().splitlines()[-1:]]
-            print(f"{name}: {error}", *told, sep="\n  ", flush=True)
+            last_lines = [line for path in sorted(place.glob("*.err")) for line in path.read_text().splitlines()[-1:]]
+            print(f"{name}: {error}", *last_lines, sep="\n  ", flush=True)
             failed.append(name)
         print(f"{name:<18}{time.perf_counter() - start:6.1f} s", flush=True)
     print(f"{'all':<18}{time.perf_counter() - begun:6.1f} s" + (f"; failed: {', '.join(failed)}" if failed else ""))
@@ -233,7 +233,7 @@ def array_differs(a: np.ndarray, b: np.ndarray) -> str:
 
 
 def compare(old: Path, new: Path) -> int:
-    """Print every difference, a line a path; 1 where one counts."""
+    """Print every difference, one line per path; 1 where one counts."""
     wrong: dict[str, list[str]] = {}  # path to what is said of each run
     noted: dict[str, list[str]] = {}
     names, total = sorted({path.parent.name for place in (old, new) for path in place.glob("*/weights.json")}), 0
@@ -242,28 +242,28 @@ def compare(old: Path, new: Path) -> int:
         if not all((place / "weights.json").exists() for place in (a, b)):
             wrong.setdefault("run in one folder only", []).append(name)
             continue
-        tensors, told, arrays = [], [], []
+        tensors, numbers, arrays = [], [], []
         for place in (a, b):
             tensors.append(json.loads((place / "weights.json").read_text())["tensors"])
             said = {verb: json.loads((place / f"{verb}.json").read_text()) for verb in ("fit", "evaluate", "diagnose")}
-            told.append({renamed(path): number for verb in said for path, number in flat(said[verb], verb).items()})
+            numbers.append({renamed(path): number for verb in said for path, number in flat(said[verb], verb).items()})
             arrays.append(dict(np.load(place / "arrays.npz")))
-        same, total = tensors[0] == tensors[1], total + len(told[0])
+        same, total = tensors[0] == tensors[1], total + len(numbers[0])
         if not same:
             alike = sum(tensor in tensors[1] for tensor in tensors[0])
             print(f"{name} was trained anew: {alike} of {len(tensors[0])} tensors alike, now {len(tensors[1])}")
-        for before, after in (told, arrays):
+        for before, after in (numbers, arrays):
             for path in sorted(before.keys() ^ after.keys()):
                 wrong.setdefault(f"{'lost' if path in before else 'new '} {path}", []).append(name)
-        for path in sorted(told[0].keys() & told[1].keys()):
-            x, y, error = told[0][path], told[1][path], error_of(told[0], path)
+        for path in sorted(numbers[0].keys() & numbers[1].keys()):
+            x, y, error = numbers[0][path], numbers[1][path], error_of(numbers[0], path)
             if not close(x, y, max(abs(x), abs(y))) and (same or not abs(x - y) <= 2 * error):
                 text = f"{name} {x:.8g} -> {y:.8g}" + ("" if math.isnan(error) else f" (error {error:.2g})")
                 (noted if not same and math.isnan(error) else wrong).setdefault(path, []).append(text)
         for path in sorted(arrays[0].keys() & arrays[1].keys()):
             if text := array_differs(arrays[0][path], arrays[1][path]):
                 (wrong if same or "->" in text else noted).setdefault(path, []).append(f"{name} {text}")
-    for title, found in (("differ without an error to tell by", noted), ("differ", wrong)):
+    for title, found in (("differ, without a standard error to compare with", noted), ("differ", wrong)):
         print("\n  ".join([f"{len(found)} paths {title}", *(f"{path}: {', '.join(found[path])}" for path in found)]))
     print(f"{len(names)} runs, {total:,} numbers")
     return int(bool(wrong) or not names)
@@ -276,7 +276,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], choices=RUNS, metavar="NAME", help="record some runs only")
     arguments = parser.parse_args()
     if len(arguments.folders) != (1 if arguments.verb == "record" else 2):
-        parser.error("record wants one folder, compare two")
+        parser.error("record takes one folder, compare two")
     if arguments.verb == "record":
         return record(arguments.folders[0].resolve(), arguments.only)
     return compare(*arguments.folders)

@@ -3,7 +3,7 @@
     python benchmarks/prior_speed.py [--rounds 5]
 
 A mixture of posteriors encodes its pseudo-inputs, which must happen once a batch and not once a block of draws. Prints
-the median seconds of both and their ratio; at most 1.3 is wanted.
+the median seconds of both and their ratio; the target is at most 1.3.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     ISTHMUS_DATA=folder python benchmarks/quality.py [ROW ...] [--seed 0]
 
-The folder holds mnist.npz (x_train, y_train, x_test, y_test); rows that want it are skipped without. Log-likelihoods
+The folder holds mnist.npz (x_train, y_train, x_test, y_test); rows that need it are skipped without. Log-likelihoods
 are in nats, squared errors are summed over an image whose pixels lie on [0, 1].
 """
 

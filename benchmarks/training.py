@@ -3,7 +3,7 @@
     python benchmarks/training.py [--workloads a,a512,d,d-compiled,conv,start] [--rounds 7] [--peers-python PATH]
                                   [--state SRC]
 
-Every peer runs in a process of its own. A round runs all of them, one after the other, and ratios are
+Every peer runs in its own process. A round runs all of them, one after the other, and ratios are
 taken within a round: a machine whose speed drifts moves both sides of a ratio. The environment variable
 ISTHMUS_DATA names the folder of mnist.npz; ISTHMUS_PEERS, or --peers-python, the interpreter that has
 pythae (see peers/requirements.txt). What is missing is skipped, and the output says so. With --state, the `src` folder
@@ -42,7 +42,7 @@ Speeds = list[float]  # samples a second, epoch by epoch
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: who runs on what, and the least ratios wanted."""
+    """One row of the table: the model, the data and the target ratios."""
 
     label: str
     workload: str
@@ -221,7 +221,7 @@ def processor() -> str:
 
 
 def machine(python: str) -> str:
-    """A line on what is measured where; torch is asked in a process of its own, to keep this one small."""
+    """A line on what is measured where; torch is asked in another process, to keep this one small."""
     ask = "import torch; print(torch.__version__, torch.get_num_threads())"
     torch, threads = subprocess.check_output((python, "-c", ask), env=ENVIRONMENT, text=True).split()
     return (

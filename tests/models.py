@@ -66,18 +66,18 @@ DATA = {"table": table, "images": images, "bits": bits, "counts": counts}
 
 
 SLOW = ("inference_gap", "classifier", "samples", "copies", "paths", "training", "sharpness")
-"""Measures that take seconds, and that have tests of their own."""
+"""Measures that take seconds, and that are tested elsewhere."""
 
 
 def without_slow_measures(patch) -> None:
     """Let commands that measure a run on their way do so in a moment."""
     for name in SLOW:
         patch.setitem(MEASURES, name, lambda context: None)
-    patch.setattr("isthmus.report.summary.MAX_DRAWS", 50)
+    patch.setattr("isthmus.report.summary.SUMMARY_MAX_DRAWS", 50)
 
 
 def without_page(patch) -> None:
-    """Let runs end without the page and the figures, which have tests of their own."""
+    """Let runs end without the page and the figures, which are tested elsewhere."""
     patch.setattr(MeasuredRun, "write_page", empty_page)
     patch.setattr(MeasuredRun, "write_figures", lambda measured: [])
 

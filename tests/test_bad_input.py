@@ -104,7 +104,7 @@ FITS = {
 
 
 @pytest.mark.parametrize("case", FITS)
-def test_fit_refuses_with_one_line(case):
+def test_fit_rejects_bad_input_in_one_line(case):
     if case == "GPU" and torch.cuda.is_available():
         pytest.skip("a GPU is there")
     call, says = FITS[case]
@@ -124,7 +124,7 @@ def conditional():
     return small("ConditionalVAE", epochs=1).fit(X, condition=LABELS)
 
 
-def test_use_refuses_with_one_line(plain, conditional):
+def test_methods_reject_bad_input_in_one_line(plain, conditional):
     cases = [
         (lambda: plain.transform(X[:, :3]), "features"),
         (lambda: plain.transform(with_nan(X)), "NaN"),
@@ -273,7 +273,7 @@ def test_loading_what_is_no_model(case, tmp_path, capsys):
         (["encode", "nowhere", "digits"], "-o"),
     ],
 )
-def test_commands_refuse_with_one_line_and_leave_nothing(words, says, tmp_path, monkeypatch, capsys):
+def test_failed_commands_print_one_line_and_leave_no_files(words, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.save("nan.npy", with_nan(X))
     pd.DataFrame({"a": [1.0, 2, 3], "b": ["x", "y", "z"]}).to_csv("words.csv", index=False)
@@ -333,9 +333,9 @@ def test_a_disk_that_fills_up_while_training(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("isthmus.train.checkpoint.CHECKPOINT_INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr("isthmus.train.checkpoint.save", full)
     assert main(["fit", "vae", "wine", "-o", str(tmp_path / "r"), "--epochs", "2"]) == 2
-    told = capsys.readouterr().err
-    assert "no space left" in told
-    assert told.count("\n") == 1
+    result = capsys.readouterr().err
+    assert "no space left" in result
+    assert result.count("\n") == 1
 
 
 def test_binarised_pixels_of_other_types():
@@ -399,7 +399,7 @@ def test_bits_as_bytes_stay_bits():
     assert model.sample(20, random_state=0).max() <= 1
 
 
-def test_values_that_a_trained_model_does_not_know():
+def test_values_outside_the_training_support_are_refused():
     model = small("VAE", epochs=1).fit(bits())
     with pytest.raises(isthmus.InputError, match="training data had none"):
         model.transform(bits() * 200)

@@ -83,12 +83,12 @@ def test_factor_analysis_of_many_columns_is_that_of_all_rows(monkeypatch):
     assert DENSITIES["factor_analysis"](ground(x, 3)).log_density(x).mean() == pytest.approx(exact, abs=0.05)
 
 
-def test_a_mixture_beats_linear_models_on_clusters_by_what_they_cannot_know():
+def test_a_mixture_beats_linear_models_on_clusters_by_the_exact_gain():
     x, held = clusters(3000, 5, 0), clusters(3000, 5, 1)
     mixture, linear = (DENSITIES[name](ground(x, 2)) for name in ("gaussian_mixture", "ppca"))
     assert mixture.size == {"components": 3}
     # A triangle of radius r has variance r^2 / 2 along either axis. Entropies: log 3 + that of the noise, against the
-    # Gaussian of the same covariance. 3,000 rows tell them to some hundredths.
+    # Gaussian of the same covariance. 3,000 rows determine them to some hundredths.
     gain = 0.5 * 2 * math.log(1 + 20.0**2 / 2) - math.log(3)
     assert mixture.log_density(held).mean() - linear.log_density(held).mean() == pytest.approx(gain, abs=0.03)
     entropy = math.log(3) + 2.5 * math.log(2 * math.pi * math.e)
@@ -166,7 +166,7 @@ def test_a_mixture_of_many_numbers_is_fitted_to_some_rows(monkeypatch):
     assert some == pytest.approx(whole, abs=0.2)  # 32 numbers learned from 300 rows cost 0.05 nats
 
 
-def test_baselines_are_told_with_their_size_and_unit():
+def test_baselines_are_reported_with_their_size_and_unit():
     x = table()
     found = evaluate(small("VAE").fit(x), x, draws=10, train=Examples(x))
     facts = found.to_dict()["baselines"]

@@ -75,7 +75,7 @@ def test_confidence_intervals_have_their_coverage():
         rows, seeds = random.normal(size=(1, 40)), random.normal(size=(4, 1))
         result = combine(rows + 0.5 * seeds + 0.3 * random.normal(size=(4, 40)))
         hits += abs(result.mean) <= result.half_width
-    # 95 %, of which 400 trials know about a hundredth; what counts twice errs on the safe side
+    # 95 %, which 400 trials determine to about a hundredth; what counts twice errs on the safe side
     assert 0.93 <= hits / 400 <= 0.99
 
 

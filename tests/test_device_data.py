@@ -80,9 +80,9 @@ def test_a_batch_is_its_rows_converted(name, dtype):
     assert len(rows) == 30
     assert batch.x.dtype == dtype
     assert batch.x.shape == (4, *raw.shape[1:])
-    wanted = (raw[index.numpy()].astype(np.float64) - schema.shift) / schema.scale
+    expected = (raw[index.numpy()].astype(np.float64) - schema.shift) / schema.scale
     eps = torch.finfo(dtype).eps
-    np.testing.assert_allclose(batch.x.double().numpy(), wanted, rtol=2 * eps, atol=eps)  # one rounding and a product
+    np.testing.assert_allclose(batch.x.double().numpy(), expected, rtol=2 * eps, atol=eps)  # one rounding and a product
     assert torch.equal(batch.target, batch.x)
     assert batch.c is batch.mask is batch.clean is batch.y is batch.observed is None
     torch.testing.assert_close(batch.x, schema.to_tensor(torch.from_numpy(writeable(raw[index.numpy()])), dtype))
@@ -125,13 +125,13 @@ def test_the_users_array_is_never_written_to(name):
     ids=["columns first", "negative strides", "strided", "big endian", "read-only", "tensor"],
 )
 @pytest.mark.parametrize("name", ["bytes", "counts", "floats", "single floats"])
-def test_the_layout_in_memory_is_no_matter(name, form):
+def test_the_memory_layout_does_not_matter(name, form):
     raw, schema = DATA[name]
     everything = torch.arange(30)
-    wanted = lay(raw, schema).batch(everything).x
+    expected = lay(raw, schema).batch(everything).x
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # torch warns of memory that it must not write to
-        assert torch.equal(lay(form(raw), schema).batch(everything).x, wanted)
+        assert torch.equal(lay(form(raw), schema).batch(everything).x, expected)
 
 
 def test_conditions_and_targets_go_with_their_rows():
@@ -237,7 +237,7 @@ def test_fresh_bits_are_drawn_each_time_and_fixed_ones_once(name):
 
 
 @pytest.mark.parametrize("name", BINARIZED)
-def test_fixed_bits_know_neither_company_nor_order_nor_the_generator(name):
+def test_fixed_bits_do_not_depend_on_other_rows_order_or_generator(name):
     raw, _, schema = binarizing(name)
     whole = lay(raw, schema, bits="fixed").batch(torch.arange(30)).x
     order = random().permutation(30)

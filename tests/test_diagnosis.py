@@ -26,6 +26,7 @@ from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.diagnosis.training_findings import smaller_network
 from isthmus.errors import TrainingError
 from isthmus.estimators.param_validation import check_fields
+from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import setup_training
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.evaluation.result import Evaluation
@@ -33,7 +34,9 @@ from isthmus.families import Bernoulli
 from isthmus.finding import Finding
 from isthmus.metrics.metric import Metric
 from isthmus.model_registry import find_model
+from isthmus.objective import Term
 from isthmus.persistence import run_dir
+from isthmus.terms.bounds import nll
 from models import NAMES, small, table, without_page, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -517,6 +520,23 @@ def test_a_remedy_for_a_class_of_the_user():
 
     model = Mine(latent_dim=2, hidden=(), epochs=1).fit(TRAIN)
     assert DiagnosisContext(model.fitted_).retrain(latent_dim=3) == "train Mine again with latent_dim=3"
+
+
+class HeavyRate(isthmus.VAE):
+    """A VAE whose KL term has another name and a weight that no field sets."""
+
+    def compose(self, schema):
+        model = super().compose(schema).model
+        rate = Term(lambda model, batch, out: out.kl.sum(-1), "rate", is_kl=True)
+        return Recipe(model, nll + 20.0 * rate)
+
+
+def test_the_kl_term_is_known_by_its_flag_not_its_name():
+    model = HeavyRate(latent_dim=2, hidden=(), epochs=1).fit(TRAIN)
+    context = DiagnosisContext(model.fitted_)
+    assert context.beta == 20.0
+    assert lower_kl_weight(context) == "train HeavyRate again with weight 1 instead of 20 on its term 'rate'"
+    assert DiagnosisContext(vae(beta=20.0, epochs=1).fit(TRAIN).fitted_).beta == 20.0
 
 
 def test_a_convolutional_network_is_made_smaller_by_its_channels():

@@ -37,7 +37,7 @@ def spread(f: np.ndarray) -> np.ndarray:
 
 
 def shared(f: np.ndarray) -> np.ndarray:
-    """The first two factors in one dimension, which tells all their pairs apart."""
+    """The first two factors in one dimension, which separates all their pairs."""
     return np.column_stack([LEVELS * f[:, 0] + f[:, 1], f[:, 2:]])
 
 
@@ -110,7 +110,7 @@ def test_information_is_relative_to_the_mean_over_random_pairings():
 
     plain = [mutual_info_score(random.permutation(rows), columns) for _ in range(150)]
     nats, share, chance = table_information(table(rows))
-    # The mean of 150 pairings has an error of its own: four of them.
+    # The mean of 150 pairings has a standard error: four of them.
     assert mutual_info_score(rows, columns) - nats == pytest.approx(
         np.mean(plain), abs=4 * np.std(plain) / math.sqrt(150)
     )
@@ -135,7 +135,7 @@ def test_noise_lowers_informativeness_but_not_disentanglement():
     for name in ("mig", "sap", "informativeness"):
         assert 0.2 < result[name].mean < 0.9, name
     for name in ("factor_vae", "modularity", "disentanglement", "completeness"):
-        assert result[name].mean > 0.97, name  # each dimension still tells of its own factor only
+        assert result[name].mean > 0.97, name  # each dimension still depends on one factor only
 
 
 def test_constant_columns_and_names_of_levels_do_not_matter():
@@ -150,7 +150,7 @@ def test_a_constant_code_scores_zero_and_one_dimension_is_scored():
     factors = drawn(300, 3)
     assert {value.mean for value in disentanglement(np.ones((300, 5)), factors).values()} == {0.0}
     one = disentanglement(factors[:, :1], factors)
-    # One factor whole, of two nothing, which 120 rows know to a hundredth.
+    # One factor whole, of two nothing, which 120 rows determine to a hundredth.
     assert one["mig"].mean == pytest.approx(1 / 3, abs=0.02)
     assert one["informativeness"].mean == pytest.approx(1 / 3, abs=1e-9)
     assert one["modularity"].mean == pytest.approx(1, abs=0.01)
@@ -227,9 +227,9 @@ def test_sprites_lie_inside_and_have_their_area(sprites):
     x, factors = sprites.train.x, sprites.train.factors
     assert not x[:, [0, -1]].any()
     assert not x[:, :, [0, -1]].any()
-    wanted = np.square(np.array(SIZES_PX))[factors[:, 1]]
+    expected = np.square(np.array(SIZES_PX))[factors[:, 1]]
     # A sprite of 13 pixels has some 50 on its edge, of which chance puts a few more in than out: a twenty-fifth.
-    np.testing.assert_allclose(x.sum((1, 2)), wanted, rtol=0.04)
+    np.testing.assert_allclose(x.sum((1, 2)), expected, rtol=0.04)
     areas = x.sum((1, 2)).reshape(len(SHAPES) * len(SIZES_PX) * 8, 64)
     assert (areas == areas[:, :1]).all()  # the same pixels, wherever they lie
 

@@ -29,7 +29,7 @@ COUNTS_UP_TO = 100_000
 
 
 @dataclass(frozen=True)
-class DiagnosisContext:
+class Case:
     """A family with what it gives mass to: bits, grid (levels), counts, unit ([0, 1]) or real."""
 
     make: Callable[[tuple[int, ...]], families.Family]
@@ -37,7 +37,7 @@ class DiagnosisContext:
     levels: int = 2
 
     def family(self, event: tuple[int, ...], dtype: torch.dtype = F64, shift: float = 0.0) -> families.Family:
-        """The family with every parameter of its own moved by `shift` (a scale moves ten times as far, in logs)."""
+        """The family with every learned parameter moved by `shift` (a scale moves ten times as far, in logs)."""
         family = self.make(event).to(dtype)
         with torch.no_grad():
             for parameter in family.parameters():
@@ -45,7 +45,7 @@ class DiagnosisContext:
         return family
 
 
-def registered() -> dict[str, DiagnosisContext]:
+def registered() -> dict[str, Case]:
     """Whatever is registered as a likelihood, at several numbers of levels where it has levels."""
     cases = {}
     for name, entry in LIKELIHOODS.items():
@@ -55,19 +55,19 @@ def registered() -> dict[str, DiagnosisContext]:
                 return entry.make(Schema.homogeneous(event_shape=event, kind="real", dtype="float32", levels=levels))
 
             if levels:
-                cases[f"{name}({levels})"] = DiagnosisContext(make, "grid", levels)
+                cases[f"{name}({levels})"] = Case(make, "grid", levels)
             elif name in COUNTED:
-                cases[name] = DiagnosisContext(make, "counts")
+                cases[name] = Case(make, "counts")
             elif entry.support.low < 0:
-                cases[name] = DiagnosisContext(make, "real")
+                cases[name] = Case(make, "real")
             else:
-                cases[name] = DiagnosisContext(make, "bits" if entry.discrete else "unit")
+                cases[name] = Case(make, "bits" if entry.discrete else "unit")
     return cases
 
 
 CASES = registered() | {
-    "normal(0.1)": DiagnosisContext(lambda event: families.LocationScale(continuous.Normal, event, 0.1), "real"),
-    "posterior": DiagnosisContext(families.DiagonalNormal, "real"),
+    "normal(0.1)": Case(lambda event: families.LocationScale(continuous.Normal, event, 0.1), "real"),
+    "posterior": Case(families.DiagonalNormal, "real"),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 REAL = {name: case for name, case in CASES.items() if case.support == "real"}
@@ -97,13 +97,13 @@ def table(family: families.Family, values: tuple[float, ...], rows: int = 48) ->
     return torch.tensor(values, dtype=F64)[torch.randint(len(values), (rows, family.raw_per_element))][..., None]
 
 
-def raws(case: DiagnosisContext, family: families.Family) -> Tensor:
+def raws(case: Case, family: families.Family) -> Tensor:
     """(rows, n, 1) raw outputs from the ordinary to the absurd, where all of the mass can still be found."""
     high = (5.0,) if case.support == "counts" else (5.0, 30.0, 1e4)
     return table(family, (-1e4, -30.0, -3.0, 0.0, *high))
 
 
-def points(case: DiagnosisContext, family: families.Family, raw: Tensor) -> tuple[Tensor, Tensor]:
+def points(case: Case, family: families.Family, raw: Tensor) -> tuple[Tensor, Tensor]:
     """(N, B) values that cover the support and (N, B) weights: sum(weight * f(value)) is the integral of f."""
     if case.support in ("bits", "grid"):
         x = torch.linspace(0, 1, case.levels, dtype=F64)[:, None].expand(-1, len(raw))
@@ -126,7 +126,7 @@ def points(case: DiagnosisContext, family: families.Family, raw: Tensor) -> tupl
     return centre + width * t.sinh(), 1e-3 * width * t.cosh()
 
 
-def masses(case: DiagnosisContext, family: families.Family, raw: Tensor) -> tuple[Tensor, Tensor]:
+def masses(case: Case, family: families.Family, raw: Tensor) -> tuple[Tensor, Tensor]:
     """(N, B) values and what mass lies on each, by log_prob."""
     x, weight = points(case, family, raw)
     with torch.no_grad():
@@ -169,8 +169,10 @@ def test_continuous_bernoulli_against_fifty_digits():
             log_norm = (t.exp() - 1) / t
             dist = continuous.ContinuousBernoulli(torch.tensor([logit], dtype=F64))
             for x in (0.0, 0.3, 1.0):
-                wanted = float(Decimal(x) * t - log_norm.ln())
-                assert dist.log_prob(torch.tensor([x], dtype=F64)).item() == pytest.approx(wanted, rel=1e-10, abs=1e-10)
+                expected = float(Decimal(x) * t - log_norm.ln())
+                assert dist.log_prob(torch.tensor([x], dtype=F64)).item() == pytest.approx(
+                    expected, rel=1e-10, abs=1e-10
+                )
             # 1e-9: the series for the mean ends at t^3
             assert dist.mean.item() == pytest.approx(float(1 / (1 - (-t).exp()) - 1 / t), abs=1e-9)
 
@@ -208,14 +210,14 @@ def discretised(d, x):
 
 
 @every_case
-def test_log_prob_agrees_with_another_hand(case):
+def test_log_prob_agrees_with_scipy(case):
     family = case.family((6,), shift=0.02)
     with torch.no_grad():
         dist = of(family, 2 * torch.randn(50, family.raw_per_element, 6, dtype=F64))
         x = dist.sample()
         ours = dist.element_log_prob(x).numpy()
-    wanted = REFERENCES[type(dist).__name__](dist, x.numpy())
-    np.testing.assert_allclose(ours, wanted, rtol=1e-8, atol=1e-8)  # scipy's own differences of lgamma
+    expected = REFERENCES[type(dist).__name__](dist, x.numpy())
+    np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-8)  # scipy's own differences of lgamma
 
 
 # --------------------------------------------------------------------------------------------------- extremes
@@ -232,7 +234,7 @@ SHIFTS = (-100.0, -0.5, 0.0, 1.0)
 """Scales from their floor to 10,000 times the data's; degrees of freedom from 1 to 15; dispersions to both bounds."""
 
 
-def log_prob_and_gradients(case: DiagnosisContext, shift: float, dtype: torch.dtype, raw: Tensor, x: Tensor):
+def log_prob_and_gradients(case: Case, shift: float, dtype: torch.dtype, raw: Tensor, x: Tensor):
     """(N, B) log-densities in `dtype` and gradients of their sum; raw (B, n, 1) and x (N,) are given in float32."""
     family = case.family((1,), F32, shift).to(dtype)  # the same parameters to the last bit in both precisions
     raw = raw.to(dtype).expand(len(x), *raw.shape).clone().requires_grad_()
@@ -339,13 +341,13 @@ def test_samples_follow_log_prob(case, dtype):
         for j in range(len(raw)):
             ordered = draws[:, j].sort().values
             if case.support in ("unit", "real"):
-                wanted = torch.from_numpy(np.interp(ordered, x[:, j], below[:, j]))
+                expected = torch.from_numpy(np.interp(ordered, x[:, j], below[:, j]))
                 seen = torch.arange(1, n + 1, dtype=F64) / n
             else:
-                wanted = below[:, j]
+                expected = below[:, j]
                 seen = torch.searchsorted(ordered, x[:, j].contiguous() + 1e-4, right=True) / n
             # Kolmogorov: 2.4 / sqrt(n) is passed by chance once in 50,000 times.
-            assert (seen - wanted).abs().max() < 2.4 / math.sqrt(n)
+            assert (seen - expected).abs().max() < 2.4 / math.sqrt(n)
 
 
 @pytest.mark.parametrize("log_concentration", [-7.0, -3.0, 0.0, 5.0, 12.0])
@@ -545,10 +547,10 @@ def test_mixture_samples_follow_it(batch):
     # The coordinates of one draw come of one component: the covariance is the mixture's.
     assert torch.allclose(z.var(0), theirs.variance, rtol=0.1)  # ten percent is over five standard errors
     gap = ours.components.loc - ours.mean[..., None, :]
-    wanted = (weight[:, None] * gap[..., :1] * gap).sum(-2)[..., 1:]
+    expected = (weight[:, None] * gap[..., :1] * gap).sum(-2)[..., 1:]
     centred = z - z.mean(0)
     products = centred[..., :1] * centred[..., 1:]
-    assert ((products.mean(0) - wanted).abs() < 5 * products.std(0) / math.sqrt(n)).all()  # five standard errors
+    assert ((products.mean(0) - expected).abs() < 5 * products.std(0) / math.sqrt(n)).all()  # five standard errors
 
 
 def normals(*shape: int) -> continuous.Normal:
@@ -584,6 +586,13 @@ def test_a_mixture_of_one_is_a_normal():
     torch.testing.assert_close(one.mean, alone.mean)
 
 
+@pytest.mark.parametrize("distribution", [continuous.Normal, continuous.Laplace])
+def test_a_known_standard_deviation_is_that_of_draws(distribution):
+    given = distribution(torch.zeros(2, dtype=F64), torch.tensor([-1.0, 0.5], dtype=F64))
+    torch.testing.assert_close(given.sample((200_000,)).std(0), given.std, rtol=0.02, atol=0)
+    assert continuous.ContinuousBernoulli(torch.zeros(2)).std is None
+
+
 def test_a_point_is_its_own_mean_and_every_draw():
     z = torch.randn(5, 3)
     point = latent.Delta(z)
@@ -598,8 +607,8 @@ def test_a_shared_scale_is_the_same_scale_for_all(shared):
     loc, x = torch.randn(2, 5, 3, 4).double(), torch.randn(5, 3, 4).double()
     log_scale = torch.tensor(0.3, dtype=F64)
     dist = continuous.Normal(loc, log_scale if shared else log_scale.expand(3, 4), event_dim=2)
-    wanted = D.Independent(D.Normal(loc, log_scale.exp()), 2).log_prob(x)
-    torch.testing.assert_close(dist.log_prob(x), wanted)
+    expected = D.Independent(D.Normal(loc, log_scale.exp()), 2).log_prob(x)
+    torch.testing.assert_close(dist.log_prob(x), expected)
 
 
 # ------------------------------------------------------------------------------- rows, and parameters held fixed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import isthmus
 from isthmus import likelihoods
@@ -29,7 +31,7 @@ def blocks(name: str, language: str) -> list[str]:
 
 @pytest.fixture
 def short(tmp_path, monkeypatch):
-    """A folder of its own, runs of the fewest epochs, and no measures that take long: these have tests of their own."""
+    """A temporary folder, short runs, and no slow measures, which are tested elsewhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("isthmus.estimators.training_setup.AUTO_UPDATES", 1)
     without_slow_measures(monkeypatch)
@@ -56,14 +58,16 @@ def test_python_snippets_run(page, short, monkeypatch):
         assert names["new"].dtype == "uint8"
         assert names["clean"].shape == names["X"].shape
         assert len(names["history"]) == 3
+        assert names["fitted"].sample(3).shape == (3, 20)
     if page == "CONTRIBUTING.md":
         parts_are_used(names["HalfVAE"])
+        mean_is_that_of_draws(names["Logistic"])
 
 
 def parts_are_used(model_class) -> None:
     """What the page adds to the tables is trained, measured, found and drawn."""
     x = table()
-    model = model_class(latent_dim=2, hidden=(8,), likelihood="gumbel", prior="laplace", threads=1, epochs=2).fit(x)
+    model = model_class(latent_dim=2, hidden=(8,), likelihood="logistic", prior="laplace", threads=1, epochs=2).fit(x)
     assert np.isfinite(model.score_samples(x, draws=5)).all()
     evaluation = isthmus.evaluate(model, x, draws=5)
     assert evaluation["code_length"].value > 0
@@ -73,6 +77,16 @@ def parts_are_used(model_class) -> None:
     assert "long-codes" in codes
     page = isthmus.report_page(model, x, "report.html", evaluation=evaluation).read_text("utf-8")
     assert "Length of the codes" in page
+
+
+def mean_is_that_of_draws(distribution) -> None:
+    """The mean of many draws is `mean`, and their log-density integrates to one."""
+    torch.manual_seed(0)
+    given = distribution(torch.tensor([-3.0, 0.5], dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64))
+    draws = given.sample((100_000,))
+    assert ((draws.mean(0) - given.mean).abs() < 4 * draws.std(0) / math.sqrt(len(draws))).all()  # standard errors
+    x = torch.linspace(-100, 100, 20_001, dtype=torch.float64)[:, None].expand(-1, 2)
+    torch.testing.assert_close(torch.trapezoid(given.element_log_prob(x).exp(), x, dim=0), torch.ones(2).double())
 
 
 def test_each_addition_takes_ten_lines_at_most():

@@ -58,7 +58,7 @@ def test_surgery_of_the_linear_model():
     assert parts.aggregate_kl == pytest.approx(0, abs=4 * parts.error)
 
 
-def test_a_code_that_is_ignored_says_nothing():
+def test_an_ignored_code_has_no_mutual_information():
     model = small("VAE", beta=1e3, epochs=60).fit(table())
     facts = evaluate(model, table(), draws=20).to_dict()
     assert facts["kl"]["mean"] < 0.05
@@ -68,7 +68,7 @@ def test_a_code_that_is_ignored_says_nothing():
 
 @pytest.mark.parametrize("kind", DATA)
 @pytest.mark.parametrize("name", DENSE)
-def test_one_sweep_says_what_the_estimators_say(name, kind):
+def test_one_sweep_gives_the_same_numbers_as_the_estimators(name, kind):
     x = DATA[kind]()
     model = small(name).fit(x)
     chunks = list(encode_chunks(model.model_, rows_of(model, x, bits="fixed")))
@@ -86,7 +86,7 @@ def test_one_sweep_says_what_the_estimators_say(name, kind):
 def test_the_tail_index_of_known_tails(shape):
     weights = genpareto.rvs(shape, loc=1, size=(60, 4000), random_state=0)
     found = [pareto_k(row) for row in np.log(weights)]
-    # A tail of 190 draws knows its index to some (1 + k) / sqrt(190) = 0.1 a row; 60 rows to a hundredth or two.
+    # A tail of 190 draws determines its index to some (1 + k) / sqrt(190) = 0.1 a row; 60 rows to a hundredth or two.
     assert np.mean(found) == pytest.approx(shape, abs=0.06)
 
 
@@ -96,7 +96,7 @@ def test_equal_weights_have_no_tail_and_few_have_none_known():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_model_is_evaluated_and_told_as_json(name):
+def test_every_model_is_evaluated_and_written_as_json(name):
     x = table()
     found = evaluate(small(name).fit(x), x, draws=30)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
@@ -108,7 +108,7 @@ def test_samples_of_binarised_pixels_are_compared_as_bits():
     x = images(400)
     model = small("VAE", binarize=True, epochs=60).fit(x[:250])
     facts = evaluate(model, x[250:], draws=20, train=x[:250], without=("samples",)).to_dict()
-    # Bars of random brightness and place: a small model draws them badly, yet bits are not told by their size alone.
+    # Bars of random brightness and place: a small model draws them badly, yet the size of bits does not give them away.
     assert facts["classifier"]["mean"] < 0.95
     assert facts["copies"]["to_train"]["mean"] < 1
 
@@ -157,11 +157,11 @@ def test_what_cannot_be_measured_is_refused_in_one_line():
 def test_labels_that_are_whole_floats_or_a_column_are_labels():
     labels = np.arange(90) % 3
     model = small("Autoencoder").fit(table())
-    told = [evaluate(model, table(), y).to_dict()["probes"] for y in (labels, labels.astype(float), labels[:, None])]
-    assert told[0] == told[1] == told[2]
+    values = [evaluate(model, table(), y).to_dict()["probes"] for y in (labels, labels.astype(float), labels[:, None])]
+    assert values[0] == values[1] == values[2]
 
 
-def test_one_heavy_row_is_no_heavy_set():
+def test_khat_is_not_averaged_over_a_single_row():
     found = ImportanceDiagnostics(
         LogLikelihood(np.zeros(100), 0.0), *np.zeros((1, 100)), np.zeros((100, 2)), np.ones(100), LIGHT, 0.0, 1000
     )
@@ -200,16 +200,16 @@ def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_pat
     assert main(["fit", "vae", "wine", "-o", run, "--epochs", "20", "--random-state", "0"]) == 0
     capsys.readouterr()
     assert main(["evaluate", run, "--draws", "50", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["evaluated_on"].startswith("18 validation rows")
-    assert set(told["baselines"]) == {"mean", "pca", "ppca", "factor_analysis", "gaussian_mixture"}
-    assert all("unit" in about and "kind" in about for about in told["baselines"].values())
+    values = json.loads(capsys.readouterr().out)
+    assert values["evaluated_on"].startswith("18 validation rows")
+    assert set(values["baselines"]) == {"mean", "pca", "ppca", "factor_analysis", "gaussian_mixture"}
+    assert all("unit" in about and "kind" in about for about in values["baselines"].values())
     assert main(["evaluate", run, "wine", "--draws", "50"]) == 0
     words = capsys.readouterr().out
     assert words.startswith("178 rows of wine")
     assert "probabilistic PCA" in words
     model = isthmus.load(run)
-    model.save(tmp_path / "moved")  # what is saved by hand knows no data
+    model.save(tmp_path / "moved")  # a model saved by hand has no data source
     assert main(["evaluate", str(tmp_path / "moved"), "wine", "--draws", "50"]) == 0
     assert "no baselines" in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "moved")]) == 2
@@ -228,7 +228,7 @@ def test_sequences_and_frames():
     assert evaluate(small("VAE").fit(frame), frame, draws=20).to_dict()["rows"] == 90
 
 
-def test_too_few_rows_to_see_the_mutual_information_say_so():
+def test_too_few_rows_for_the_mutual_information_are_noted():
     x = from_linear(40, (30.0, 30.0, 30.0))
     found = evaluate(isthmus.ProbabilisticPCA(latent_dim=3).fit(x), x, draws=20)
     about = found.to_dict()["mutual_information"]
@@ -236,7 +236,7 @@ def test_too_few_rows_to_see_the_mutual_information_say_so():
     assert "near the ceiling" in str(found)
 
 
-def test_probes_of_codes_that_say_everything_nothing_or_too_little():
+def test_probes_of_fully_not_and_partly_informative_codes():
     random = np.random.default_rng(0)
     labels = random.integers(0, 4, 1000)
     plain = probes(np.eye(4)[labels] + 0.01 * random.normal(size=(1000, 4)), labels)
@@ -279,7 +279,7 @@ def test_rows_are_encoded_once_and_decomposed_once(monkeypatch, binarize):
 
     monkeypatch.setattr(network, "infer", count_rows)
     monkeypatch.setattr(baselines, "triangular_factor", count_factors)
-    # Paths encode the rows that they decode, and features are learned by a network of their own.
+    # Paths encode the rows that they decode, and features are learned by a separate network.
     evaluate(model, x[180:], labels[180:], draws=20, train=x[:180], without=("paths", "samples"))
     readings = 2 if binarize else 1  # the probabilities of pixels, for codes, and their bits, for scores
     assert sum(encoded) == readings * (120 + 180)

@@ -198,7 +198,7 @@ class ReadsLabels(isthmus.VAE):
         return recipe
 
 
-def test_labels_reach_a_model_that_wants_them():
+def test_labels_reach_a_model_that_uses_them():
     job = setup_training(ReadsLabels(hidden=(8,), threads=1, random_state=0), table(), y=LABELS)
     for rows in (job.train_rows, job.valid_rows):
         batch = job.to_device(rows).batch(torch.arange(5))
@@ -219,7 +219,7 @@ def test_iwae_is_a_vae_with_another_bound():
         small("BetaVAE", bound="iwae(5)").fit(table())
 
 
-def test_a_posterior_of_ones_own():
+def test_a_user_defined_posterior():
     family = small("VAE", posterior=DiagonalNormal((3,))).fit(table())
     for a, b in zip(family.model_.state_dict().values(), small("VAE").fit(table()).model_.state_dict().values()):
         assert torch.equal(a, b)

@@ -113,7 +113,7 @@ def test_interpolation_begins_and_ends_at_the_codes():
 def test_total_correlation_of_gaussian_codes():
     r, n = 0.8, 20_000
     covariance = np.array([[1, r, 0], [r, 1, 0], [0, 0, 1]])
-    units = np.array([1e-2, 1.0, 10.0])  # correlations know none
+    units = np.array([1e-2, 1.0, 10.0])  # correlations do not depend on units
     codes = np.random.default_rng(0).multivariate_normal(np.ones(3), covariance, n) * units
     result = latent_correlation(codes)
     # A correlation is known to (1 - r^2) / sqrt(n) = 0.003, and the total correlation to r / (1 - r^2) times that.
@@ -178,7 +178,7 @@ def test_a_linear_autoencoder_spans_what_pca_does():
 @pytest.mark.parametrize("shape", [(300, 20, 20), (300, 20, 20, 3)])
 def test_sharpness_of_noise_blur_and_slopes(shape):
     noise = np.random.default_rng(0).normal(size=shape)
-    # Four neighbours of weight 1 and a centre of -4 make a variance of 20; 100,000 values know it to half a per cent.
+    # Four neighbours of weight 1 and a centre of -4 make a variance of 20; 100,000 values give it to half a per cent.
     assert sharpness(noise).mean() == pytest.approx(20, rel=0.02)
     blurred = 0.5 * (noise + np.roll(noise, 1, 1))
     # The two weights' sum has taps 1/2 (1, -3, -3, 1) down and 1/2 (1, 1, 1, 1) at either side: 20/4 + 4/4.

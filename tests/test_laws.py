@@ -197,7 +197,7 @@ def test_padding_changes_no_number(name, corruption):
 
 
 @pytest.mark.parametrize("name", DENSE)
-def test_bounds_are_ordered_and_do_not_depend_on_company(name):
+def test_bounds_are_ordered_and_do_not_depend_on_other_rows(name):
     x = table()
     model = small(name, epochs=30).fit(x)
     bound, few, many = model.elbo(x, draws=200), model.score_samples(x, draws=5), model.score_samples(x, draws=2000)
@@ -242,7 +242,7 @@ def test_clone_pickle_and_deepcopy(name):
     for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         np.testing.assert_array_equal(twin.transform(x), codes)
     parameters = list(model.model_.parameters())
-    # Flat buffers live inside fit only: afterwards every parameter has memory of its own.
+    # Flat buffers live inside fit only: afterwards every parameter has its own memory.
     assert len({p.untyped_storage().data_ptr() for p in parameters}) == len(parameters)
 
 

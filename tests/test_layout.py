@@ -35,7 +35,7 @@ LEVEL = {name: i for i, names in enumerate(ORDER) for name in names}
 
 
 def place(module: str) -> str:
-    """The room that a module lies in: `isthmus.nets.mlp` lies in `nets`."""
+    """The top-level name of a module: `nets` for `isthmus.nets.mlp`."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
@@ -69,11 +69,11 @@ def test_imports_go_down_only(path):
     for module in imported(path):
         if module == "isthmus":
             continue
-        assert LEVEL[place(module)] <= LEVEL[own], f"{relative} imports {module}, which lies above it"
+        assert LEVEL[place(module)] <= LEVEL[own], f"{relative} imports {module}, which is above it"
 
 
 def test_imports_have_no_circle():
-    """Of files, imports for type checkers included: whoever is imported is understood without the importer."""
+    """No file imports another in a circle, imports under `TYPE_CHECKING` included."""
     names = {".".join(("isthmus", *path.relative_to(ROOT).with_suffix("").parts)): path for path in FILES}
     names |= {name.removesuffix(".__init__"): path for name, path in names.items() if name != "isthmus.__init__"}
     graph = {path: {names[module] for module in imported(path) if module in names} - {path} for path in FILES}

@@ -135,12 +135,12 @@ def test_sums_of_sums_are_sums():
     model, batch = vae(), rows()
     run = model(batch, 4)
     a, b, c = 2.0 * nll, warmup(1.0) * kl, 0.1 * iwae(4)
-    wanted = (
+    expected = (
         2 * value(nll, model, batch, run) + 0.5 * value(kl, model, batch, run) + 0.1 * value(iwae(4), model, batch, run)
     )
     for loss in (a + b + c, a + (b + c), (a + b) + c, Objective([a]) + (b + Objective([c]))):
         assert loss.names == ["nll", "kl", "iwae"]
-        assert value(loss, model, batch, run) == pytest.approx(wanted, rel=1e-12)
+        assert value(loss, model, batch, run) == pytest.approx(expected, rel=1e-12)
 
 
 def test_terms_are_reported_unweighted_in_the_order_of_their_names():
@@ -154,7 +154,7 @@ def test_terms_are_reported_unweighted_in_the_order_of_their_names():
     torch.testing.assert_close(total, 3 * values[0] + 0.5 * values[1])
 
 
-def test_a_loss_asks_for_as_many_draws_as_its_hungriest_term():
+def test_a_loss_draws_as_many_as_its_most_demanding_term():
     assert as_objective(nll).draws == 1
     assert (nll + kl + iwae(7)).draws == 7
 
@@ -220,7 +220,7 @@ def test_shapes_of_a_pass(prior):
     torch.testing.assert_close(run.log_px, model.likelihood(run.z, batch.c).log_prob(batch.x))
 
 
-def test_a_corruption_damages_what_is_read_and_not_what_is_wanted():
+def test_a_corruption_damages_the_input_and_not_the_target():
     batch = rows()
     blind = vae(corruption=corruption.Mask(1.0))
     run = blind(batch)
@@ -299,8 +299,8 @@ def test_weighted_draws_are_an_expectation():
     weight = torch.rand(4, 9, dtype=F64)
     weight = weight / weight.sum(0)
     run._log_weight = weight.log()
-    wanted = -(weight * run.log_px).sum(0).mean().item()
-    assert value(nll, model, batch, run) == pytest.approx(wanted, rel=1e-12)
+    expected = -(weight * run.log_px).sum(0).mean().item()
+    assert value(nll, model, batch, run) == pytest.approx(expected, rel=1e-12)
     ratio = weight * (run.log_px + run.log_pz - run.log_qz).exp()
     assert value(iwae(4), model, batch, run) == pytest.approx(-ratio.sum(0).log().mean().item(), rel=1e-9)
 
@@ -354,8 +354,8 @@ def test_bounds_are_ordered_below_the_exact_evidence():
         # The mean of the weights is p(x) itself, without bias.
         weights = (log_ratio - exact).exp()
         assert ((weights.mean(0) - 1).abs() < 5 * weights.std(0) / math.sqrt(len(weights))).all()
-        wanted = -weights.mean(0).log().mean().item() - exact.mean().item()
-        assert value(iwae(50_000), model, batch, run) == pytest.approx(wanted, rel=1e-9)
+        expected = -weights.mean(0).log().mean().item() - exact.mean().item()
+        assert value(iwae(50_000), model, batch, run) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_exact_posterior_makes_every_bound_exact():
@@ -432,8 +432,8 @@ def test_kl_sparsity_is_zero_at_its_target_and_a_divergence_elsewhere(rho):
     assert sparsity_of(rho, rho + wobble.expand(4, 3)).item() == pytest.approx(0, abs=1e-12)
     codes = torch.rand(50, 3, dtype=F64)
     rate = codes.mean(0).numpy()
-    wanted = special.rel_entr(rho, rate).sum() + special.rel_entr(1 - rho, 1 - rate).sum()
-    assert sparsity_of(rho, codes).item() == pytest.approx(wanted, rel=1e-10)
+    expected = special.rel_entr(rho, rate).sum() + special.rel_entr(1 - rho, 1 - rate).sum()
+    assert sparsity_of(rho, codes).item() == pytest.approx(expected, rel=1e-10)
     codes.requires_grad_()
     sparsity_of(rho, codes).backward()
     assert torch.equal(codes.grad.sign(), torch.sign(codes.detach().mean(0) - rho).expand(50, 3))
@@ -454,7 +454,7 @@ def test_a_target_activation_lies_between_zero_and_one(rho):
         kl_sparsity(rho)
 
 
-def test_l1_cannot_be_cheated_by_shrinking_codes():
+def test_l1_is_invariant_to_rescaling_codes_and_weights():
     model, batch = autoencoder(rule=nn.ReLU()), plain()
     before = value(l1, model, batch, model(batch)), value(nll, model, batch, model(batch))
     with torch.no_grad():  # codes a tenth as large, a decoder ten times as strong: the same model

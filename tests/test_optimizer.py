@@ -248,7 +248,7 @@ def test_a_gradient_of_zero_moves_nothing_and_breaks_nothing(dtype, clip):
 @pytest.mark.parametrize("clip", [10.0, INF])
 @pytest.mark.parametrize("bad", [math.nan, INF, -INF])
 @pytest.mark.parametrize("after", [0, 5])
-def test_from_the_first_gradient_that_is_not_finite_on_the_weights_stay(bad, after, clip):
+def test_weights_do_not_change_after_a_non_finite_gradient(bad, after, clip):
     _, adam = flat(clip=clip, dtype=F32)
     for _ in range(after):
         push(adam, torch.randn(6))
@@ -281,7 +281,7 @@ def game(dtype: torch.dtype = F64, clip: float = INF, player: Player | None = No
     return module, FlatAdam(module, clip, critic=list(module[1].parameters()), player=player)
 
 
-def test_each_player_has_an_adam_of_its_own():
+def test_each_player_has_its_own_adam_state():
     module, adam = game(player=Player(clip=INF, beta1=0.2, rate=3.0))
     twin = copy.deepcopy(module)
     assert adam.names == ("0.weight", "0.bias", "2.weight", "2.bias", "1.weight", "1.bias")
@@ -299,7 +299,7 @@ def test_each_player_has_an_adam_of_its_own():
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)  # the rate is held in single precision
 
 
-def test_players_are_clipped_apart():
+def test_players_are_clipped_separately():
     _, adam = game(clip=5.0, player=Player(clip=2.0))
     model, critic = adam.spans
     ones = torch.ones(adam.flat.numel(), dtype=F64)
@@ -357,7 +357,7 @@ def _denormals_kept():
 
 
 @pytest.mark.usefixtures("_denormals_kept")
-def test_forgetting_leaves_no_denormals_and_moves_no_weight():
+def test_flushing_leaves_no_denormals_and_moves_no_weight():
     size = 64
     (_, forgetful), (_, faithful) = flat(size, dtype=F32), flat(size, dtype=F32)
     with torch.no_grad():
@@ -381,7 +381,7 @@ def test_forgetting_leaves_no_denormals_and_moves_no_weight():
 
 
 @pytest.mark.usefixtures("_denormals_kept")
-def test_no_moment_becomes_denormal_between_two_forgettings():
+def test_no_moment_becomes_denormal_between_two_flushes():
     size = 400
     _, adam = flat(size, dtype=F32)
     with torch.no_grad():

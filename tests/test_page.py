@@ -162,7 +162,7 @@ def test_sequences(features, corruption):
     assert len(parsed.named("image")) == (0 if features < 4 else 5)  # sheets of heat maps
 
 
-def test_what_lies_in_the_padding_is_nowhere_on_the_page():
+def test_values_in_the_padding_are_nowhere_on_the_page():
     x, lengths = np.random.default_rng(0).normal(size=(30, 6, 5)), np.arange(30) % 4 + 3
     model = small("VAE", epochs=1, latent_dim=2).fit(x, lengths=lengths)
     garbage = np.where(np.arange(6)[:, None] >= lengths[:, None, None], 1e6, x)
@@ -196,7 +196,7 @@ def test_large_noisy_colours_stay_under_five_megabytes():
     whole(written(model, model.fitted_.check(x), found, Examples(x)))
 
 
-def test_words_of_the_user_are_escaped_and_nothing_is_hidden():
+def test_user_text_is_escaped_and_nothing_is_hidden():
     columns = ["<script>alert(1)</script>", "a&b", '"><img src=x>', "$x_{"]
     frame = pd.DataFrame(table(60, 4), columns=columns)
     labels = np.array(["<b>bold", "a&b", "</svg>"])[np.arange(60) % 3]
@@ -239,7 +239,7 @@ def test_few_rows_and_no_training_rows():
         whole(text, {"interpolation", "extremes"} if n == 1 else set())
 
 
-def test_a_collapsed_code_is_said():
+def test_the_page_reports_a_collapsed_code():
     x = table(60)
     model = small("VAE", epochs=1).fit(x)
     with torch.no_grad():
@@ -363,10 +363,10 @@ def test_the_command_writes_the_page(tmp_path, capsys, monkeypatch):
     assert main(["fit", "vae", str(data), "-o", str(run), *fields]) == 0
     capsys.readouterr()
     assert main(["report", str(run), "--draws", "20", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
     text = (run / "report.html").read_text("utf-8")
-    assert told["file"] == str(run / "report.html")
-    assert told["bytes"] == len(text.encode())
+    assert result["file"] == str(run / "report.html")
+    assert result["bytes"] == len(text.encode())
     parsed = whole(text)
     assert "VAE of flowers.csv" in "".join(parsed.text)
     assert main(["report", str(tmp_path / "none")]) == 2
@@ -380,14 +380,14 @@ def test_a_page_from_python(tmp_path, monkeypatch):
     path = isthmus.report_page(model, x[60:], tmp_path / "page.html", labels[60:], train=x[:60])
     assert "Verdict" in path.read_text()
     given = small("ConditionalVAE").fit(x[:60], condition=labels[:60])
-    told = {"X": x[:60], "condition": labels[:60]}
-    assert isthmus.report_page(given, x[60:], tmp_path / "given.html", labels[60:], train=told).exists()
+    result = {"X": x[:60], "condition": labels[:60]}
+    assert isthmus.report_page(given, x[60:], tmp_path / "given.html", labels[60:], train=result).exists()
     with pytest.raises(isthmus.InputError):
         isthmus.report_page(model, x[:, :2], tmp_path / "none.html")
     assert not (tmp_path / "none.html").exists()
 
 
-def test_the_verdict_of_real_facts_says_who_is_better():
+def test_the_verdict_of_an_evaluation_says_which_model_is_better():
     x = (
         np.random.default_rng(0).normal(size=(300, 2))
         @ np.random.default_rng(1).normal(size=(2, 6))

@@ -14,7 +14,7 @@ from models import small, table
 
 
 class Mine(isthmus.VAE):
-    """A model of the user's own, with a field of its own."""
+    """A user-defined model with a new field."""
 
     gain: float = 2.0
     """Anything."""
@@ -41,7 +41,7 @@ def test_weights_beside_the_configuration_of_another_model_are_refused(tmp_path)
         isthmus.load(tmp_path / "a")
 
 
-def test_saving_breaks_off_without_a_model_that_lies(tmp_path, monkeypatch):
+def test_an_interrupted_save_leaves_no_model_that_loads(tmp_path, monkeypatch):
     small("VAE", epochs=1).fit(table()).save(tmp_path / "run")
 
     def killed(*arguments):
@@ -77,7 +77,7 @@ def test_a_configuration_of_another_program_is_not_replaced(tmp_path):
     assert files(tmp_path) == {"config.json"}
 
 
-def test_a_class_of_ones_own_is_handed_in_again(tmp_path):
+def test_loading_a_user_defined_class_needs_the_class(tmp_path):
     model = Mine(gain=3.0, hidden=(8,), epochs=1, threads=1, random_state=0).fit(table())
     model.save(tmp_path / "run")
     with pytest.raises(isthmus.InputError, match="model=Mine"):

@@ -34,7 +34,7 @@ def critic_of(inputs: int = 2) -> nn.Module:
 
 
 def adversarial(critic: nn.Module, player: Player = PLAYER, name: str = "game") -> Term:
-    """An adversarial autoencoder's game: the critic tells draws of the prior from codes (Makhzani et al., 2016)."""
+    """An adversarial autoencoder's game: the critic separates draws of the prior from codes (Makhzani et al., 2016)."""
 
     def fool(model, batch, out):
         return F.softplus(-frozen(critic)(out.z)).mean(0).squeeze(-1)
@@ -120,7 +120,7 @@ def test_the_loss_that_selects_weights_leaves_the_game_out():
     assert after["game"] != before["game"]
 
 
-def test_the_critic_has_settings_of_its_own_and_no_average():
+def test_the_critic_has_its_own_settings_and_no_average():
     objective = objective_of()
     trainer = Trainer(parts(), objective, rows_of(), config_of(), None)
     model, critic = trainer.optimizer.spans
@@ -140,7 +140,7 @@ def test_the_critic_has_settings_of_its_own_and_no_average():
     assert critic.steps == model.steps == 60
 
 
-def test_players_learn_at_rates_of_their_own():
+def test_each_player_has_its_own_learning_rate():
     start, moved = critic_of(), {}
     for rate in (0.5, 2.0):
         objective = objective_of(Player(rate=rate, clip=float("inf")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import runpy
 import sys
@@ -16,6 +17,7 @@ from sklearn.decomposition import PCA
 import isthmus
 from isthmus.errors import InputError
 from isthmus.examples import Examples
+from isthmus.persistence.serialization import PICTURES
 from isthmus.plot import reconstruction, style
 from isthmus.plot.context import PlotContext, distance_to_known
 from isthmus.plot.display import (
@@ -72,6 +74,17 @@ def all_figures(model, x, y=None, **kwargs) -> tuple[dict[str, bytes], set[str]]
 def test_every_figure_is_a_public_function():
     assert set(isthmus.plot.__all__) == set(FIGURES)
     assert "plot" in dir(isthmus)
+    assert {name.removesuffix(".png") for name in PICTURES} <= set(FIGURES)
+
+
+def test_a_figure_that_is_only_in_the_table_is_a_public_function_too(monkeypatch):
+    monkeypatch.setitem(FIGURES, "again", dataclasses.replace(FIGURES["latent"], name="again", title="Again"))
+    assert "again" in dir(isthmus.plot)
+    model = small("VAE", **FAST).fit(table())
+    assert isinstance(isthmus.plot.again(model, table(), random_state=1), Figure)
+    assert isthmus.plot.again.__doc__.startswith("Again")
+    with pytest.raises(AttributeError, match="no attribute 'never'"):
+        _ = isthmus.plot.never
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,11 @@ def test_mmd_is_the_mean_over_pairs():
 
 def test_classifier_accuracy_reaches_that_of_bayes():
     result = classifier_accuracy(normal(500, 2, 0, 1.5), normal(500, 2, 1))
-    # A rule learned from 800 rows loses a per cent or two of what the best one tells.
+    # A rule learned from 800 rows loses a per cent or two of what the best one can classify.
     assert norm.cdf(0.75) - 0.03 - 2 * result.error < result.mean < norm.cdf(0.75) + 3 * result.error
     result = classifier_accuracy(normal(300, 5, 0), normal(300, 5, 1))
     assert result.mean == pytest.approx(0.5, abs=3 * result.error)
-    result = classifier_accuracy(normal(300, 8, 0, scale=0.6), normal(300, 8, 1))  # no line tells these apart
+    result = classifier_accuracy(normal(300, 8, 0, scale=0.6), normal(300, 8, 1))  # no line separates these
     assert result.mean > 0.5 + 5 * result.error
 
 
@@ -136,7 +136,7 @@ def test_standard_errors_match_the_spread_over_repetitions():
     for name, measure in measures.items():
         result = np.array([measure(normal(100, 4, 2 * i, 1.0), normal(100, 4, 2 * i + 1)) for i in range(40)])
         spread, reported = result[:, :, 0].std(0, ddof=1), np.sqrt(np.square(result[:, :, 1]).mean(0))
-        # 40 repetitions know a deviation to a ninth: three of these, and both ways.
+        # 40 repetitions determine a deviation to a ninth: three of these, and both ways.
         assert (reported / spread > 0.7).all(), name
         assert (reported / spread < 1.45).all(), name
 

@@ -144,7 +144,7 @@ def test_a_small_spread_around_a_large_mean_is_a_spread():
 
 @pytest.mark.parametrize("unit", [1e-20, 1e-12, 1e12, 1e20])
 @pytest.mark.parametrize("how", ["standard", "global"])
-def test_scaling_knows_no_unit(how, unit):
+def test_scaling_is_equivariant_to_units(how, unit):
     values = random().normal(size=(50, 3)) + 1
     for plain, scaled in zip(scaling_of(values, how), scaling_of(values * unit, how)):
         np.testing.assert_allclose(scaled, plain * unit, rtol=1e-9)
@@ -282,9 +282,9 @@ def test_classes_become_one_hot_rows(name):
 def test_one_class_stands_for_all_rows(name):
     values = CLASSES[name].reshape(-1)
     condition = Condition.read(values)
-    wanted = condition.encode(values[[1] * 4], 4)
-    np.testing.assert_array_equal(condition.encode(values[1], 4), wanted)
-    np.testing.assert_array_equal(condition.encode(values[1:2], 4), wanted)
+    expected = condition.encode(values[[1] * 4], 4)
+    np.testing.assert_array_equal(condition.encode(values[1], 4), expected)
+    np.testing.assert_array_equal(condition.encode(values[1:2], 4), expected)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_a_constant_number_has_scale_one(n):
     ("learned", "given", "n", "message"),
     [
         (CLASSES["integers"], [1, 3], 5, "each of the 5 rows, got 2"),
-        (CLASSES["integers"], [[1, 3]], 1, "one label a row"),
+        (CLASSES["integers"], [[1, 3]], 1, "one label per row"),
         (np.ones((4, 2)) * 0.5, np.ones((4, 3)), 4, r"\(rows, 2\)"),
         (np.ones((4, 2)) * 0.5, ["a", "b"], 2, "must be numbers"),
         (np.ones((4, 2)) * 0.5, np.full((4, 2), np.nan), 4, "NaN or infinity"),

@@ -68,7 +68,7 @@ def test_tensors_and_arrays_and_frames_are_alike():
         np.testing.assert_array_equal(models[0].transform(x), other.transform(x))
 
 
-def test_a_seedless_model_notes_its_seed():
+def test_a_model_without_random_state_stores_its_seed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         one = small("VAE", random_state=None).fit(table())

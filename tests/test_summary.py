@@ -33,7 +33,7 @@ FAST = {"latent_dim": 2, "hidden": (8,), "epochs": 3, "random_state": 0, "thread
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(summary, "MAX_DRAWS", 30)
+    monkeypatch.setattr(summary, "SUMMARY_MAX_DRAWS", 30)
     monkeypatch.setattr(MeasuredRun, "write_page", lambda self: Path("run/report.html"))
     monkeypatch.setattr(MeasuredRun, "write_figures", lambda self: [Path("run/latent.png")])
 
@@ -60,9 +60,9 @@ def collinear(n: int = 90, dtype: str = "float64") -> np.ndarray:
 
 def test_the_error_counts_what_rows_share():
     result, _ = ran(isthmus.VAE(**FAST), table())
-    told = result.values["log_likelihood"]
-    assert told["standard_error"] > told["shared_error"] > 0
-    assert f"± {told['standard_error']:.2f} nats (a log-density" in result.text
+    values = result.values["log_likelihood"]
+    assert values["standard_error"] > values["shared_error"] > 0
+    assert f"± {values['standard_error']:.2f} nats (a log-density" in result.text
 
 
 def test_the_gap_counts_it_too(monkeypatch):
@@ -149,13 +149,13 @@ def test_denoising_is_measured(corruption):
     fields = FAST | {"latent_dim": 16, "hidden": (64,), "epochs": 60, "batch_size": 32}
     model = isthmus.DenoisingAutoencoder(**fields, corruption=corruption)
     result, _ = ran(model, x)
-    told = result.values["denoising"]
-    assert told["corruption"] == corruption
-    assert told["corrupted"]["mean"] > told["cleaned"]["mean"] > result.values["reconstruction"]["mean"]
+    values = result.values["denoising"]
+    assert values["corruption"] == corruption
+    assert values["corrupted"]["mean"] > values["cleaned"]["mean"] > result.values["reconstruction"]["mean"]
     assert f"corrupted by {corruption}" in result.text
     if corruption == "mask(0.5)":
         half = 0.5 * np.square(x.astype(float)).sum((1, 2)).mean()
-        assert told["corrupted"]["mean"] == pytest.approx(half, rel=0.15)
+        assert values["corrupted"]["mean"] == pytest.approx(half, rel=0.15)
     assert "denoising" not in ran(isthmus.Autoencoder(**FAST), x)[0].values
 
 
@@ -164,9 +164,9 @@ def test_denoising_of_padded_sequences_reads_no_padding():
     model = isthmus.VAE(**FAST, corruption="gaussian(0.5)")
     run = run_dir.start(model, Dataset("a/rows.csv", Examples(x, lengths=lengths)), Path("run"))
     run_dir.finish(run)
-    told = summarise(run).values["denoising"]
-    assert 0 < told["corrupted"]["mean"] < 0.25 * 12 * 2
-    assert math.isfinite(told["cleaned"]["mean"])
+    values = summarise(run).values["denoising"]
+    assert 0 < values["corrupted"]["mean"] < 0.25 * 12 * 2
+    assert math.isfinite(values["cleaned"]["mean"])
 
 
 @pytest.mark.parametrize("x", [table(), collinear()])
@@ -207,7 +207,7 @@ def test_binarised_rows_are_compared_as_the_bits_that_were_scored(named):
     assert -60 < result.values["baselines"]["ppca"]["mean"] < 0
 
 
-def test_an_early_stop_is_said():
+def test_the_summary_reports_early_stopping():
     fields = FAST | {"epochs": 400, "learning_rate": 0.03, "patience": 0.02, "batch_size": 16}
     result, run = ran(isthmus.VAE(**fields), table())
     facts, history = result.values, run.estimator.history_

@@ -29,14 +29,14 @@ from test_bad_input import Breaks
 X = table()
 
 
-def test_after_a_break_the_good_weights_can_be_used():
+def test_after_a_failed_run_the_last_good_weights_can_be_used():
     model = small("VAE", encoder=Breaks(4), validation_fraction=0)
     with pytest.raises(isthmus.TrainingError):
         model.fit(X)
     assert np.isfinite(model.inverse_transform(np.zeros((2, 3)))).all()
 
 
-def test_a_broken_step_teaches_a_threshold_nothing():
+def test_a_non_finite_batch_does_not_change_the_threshold():
     rule = isthmus.SparseAutoencoder(latent_dim=8, sparsity="batch_top_k(2)", epochs=1, random_state=0).fit(X)
     rule = rule.model_.posterior.family.rule.train()
     before = rule.threshold.clone()
@@ -65,7 +65,7 @@ def test_a_model_made_by_hand_trains_with_rows_kept_aside():
     other = isthmus.fit(parts(condition=3), x[:60], nll + kl, condition=c[:60], validation=turned, epochs=3)
     assert history[0]["loss"] == other[0]["loss"]
     assert history[0]["valid_loss"] != other[0]["valid_loss"]
-    with pytest.raises(isthmus.InputError, match="both have a condition"):
+    with pytest.raises(isthmus.InputError, match="validation must have a condition"):
         isthmus.fit(parts(condition=3), x[:60], nll + kl, condition=c[:60], validation=x[60:], epochs=1)
 
 
@@ -84,7 +84,7 @@ def test_validation_repeats_to_the_last_bit_and_sees_the_corruption():
 
 def test_early_stopping_keeps_the_best_weights_after_warm_up():
     model = small("VAE", hidden=(64, 64), epochs=300, patience=0.1, warmup=0.2, learning_rate=1e-2).fit(table(40))
-    assert len(model.history_) < 300  # forty rows are soon learned by heart
+    assert len(model.history_) < 300  # forty rows are soon overfitted
     late = [record for record in model.history_ if record["progress"] >= 0.2]
     best = min(late, key=lambda record: record.get("valid_loss", np.inf))
     assert model.history_[-1]["progress"] - best["progress"] > 0.1
@@ -124,7 +124,7 @@ def test_pairs_of_different_kinds():
         small("VAE", likelihood="bernoulli", epochs=1).fit(X, target=clean, validation=X)
 
 
-def test_pairs_teach_what_lies_behind():
+def test_training_on_noisy_clean_pairs_denoises():
     random = np.random.default_rng(0)
     clean = random.normal(size=(600, 2)) @ random.normal(size=(2, 6))
     noisy = clean + random.normal(size=clean.shape)
@@ -153,7 +153,7 @@ def test_salt_and_pepper_are_the_ends_of_the_data(image, scaling):
     assert close.all()
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="compilation wants a C++ compiler")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compilation needs a C++ compiler")
 def test_a_compiled_run_is_the_eager_run():
     fields = {"sparsity": "top_k(2)", "corruption": "gaussian(0.1)", "epochs": 2}  # random numbers, buffers that move
     runs = [small("SparseAutoencoder", compile=compiled, **fields).fit(X) for compiled in (False, True)]
@@ -215,7 +215,7 @@ class Two(nn.Module):
         return self.inner(torch.cat([x, c], -1))
 
 
-def test_a_users_own_networks(tmp_path):
+def test_user_defined_networks(tmp_path):
     encoder, decoder = nn.Linear(5, 6), nn.Linear(3, 5)
     model = small("VAE", encoder=encoder, decoder=decoder, epochs=2).fit(X)
     assert not torch.equal(model.model_.posterior.net.module.weight, encoder.weight)  # a copy was trained
@@ -233,7 +233,7 @@ def test_networks_that_do_not_fit_say_so_before_training():
     assert small("VAE", encoder=flat, epochs=1).fit(images()).transform(images()).shape == (90, 3)
     with pytest.raises(isthmus.InputError, match=r"must accept rows of shape \(6, 5\)"):
         small("VAE", encoder=nn.Conv2d(1, 4, 3), epochs=1).fit(images())
-    first = nn.Sequential(nn.Linear(3, 90), nn.Unflatten(1, (3, 6, 5)))  # channels first; (h, w, c) is wanted
+    first = nn.Sequential(nn.Linear(3, 90), nn.Unflatten(1, (3, 6, 5)))  # channels first; (h, w, c) is expected
     with pytest.raises(isthmus.InputError, match="output must have 6 x 5 x 3 numbers"):
         small("VAE", decoder=first, likelihood="normal", epochs=1).fit(images(shape=(6, 5, 3)))
 

@@ -12,7 +12,7 @@ from workloads import Workload, begin, parser, report
 
 
 class Layer:
-    """The three products of a linear layer, each into memory of its own."""
+    """The three products of a linear layer, each into its own memory."""
 
     def __init__(self, batch: int, inputs: int, outputs: int) -> None:
         self.x = torch.randn(batch, inputs)

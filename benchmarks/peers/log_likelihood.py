@@ -36,7 +36,7 @@ def pythae(x: np.ndarray):
 
 
 def limit(x: np.ndarray):
-    """The encoder's products once for all rows, the decoder's for every draw, into memory of their own."""
+    """The encoder's products once for all rows, the decoder's for every draw, into their own memory."""
     encoder, decoder = (
         [layer.weight.detach() for layer in net.modules() if hasattr(layer, "weight")]
         for net in (mlp_encoder(SIZES), mlp_decoder(SIZES))

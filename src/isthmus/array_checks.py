@@ -181,7 +181,7 @@ def as_observed(observed: Any, x: np.ndarray) -> np.ndarray | None:
 
 
 def as_condition(condition: Any, n: int) -> np.ndarray | None:
-    """A condition as an array with one entry a row; one entry for all rows is repeated."""
+    """A condition as an array with one entry per row; one entry for all rows is repeated."""
     if condition is None:
         return None
     values = to_cpu_array(condition)
@@ -224,7 +224,7 @@ def as_codes(codes: Any, shape: tuple[int, ...]) -> torch.Tensor:
     try:
         values = torch.as_tensor(from_torch(codes) if hasattr(codes, "detach") else np.array(codes))
     except (TypeError, ValueError):
-        raise InputError("codes must be numbers.") from None
+        raise InputError(f"codes must be an array of numbers, got {type(codes).__name__} {codes!r:.60}.") from None
     if tuple(values.shape[1:]) != shape or not values.ndim:
         expected = ", ".join(map(str, shape))
         raise InputError(f"codes must have shape (n, {expected}), got {tuple(values.shape)}.")
@@ -311,6 +311,6 @@ def check_support(schema: Schema, x: np.ndarray) -> None:
     for column, block in zip(schema.columns, blocks):
         name = column.likelihood.partition("(")[0]
         error = support_error(name, column.levels, None, block) if name else None
-        # A trained model knows what its numbers mean: integer-valued floats are as good as integers.
+        # For a trained model the kind of the data is settled: integer-valued floats are as good as integers.
         if error is not None and error.outside.any():
             raise InputError(f"{error.message}. The training data had none of these.")

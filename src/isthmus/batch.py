@@ -1,4 +1,4 @@
-"""What one training step sees."""
+"""The arrays of one training step."""
 
 from __future__ import annotations
 

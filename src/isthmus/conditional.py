@@ -42,7 +42,7 @@ class Conditional(nn.Module):
     def forward(self, given: Tensor, c: Tensor | None = None, mask: Tensor | None = None, train: bool = False):
         """`given` (*batch, *given_shape) to a distribution over (*batch, *event).
 
-        `train` tells a family that learns from batches that this is one. Raises InputError for a network whose output
+        `train` is passed on to a family that learns from batches. Raises InputError for a network whose output
         has another size.
         """
         raw = self.net(given, c, mask)
@@ -53,7 +53,7 @@ class Conditional(nn.Module):
         return self.family(raw, train=True) if train and self.family.learns else self.family(raw)
 
     def reshaped(self, raw: Tensor, given: Tensor, shape: tuple[int, ...], batch_dim: int) -> Tensor:
-        """Flat numbers are taken in order; a shape of its own must be the family's, or pixels would be shuffled."""
+        """Flat numbers are taken in order; any other shape must be the family's, or pixels would be shuffled."""
         got, expected = ([side for side in sizes[batch_dim:] if side > 1] for sizes in (raw.shape, shape))
         if raw.numel() != math.prod(shape) or (raw.ndim - batch_dim > 1 and got != expected):
             raise InputError(
@@ -63,6 +63,6 @@ class Conditional(nn.Module):
         return raw.reshape(shape)
 
     def input_column_norms(self) -> Tensor | float:
-        """(D,) how far one unit of each input moves the network's first layer; 1 where the network does not say."""
+        """(D,) how far one unit of each input moves the network's first layer; 1 where it is not known."""
         norms = getattr(self.net, "input_column_norms", None)
         return 1.0 if norms is None else norms()

@@ -1,4 +1,9 @@
-"""Errors for users: what must hold, what was passed, and what to do, in one line."""
+"""Errors for users, each in one line.
+
+An argument that cannot be used: `NAME must be WHAT, got VALUE.`, then what to do. The state of a file, a folder, a
+device or a fitted model that does not allow what was asked, and a reason to decline a measure: a plain sentence that
+says what is the case, then what to do.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import Any
 
 from isthmus.wording import join_names
 
-MAX_LISTED = 12
+MAX_LISTED_NAMES = 12
 """Names listed in an error that already suggests the nearest one."""
 
 
@@ -42,7 +47,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """
     known = sorted(known)
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    options = join_names(known, MAX_LISTED if nearest else len(known))
+    options = join_names(known, MAX_LISTED_NAMES if nearest else len(known))
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return InputError(f"{what} must be one of {options}, got {name!r}.{hint}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ step, and a log-scale has to travel several units in a run."""
 class Family(nn.Module):
     """Raw output of `raw_shape` for each example to a distribution over `event_shape`.
 
-    Most families want `raw_per_element` numbers an element; one that wants another shape overrides `raw_shape`.
+    Most families need `raw_per_element` numbers for each element; one that needs another shape overrides `raw_shape`.
     """
 
     raw_per_element = 1
@@ -37,6 +37,8 @@ class Family(nn.Module):
     """Whether it learns from the batches of training beside gradients: then `forward` takes `train=True` there."""
     discrete = False
     """As a posterior: whether codes are discrete, so that no gradient can move them."""
+    scale_per_element = False
+    """As a likelihood: whether each element of x has a scale of its own, so that wide columns do not dominate."""
     formula = ""
     """The distribution as a formula, of an element x given a network's output."""
 
@@ -59,13 +61,28 @@ class Family(nn.Module):
         """Parameters that are learned beside the network, by name, as they enter the distribution."""
         return {}
 
+    def normal_scale(self) -> NormalScale | None:
+        """The scale of x around its location if x is normal with a scale that no network gives; else None."""
+        return None
+
     def split(self, raw: Tensor) -> tuple[Tensor, ...]:
         """(*batch, *raw_shape) to `raw_per_element` tensors (*batch, *event)."""
         return (raw,) if self.raw_per_element == 1 else raw.unbind(-1 - self.event_dim)
 
 
+class NormalScale(NamedTuple):
+    """The scale of normal elements, in the units that networks read."""
+
+    log_scale: Tensor
+    """() or (*event), double precision."""
+    fixed: bool
+    """Whether it was set before training instead of learned."""
+
+
 class LearnedScale(nn.Module):
     """A learned log-scale, one for all elements or one each, with a smooth floor."""
+
+    fixed = False
 
     def __init__(self, shape: tuple[int, ...] = ()):
         super().__init__()
@@ -78,6 +95,8 @@ class LearnedScale(nn.Module):
 
 class FixedScale(nn.Module):
     """A log-scale that is fixed."""
+
+    fixed = True
 
     def __init__(self, scale: float):
         super().__init__()
@@ -92,6 +111,7 @@ class FixedScale(nn.Module):
 class BufferScale(nn.Module):
     """A log-scale that a closed form sets; a buffer, saved with the weights, without a floor."""
 
+    fixed = False
     log_scale: Tensor
 
     def __init__(self) -> None:
@@ -118,10 +138,16 @@ class LocationScale(Family):
         super().__init__(event_shape)
         self.distribution = distribution
         self.log_scale = scale_module(scale, self.event_shape)
+        self.scale_per_element = scale == "feature"
         self.formula = f"x ~ {distribution.__name__}(location(z), scale)"
 
     def learned(self) -> dict[str, Tensor]:
         return {"scale": torch.as_tensor(self.log_scale()).exp()}
+
+    def normal_scale(self) -> NormalScale | None:
+        if not self.distribution.is_diagonal_normal:
+            return None
+        return NormalScale(torch.as_tensor(self.log_scale(), dtype=torch.float64), bool(self.log_scale.fixed))
 
     def forward(self, raw: Tensor):
         return self.distribution(self.split(raw)[0], self.log_scale(), self.event_dim)
@@ -156,7 +182,7 @@ class StudentT(Family):
 
 
 class DiagonalNormal(Family):
-    """A mean and a log-scale for each element by the network: the log_base_rate posterior."""
+    """A mean and a log-scale for each element by the network: the usual posterior."""
 
     formula = "z ~ N(mean(x), diag scale(x)²)"
     raw_per_element = 2
@@ -307,13 +333,14 @@ class NegativeBinomial(CountFamily):
 
 
 class Columns(Family):
-    """Blocks of columns side by side, each with a family of its own over (d_i,)."""
+    """Blocks of columns side by side, each with its own family over (d_i,)."""
 
     parts: Any
 
     def __init__(self, parts: Sequence[Family]):
         super().__init__((sum(part.event_shape[0] for part in parts),))
         self.parts = nn.ModuleList(parts)
+        self.scale_per_element = all(part.scale_per_element or part.event_shape == (1,) for part in parts)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:

@@ -17,8 +17,9 @@ from isthmus.data.guards import require_memory
 from isthmus.distributions.independent import point_of
 from isthmus.errors import InputError
 from isthmus.examples import Examples
-from isthmus.latent_model import Capabilities, Model, check_taken
+from isthmus.latent_model import Capabilities, Model
 from isthmus.metrics import importance_weighting
+from isthmus.model_checks import check_taken
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import seeded, torch_threads
@@ -40,11 +41,12 @@ class FittedModel:
         settings: what was chosen for the machine: threads, device, compile, epochs.
         seed: the seed of training.
         name: the class that made it, e.g. "VAE".
-        fields: the hyperparameters of that class by name; networks of the user's own as they are.
+        fields: the hyperparameters of that class by name; user-defined networks as they are.
         history: a record of every term for each epoch.
         feature_names: names of the columns, if the training data had any.
         closed_form: whether the weights were solved for exactly instead of trained.
         loss_weights: the weight of each term of the training loss at the end of training, by name.
+        kl_terms: names of the terms that are a KL divergence from the prior.
     """
 
     schema: Schema
@@ -57,6 +59,7 @@ class FittedModel:
     feature_names: tuple[str, ...] = ()
     closed_form: bool = False
     loss_weights: dict[str, float] = field(default_factory=dict)
+    kl_terms: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"FittedModel({self.name}, rows of {self.schema.event_shape}, code of {self.model.code.shape})"
@@ -150,27 +153,28 @@ class FittedModel:
         known = self.schema.condition
         if known is None:
             if condition is not None:
-                raise InputError("condition must be None for a model that was trained without a condition.")
+                raise InputError("condition must be None for a model that was trained without a condition, got one.")
             return None
         if condition is None:
-            raise InputError("condition must be given to a conditional model. Pass condition=... (--condition).")
+            raise InputError(
+                "condition must be given to a conditional model, got None. Pass condition=... (--condition)."
+            )
         return known.encode(condition, n)
 
     # ------------------------------------------------------------------ codes
 
     def encode(self, examples: Any) -> np.ndarray:
-        """Codes (n, *Z): the centre of q(z given x) of each row, always the same."""
+        """Codes (n, *Z): the centre of q(z given x) of each row, always the same.
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+        """
         return self.encode_rows(self.dataset(examples)).cpu().numpy()
 
     def encode_rows(self, rows: DeviceDataset) -> Tensor:
         """Codes (n, *Z) of rows that are on the device."""
         with torch.no_grad(), self.threads():
             return torch.cat([self.model.encode(batch) for batch in rows.batches(ROWS_AT_ONCE)])
-
-    def sample_posterior(self, rows: DeviceDataset, seed: int) -> Tensor:
-        """(n, *Z) one draw from q(z given x) of each row."""
-        with torch.no_grad(), self.threads(), seeded(seed, self.device):
-            return torch.cat([self.model.infer(batch).draw_one(len(batch.x)) for batch in rows.batches(ROWS_AT_ONCE)])
 
     def decode(
         self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int | None = None
@@ -198,7 +202,11 @@ class FittedModel:
         return zero_padding(x, lengths)
 
     def reconstruct(self, examples: Any) -> np.ndarray:
-        """E[x given the code of x] (n, *X)."""
+        """E[x given the code of x] (n, *X), in the data's units.
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+        """
         rows = self.check(examples)
         return self.decode(self.encode(rows), rows.condition, rows.lengths)
 
@@ -231,14 +239,24 @@ class FittedModel:
     # ------------------------------------------------------------------ scores
 
     def score(self, examples: Any, draws: int = 1000) -> np.ndarray:
-        """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016)."""
+        """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016).
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+            draws: draws from q(z given x) for each row.
+        """
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
             chunks = importance_weighting.encode_chunks(self.model, rows)
             return importance_weighting.importance_weighted(self.model, chunks, draws).values
 
     def elbo(self, examples: Any, draws: int = 100) -> np.ndarray:
-        """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training."""
+        """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training.
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+            draws: draws from q(z given x) for each row.
+        """
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
             chunks = importance_weighting.encode_chunks(self.model, rows)

@@ -111,7 +111,8 @@ class Pass:
         return self.expectation(self.log_px) - self.kl.sum(-1)
 
     def expectation(self, values: Tensor) -> Tensor:
-        """(K, B) to (B,): the mean over draws by their weights."""
+        """(K, B, ...) to (B, ...): the mean over draws by their weights."""
         if self._log_weight is not None:
-            return (self._log_weight.exp() * values).sum(0)
+            weight = self._log_weight.exp()
+            return (weight.reshape(*weight.shape, *[1] * (values.ndim - 2)) * values).sum(0)
         return values.squeeze(0) if self.draws == 1 else values.mean(0)

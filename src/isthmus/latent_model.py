@@ -1,4 +1,4 @@
-"""A model of x and a code z, and what can be asked of it."""
+"""A model of x and a code z: the methods that training and evaluation call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.batch import Batch
-from isthmus.distributions.independent import LightDistribution, Masked, over_steps, point_of
+from isthmus.distributions.independent import Masked, over_steps, point_of
 from isthmus.distributions.latent import NoCode
 from isthmus.errors import InputError
 from isthmus.forward_pass import Pass
@@ -25,7 +25,7 @@ class Code(NamedTuple):
     shape: tuple[int, ...]
     """Shape of one code; (0,) for a model without a code."""
     groups: int
-    """Parts of the KL divergence that `Pass.kl` tells apart: latent dimensions, levels of a hierarchy, steps."""
+    """Parts of the KL divergence that `Pass.kl` gives separately: latent dimensions, levels of a hierarchy, steps."""
     discrete: bool = False
     """Whether codes are discrete, so that no gradient can move them."""
 
@@ -56,12 +56,12 @@ class Capabilities:
 
     @property
     def has_density(self) -> bool:
-        """Whether log p(x) can be had, exactly or as a bound."""
+        """Whether log p(x) is available, exactly or as a bound."""
         return self.scores != "none"
 
 
 class Model(nn.Module):
-    """What can be asked of any model; one whose parts share state implements these methods and nothing else.
+    """The methods of every model; one whose parts share state implements these and nothing else.
 
     A subclass gives `code`, `infer`, `prior_for`, `forward_from`, `at`, `draw` and `decode`.
     """
@@ -99,19 +99,43 @@ class Model(nn.Module):
         return dict(self.named_children())
 
     def infer(self, batch: Batch, train: bool = False) -> Any:
-        """q(z given x) of each row; `train` says that parts which learn from batches may learn from this one."""
+        """q(z given x) of each row, a distribution with batch shape (B,) and the shape of a code as its event.
+
+        Args:
+            batch: B rows.
+            train: whether this is a pass of training, in which parts that learn from batches may do so.
+        """
         raise NotImplementedError
 
     def prior_for(self, batch: Batch) -> Any:
-        """p(z), or p(z given c) of each row; None for a model without a prior. Asked for once a batch."""
+        """p(z) with batch shape (), or p(z given c) of each row with (B,); None for a model without a prior.
+
+        Called once a batch, then passed on to `forward_from` and `at`.
+
+        Args:
+            batch: B rows, of which a prior may read the condition and the mask.
+        """
         raise NotImplementedError
 
     def forward_from(self, batch: Batch, q: Any, noise: Tensor, prior: Any = None) -> Pass:
-        """The rest of a pass, from q(z given x), noise (K, B or 1, ...) and p(z), which is asked for if left out."""
+        """The rest of a pass: codes drawn from q(z given x), and the densities of rows and codes, nats.
+
+        Args:
+            batch: B rows.
+            q: what `infer` returned for them.
+            noise: (K, B or 1, ...) what `q.noise(K, B)` returned: K draws for each row.
+            prior: what `prior_for` returned; None to call it.
+        """
         raise NotImplementedError
 
     def at(self, batch: Batch, z: Tensor, prior: Any = None) -> Pass:
-        """The joint density of the rows and given codes z (K, B, *Z)."""
+        """The joint density of rows and given codes: a pass with `log_px` and `log_pz`, (K, B) nats, without q.
+
+        Args:
+            batch: B rows.
+            z: (K, B, *Z) codes, K for each row.
+            prior: what `prior_for` returned; None to call it.
+        """
         raise NotImplementedError
 
     def draw(
@@ -120,14 +144,21 @@ class Model(nn.Module):
         """n codes (n, *Z) and rows (n, *X) from the model, in the units that networks read.
 
         Args:
-            c: (n, C) conditions.
+            n: how many.
+            c: (n, C) conditions, as networks read them.
             mask: (n, T) True where a step is real.
             mean: point predictions of x given the drawn codes instead of draws of x.
         """
         raise NotImplementedError
 
     def decode(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:
-        """p(x given z) of codes z (..., B, *Z)."""
+        """p(x given z), a distribution with batch shape (..., B) over rows in the units that networks read.
+
+        Args:
+            z: (..., B, *Z) codes.
+            c: (B, C) conditions, as networks read them.
+            mask: (B, T) True where a step is real.
+        """
         raise NotImplementedError
 
     def decoder_norms(self) -> Tensor | float:
@@ -135,11 +166,21 @@ class Model(nn.Module):
         return 1.0
 
     def encode(self, batch: Batch) -> Tensor:
-        """(B, *Z) the code that stands for each row: the centre of q(z given x)."""
+        """(B, *Z) the code of each row that `transform` returns: the centre of q(z given x).
+
+        Args:
+            batch: B rows.
+        """
         return self.infer(batch).centre
 
     def forward(self, batch: Batch, draws: int = 1, train: bool = False) -> Pass:
-        """K draws for each of B rows, whose x is damaged first where there is a corruption."""
+        """A pass with draws from q(z given x), after x is damaged where there is a corruption.
+
+        Args:
+            batch: B rows.
+            draws: K, draws for each row.
+            train: whether this is a pass of training.
+        """
         q = self.infer(batch._replace(x=self.corrupt(batch)), train)
         return self.forward_from(batch, q, q.noise(draws, len(batch.x)), self.prior_for(batch))
 
@@ -244,7 +285,9 @@ class LatentModel(Model):
         first = next(self.parameters())
         prior = self.prior_for(Batch(first.new_zeros(n, 0), c, mask))
         if prior is None:
-            raise InputError("a model without a prior cannot be sampled from. Use a VAE.")
+            raise InputError(
+                f"prior must be a distribution to draw from, got none from {type(self.prior).__name__}. Use a VAE."
+            )
         with torch.no_grad():
             z = prior.sample() if prior.batch_shape else prior.sample((n,))
             x = []
@@ -269,11 +312,15 @@ class CodeFreeModel(Model):
     """
 
     def log_prob(self, batch: Batch) -> Tensor:
-        """(B,) log p(x) of `batch.target`, nats, in the units that networks read: `at` takes the scaling's part off."""
+        """(B,) log p(x) of `batch.target`, nats, in the units that networks read: `at` subtracts the scaling's part.
+
+        Args:
+            batch: B rows, with their conditions and masks.
+        """
         raise NotImplementedError
 
     def sample(self, n: int, c: Tensor | None = None, mask: Tensor | None = None, *, mean: bool = False) -> Tensor:
-        """(n, *X) rows from the model, in the units that networks read."""
+        """(n, *X) rows from the model, in the units that networks read; arguments as in `draw`."""
         raise NotImplementedError
 
     @property
@@ -306,54 +353,4 @@ class CodeFreeModel(Model):
         return x.new_zeros(n, 0), x
 
     def decode(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:
-        raise InputError(f"{type(self).__name__} has no code, so that nothing can be decoded. Use sample.")
-
-
-def check_composition(model: Model, batch: Batch) -> None:
-    """Ask a new model for its posterior, and refuse one that could not be trained or scored.
-
-    Raises:
-        InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities.
-    """
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        q = model.infer(batch)
-    model.train(was_training)
-    name = type(q).__name__
-    if not isinstance(q, LightDistribution):
-        raise InputError(
-            f"posterior must give a LightDistribution, whose draws say their density, got {name}. "
-            "Use one of isthmus.distributions, or subclass LightDistribution."
-        )
-    if model.capabilities.has_density and not q.has_density:
-        raise InputError(
-            f"posterior must give a density over codes, got {name}, a point. Use a family such as DiagonalNormal, "
-            "or an Autoencoder."
-        )
-
-
-def check_taken(model: Model, x: Any, lengths: Any = None, observed: Any = None) -> None:
-    """Refuse padding and missing values if the model does not leave them out.
-
-    Args:
-        model: a model.
-        x: (n, *X) rows.
-        lengths: (n,) numbers of real steps, or None.
-        observed: (n, *X) True where an element was observed, or None.
-
-    Raises:
-        InputError: if there are steps or elements to be left out, and the model would read them.
-    """
-    able, name = model.capabilities, type(model).__name__
-    if lengths is not None and not able.lengths and (lengths < x.shape[1]).any():
-        raise InputError(
-            f"lengths must all be {x.shape[1]} for {name}, which reads every step, got {lengths.min()}. "
-            "Pass sequences of equal length."
-        )
-    if observed is not None and not able.missing and not observed.all():
-        missing = int((~observed).sum())
-        raise InputError(
-            f"observed must be True everywhere for {name}, which reads every element, got {missing:,} False. "
-            "Pass complete rows."
-        )
+        raise InputError(f"{type(self).__name__} has no code, so nothing can be decoded. Use sample.")

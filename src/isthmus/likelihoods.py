@@ -115,23 +115,23 @@ AUTO = {kind: name for name, entry in LIKELIHOODS.items() for kind in entry.auto
 
 
 def name_of(family: Family) -> str:
-    """The first likelihood of this family's class; "" for a class of the user's own."""
+    """The first likelihood of this family's class; "" for a user-defined class."""
     return next((name for name, entry in LIKELIHOODS.items() if isinstance(family, entry.family)), "")
 
 
-def levels_of(name: str, asked: Any, values: np.ndarray) -> int:
-    """Number of grey levels: `asked`, else the dtype's or the values'; 0 for likelihoods without levels."""
+def levels_of(name: str, requested: Any, values: np.ndarray) -> int:
+    """Number of grey levels: `requested`, else the dtype's or the values'; 0 for likelihoods without levels."""
     if name not in LEVELLED:
         return 0
-    if asked is not None:
-        if not isinstance(asked, numbers.Integral) or asked < 2:
-            raise InputError(f"the levels of {name} must be an integer >= 2, got {asked!r}.")
-        return int(asked)
+    if requested is not None:
+        if not isinstance(requested, numbers.Integral) or requested < 2:
+            raise InputError(f"the levels of {name} must be an integer >= 2, got {requested!r}.")
+        return int(requested)
     return 256 if values.dtype == np.uint8 else max(2, int(values.max()) + 1)
 
 
 def support_of(name: str, levels: int) -> Support:
-    """The support of a likelihood by name; all numbers for a part of the user's own."""
+    """The support of a likelihood by name; all numbers for a user-defined part."""
     if name in LEVELLED:
         support = LIKELIHOODS[name].support
         return dataclasses.replace(support, description=f"integer levels 0..{levels - 1}", high=levels - 1.0)
@@ -152,24 +152,24 @@ class SupportError(NamedTuple):
     outside: np.ndarray
 
 
-def support_error(name: str, levels: int, asked: int | None, values: np.ndarray) -> SupportError | None:
+def support_error(name: str, levels: int, requested: int | None, values: np.ndarray) -> SupportError | None:
     """Why the likelihood cannot model `values`; None if it can.
 
     Args:
         name: the likelihood.
         levels: its number of levels, 0 if it has none.
-        asked: the user's `levels`, which promises integers from 0; None if not given.
+        requested: the user's `levels`, which promises integers from 0; None if not given.
         values: (n, *X) data.
     """
     low, high = values.min(), values.max()
-    if asked is not None and (low < 0 or not is_integer_valued(values)):
+    if requested is not None and (low < 0 or not is_integer_valued(values)):
         outside = (values < 0) | (values % 1 != 0)
         what = f"{int(outside.sum()):,} of {outside.size:,} values that are negative or fractional"
-        message = f"X must be integers >= 0 with levels={asked}, got {what}"
+        message = f"X must be integers >= 0 with levels={requested}, got {what}"
         return SupportError(message, "leave out levels, or pass integers >= 0", outside)
     support = support_of(name, levels)
     inside = support.low <= low and high <= support.high
-    if inside and (not support.integers or integers_for_sure(values, asked)):
+    if inside and (not support.integers or integers_for_sure(values, requested)):
         return None
     outside = (values < support.low) | (values > support.high)
     if support.integers:
@@ -179,9 +179,11 @@ def support_error(name: str, levels: int, asked: int | None, values: np.ndarray)
     return SupportError(message, support_remedy(support, values), outside)
 
 
-def integers_for_sure(values: np.ndarray, asked: int | None) -> bool:
+def integers_for_sure(values: np.ndarray, requested: int | None) -> bool:
     """Whether values are integers, bits, or promised levels; other integer-valued floats may be measurements."""
-    return values.dtype.kind != "f" or ((asked is not None or bool(values.max() <= 1)) and is_integer_valued(values))
+    return values.dtype.kind != "f" or (
+        (requested is not None or bool(values.max() <= 1)) and is_integer_valued(values)
+    )
 
 
 def support_remedy(support: Support, values: np.ndarray) -> str:

@@ -56,7 +56,7 @@ class Player:
 
     Args:
         clip: largest gradient norm, in units of its running mean.
-        beta1: decay rate of Adam's first moment; adversarial games want less momentum than likelihoods.
+        beta1: decay rate of Adam's first moment; adversarial games need less momentum than likelihoods.
         rate: learning rate, as a multiple of the model's.
     """
 
@@ -89,16 +89,18 @@ class Term(nn.Module):
         def fool(model, batch, out):  # the model's loss
             return -F.logsigmoid(frozen(critic)(out.z)).mean(0).squeeze(-1)
 
-        def tell_apart(model, batch, out):  # the critic's loss
+        def separate(model, batch, out):  # the critic's loss
             real, fake = torch.randn_like(out.z), out.z.detach()
             return F.softplus(-critic(real)).mean() + F.softplus(critic(fake)).mean()
 
-        loss = nll + 10.0 * Term(fool, "adversarial", critic=critic, aside=tell_apart)
+        loss = nll + 10.0 * Term(fool, "adversarial", critic=critic, aside=separate)
 
     Args:
         fn: the value, a function of (model, batch, out) to (B,) values or one.
         name: the name it has in the history.
         draws: number of posterior draws that it needs.
+        is_kl: whether it is a KL divergence of q(z given x) from the prior, by whatever name; diagnosis reads the
+            weight of such terms.
         critic: the second player's network, optimized by the settings `player` and without a running average.
         aside: a loss that is minimised beside the objective, outside the term's weight. Asides and terms with a critic
             are no part of the loss by which weights are selected.
@@ -113,12 +115,13 @@ class Term(nn.Module):
         name: str,
         draws: int = 1,
         *,
+        is_kl: bool = False,
         critic: nn.Module | None = None,
         aside: Loss | None = None,
         player: Player | None = None,
     ):
         super().__init__()
-        self.fn, self.name, self.draws = fn, name, draws
+        self.fn, self.name, self.draws, self.is_kl = fn, name, draws, is_kl
         self.critic, self.aside, self.player = critic, aside, player or Player()
         self.weight: float | Schedule = 1.0
 
@@ -208,7 +211,7 @@ class Objective(nn.Module):
         return total, values
 
     def selection_loss(self, values: list[Tensor], progress: Tensor) -> Tensor:
-        """The weighted sum of the terms without a critic: comparable over training, for no opponent moves it.
+        """The weighted sum of the terms without a critic: comparable over training, because no critic enters it.
 
         Args:
             values: the terms' means, as `forward` returns them.

@@ -18,7 +18,7 @@ from isthmus.errors import InputError
 def check_components(k: Any) -> int:
     """A number of mixture components; raises InputError unless it is an integer >= 1."""
     if isinstance(k, bool) or k != int(k) or k < 1:
-        raise InputError(f"k, the number of mixture components, must be an integer >= 1, got {k}.")
+        raise InputError(f"k must be an integer >= 1, the number of mixture components, got {k}.")
     return int(k)
 
 
@@ -140,5 +140,7 @@ class ConditionalPrior(nn.Module):
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         if c is None:
-            raise InputError("a conditional prior needs a condition, got none. Pass condition= to fit.")
+            raise InputError(
+                "condition must be given with prior='conditional', got None. Pass condition=... to fit (--condition)."
+            )
         return self.conditional(c)

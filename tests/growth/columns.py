@@ -11,4 +11,4 @@ class TwoColumns(isthmus.VAE):
     hidden: tuple[int, ...] = (16,)
     """Widths of hidden layers."""
     likelihood: str | tuple[str, ...] = ("normal", "categorical(3)")
-    """p(x given z), one name a column."""
+    """p(x given z), one name per column."""

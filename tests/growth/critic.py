@@ -1,4 +1,4 @@
-"""A critic that tells codes from draws of the prior; the encoder is trained against it (Makhzani et al., 2016)."""
+"""A critic that separates codes from draws of the prior; the encoder is trained against it (Makhzani et al., 2016)."""
 
 import torch
 from torch.nn.functional import softplus

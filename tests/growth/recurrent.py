@@ -58,7 +58,7 @@ class StateSpace(Model):
         return GivenRow(self, batch)
 
     def prior_for(self, batch):
-        return GivenRow(self, batch)  # it depends on x: nobody can ask it about z alone
+        return GivenRow(self, batch)  # it depends on x: the density of z alone is not defined
 
     def forward_from(self, batch, q, noise, prior=None):
         z, log_q, _ = q.draw(noise)

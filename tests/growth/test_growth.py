@@ -237,7 +237,7 @@ def test_evaluate_is_right_or_declines(name, trained, evaluated):
 
 
 @every_system
-def test_diagnose_speaks(name, trained, evaluated):
+def test_every_finding_has_a_message_and_a_remedy(name, trained, evaluated):
     rows = SYSTEMS[name].rows
     findings = isthmus.diagnose(trained(name), rows.x, evaluation=evaluated(name), **rows.model_kwargs())
     for finding in findings:
@@ -274,7 +274,7 @@ def test_it_is_compared(name):
 # ------------------------------------------------------------------------------------------- what is particular
 
 
-def test_without_a_code_nothing_is_said_of_one(trained, evaluated, tmp_path):
+def test_without_a_code_no_metric_is_about_one(trained, evaluated, tmp_path):
     model, evaluation = trained("code_free"), evaluated("code_free")
     assert evaluation["log_likelihood"].standard_error > 0  # over rows
     assert evaluation.value("log_likelihood.draws") == 1

@@ -14,7 +14,7 @@ FIELDS = {
     "epochs": ("N", "passes over the rows, at most"),
     "batch_size": ("N", "rows per update"),
 }
-"""Fields with an option of their own: metavar and help. `--set` takes all fields."""
+"""Fields with a separate option: metavar and help. `--set` takes all fields."""
 
 
 def build_parser(argv: list[str]) -> Parser:

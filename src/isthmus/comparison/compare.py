@@ -27,11 +27,12 @@ from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import safe_std
 from isthmus.wording import pluralize
 
-DRAWS = 1000
+COMPARISON_DRAWS = 1000
 """Default number of samples per row for log p(x)."""
-MIN_DRAWS = 2
+MIN_COMPARISON_DRAWS = 2
 """The standard error of log p(x) is estimated from the differences of at least two samples."""
 MODELS = ("pca", "ae", "vae")
+"""Models that are compared by default."""
 VALIDATION_FRACTION = 0.1
 """Default fraction of the rows that are not test rows by which the best weights are chosen."""
 SCALE_RATIO_NOTE = 10.0
@@ -46,7 +47,7 @@ def compare(
     seeds: int = 5,
     sweep: Mapping[str, Sequence[Any]] | None = None,
     lengths: Any = None,
-    draws: int = DRAWS,
+    draws: int = COMPARISON_DRAWS,
     folder: str | Path | None = None,
     force: bool = False,
     verbose: bool = False,
@@ -75,7 +76,7 @@ def compare(
         InputError: for unknown models or fields, values that a model cannot have, or a folder with other contents.
     """
     data = as_dataset(X, y, lengths)
-    for name, value, least in (("draws", draws, MIN_DRAWS), ("seeds", seeds, 1)):
+    for name, value, least in (("draws", draws, MIN_COMPARISON_DRAWS), ("seeds", seeds, 1)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{name} must be an integer >= {least}, got {value!r}.")
     fraction = fields.pop(SPLIT_FIELD, VALIDATION_FRACTION)

@@ -18,11 +18,15 @@ from isthmus.comparison.table import Table
 from isthmus.plot.style import INK, LEGEND, MUTED, PALETTE, label_of, panels, save
 
 MAX_TICK_LABELS = 9
+"""Swept values that are labelled on an axis."""
 MAX_LABEL_CHARACTERS = 12
+"""Characters of a label, at most."""
 PANEL_INCHES = (3.3, 2.5)
+"""Width and height of a panel."""
 RANGES = {"probe": (0.0, 1.0), "samples": (0.0, 1.0), "log_px": (-math.inf, math.inf)}
 """Possible values by the start of a column's key; all others are at least 0."""
 NOT_DRAWN = ("parameters",)
+"""Columns without a panel, by key."""
 
 
 def draw_curve(table: Table, path: Path) -> Path:

@@ -16,7 +16,7 @@ NOTE_WIDTH = 100
 MAX_PLAIN_NUMBER = 1e6
 """Larger numbers are written with an exponent."""
 LOG_PX, SQUARED_ERROR, PROBE, SAMPLES = "log_px", "squared_error", "probe", "samples"
-"""How the keys of columns begin that have a note of their own."""
+"""Beginnings of the keys of columns that have a note."""
 
 
 def format_table(
@@ -92,7 +92,7 @@ def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column])
         "column; the 95 % confidence intervals of the differences, paired by row and seed, exclude 0."
     ]
     if sum(column.key.startswith(LOG_PX) for column in columns) > 1:
-        notes.append("log p(x) of different kinds cannot be compared, so each kind has a column of its own.")
+        notes.append("log p(x) of different kinds cannot be compared, so each kind has its own column.")
     if any(row.lower_bounds for row in rows):
         notes.append(">=: a lower bound, the log-density of dequantised data (with uniform noise added).")
     if any(row.closed_form and row.scores for row in rows):
@@ -104,7 +104,7 @@ def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column])
     if PROBE in prefixes:
         notes.append("linear probe: how well a linear classifier predicts the labels from codes, cross-validated.")
     if SAMPLES in prefixes:
-        notes.append("two-sample test: accuracy of a classifier that tells samples from data; 0.5 is chance.")
+        notes.append("two-sample test: accuracy of a classifier that separates samples from data; 0.5 is chance.")
     if conditions.unequal_scales:
         notes.append(
             "squared error: in the units of the data, so that the columns with the largest numbers dominate it. PCA "

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE_LEVEL = 0.95
+"""Coverage of confidence intervals."""
 MIN_RELATIVE_DIFFERENCE = 1e-6
 """Differences smaller than this share of the compared numbers are rounding errors of single precision."""
 

@@ -22,6 +22,7 @@ FORMAT = 2
 """Format of the files; a folder of another format is not continued."""
 MANIFEST, TABLE, FIGURE, RUNS, UNFINISHED = "compare.json", "table.json", "curve.png", "runs", "unfinished"
 MAX_NAME_CHARACTERS = 80
+"""Characters of the name of a run's file, at most."""
 
 
 def open_folder(folder: Path, settings: dict[str, Any], *, force: bool) -> None:
@@ -68,7 +69,7 @@ def run_file(folder: Path, entry: Entry, seed: int) -> Path:
     fields = entry.estimator.get_params(deep=False)
     if any(isinstance(value, nn.Module) for value in fields.values()):
         raise InputError(
-            f"{entry.label} has modules of your own, by which its runs cannot be recognised. Leave out folder=."
+            f"{entry.label} has user-defined modules, by which its runs cannot be recognised. Leave out folder=."
         )
     identity = [type(entry.estimator).__name__, to_jsonable(fields), to_jsonable(entry.value), seed]
     digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=4).hexdigest()

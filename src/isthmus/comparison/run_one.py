@@ -9,15 +9,14 @@ import numpy as np
 from sklearn.base import clone
 
 from isthmus.comparison.results import RunResult
-from isthmus.comparison.scores import MEASURES, ScoredModel, all_scores
+from isthmus.comparison.scores import ScoredModel, all_scores, required_measures
 from isthmus.comparison.specs import Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.param_validation import is_integer
 from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
 from isthmus.evaluation.baselines import ppca_scores
-from isthmus.evaluation.evaluate import MEASURES as ALL_MEASURES
-from isthmus.evaluation.evaluate import evaluate
+from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.likelihoods import AUTO, LIKELIHOODS
@@ -73,7 +72,7 @@ def train_and_score(
         history = job.train(checkpointer, show)
     except TrainingError as error:
         return dataclasses.replace(result, failure=str(error))
-    # A resumed run trained for longer than this call took: its history knows.
+    # A resumed run trained for longer than this call took; its history has the total.
     seconds = history[-1]["seconds"] if history else time.perf_counter() - started
     try:
         scored = evaluate_model(job.fitted(history), job.train_rows, test, draws, seconds, entry.is_pca)
@@ -92,7 +91,7 @@ def evaluate_model(
 ) -> ScoredModel:
     """Evaluate a trained model on the test rows."""
     test = fitted.check(test)
-    unused = set(ALL_MEASURES) - set(MEASURES)
+    unused = set(MEASURES) - required_measures()
     evaluation = evaluate(fitted, test, draws=draws, train=train, without=unused)
     bound = dequantized_log_px(fitted, train, test) if is_pca else None
     return ScoredModel(fitted, evaluation, train, test, seconds, is_pca, bound)

@@ -1,10 +1,11 @@
-"""What a comparison scores. A new score is a function and an entry in `SCORES`."""
+"""Scores of a comparison. A new score is a function and an entry in `SCORES`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -47,7 +48,7 @@ class ScoredModel:
 
 
 def log_px(model: ScoredModel, order: int) -> Score | None:
-    """log p(x); each kind (density, probability, ...) has a column of its own."""
+    """log p(x); each kind (density, probability, ...) has its own column."""
     metric, per_row = model.evaluation.get("log_likelihood"), model.evaluation.per_row
     if metric is None or per_row is None or per_row.log_px is None:
         return None
@@ -100,7 +101,7 @@ def linear_probe(model: ScoredModel, order: int) -> Score | None:
 
 
 def two_sample_test(model: ScoredModel, order: int) -> Score | None:
-    """Accuracy of a classifier that tells samples from data."""
+    """Accuracy of a classifier that distinguishes samples from data."""
     column = Column("samples", "two-sample test", "accuracy, 0.5 best", False, order)
     return from_metric(model.evaluation.get("classifier"), column)
 
@@ -123,21 +124,32 @@ def n_parameters(model: ScoredModel, order: int) -> Score:
     return Score(Column("parameters", "size", "parameters", False, order), [float(total)], 0.0)
 
 
-SCORES: tuple[Callable[[ScoredModel, int], Score | None], ...] = (
-    log_px,
-    squared_error,
-    linear_probe,
-    two_sample_test,
-    training_seconds,
-    n_parameters,
-)
-"""The scores, in the order of their columns; None where a model has none."""
+class ScoreSpec(NamedTuple):
+    """One score of a comparison."""
 
-MEASURES = ("log_likelihood", "reconstruction", "probes", "classifier")
-"""The measures of `evaluate` that scores are read from."""
+    score: Callable[[ScoredModel, int], Score | None]
+    """A function of the model and the position of the column; None where the model has no such score."""
+    measure: str | None = None
+    """The measure of `evaluate` that it is read from, which is then taken; None if it needs none."""
+
+
+SCORES: tuple[ScoreSpec, ...] = (
+    ScoreSpec(log_px, "log_likelihood"),
+    ScoreSpec(squared_error, "reconstruction"),
+    ScoreSpec(linear_probe, "probes"),
+    ScoreSpec(two_sample_test, "classifier"),
+    ScoreSpec(training_seconds),
+    ScoreSpec(n_parameters),
+)
+"""The scores, in the order of their columns."""
+
+
+def required_measures() -> set[str]:
+    """The measures of `evaluate` that scores are read from."""
+    return {spec.measure for spec in SCORES if spec.measure is not None}
 
 
 def all_scores(model: ScoredModel) -> list[Score]:
     """All scores of a model."""
-    scores = [score(model, order) for order, score in enumerate(SCORES)]
+    scores = [spec.score(model, order) for order, spec in enumerate(SCORES)]
     return [score for score in scores if score is not None]

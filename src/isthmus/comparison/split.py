@@ -16,10 +16,10 @@ from isthmus.examples import Examples
 from isthmus.wording import pluralize
 
 TEST_FRACTION = 0.2
-"""Fraction of the rows that are test rows, if the data set has none of its own."""
+"""Fraction of the rows that are test rows, if the data set has no test part."""
 SPLIT_SEED = 20_210_908
 """The split does not depend on the seeds of the runs."""
-MIN_ROWS = 10
+SPLIT_MIN_ROWS = 10
 """Smallest number of rows that can be split into training, validation and test rows."""
 
 
@@ -59,8 +59,8 @@ def split(data: Dataset, validation_fraction: float) -> Split:
         validation_fraction: fraction of the rows that are not test rows that become validation rows.
     """
     train, valid, test = data.train, data.valid, data.test
-    if len(train) < MIN_ROWS:
-        raise InputError(f"X must have at least {MIN_ROWS} rows to train and to test on, got {len(train)}.")
+    if len(train) < SPLIT_MIN_ROWS:
+        raise InputError(f"X must have at least {SPLIT_MIN_ROWS} rows to train and to test on, got {len(train)}.")
     origin = []
     if test is None:
         train_index, test_index = training_setup.split_indices(len(train), TEST_FRACTION, SPLIT_SEED)

@@ -24,7 +24,7 @@ BUILT_IN = {
     "fashion_mnist": "70,000 images of clothes, 28 x 28 bytes, ten classes (downloaded at first use)",
     "olivetti_faces": "400 images of 40 faces, 64 x 64 floats from 0 to 1 (downloaded at first use)",
 }
-"""Names that `read` knows, each with a one-line description."""
+"""Names that `read` accepts, each with a one-line description."""
 
 
 def load_built_in(name: str) -> Dataset:

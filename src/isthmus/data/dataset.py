@@ -38,8 +38,8 @@ class Dataset:
         Raises:
             InputError: if the data set does not have the part.
         """
-        wanted = PARTS if part == "all" else (part,)
-        present = [examples for name in wanted if (examples := getattr(self, name)) is not None]
+        names = PARTS if part == "all" else (part,)
+        present = [examples for name in names if (examples := getattr(self, name)) is not None]
         if not present:
             raise InputError(f"{self.source} has no {part} examples. Leave out --part to use all of them.")
         return present[0] if len(present) == 1 else concatenate(present)

@@ -12,6 +12,7 @@ from isthmus.errors import InputError
 MAX_MEMORY_FRACTION = 0.8
 """Largest fraction of the free memory that data may take; training needs the rest."""
 MAX_REASON_CHARACTERS = 160
+"""Characters of another library's message that an error quotes, at most."""
 
 
 @contextlib.contextmanager

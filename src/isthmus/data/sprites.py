@@ -16,6 +16,7 @@ SHAPES = ("square", "ellipse", "heart")
 SIZES_PX = (13, 16, 19, 22)
 """Square root of the area of a sprite. With smaller squares, two neighbouring rotations could give the same pixels."""
 N_ROTATIONS = 8
+"""Rotations of each shape."""
 SYMMETRY_ANGLES = {"square": math.pi / 2, "ellipse": math.pi, "heart": 2 * math.pi}
 """Smallest rotation that leaves a shape unchanged; rotations divide this angle, so that no two images are equal."""
 N_POSITIONS = 8
@@ -23,6 +24,7 @@ N_POSITIONS = 8
 POSITION_STEP_PX = 4
 """Distance of neighbouring positions; an integer, so that a sprite has the same pixels at every position."""
 ELLIPSE_ASPECT_RATIO = 1.75
+"""Length of the long axis over that of the short one."""
 HEART_SHEAR = 0.8
 """How far the halves of the heart are sheared upwards, per unit of distance from its axis."""
 

@@ -11,7 +11,7 @@ from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.wording import join_names, pluralize
 
-MIN_ROWS = 50
+MIN_TABLE_ROWS = 50
 """Rows of a table below which a tenth of them is too few to validate on."""
 MIN_IMAGES = 200
 """The same for images."""
@@ -158,7 +158,7 @@ def constant_columns(view: TableView, defaults: Defaults) -> Iterator[Finding]:
 def few_rows(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     """So few rows that a model would overfit."""
     n, width = len(view.x), view.columns.shape[1]
-    expected = max(MIN_IMAGES, width // 10) if view.image else max(MIN_ROWS, width if view.lengths is None else 0)
+    expected = max(MIN_IMAGES, width // 10) if view.image else max(MIN_TABLE_ROWS, width if view.lengths is None else 0)
     if 1 < n < expected:
         yield Finding(
             "few-rows",

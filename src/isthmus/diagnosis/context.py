@@ -22,7 +22,7 @@ OWN_CODE = "in your training code: "
 SUM_OVER_FEATURES = (
     f"{OWN_CODE}sum the reconstruction loss over features instead of averaging it (look for reduction='mean')"
 )
-"""The first thing to check if a loss of the user's own leads to a collapsed posterior."""
+"""The first thing to check if a user-defined loss leads to a collapsed posterior."""
 MANY_DRAWS = 10_000
 """Draws per row that a remedy for a loose bound suggests: ten times the default."""
 CLOSED_FORM_FIELDS = ("latent_dim", "scaling")
@@ -82,8 +82,10 @@ class DiagnosisContext:
 
     @property
     def beta(self) -> float:
-        """The weight of the KL term in training."""
-        return float(self.fitted.fields.get("beta", self.fitted.loss_weights.get("kl", 1.0)))
+        """The weight of the KL term at the end of training; of a loss without one, the hyperparameter, or else 1."""
+        terms = self.fitted.kl_terms
+        weight = sum(self.fitted.loss_weights[name] for name in terms)
+        return float(weight if terms else self.fitted.fields.get("beta", 1.0))
 
     @property
     def warmup(self) -> float:
@@ -121,7 +123,7 @@ class DiagnosisContext:
             return SUM_OVER_FEATURES  # neither a warm-up nor longer training corrects a wrong weight
         if self.convention is not None:
             return OWN_CODE + ", ".join(f"{name} = {value}" for name, value in params.items())
-        if self.fitted.name not in models():  # a class of the user's own, whose defaults are unknown
+        if self.fitted.name not in models():  # a user-defined class, whose defaults are unknown
             return f"train {self.fitted.name} again with {python_arguments(params)}"
         if not set(params) <= self.effective_fields:  # which a VAE has
             shared = self.effective_fields & set(models()["VAE"].fields)
@@ -131,6 +133,13 @@ class DiagnosisContext:
         if self.command is None:
             return f"isthmus.{self.fitted.name}({python_arguments(params)}).fit({self.fit_arguments()})"
         return self.cli_command(self.fitted.name, self.command.run, params)
+
+    def reweight_kl(self, weight: float) -> str:
+        """How to train the model again with another weight of the KL term; a user's class may set it in its own way."""
+        if self.fitted.name in models() or self.fitted.fields.get("beta") == self.beta or not self.fitted.kl_terms:
+            return self.retrain(beta=weight)
+        term = self.fitted.kl_terms[0]
+        return f"train {self.fitted.name} again with weight {weight:g} instead of {self.beta:g} on its term {term!r}"
 
     def other_model(self, name: str, **params: Any) -> str:
         """How to train another model on the same data: a command, or a line of Python."""
@@ -186,7 +195,7 @@ class DiagnosisContext:
         if self.fitted.closed_form:
             return set(CLOSED_FORM_FIELDS)
         fields = set(models()[self.fitted.name].fields)
-        return fields if "kl" in self.fitted.loss_weights else fields - KL_FIELDS
+        return fields if self.fitted.kl_terms else fields - KL_FIELDS
 
     def nondefault_params(self) -> dict[str, Any]:
         """The hyperparameters that differ from the defaults of the model's class."""
@@ -195,7 +204,7 @@ class DiagnosisContext:
 
 
 def python_arguments(params: dict[str, Any]) -> str:
-    """Keyword arguments as Python; a module of the user's own stands as a variable of the parameter's name.
+    """Keyword arguments as Python; a user's module appears as a variable of the parameter's name.
 
     >>> python_arguments({"hidden": (), "prior": "mixture(50)", "encoder": nn.Linear(2, 2)})
     "hidden=(), prior='mixture(50)', encoder=encoder"

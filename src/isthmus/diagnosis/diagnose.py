@@ -71,7 +71,7 @@ def diagnose(
         observed: (n, *X) booleans, False where a value of X is missing.
         train: training rows, or a dict of X, condition, lengths and observed. Without them overfitting, memorization
             and comparisons with baselines are not looked for.
-        evaluation: what `evaluate` returned for the same rows, if that is at hand.
+        evaluation: what `evaluate` returned for the same rows, if it is available.
         command: the run that the model comes from, so that remedies are commands.
         failure: why training failed.
 
@@ -120,7 +120,7 @@ def diverged(context: DiagnosisContext) -> Finding:
 
 
 def likelihood_name(model: Wrapped) -> str:
-    """The likelihood of wrapped networks by a name that `check` knows."""
+    """The likelihood of wrapped networks by a name that `check` accepts."""
     return "normal" if model.likelihood == "mse" else model.likelihood
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from isthmus.diagnosis.context import DiagnosisContext
-from isthmus.diagnosis.training_findings import MIN_ROWS, smaller_network
+from isthmus.diagnosis.training_findings import MEASURED_MIN_ROWS, smaller_network
 from isthmus.finding import Finding
 
 MEAN_ERROR_RATIO = 0.99
@@ -54,7 +54,7 @@ def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
             "no linear code of this size captures structure in these columns",
         )
         return
-    useless = own > MEAN_ERROR_RATIO * mean and context.rows >= MIN_ROWS
+    useless = own > MEAN_ERROR_RATIO * mean and context.rows >= MEASURED_MIN_ROWS
     if useless and (margin(context, "mean") or 0.0) < MARGIN_SIGMA * margin_error(context, "mean"):
         yield Finding(
             "worse-than-mean",

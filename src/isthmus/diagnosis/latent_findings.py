@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from isthmus.diagnosis.context import SUM_OVER_FEATURES, DiagnosisContext
 from isthmus.diagnosis.generative_findings import uncorrelated
+from isthmus.estimators.parts_by_name import sparse_by_penalty
 from isthmus.finding import Finding
 
 MIN_KL_NATS = 0.1
@@ -85,7 +86,9 @@ def lower_kl_weight(context: DiagnosisContext) -> str:
     if context.convention is not None:
         return SUM_OVER_FEATURES
     if context.beta > 1:
-        return context.retrain(beta=1.0)
+        return context.reweight_kl(1.0)
+    if "warmup" not in context.fitted.fields:
+        return context.reweight_kl(0.5 * context.beta)
     warmup = {"warmup": SMALL_WARMUP} if context.warmup < SMALL_WARMUP else {}
     return context.first_effective(warmup, {"beta": 0.5 * context.beta})
 
@@ -131,7 +134,7 @@ def dead_units(context: DiagnosisContext) -> Iterator[Finding]:
         return
     sparsity = context.fitted.fields.get("sparsity")
     remedy = context.retrain(latent_dim=max(1, round(size * (1 - dead))))
-    if sparsity and sparsity.startswith(("l1", "kl", "jump_relu")):
+    if sparsity and sparse_by_penalty(sparsity, context.code_size):
         remedy = context.retrain(sparsity=f"top_k({max(1, size // 16)})")
     yield Finding(
         "dead-units",
@@ -197,7 +200,7 @@ def condition_use(context: DiagnosisContext) -> Iterator[Finding]:
             f"the condition is ignored: log p(x) is only {gain:.2f} nats higher than with the condition of another row",
             remedy,
             {"gain": gain},
-            "the code already tells the decoder what the condition does, or the condition is unrelated to x",
+            "the code already contains what the condition would add, or the condition is unrelated to x",
         )
     accuracy, chance = context.value("condition.read_from_codes"), context.value("condition.commonest")
     if accuracy is not None and accuracy - chance > LEAK_SHARE_WARN * (1 - chance):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
+from isthmus.evaluation.reconstruction import likelihood_family
 from isthmus.finding import Finding
 
 BETA_RATIO_WARN = 2.0
@@ -133,7 +134,7 @@ def warmup_too_long(context: DiagnosisContext) -> Iterator[Finding]:
     if (
         not context.has_density
         or not context.fitted.history
-        or not any("weight_kl" in record for record in context.fitted.history)
+        or not any(f"weight_{name}" in record for record in context.fitted.history for name in context.fitted.kl_terms)
     ):
         return
     progress, warmup = context.fitted.history[-1]["progress"], context.warmup
@@ -151,8 +152,8 @@ def warmup_too_long(context: DiagnosisContext) -> Iterator[Finding]:
 
 def unscaled_columns(context: DiagnosisContext) -> Iterator[Finding]:
     """Columns with very different standard deviations share one likelihood scale."""
-    ratio = context.value("column_spread")
-    if ratio is None or ratio < STD_RATIO_WARN or context.fitted.schema.likelihood.startswith("diagonal_normal"):
+    ratio, family = context.value("column_spread"), likelihood_family(context.fitted.model)
+    if ratio is None or ratio < STD_RATIO_WARN or family is None or family.scale_per_element:
         return
     yield Finding(
         "unscaled-columns",

@@ -14,7 +14,7 @@ MIN_ERROR_RATIO = 1.5
 """Ratio of held-out to training squared error that counts as overfitting."""
 MIN_GAP_SIGMA = 3.0
 """Standard errors by which the gap must differ from 0."""
-MIN_ROWS = 10
+MEASURED_MIN_ROWS = 10
 """Rows below which standard errors are unreliable."""
 MIN_LATE_DECREASE = 0.05
 """Share of the total decrease of the loss in the second half of training above which training has not converged."""
@@ -24,7 +24,7 @@ LATE_DECREASE_WARN = 0.2
 
 def overfitting(context: DiagnosisContext) -> Iterator[Finding]:
     """Training rows score much better than held-out rows."""
-    if context.rows < MIN_ROWS:
+    if context.rows < MEASURED_MIN_ROWS:
         return
     gap, error = context.value("training.log_likelihood_gap"), context.error("training.log_likelihood_gap")
     if gap is not None:

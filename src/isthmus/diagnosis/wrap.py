@@ -88,7 +88,7 @@ class NetworkForm:
 
 @dataclass(frozen=True)
 class PartFields:
-    """The hyperparameters that the parts of a model are made from, for networks of the user's own."""
+    """The hyperparameters that the parts of a model are made from, for user-defined networks."""
 
     latent_dim: int
     encoder: nn.Module
@@ -156,6 +156,7 @@ class Wrapped:
             name="VAE" if form.variational else "Autoencoder",
             fields={"latent_dim": form.latent_dim, "likelihood": likelihood, "prior": self.prior, "scaling": "none"},
             loss_weights={"nll": 1.0, "kl": self.beta} if form.variational else {"nll": 1.0},
+            kl_terms=("kl",) if form.variational else (),
         )
 
     def probe(self, x: np.ndarray) -> NetworkForm:

@@ -12,7 +12,7 @@ from isthmus.distributions.independent import Independent
 
 
 class Columns(Independent):
-    """Blocks of columns side by side, each with a distribution of its own over (*batch, d_i)."""
+    """Blocks of columns side by side, each with its own distribution over (*batch, d_i)."""
 
     def __init__(self, parts: Sequence[Independent]):
         self.parts = tuple(parts)

@@ -49,6 +49,12 @@ class LocationScale(Independent):
 class Normal(LocationScale):
     """Normal elements."""
 
+    is_diagonal_normal = True
+
+    @property
+    def std(self) -> Tensor:
+        return self.scale.expand_as(self.loc)
+
     def element_log_prob(self, x: Tensor) -> Tensor:
         # subtract before dividing: exact for large locations
         return -0.5 * ((x - self.loc) * exp(-self.log_scale)).square() - self.log_scale - HALF_LOG_TWO_PI
@@ -64,6 +70,10 @@ class Normal(LocationScale):
 
 class Laplace(LocationScale):
     """Laplace elements."""
+
+    @property
+    def std(self) -> Tensor:
+        return (math.sqrt(2) * self.scale).expand_as(self.loc)
 
     def standard(self, shape: torch.Size) -> Tensor:
         u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device) - 0.5

@@ -41,7 +41,7 @@ class Levels(Independent):
 
 
 class Categorical(Levels):
-    """One probability a level, by logits (*batch, *event, k).
+    """One probability per level, by logits (*batch, *event, k).
 
     `ordered=False` says that levels are names: their mean has no meaning, and the point prediction is the mode.
     """

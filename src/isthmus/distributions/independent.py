@@ -1,4 +1,4 @@
-"""Light distributions, what a draw knows, and independent elements as one event."""
+"""Lightweight distributions, draws with their log-densities, and independent elements as one event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from isthmus.errors import InputError
 
 
 class Drawn(NamedTuple):
-    """Draws of codes, and what drawing them told of their density."""
+    """Draws of codes, with their log-density where drawing computes it."""
 
     z: Tensor
     """(K, B, *Z) draws; where each draw enumerates E values, these are adjacent and K is E times as many."""
@@ -38,6 +38,8 @@ class LightDistribution(D.Distribution):
     row_parameters: tuple[str, ...] | None = None
     """The tensors that hold one entry for each row of the batch, where the distribution consists of these and of what
     all rows share. None: rows cannot be taken out of it, and who wants some infers them again."""
+    is_diagonal_normal = False
+    """Whether its elements are independent normals with parameters `loc` and `log_scale`."""
 
     def __init__(self, batch_shape: torch.Size, event_shape: torch.Size):
         self._batch_shape, self._event_shape = batch_shape, event_shape
@@ -59,6 +61,11 @@ class LightDistribution(D.Distribution):
     def point(self) -> Tensor:
         """(*batch, *event) the point prediction of x: the mean, or the mode of unordered categories."""
         return self.mean
+
+    @property
+    def std(self) -> Tensor | None:
+        """(*batch, *event) standard deviation of each element; None where it is not known in closed form."""
+        return None
 
     def noise(self, draws: int, rows: int) -> Tensor:
         """(draws, rows, ...) random numbers for `draw`; one row serves all rows of the batch alike."""

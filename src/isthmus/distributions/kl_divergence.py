@@ -44,5 +44,5 @@ def normal_kl(q: Normal, p: Normal) -> Tensor:
 
 @closed_form(NoCode, NoCode)
 def no_kl(q: NoCode, p: NoCode) -> Tensor:
-    """(B, 0): there is no dimension that could cost anything."""
+    """(B, 0): there are no dimensions."""
     return q.empty

@@ -1,1 +1,1 @@
-"""The public models, one file a group."""
+"""The public models, one file per group."""

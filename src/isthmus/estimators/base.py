@@ -131,30 +131,60 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:
-        """`fit`, then the codes (n, *Z) of the same rows."""
+        """`fit`, then the codes (n, *Z) of the same rows.
+
+        Args:
+            X: (n, *X) data.
+            y: (n,) labels, as in `fit`.
+            **kwargs: the other arguments of `fit`.
+        """
         use = {name: kwargs[name] for name in ("condition", "lengths", "observed") if name in kwargs}
         return self.fit(X, y, **kwargs).transform(X, **use)
 
     # ------------------------------------------------------------------ use
 
     def transform(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
-        """Codes (n, *Z): the centre of q(z given x), always the same."""
+        """Codes (n, *Z): the centre of q(z given x), always the same.
+
+        Args:
+            X: (n, *X) data, in their own units.
+            condition: (n,) labels or (n, C) numbers of a conditional model, or one for all rows.
+            lengths: (n,) number of steps of padded sequences.
+            observed: (n, *X) booleans, False where a value of X is missing.
+        """
         return self.fitted_.encode(self._check(X, condition, lengths, observed))
 
     @encodes
     def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
-        """E[x given z] (n, *X) of codes (n, *Z), in data units; 0 beyond the end of a sequence."""
+        """E[x given z] (n, *X) of codes, in the data's units; 0 beyond the end of a sequence.
+
+        Args:
+            Z: (n, *Z) codes.
+            condition, lengths: as in `transform`, of the rows to decode.
+        """
         check_is_fitted(self, "fitted_")
         return self.fitted_.decode(Z, condition, lengths)
 
     @encodes
     def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
-        """E[x given the code of x] (n, *X): the model's version of each row; denoising models clean it."""
+        """E[x given the code of x] (n, *X), in the data's units; denoising models clean x.
+
+        Args:
+            X: (n, *X) data.
+            condition, lengths, observed: as in `transform`.
+        """
         return self.fitted_.reconstruct(self._check(X, condition, lengths, observed))
 
     @samples
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, mean: bool = False) -> np.ndarray:
-        """n draws of x (n, *X) from the model; `mean=True` gives E[x given z] of drawn codes."""
+        """Draws of x (n, *X) from the model, in the data's units.
+
+        Args:
+            n: how many.
+            condition: (n,) labels or (n, C) numbers of a conditional model, or one for all draws.
+            random_state: seed of all draws; None for a random one.
+            mean: return E[x given z] of drawn codes instead of draws from p(x given z).
+        """
         check_is_fitted(self, "fitted_")
         return self.fitted_.sample(n, condition, resolve_seed(random_state), mean)
 
@@ -162,33 +192,61 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
     def score_samples(
         self, X: Any, *, draws: int = 1000, condition: Any = None, lengths: Any = None, observed: Any = None
     ) -> np.ndarray:
-        """(n,) importance-weighted log p(x), nats, in data units; a lower bound that tightens with the draws."""
+        """(n,) importance-weighted log p(x), nats in the data's units; a lower bound that tightens with the draws.
+
+        Args:
+            X: (n, *X) data.
+            draws: draws from q(z given x) for each row.
+            condition, lengths, observed: as in `transform`.
+        """
         return self.fitted_.score(self._check(X, condition, lengths, observed), draws)
 
     @scores
     def elbo(
         self, X: Any, *, draws: int = 100, condition: Any = None, lengths: Any = None, observed: Any = None
     ) -> np.ndarray:
-        """(n,) evidence lower bound, nats, at beta 1 whatever its weight in training."""
+        """(n,) evidence lower bound, nats, with weight 1 on the KL term whatever it was in training.
+
+        Args:
+            X: (n, *X) data.
+            draws: draws from q(z given x) for each row.
+            condition, lengths, observed: as in `transform`.
+        """
         return self.fitted_.elbo(self._check(X, condition, lengths, observed), draws)
 
     def score(
         self, X: Any, y: Any = None, *, condition: Any = None, lengths: Any = None, observed: Any = None
     ) -> float:
-        """Mean log p(x), nats; of a model without a density, minus the mean squared error of an example."""
+        """Mean log p(x) of a row, nats; of a model without a density, minus the mean squared error of a row.
+
+        Args:
+            X: (n, *X) data.
+            y: not used; scikit-learn passes it.
+            condition, lengths, observed: as in `transform`.
+        """
         examples = self._check(X, condition, lengths, observed)
         if not self.capabilities.has_density:
             return -float(self.fitted_.squared_errors(examples).mean())
         return float(self.fitted_.score(examples).mean())
 
     def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
-        """Problems of the model, the most severe first, each with a remedy: `isthmus.diagnose`."""
+        """Problems of the model, the most severe first, each with a remedy: `isthmus.diagnose`.
+
+        Args:
+            X: (n, *X) data that the model was not fitted to.
+            y: (n,) labels.
+            **kwargs: the other arguments of `isthmus.diagnose`.
+        """
         import isthmus
 
         return isthmus.diagnose(self, X, y, **kwargs)
 
     def save(self, folder: str | Path) -> None:
-        """Write the model to a folder: weights in safetensors, everything else in JSON."""
+        """Write the model to a folder: weights in safetensors, everything else in JSON.
+
+        Args:
+            folder: where to; created if it does not exist.
+        """
         check_is_fitted(self, "fitted_")
         import isthmus
 

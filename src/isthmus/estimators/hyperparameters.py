@@ -63,9 +63,9 @@ class Hyperparameters:
     compile: bool | str = "auto"
     """Compile the training step; auto does for long runs of small networks on a CPU."""
     encoder: nn.Module | None = None
-    """A network of your own instead of the encoder: x to as many numbers as the posterior needs."""
+    """Your own network as the encoder: x to as many numbers as the posterior needs."""
     decoder: nn.Module | None = None
-    """A network of your own instead of the decoder: z to as many numbers as the likelihood needs."""
+    """Your own network as the decoder: z to as many numbers as the likelihood needs."""
     random_state: int | None = None
     """Seed of everything random, >= 0; none draws one and stores it in seed_."""
     verbose: bool = False
@@ -83,7 +83,7 @@ class Hyperparameters:
         raise NotImplementedError
 
     def values(self) -> dict[str, Any]:
-        """The fields by name; modules of the user's own as they are."""
+        """The fields by name; user-defined modules as they are."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @property

@@ -134,13 +134,13 @@ def infer_schema(estimator: Hyperparameters, inputs: Examples, train: np.ndarray
     shift, scale = scaling_of(values, scaling_name(estimator.scaling, schema, name), observed)
     if observed is not None:
         values = np.where(observed, values, moments(values, observed)[0])
-    # Black and white are the same in all of an image; each column of a table has a range of its own.
+    # Black and white are the same in all of an image; each column of a table has its own range.
     low, high = ((end(values, axis=None if schema.image else 0) - shift) / scale for end in (np.min, np.max))
     return replace(schema, shift=shift, scale=scale, low=low, high=high)
 
 
 def infer_columns(estimator: Hyperparameters, inputs: Examples, train: np.ndarray) -> Schema:
-    """The schema of a table whose columns have likelihoods of their own, one name a column.
+    """The schema of a table whose columns have their own likelihoods, one name for each column.
 
     A categorical column holds categories 0..k-1 without an order. Raises InputError for other data than tables, and for
     another number of names than columns.
@@ -198,7 +198,7 @@ def infer_schema_from_dtype(estimator: Hyperparameters, inputs: Examples) -> tup
 
 
 def likelihood_of(estimator: Hyperparameters, kind: str) -> tuple[str, tuple[Any, ...]]:
-    """Name and arguments of the likelihood for data of this kind; of a part of the user's own, those of its class."""
+    """Name and arguments of the likelihood for data of this kind; of a user-defined part, those of its class."""
     part = estimator.likelihood
     if not isinstance(part, str):
         if not isinstance(part, Family):
@@ -226,14 +226,14 @@ def format_call(name: str, arguments: tuple[Any, ...]) -> str:
     return f"{name}({', '.join(map(repr, arguments))})" if arguments else name
 
 
-def scaling_name(asked: str, schema: Schema, likelihood: str) -> str:
+def scaling_name(requested: str, schema: Schema, likelihood: str) -> str:
     """`auto`: none if the likelihood is discrete or on [0, 1], else global for images and standard for tables."""
-    if asked not in ("auto", "standard", "global", "none"):
-        raise unknown("scaling", str(asked), ("auto", "standard", "global", "none"))
+    if requested not in ("auto", "standard", "global", "none"):
+        raise unknown("scaling", str(requested), ("auto", "standard", "global", "none"))
     if schema.discrete or likelihood == "continuous_bernoulli":
         return "none"
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     return "global" if schema.image or schema.kind == "levels" else "standard"
 
 

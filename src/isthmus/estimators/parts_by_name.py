@@ -85,7 +85,9 @@ PRIORS: dict[str, Callable[..., nn.Module]] = {
 
 def _conditional_prior(estimator: Hyperparameters, schema: Schema) -> nn.Module:
     if not schema.condition_width:
-        raise InputError("condition must be given with prior='conditional'. Pass condition=... to fit (--condition).")
+        raise InputError(
+            "condition must be given with prior='conditional', got None. Pass condition=... to fit (--condition)."
+        )
     dim = estimator.latent_dim
     net = MLP((schema.condition_width,), tuple(estimator.hidden)[:1], 2 * dim, act=estimator.activation)
     return priors.ConditionalPrior(Conditional(net, families.DiagonalNormal((dim,))))
@@ -146,7 +148,7 @@ class Sparsity:
 def weighted(weight: float, penalty: Term) -> Term:
     """A penalty times its weight, which must not be negative."""
     if not weight >= 0:
-        raise InputError(f"The weight of a sparsity penalty must be >= 0, got {weight}.")
+        raise InputError(f"w, the weight of a sparsity penalty, must be >= 0, got {weight}.")
     return weight * penalty
 
 
@@ -157,3 +159,8 @@ SPARSITIES: dict[str, Callable[..., Sparsity]] = {
     "batch_top_k": lambda units, k: Sparsity(sparse.BatchTopK(k, units), None),
     "jump_relu": lambda units, w=0.1: Sparsity(sparse.JumpReLU(units), weighted(w, penalties.l0)),
 }
+
+
+def sparse_by_penalty(sparsity: str, units: int) -> bool:
+    """Whether a penalty makes codes sparse, which leaves the number of active units open."""
+    return sparsity != "none" and build(SPARSITIES, sparsity, "sparsity", units).penalty is not None

@@ -20,7 +20,8 @@ from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
-from isthmus.latent_model import Model, check_composition, check_taken
+from isthmus.latent_model import Model
+from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import Checkpointer
@@ -130,6 +131,7 @@ def fitted_model(
     history: list[dict[str, Any]],
 ) -> FittedModel:
     """A recipe whose weights are trained, as a fitted model of the estimator's class and fields."""
+    terms = as_objective(recipe.objective).terms
     return FittedModel(
         schema,
         recipe.model,
@@ -140,7 +142,8 @@ def fitted_model(
         history=history,
         feature_names=schema.names,
         closed_form=recipe.solve is not None,
-        loss_weights={term.name: weight_at(term.weight, 1.0) for term in as_objective(recipe.objective).terms},
+        loss_weights={term.name: weight_at(term.weight, 1.0) for term in terms},
+        kl_terms=tuple(term.name for term in terms if term.is_kl),
     )
 
 
@@ -173,7 +176,7 @@ def setup_training(
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
     own_validation = None if validation is None else validation_rows(validation, schema, feature_names(estimator))
-    # The initial weights and the course of training draw from streams of their own.
+    # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     try:
         with seeded(weights_seed, torch.device("cpu")):

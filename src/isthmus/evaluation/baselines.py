@@ -37,9 +37,10 @@ FA_TOLERANCE_NATS = 1e-5
 """Nats per row; factor analysis stops if a step gains less."""
 MAX_EM_STEPS = 100
 """Steps of expectation maximisation for a mixture, at most."""
-COMPONENTS = (1, 3, 10, 30)
+MIXTURE_COMPONENTS = (1, 3, 10, 30)
 """Numbers of components that are tried."""
 MIN_ROWS_PER_COMPONENT = 10
+"""Training rows per component of a mixture, at least."""
 MAX_MIXTURE_NUMBERS = 2_000_000
 """Numbers that a mixture is fitted to, at most: it is fitted several times, iteratively."""
 MIN_VARIANCE_SHARE = 1e-4
@@ -141,7 +142,7 @@ class BaselineData:
 
     @property
     def full_rank(self) -> bool:
-        """Whether a density with a noise of its own in each direction is bounded on the rows."""
+        """Whether a density with separate noise in each direction is bounded on the rows."""
         return self.rank == self.x.shape[1]
 
     @cached_property
@@ -252,7 +253,7 @@ def gaussian_mixture(data: BaselineData) -> FittedDensity | None:
     options = [
         (k, components)
         for k in ((few, x.shape[1]) if data.full_rank and len(train) > x.shape[1] else (few,))
-        for components in (COMPONENTS if k else (1,))
+        for components in (MIXTURE_COMPONENTS if k else (1,))
         if components == 1 or components * MIN_ROWS_PER_COMPONENT <= len(train)
     ]
     k, components = options[0]

@@ -12,8 +12,10 @@ from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.metric import HIDDEN, Metric, from_estimate
 from isthmus.metrics.probes import probes
 
-DRAWS = 100
-MAX_ROWS = 500
+CONDITION_DRAWS = 100
+"""Draws per row for log p(x) with the right and with another condition."""
+CONDITION_MAX_ROWS = 500
+"""Rows whose log p(x) is compared, at most."""
 
 
 def condition_gain(context: EvalContext) -> Metric | None:
@@ -25,7 +27,7 @@ def condition_gain(context: EvalContext) -> Metric | None:
     examples = context.examples
     if context.schema.condition is None or not context.has_density:
         return None
-    index = np.random.default_rng(context.seed).permutation(len(context))[:MAX_ROWS]
+    index = np.random.default_rng(context.seed).permutation(len(context))[:CONDITION_MAX_ROWS]
     conditions = np.asarray(examples.condition)[index].reshape(len(index), -1)
     partner = mismatched_pairs(conditions)
     differs = (conditions != conditions[partner]).any(1)
@@ -33,8 +35,8 @@ def condition_gain(context: EvalContext) -> Metric | None:
         return None
     index, partner = index[differs], index[partner[differs]]
     other = replace(examples.take(index), condition=np.asarray(examples.condition)[partner])
-    right = context.scored.score(index, DRAWS)
-    wrong = EncodedRows(context.fitted, other, "fixed").score(np.arange(len(index)), DRAWS)
+    right = context.scored.score(index, CONDITION_DRAWS)
+    wrong = EncodedRows(context.fitted, other, "fixed").score(np.arange(len(index)), CONDITION_DRAWS)
     gain, error = mean_and_error(right - wrong)
     return Metric(
         "condition",

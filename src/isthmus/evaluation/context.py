@@ -1,4 +1,4 @@
-"""What measures read: a model, rows that it was not fitted to, and the rows that it was, as far as they are known."""
+"""What measures read: a model, the rows to measure it on, and its training rows if they are known."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from isthmus.train.device_data import fixed_bits
 
 MAX_SAMPLES = 2_000
 """Samples that are compared with data, at most."""
-MAX_TRAIN_ROWS = 2_000
+ENCODED_TRAIN_MAX_ROWS = 2_000
 """Training rows that are encoded, at most."""
 
 
@@ -54,7 +54,7 @@ class EvalContext:
 
     @property
     def has_density(self) -> bool:
-        """Whether log p(x) can be had."""
+        """Whether log p(x) is available."""
         return self.fitted.capabilities.has_density
 
     @property
@@ -80,7 +80,7 @@ class EvalContext:
         """Raise Declined if any of the rows have missing values; of the measured and the training rows by default."""
         for rows in sets or (self.examples, self.train):
             if rows is not None and rows.observed is not None:
-                raise Declined("The rows have missing values.")
+                raise Declined("The rows have missing values. Pass rows without any to measure this.")
 
     @cached_property
     def encoded(self) -> EncodedRows:
@@ -94,8 +94,8 @@ class EvalContext:
 
     @cached_property
     def train_rows(self) -> Examples | None:
-        """At most `MAX_TRAIN_ROWS` of the training rows."""
-        return None if self.train is None else self.train.subsample(MAX_TRAIN_ROWS, self.seed)
+        """At most `ENCODED_TRAIN_MAX_ROWS` of the training rows."""
+        return None if self.train is None else self.train.subsample(ENCODED_TRAIN_MAX_ROWS, self.seed)
 
     @cached_property
     def encoded_train(self) -> EncodedRows | None:
@@ -115,7 +115,7 @@ class EvalContext:
         Subsamples by one seed are nested: a smaller one is part of a larger one.
         """
         n = 0 if self.train is None else len(self.train)
-        kept, chosen = (subsample_index(n, size, self.seed) for size in (MAX_TRAIN_ROWS, count))
+        kept, chosen = (subsample_index(n, size, self.seed) for size in (ENCODED_TRAIN_MAX_ROWS, count))
         return np.searchsorted(kept, chosen)
 
     @cached_property

@@ -68,13 +68,4 @@ class EncodedRows:
     def sample_posterior(self, seed: int) -> Tensor:
         """(n, *Z) one draw from q(z given x) of each row."""
         with torch.no_grad(), self.fitted.threads(), seeded(seed, self.dataset.device):
-            return torch.cat([sample_one(chunk) for chunk in self.chunks])
-
-
-def sample_one(chunk: Chunk) -> Tensor:
-    """(B, *Z) one draw for each row; of values that the posterior enumerates, one by its weight."""
-    z, _, log_weight = chunk.q.draw(chunk.q.noise(1, len(chunk.row_index)))  # (E, B, *Z)
-    if log_weight is None:
-        return z[0]
-    pick = torch.multinomial(log_weight.exp().T, 1)[:, 0]  # (B,)
-    return z[pick, torch.arange(len(pick), device=z.device)]
+            return torch.cat([chunk.q.draw_one(len(chunk.row_index)) for chunk in self.chunks])

@@ -35,7 +35,7 @@ from isthmus.fitted import FittedModel, as_fitted
 from isthmus.metrics.ais import DEFAULT_STEPS as AIS_STEPS
 from isthmus.metrics.metric import Metric
 
-DRAWS = 1000
+DEFAULT_DRAWS = 1000
 """Draws per row for log p(x)."""
 
 Measure = Callable[[EvalContext], Metric | tuple[Metric, ...] | None]
@@ -78,7 +78,7 @@ def evaluate(
     condition: Any = None,
     lengths: Any = None,
     observed: Any = None,
-    draws: int = DRAWS,
+    draws: int = DEFAULT_DRAWS,
     train: Any = None,
     factors: Any = None,
     ais: int = 0,

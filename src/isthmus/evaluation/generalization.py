@@ -15,8 +15,10 @@ from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
 TRAINING_ROWS = "These are the training rows. Pass other rows as X."
 """Reason of measures that compare with rows that the model was not fitted to."""
-DRAWS = 100
-MAX_ROWS = 500
+GAP_DRAWS = 100
+"""Draws per row for log p(x) of training and of other rows."""
+GAP_MAX_ROWS = 500
+"""Rows of each kind that are compared, at most."""
 
 
 def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
@@ -29,7 +31,7 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         return None
     if context.overlaps_train:
         raise Declined(TRAINING_ROWS)
-    index, has_density = context.train_subsample(MAX_ROWS), context.has_density
+    index, has_density = context.train_subsample(GAP_MAX_ROWS), context.has_density
     rows = train.take(index)
     metrics = [setting("training.rows", "training rows", len(rows), HIDDEN)]
     if context.has_code:
@@ -45,7 +47,10 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
             ),
         ]
     if has_density:
-        of_train, of_test = scored.score(index, DRAWS), context.scored.score(context.subsample(MAX_ROWS), DRAWS)
+        of_train, of_test = (
+            scored.score(index, GAP_DRAWS),
+            context.scored.score(context.subsample(GAP_MAX_ROWS), GAP_DRAWS),
+        )
         label, gap_label = "log p(x) of training rows", "training rows: log p(x) higher by"
         kind = context.schema.measure
         metrics += [

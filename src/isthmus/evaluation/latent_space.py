@@ -26,7 +26,9 @@ ACTIVE_VARIANCE = 0.01
 ACTIVE_VARIANCE_SHARE = 1e-6
 """Share of the largest variance below which a dimension of a code without a density is constant."""
 PATH_DRAWS = 100
+"""Draws for log p(x) of each point of a path."""
 MAX_PATHS = 100
+"""Paths between two codes that are measured, at most."""
 MIN_PATH_ROWS = 20
 """Rows below which there are fewer than ten independent paths."""
 PROBE_LABELS = {
@@ -171,7 +173,7 @@ def label_probes(context: EvalContext) -> tuple[Metric, ...] | None:
 
 
 def disentanglement_scores(context: EvalContext) -> tuple[Metric, ...] | None:
-    """How far each factor has a dimension of its own; None if the factors are unknown, or without a code."""
+    """How far each factor has its own dimension; None if the factors are unknown, or without a code."""
     if context.examples.factors is None or not context.has_code:
         return None
     scores = disentanglement(context.flat_codes, context.examples.factors, context.seed)

@@ -12,7 +12,7 @@ from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.ais import ais, bdmc
 from isthmus.metrics.elbo_surgery import elbo_surgery
-from isthmus.metrics.inference_gap import MAX_ROWS, inference_gap
+from isthmus.metrics.inference_gap import INFERENCE_GAP_MAX_ROWS, inference_gap
 from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate, mean_over_rows, setting
 
 GAP_STEPS = 150
@@ -111,7 +111,7 @@ def inference_gap_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
     if not context.has_density or not context.has_code:
         return None
     with context.fitted.threads():
-        rows = context.scored.take(context.subsample(MAX_ROWS))
+        rows = context.scored.take(context.subsample(INFERENCE_GAP_MAX_ROWS))
         gap = inference_gap(context.fitted.model, rows, steps=GAP_STEPS)
     labels = {
         "total": "inference gap: log p(x) - ELBO",
@@ -140,7 +140,7 @@ def ais_metrics(context: EvalContext) -> Metric | None:
     if not context.ais:
         return None
     if context.examples.observed is not None:
-        raise Declined("The rows have missing values.")
+        raise Declined("The rows have missing values. Pass rows without any to measure this.")
     fitted, steps, index = context.fitted, context.ais_steps, context.subsample(context.ais)
     rows = fitted.dataset(context.examples.take(index), "fixed")
     simulated = min(BDMC_ROWS, len(rows))

@@ -13,7 +13,7 @@ from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 from isthmus.priors import PostHocPrior
 
-COMPONENTS = 10
+REFIT_COMPONENTS = 10
 """Components of the mixture: as many as `prior="refit"` has by default."""
 SPREAD_SAMPLES = 500
 """Codes from the prior whose decoded variance is measured."""
@@ -37,11 +37,11 @@ def refit_gain(context: EvalContext) -> Metric | None:
         )
     with torch.no_grad(), context.fitted.threads():
         train_codes = train.sample_posterior(context.seed).flatten(1)
-        mixture = PostHocPrior(train_codes.shape[1], COMPONENTS).to(train_codes).eval()
+        mixture = PostHocPrior(train_codes.shape[1], REFIT_COMPONENTS).to(train_codes).eval()
         mixture.fit_to(train_codes, context.seed)
         codes = rows.sample_posterior(context.seed + 1)
         gain = mixture().log_prob(codes.flatten(1)) - prior.log_prob(codes)
-    components = setting("refit_gain.components", "components", COMPONENTS)
+    components = setting("refit_gain.components", "components", REFIT_COMPONENTS)
     values, label = gain.double().cpu().numpy(), "gain of a mixture prior fitted to codes"
     shown = LINE if values.mean() > 0 else HIDDEN
     return mean_over_rows("refit_gain", label, "nats", "difference", values, details=(components,), shown=shown)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
-from isthmus.distributions.continuous import Normal
 from isthmus.distributions.independent import over_steps
 from isthmus.evaluation.context import EvalContext
 from isthmus.examples import Examples
-from isthmus.families import SCALE_FLOOR, FixedScale, LocationScale
+from isthmus.families import SCALE_FLOOR, Family
+from isthmus.latent_model import Model
 from isthmus.metrics.importance_weighting import NOISE_SEED
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 from isthmus.train.runtime import seeded
@@ -23,7 +23,8 @@ SCALED_UNIT = "squared scaled units, summed"
 """Units of a squared error, summed over features: of the data, and of the scaled columns that networks read."""
 RESIDUAL_DRAWS = 8
 """Codes drawn per row for the residuals."""
-MAX_ROWS = 1_000
+RESIDUAL_MAX_ROWS = 1_000
+"""Rows whose residuals are measured, at most."""
 FLOOR_RATIO = 1.5
 """Times the floor below which a learned scale has reached the floor."""
 
@@ -59,26 +60,25 @@ def residuals(context: EvalContext) -> tuple[Metric, ...] | None:
     The best scale of a normal is that root mean square (Rybkin et al., 2021), and a fixed scale s in its place is a
     weight of s^2 / rms^2 on the KL term. None for other likelihoods.
     """
-    family = getattr(context.fitted.model.parts().get("likelihood"), "family", None)
-    if not isinstance(family, LocationScale) or family.distribution is not Normal or not context.has_code:
-        return None
     model, total, count = context.fitted.model, 0.0, 0
+    family = likelihood_family(model)
+    normal = None if family is None else family.normal_scale()
+    if normal is None or not context.has_code:
+        return None
     with torch.no_grad(), context.fitted.threads(), seeded(NOISE_SEED, context.fitted.device):
-        for chunk in context.scored.take(context.subsample(MAX_ROWS)):
+        for chunk in context.scored.take(context.subsample(RESIDUAL_MAX_ROWS)):
             batch = chunk.batch
-            z, _, log_weight = chunk.q.draw(chunk.q.noise(RESIDUAL_DRAWS, len(batch.x)))  # (K, B, *Z)
-            residual = (batch.target - model.decode(z, batch.c, batch.mask).mean).double()  # (K, B, *X)
-            weight = torch.full(z.shape[:2], 1 / len(z)).to(residual) if log_weight is None else log_weight.exp()
-            counted = counted_elements(batch)  # (B, *X)
-            mean_square = (weight.reshape(*weight.shape, *[1] * (residual.ndim - 2)) * residual.square()).sum(0)
+            out = model.forward_from(batch, chunk.q, chunk.q.noise(RESIDUAL_DRAWS, len(batch.x)), chunk.prior)
+            residual = (batch.target - out.px.mean).double()  # (K, B, *X)
+            mean_square, counted = out.expectation(residual.square()), counted_elements(batch)  # (B, *X)
             total, count = total + float(mean_square[counted].sum()), count + int(counted.sum())
-        log_scale = torch.as_tensor(family.log_scale(), dtype=torch.float64).reshape(-1)
+    log_scale = normal.log_scale.detach().reshape(-1)
     rms, scale = math.sqrt(total / count), float((2 * log_scale).exp().mean().sqrt())
     at_floor = float((log_scale.exp() < FLOOR_RATIO * SCALE_FLOOR).double().mean())
     parts: tuple[tuple[str, str, str, str, float | bool], ...] = (
         ("rms", "residuals: root mean square", "scaled units", "scale", rms),
         ("scale", "scale of p(x|z)", "scaled units", "scale", scale),
-        ("fixed", "scale of p(x|z) is fixed", "", "flag", isinstance(family.log_scale, FixedScale)),
+        ("fixed", "scale of p(x|z) is fixed", "", "flag", normal.fixed),
         ("at_floor", "scales at the floor", "share of features", "share", at_floor),
         (
             "hidden_beta",
@@ -92,6 +92,12 @@ def residuals(context: EvalContext) -> tuple[Metric, ...] | None:
         Metric(f"residuals.{key}", label, unit, kind, value, digits=".4g", shown=HIDDEN, plain=True)
         for key, label, unit, kind, value in parts
     )
+
+
+def likelihood_family(model: Model) -> Family | None:
+    """The family of p(x given z), which says what scale it has; None for a likelihood that is made otherwise."""
+    family = getattr(model.parts().get("likelihood"), "family", None)
+    return family if isinstance(family, Family) else None
 
 
 def counted_elements(batch: Batch) -> Tensor:
@@ -124,7 +130,7 @@ def residual_eigenvalue_ratio(context: EvalContext) -> Metric | None:
     would show in so many rows and columns (Marchenko & Pastur, 1967): 1 if no structure is left. None for sequences,
     and if there are no residuals; declined for rows with missing values.
     """
-    rows = np.random.default_rng(context.seed).permutation(len(context))[:MAX_ROWS]
+    rows = np.random.default_rng(context.seed).permutation(len(context))[:RESIDUAL_MAX_ROWS]
     if context.schema.sequence or not context.has_code or (n := len(rows)) < 2:
         return None
     context.require_complete(context.examples)

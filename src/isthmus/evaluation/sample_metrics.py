@@ -1,4 +1,4 @@
-"""Samples from the prior beside data: can they be told apart, are they copies, are they blurred."""
+"""Samples from the prior beside data: can a classifier distinguish them, are they copies, are they blurred."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def of_data(
 
 
 def classifier(context: EvalContext) -> Metric | None:
-    """Accuracy of a classifier that tells samples from test rows, beside training rows in their place."""
+    """Accuracy of a classifier that separates samples from test rows, beside training rows in their place."""
     rows = comparable(context)
     if rows is None:
         return None
     accuracy = sample_quality(*rows, context.samples, None, context.seed)["accuracy"]
-    unit, kind, digits = "share told right", "accuracy", ".1%"
+    unit, kind, digits = "share classified correctly", "accuracy", ".1%"
     details = of_data("classifier", unit, kind, digits, accuracy.data)
-    label = "samples told from data by a classifier"
+    label = "classifier separating samples from data"
     return from_estimate("classifier", label, unit, kind, accuracy.samples, digits=digits, details=details)
 
 

@@ -34,9 +34,13 @@ from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import seeded
 
 DEFAULT_STEPS = 1000
+"""Temperatures between the start and the posterior."""
 DEFAULT_CHAINS = 16
+"""Chains per row."""
 DEFAULT_LEAPFROG_STEPS = 10
+"""Leapfrog steps of a Hamiltonian move."""
 STARTS = ("prior", "posterior")
+"""Distributions that chains may start from."""
 SIGMOID_RANGE = 4.0
 """The schedule is a sigmoid over [-4, 4]: dense near both ends, where the path bends most (Wu et al., 2017)."""
 TARGET_ACCEPTANCE = 0.65

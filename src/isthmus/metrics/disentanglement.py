@@ -35,9 +35,9 @@ from isthmus.errors import InputError
 from isthmus.metrics.estimate import Estimate, jackknife
 from isthmus.metrics.mutual_information import adjusted_information, bin_codes, contingency_tables
 
-MAX_ROWS = 5_000
+DISENTANGLEMENT_MAX_ROWS = 5_000
 """Rows that are used; the standard errors of the scores are then about 0.01."""
-MIN_ROWS = 100
+DISENTANGLEMENT_MIN_ROWS = 100
 """With fewer, a score would be estimated on fewer than forty rows."""
 MAX_LEVELS = 100
 """Levels of a factor: with more, there are too few rows of each."""
@@ -47,7 +47,7 @@ N_VOTES = 4_000
 """Batches drawn for the FactorVAE score, half for training and half for testing."""
 VOTE_BATCH_SIZE = 64
 """Rows of one such batch (Kim & Mnih, 2018)."""
-BLOCK_ELEMENTS = 2**23
+VOTE_BLOCK_ELEMENTS = 2**23
 """Elements (votes x rows x dimensions) of one block."""
 N_TREES = 10
 """Trees of a forest; with more, importances change by less than between samples of rows."""
@@ -65,11 +65,11 @@ def disentanglement(codes: np.ndarray, factors: np.ndarray, seed: int = 0) -> di
     Args:
         codes: (n, L).
         factors: (n, F) integers, one for each level of a factor.
-        seed: chooses at most `MAX_ROWS` rows and their order, and seeds the forests.
+        seed: chooses at most `DISENTANGLEMENT_MAX_ROWS` rows and their order, and seeds the forests.
 
     Raises:
         InputError: for codes that are not finite, factors that are not integers, fewer than two factors that vary, more
-            than `MAX_LEVELS` levels or fewer than `MIN_ROWS` rows.
+            than `MAX_LEVELS` levels or fewer than `DISENTANGLEMENT_MIN_ROWS` rows.
     """
     parts = dci(codes, factors, seed)
     return {
@@ -198,9 +198,9 @@ def validate(codes: np.ndarray, factors: np.ndarray, seed: int) -> tuple[np.ndar
             f"codes must be numbers of shape (n, latent_dim), got shape {codes.shape} and dtype {codes.dtype}."
         )
     factors = check_factors(factors, len(codes))
-    if len(codes) < MIN_ROWS:
-        raise InputError(f"Disentanglement scores need at least {MIN_ROWS} rows, got {len(codes)}.")
-    order = np.random.default_rng(seed).permutation(len(codes))[:MAX_ROWS]
+    if len(codes) < DISENTANGLEMENT_MIN_ROWS:
+        raise InputError(f"Disentanglement scores need at least {DISENTANGLEMENT_MIN_ROWS} rows, got {len(codes)}.")
+    order = np.random.default_rng(seed).permutation(len(codes))[:DISENTANGLEMENT_MAX_ROWS]
     codes, factors = codes[order].astype(np.float64), factors[order]
     if not np.isfinite(codes).all():
         raise InputError("codes must be finite, got NaN or infinity.")
@@ -277,7 +277,7 @@ def min_variance_votes(codes: np.ndarray, factors: np.ndarray, random: np.random
         levels = random.choice(column if single.all() else column[~single], N_VOTES // (2 * factors.shape[1]))
         offset = (random.random((len(levels), VOTE_BATCH_SIZE)) * count[levels, None]).astype(np.int64)  # (V, B)
         rows = order[start[levels, None] + offset]
-        for block in np.array_split(rows, 1 + rows.size * codes.shape[1] // BLOCK_ELEMENTS):
+        for block in np.array_split(rows, 1 + rows.size * codes.shape[1] // VOTE_BLOCK_ELEMENTS):
             votes[:, k] += np.bincount(codes[block].var(1).argmin(1), minlength=codes.shape[1])
     return votes
 

@@ -15,9 +15,9 @@ from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.importance_weighting import NOISE_SEED, Chunk, first_rows
 from isthmus.train.runtime import seeded
 
-MAX_ROWS = 2_000
+SURGERY_MAX_ROWS = 2_000
 """Rows whose posteriors make up the aggregate posterior: the work grows with their square."""
-BLOCK_ELEMENTS = 2**24
+DENSITY_BLOCK_ELEMENTS = 2**24
 """Elements (draws x rows x dimensions) of one block of densities."""
 
 
@@ -44,14 +44,14 @@ def elbo_surgery(chunks: Iterable[Chunk], seed: int = NOISE_SEED) -> ELBOSurgery
     where both expectations are estimated from one draw for each row.
 
     Args:
-        chunks: encoded rows, of which the first `MAX_ROWS` are used.
+        chunks: encoded rows, of which the first `SURGERY_MAX_ROWS` are used.
         seed: of the draws.
 
     Raises:
         Declined: for fewer than two rows, if each row has its own prior, and if the density of a row's posterior is not
             known at the codes of other rows.
     """
-    parts = first_rows(chunks, MAX_ROWS)
+    parts = first_rows(chunks, SURGERY_MAX_ROWS)
     n = sum(len(chunk.row_index) for chunk in parts)
     if n < 2:
         raise Declined(f"ELBO surgery needs at least 2 rows, got {n}.")
@@ -75,7 +75,7 @@ def elbo_surgery(chunks: Iterable[Chunk], seed: int = NOISE_SEED) -> ELBOSurgery
 
 def log_aggregate(chunks: list[Chunk], n: int, z: Tensor) -> Tensor:
     """(m,) log q(z) = log 1/n sum_i q(z | x_i) of codes (m, *Z), nats, in double precision."""
-    block = max(1, BLOCK_ELEMENTS // (n * z[0].numel()))
+    block = max(1, DENSITY_BLOCK_ELEMENTS // (n * z[0].numel()))
     log_sums = []
     for codes in z.split(block):
         log_density = torch.cat([chunk.q.log_prob(codes[:, None]).double() for chunk in chunks], 1)  # (block, n)

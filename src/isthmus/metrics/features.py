@@ -24,21 +24,26 @@ from isthmus.terms.bounds import nll
 from isthmus.train.functional import fit
 from isthmus.train.runtime import seeded
 
-MAX_ROWS = 5_000
+FEATURE_MAX_ROWS = 5_000
 """Rows that the network is trained on."""
 MAX_FEATURES = 32
 """A covariance of F features has F^2 entries, to be estimated from the rows of a test set."""
 MLP_UPDATES = 800
+"""Updates of a network of dense layers."""
 CONV_UPDATES = 400
 """Fewer, because an update of a convolutional network costs tens of times as much."""
 BATCH_SIZE = 64
+"""Rows per update."""
 HIDDEN_UNITS = (128,)
+"""Widths of the hidden layers of a network of dense layers."""
 CONV_CHANNELS = (8, 16)
+"""Channels of the convolutions, for images."""
 NOISE_STD = 0.5
 """Standard deviation of the noise that the network learns to remove, in units of the data's standard deviation."""
 MAX_ABS_ZSCORE = 10.0
 """Standardized values are clipped here, so that no outlier dominates a distance."""
 ENCODE_BLOCK_ROWS = 512
+"""Rows whose features are computed at once."""
 
 Features = Callable[[np.ndarray], np.ndarray]
 """Maps rows (n, *X) to features (n, F)."""
@@ -75,7 +80,7 @@ def learned_features(x: np.ndarray, shape: tuple[int, ...], seed: int = 0) -> Fe
     Args:
         x: (n, *shape) training rows.
         shape: shape of a row.
-        seed: of initialization and training, and of the choice of at most `MAX_ROWS` rows.
+        seed: of initialization and training, and of the choice of at most `FEATURE_MAX_ROWS` rows.
 
     Raises:
         InputError: for fewer than two rows, NaN or infinity.
@@ -83,7 +88,7 @@ def learned_features(x: np.ndarray, shape: tuple[int, ...], seed: int = 0) -> Fe
     shape = tuple(shape)
     if len(x) < 2:
         raise InputError(f"Learning features needs at least 2 rows, got {len(x)}.")
-    chosen = np.random.default_rng(seed).permutation(len(x))[:MAX_ROWS]
+    chosen = np.random.default_rng(seed).permutation(len(x))[:FEATURE_MAX_ROWS]
     train = np.asarray(x)[chosen].reshape(-1, *shape)
     if not np.isfinite(train).all():
         raise InputError("x must be finite to learn features, got NaN or infinity. Drop or impute those rows.")

@@ -24,6 +24,7 @@ CHUNK_ROWS = 128
 MAX_DECODED_ROWS = 1024
 """Rows that pass through the decoder at once: its activations then stay in the cache."""
 NOISE_SEED = 1312_6114
+"""Seed of all draws for log p(x): the same noise for every model."""
 JACKKNIFE_GROUPS = 10
 """Groups of draws; how much the estimate changes without one of them gives the error that all rows share."""
 

@@ -1,4 +1,4 @@
-"""The inference gap: how far the bound lies below log p(x), and which part of q(z | x) is to blame."""
+"""The inference gap: how far the bound lies below log p(x), and which part of it is due to the family of q(z | x)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from isthmus.metrics.estimate import Estimate, mean_and_error
 from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED, Chunk, first_rows
 from isthmus.train.runtime import seeded
 
-MAX_ROWS = 50
+INFERENCE_GAP_MAX_ROWS = 50
 """Rows whose posteriors are optimized; each has its own parameters."""
 OPTIMIZATION_STEPS = 500
+"""Updates of each row's posterior."""
 GRADIENT_DRAWS = 8
 """Draws for each row in one step."""
 LEARNING_RATE = 0.05
@@ -56,7 +57,7 @@ def inference_gap(
 
     Args:
         model: its posterior must be a diagonal normal.
-        chunks: encoded rows, of which the first `MAX_ROWS` are used.
+        chunks: encoded rows, of which the first `INFERENCE_GAP_MAX_ROWS` are used.
         steps: optimization steps of q*.
         draws: draws for each row from which the three terms are estimated.
         log_px: (n,) estimates of log p(x) from elsewhere, nats. By default log p(x) is importance-weighted with q* as
@@ -74,8 +75,8 @@ def inference_gap(
     n = sum(len(chunk.row_index) for chunk in parts)
     if log_px is not None and len(log_px) != n:
         raise InputError(f"log_px must have one number for each of the {n} rows, got {len(log_px)} numbers.")
-    parts = first_rows(parts, MAX_ROWS)
-    if not all(isinstance(chunk.q, Normal) for chunk in parts):
+    parts = first_rows(parts, INFERENCE_GAP_MAX_ROWS)
+    if not all(chunk.q.is_diagonal_normal for chunk in parts):
         raise Declined("The inference gap is split for posteriors that are diagonal normals only.")
     batch, q = join(parts)
     n = len(batch.x)

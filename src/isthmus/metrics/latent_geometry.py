@@ -17,7 +17,7 @@ PATH_STEPS = 5
 """Points of a path, ends included."""
 MAX_PATHS = 200
 """The standard error of a share of paths is then below 0.036."""
-MAX_TRAIN_ROWS = 5_000
+NEAREST_TRAIN_MAX_ROWS = 5_000
 """Training rows among which the nearest one is searched."""
 HOLE_QUANTILE = 0.95
 """A hole is worse than 95 % of all ends: if middles are like ends, fewer than 5 % of paths have one."""
@@ -111,11 +111,11 @@ def path_distance(
         start: (P, L) codes at one end.
         end: (P, L) codes at the other end.
         steps: points of a path, odd.
-        seed: chooses at most `MAX_TRAIN_ROWS` training rows.
+        seed: chooses at most `NEAREST_TRAIN_MAX_ROWS` training rows.
     """
     rows = train.reshape(len(train), -1).astype(np.float64)
-    if len(rows) > MAX_TRAIN_ROWS:
-        rows = rows[np.random.default_rng(seed).permutation(len(rows))[:MAX_TRAIN_ROWS]]
+    if len(rows) > NEAREST_TRAIN_MAX_ROWS:
+        rows = rows[np.random.default_rng(seed).permutation(len(rows))[:NEAREST_TRAIN_MAX_ROWS]]
     search = NearestNeighbors(n_neighbors=1).fit(rows)
     distances = [
         search.kneighbors(decode(codes).reshape(len(codes), -1))[0][:, 0] for codes in interpolate(start, end, steps)

@@ -13,15 +13,15 @@ from isthmus.errors import InputError
 from isthmus.metrics.estimate import Estimate, proportion
 from isthmus.metrics.features import fit_standardizer
 
-MIN_ROWS = 100
+MEMORIZATION_MIN_ROWS = 100
 """Held-out rows or samples: with fewer, a share of one in a hundred cannot be estimated."""
-MAX_ROWS = 2_000
+MEMORIZATION_MAX_ROWS = 2_000
 """Held-out rows or samples that are compared."""
 MAX_OPERATIONS = 5e10
 """Multiplications for distances; large training sets are compared with fewer rows."""
 MIN_BRUTE_FORCE_COLUMNS = 15
 """Columns above which brute-force search is faster than a tree."""
-BLOCK_ELEMENTS = 2**22
+DIFFERENCE_BLOCK_ELEMENTS = 2**22
 """Elements of one block of differences."""
 CLOSE_QUANTILE = 0.01
 """Share of held-out rows that lie within the distance that counts as close."""
@@ -67,7 +67,7 @@ def nearest(train: np.ndarray, rows: np.ndarray, k: int = 1) -> tuple[np.ndarray
     index = NearestNeighbors(n_neighbors=k, algorithm=algorithm).fit(reference).kneighbors(query, return_distance=False)
     # |a|^2 - 2 a.b + |b|^2, which the search uses, is not exactly 0 for a copy: recompute from differences.
     distance = np.empty(index.shape)
-    block_rows = max(1, BLOCK_ELEMENTS // (k * reference.shape[1]))
+    block_rows = max(1, DIFFERENCE_BLOCK_ELEMENTS // (k * reference.shape[1]))
     for start in range(0, len(query), block_rows):
         block = slice(start, start + block_rows)
         distance[block] = np.linalg.norm(reference[index[block]] - query[block, None], axis=-1)
@@ -82,19 +82,19 @@ def memorization(train: np.ndarray, test: np.ndarray, samples: np.ndarray, seed:
 
     Args:
         train: (N, *X) training rows.
-        test: (m, *X) held-out rows, at least `MIN_ROWS`.
-        samples: (n, *X) samples from the model, at least `MIN_ROWS`.
-        seed: chooses at most `MAX_ROWS` of the rows and samples, fewer for large training sets.
+        test: (m, *X) held-out rows, at least `MEMORIZATION_MIN_ROWS`.
+        samples: (n, *X) samples from the model, at least `MEMORIZATION_MIN_ROWS`.
+        seed: chooses at most `MEMORIZATION_MAX_ROWS` of the rows and samples, fewer for large training sets.
 
     Raises:
         InputError: for too few rows, NaN or infinity.
     """
     for name, x in (("held-out rows", test), ("samples", samples)):
-        if len(x) < MIN_ROWS:
-            raise InputError(f"The memorization test needs at least {MIN_ROWS} {name}, got {len(x)}.")
+        if len(x) < MEMORIZATION_MIN_ROWS:
+            raise InputError(f"The memorization test needs at least {MEMORIZATION_MIN_ROWS} {name}, got {len(x)}.")
     if not (np.isfinite(train).all() and np.isfinite(test).all() and np.isfinite(samples).all()):
         raise InputError("Rows must be finite for the memorization test, got NaN or infinity.")
-    n_max = max(MIN_ROWS, min(MAX_ROWS, int(MAX_OPERATIONS / max(1, train.size))))
+    n_max = max(MEMORIZATION_MIN_ROWS, min(MEMORIZATION_MAX_ROWS, int(MAX_OPERATIONS / max(1, train.size))))
     random, standardize = np.random.default_rng(seed), fit_standardizer(train)
     test, samples = (standardize(x[random.permutation(len(x))[:n_max]]) for x in (test, samples))
     train = standardize(train)

@@ -14,7 +14,7 @@ from isthmus.metrics.estimate import Estimate, mean_and_error
 SETTING = "setting"
 """Kind of a number that describes a measurement (rows, draws, components) and is not measured itself."""
 LINE, INLINE, HIDDEN = "line", "inline", "hidden"
-"""Where text shows a number: on a line of its own, in its parent's line, or nowhere (JSON and the page have it)."""
+"""Where text shows a number: on a separate line, in its parent's line, or nowhere (JSON and the page have it)."""
 
 Value = float | int | bool | str | tuple[float, ...] | None
 

@@ -17,7 +17,7 @@ MIN_BINS = 20
 def bin_codes(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """(n, L) bin of each value: quantile bins, or the values themselves if there are few different ones.
 
-    There are at least as many bins as a factor has levels, so that one dimension can tell all levels apart.
+    There are at least as many bins as a factor has levels, so that one dimension can separate all levels.
     """
     n_bins = max(MIN_BINS, int(factors.max()) + 1)
     bins = (rankdata(codes, "min", axis=0).astype(np.int64) - 1) * n_bins // len(codes)  # ties stay together

@@ -12,9 +12,11 @@ from sklearn.preprocessing import StandardScaler
 from isthmus.metrics.estimate import Estimate, proportion
 
 N_FOLDS = 5
-MAX_ROWS = 5_000
+"""Folds of the cross-validation."""
+PROBE_MAX_ROWS = 5_000
 """Rows that probes see: the standard error of an accuracy is then below 0.01."""
 MAX_CLASSES = 100
+"""Labels up to which probes are trained."""
 
 
 def probes(codes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, Estimate] | None:
@@ -23,7 +25,7 @@ def probes(codes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, Es
     Args:
         codes: (n, L).
         labels: (n,) classes: integers, booleans, text, or floats that are whole numbers.
-        seed: chooses the folds, and at most `MAX_ROWS` rows.
+        seed: chooses the folds, and at most `PROBE_MAX_ROWS` rows.
 
     Returns:
         Accuracies of "linear" (logistic regression), "nearest" (5 nearest neighbors) and "commonest" (the majority
@@ -36,8 +38,8 @@ def probes(codes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, Es
     classes, class_index, counts = np.unique(labels.astype(str), return_inverse=True, return_counts=True)
     if not 2 <= len(classes) <= MAX_CLASSES or counts.min() < N_FOLDS:
         return None
-    if len(codes) > MAX_ROWS:
-        subset = np.sort(np.random.default_rng(seed).permutation(len(codes))[:MAX_ROWS])
+    if len(codes) > PROBE_MAX_ROWS:
+        subset = np.sort(np.random.default_rng(seed).permutation(len(codes))[:PROBE_MAX_ROWS])
         return probes(codes[subset], labels[subset], seed)
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     classifiers = {

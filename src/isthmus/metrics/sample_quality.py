@@ -19,13 +19,14 @@ from isthmus.errors import InputError
 from isthmus.metrics.estimate import Estimate
 from isthmus.metrics.features import MAX_ABS_ZSCORE, Features, fit_standardizer
 
-MIN_ROWS = 100
+COMPARISON_MIN_ROWS = 100
 """Rows of each set: with fewer, the error bars are as wide as the differences of interest."""
-MAX_ROWS = 2_000
+CLASSIFIER_MAX_ROWS = 2_000
 """Rows of each set: all pairwise distances are held in memory."""
 MIN_ROWS_PER_FEATURE = 5
 """With fewer rows the covariance, and so the Fréchet distance, is mostly noise."""
 N_FOLDS = 5
+"""Folds of the classifier's cross-validation."""
 MAX_CLASSIFIER_COLUMNS = 50
 """Wider rows are reduced to their first principal components."""
 N_NEIGHBORS = 3
@@ -64,13 +65,13 @@ def sample_quality(
         With features: "mmd" (squared maximum mean discrepancy, 0 if the distributions are equal), "precision" (share of
         samples that lie among data), "recall" (share of data that lie among samples), and "frechet" (squared Fréchet
         distance; left out with fewer than `MIN_ROWS_PER_FEATURE` rows per feature). Without: "accuracy" of a classifier
-        that tells the two sets apart, 0.5 if it cannot.
+        that separates the two sets, 0.5 if it cannot.
 
     Raises:
         InputError: see `check_comparable`.
     """
     check_comparable(train, test, samples)
-    n = min(MAX_ROWS, len(train), len(test), len(samples))
+    n = min(CLASSIFIER_MAX_ROWS, len(train), len(test), len(samples))
     random = np.random.default_rng(seed)
     real, test, samples = (x[random.permutation(len(x))[:n]] for x in (train, test, samples))
     if features is None:
@@ -81,10 +82,10 @@ def sample_quality(
 
 
 def check_comparable(train: np.ndarray, test: np.ndarray, samples: np.ndarray) -> None:
-    """Raise InputError for fewer than `MIN_ROWS` of a set, rows of different shapes, NaN or infinity."""
+    """Raise InputError for fewer than `COMPARISON_MIN_ROWS` of a set, rows of different shapes, NaN or infinity."""
     for name, x in {"training rows": train, "held-out rows": test, "samples": samples}.items():
-        if len(x) < MIN_ROWS:
-            raise InputError(f"Comparing samples with data needs at least {MIN_ROWS} {name}, got {len(x)}.")
+        if len(x) < COMPARISON_MIN_ROWS:
+            raise InputError(f"Comparing samples with data needs at least {COMPARISON_MIN_ROWS} {name}, got {len(x)}.")
         if x.shape[1:] != test.shape[1:]:
             raise InputError(f"{name} must have the shape of held-out rows, {test.shape[1:]}, got {x.shape[1:]}.")
         if not np.isfinite(x).all():
@@ -101,7 +102,7 @@ def compare_features(f: np.ndarray, g: np.ndarray) -> dict[str, Estimate]:
 
 
 def classifier_accuracy(rows: np.ndarray, test: np.ndarray, seed: int = 0) -> Estimate:
-    """Classifier two-sample test (Lopez-Paz & Oquab, 2017): cross-validated accuracy of telling two sets apart.
+    """Classifier two-sample test (Lopez-Paz & Oquab, 2017): cross-validated accuracy in separating two sets.
 
     The classifier averages the probabilities of a logistic regression, which is good at shifts of the mean, and of
     gradient-boosted trees, which find everything else.

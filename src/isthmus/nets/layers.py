@@ -33,14 +33,14 @@ class Log1p(nn.Module):
         mean: mean count, a number or one for each element (*X).
     """
 
-    log_base_rate: Tensor
+    centre: Tensor
 
     def __init__(self, mean: Any = 0.0):
         super().__init__()
-        self.register_buffer("log_base_rate", torch.as_tensor(mean, dtype=torch.get_default_dtype()).log1p())
+        self.register_buffer("centre", torch.as_tensor(mean, dtype=torch.get_default_dtype()).log1p())
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.log1p(x.clamp(min=0)) - self.log_base_rate
+        return torch.log1p(x.clamp(min=0)) - self.centre
 
 
 class ReadColumns(nn.Module):

@@ -146,7 +146,7 @@ def has_pictures(folder: Path, fitted: FittedModel) -> bool:
 
 def _setup(estimator: Estimator, dataset: Dataset, folder: Path, source: dict[str, Any], **resumed: Any) -> Run:
     if dataset.levels is not None and estimator.levels is None:
-        estimator.set_params(levels=dataset.levels)  # a built-in data set knows its number of grey levels
+        estimator.set_params(levels=dataset.levels)  # of a built-in data set, whose number of grey levels is known
     conditional = estimator.takes_labels or source["condition"] is not None
 
     def conditioned(examples: Examples) -> Examples:

@@ -30,6 +30,7 @@ from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
 FORMAT = 3
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
 PICTURES = ("reconstructions.png", "samples.png", "latent.png", "curves.png")
+"""Figures that a run keeps as files: each is an entry of `plot.figures.FIGURES`, with .png added."""
 RUN_FILES = ("history.jsonl", "checkpoint/state.safetensors", "report.html", *PICTURES)
 """Files of a run besides config.json and model.safetensors."""
 
@@ -54,7 +55,7 @@ def config_of(
 
 
 def to_jsonable(value: Any) -> Any:
-    """A value as JSON can hold it: NumPy scalars and arrays as Python's, a module of the user's own as its class."""
+    """A value as JSON can hold it: NumPy scalars and arrays as Python's, a user-defined module as its class."""
     if isinstance(value, torch.device):
         return str(value)
     if isinstance(value, nn.Module):
@@ -76,7 +77,15 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def save(model: Any, folder: str | Path) -> None:
-    """Write a fitted estimator, or the fitted model behind it, to `folder`."""
+    """Write a fitted estimator, or the fitted model behind it: weights in safetensors, everything else in JSON.
+
+    Args:
+        model: the fitted estimator or `FittedModel`.
+        folder: where to; created if it does not exist. A model of isthmus that it holds is replaced.
+
+    Raises:
+        InputError: for a model that is not fitted, or a folder that cannot be written or holds other files.
+    """
     if not isinstance(model, FittedModel):
         check_class_name(type(model))
     save_fitted(as_fitted(model), folder)
@@ -108,10 +117,10 @@ def write_weights(fitted: FittedModel, folder: Path, **entries: Any) -> dict[str
 
 
 def check_class_name(cls: type) -> None:
-    """Raise InputError for a class of the user's own with the name of a class of isthmus, which would be loaded."""
+    """Raise InputError for a user-defined class with the name of a class of isthmus, which would be loaded."""
     name = cls.__name__
     if name in models() and models()[name].module != cls.__module__:
-        raise InputError(f"Your class must have a name of its own, got {name}, a class of isthmus. Rename it.")
+        raise InputError(f"The class must have a name that isthmus does not use, got {name}. Rename it.")
 
 
 def is_run(folder: Path) -> bool:

@@ -1,11 +1,12 @@
 """Figures of a fitted model: each function returns a matplotlib figure, the same one that the report shows.
 
+Every entry of `figures.FIGURES` has a function here; one that is not written out takes the arguments of all.
 `figure.savefig("latent.png")` writes one to a file; pyplot and its global state are not used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -253,6 +254,33 @@ def dimensions(
     return _figure(
         "dimensions", model, X, condition=condition, lengths=lengths, observed=observed, random_state=random_state
     )
+
+
+def __getattr__(name: str) -> Callable[..., Figure]:
+    """The function of a figure that stands in the table only; its arguments are those of `_context`."""
+    if name not in FIGURES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def draw(model: Any, X: Any = None, y: Any = None, **kwargs: Any) -> Figure:
+        return _figure(name, model, X, y, **kwargs)
+
+    draw.__name__ = draw.__qualname__ = name
+    draw.__doc__ = f"{FIGURES[name].title}, as a figure.{_GENERIC_ARGUMENTS}"
+    return draw
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *FIGURES})
+
+
+_GENERIC_ARGUMENTS = """
+
+    Args:
+        model: a fitted model.
+        X: (n, *X) data.
+        y: (n,) labels.
+        **kwargs: condition, lengths, observed, train, draws and random_state, as in the other functions.
+    """
 
 
 def _figure(name: str, model: Any, X: Any = None, y: Any = None, **kwargs: Any) -> Figure:

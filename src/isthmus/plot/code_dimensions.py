@@ -13,6 +13,7 @@ from isthmus.plot.text import number
 from isthmus.wording import pluralize
 
 MAX_BARS = 48
+"""Dimensions of the code that have a bar."""
 MIN_WIDTH_BARS = 8
 """Fewer bars leave room on the right, so that bars stay narrow."""
 MAX_NUMBERED = 24

@@ -168,14 +168,14 @@ class PlotContext:
 
     @cached_property
     def posterior_std(self) -> np.ndarray | None:
-        """(n, L) standard deviations of q(z given x); None if q has none."""
+        """(n, L) standard deviations of q(z given x); None if they are not known."""
         pieces = []
         with torch.no_grad(), self.model.threads():
             for batch in self.model.dataset(self.shown).batches(ROWS_AT_ONCE):
-                scale = getattr(self.model.model.infer(batch), "scale", None)
-                if scale is None or scale.numel() != len(batch.x) * self.codes.shape[1]:
+                std = self.model.model.infer(batch).std
+                if std is None:
                     return None
-                pieces.append(scale.reshape(len(scale), -1))
+                pieces.append(std.reshape(len(std), -1))
         return torch.cat(pieces).cpu().double().numpy()
 
     @cached_property

@@ -10,7 +10,7 @@ import numpy as np
 from isthmus.schema import Schema, json_label
 
 MAX_CLASSES = 10
-"""Classes with a colour of their own; the palette has no more."""
+"""Classes with their own colour; the palette has no more."""
 MIN_SQUARE_SIDE = 6
 """Pixels a side from which a flat row is shown as a square image; 4, 9 or 25 columns are more likely a table."""
 MAX_LINE_FEATURES = 3

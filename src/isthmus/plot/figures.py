@@ -15,9 +15,11 @@ from isthmus.plot import (
     prior_samples,
     reconstruction,
     score_histogram,
+    tables,
     training_curves,
 )
 from isthmus.plot.context import PlotContext, Unavailable
+from isthmus.plot.tables import Table, no_tables
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,13 @@ class FigureSpec:
     """One kind of figure.
 
     Args:
-        name: the name of the public function, of the PNG file and of the section in the report.
+        name: the name of the public function in `isthmus.plot`, of the section in the report, and of its PNG file.
         title: heading of the section.
         prepare: computes what is shown; raises Unavailable, with the reason, if there is nothing to show.
         draw: draws it.
         caption: explains it in a few sentences.
         alt: describes it, with its numbers, for readers who cannot see it.
+        tables: the report's tables beside it, from the context and what `prepare` returned, None if it raised.
     """
 
     name: str
@@ -39,6 +42,7 @@ class FigureSpec:
     draw: Callable[[Any], Figure]
     caption: Callable[[Any], str]
     alt: Callable[[Any], str]
+    tables: Callable[[PlotContext, Any], list[Table]] = no_tables
 
     def figure(self, context: PlotContext) -> Figure:
         """The figure; raises Unavailable if there is nothing to show."""
@@ -63,6 +67,7 @@ FIGURES = {
             reconstruction.draw,
             reconstruction.caption,
             reconstruction.alt,
+            tables.reconstruction_tables,
         ),
         FigureSpec(
             "samples",
@@ -71,6 +76,7 @@ FIGURES = {
             prior_samples.draw,
             prior_samples.caption,
             prior_samples.alt,
+            tables.sample_tables,
         ),
         FigureSpec(
             "latent",
@@ -87,6 +93,7 @@ FIGURES = {
             code_dimensions.draw,
             code_dimensions.caption,
             code_dimensions.alt,
+            tables.dimension_table,
         ),
         FigureSpec(
             "traversal",
@@ -119,6 +126,7 @@ FIGURES = {
             score_histogram.draw_extremes,
             score_histogram.caption_extremes,
             score_histogram.alt_extremes,
+            tables.extreme_tables,
         ),
     )
 }

@@ -19,7 +19,8 @@ from isthmus.atomic_io import atomic_write
 from isthmus.schema import Schema
 
 DPI = 150
-MAX_COLUMNS = 9
+"""Dots per inch of a PNG file."""
+MAX_PANELS = 9
 """Columns of a table that have a panel."""
 CELL_PIXELS, WIDE_CELL_PIXELS = 96, 224
 """Longer side of an image on a sheet; of a sequence drawn as a heat map."""
@@ -77,7 +78,7 @@ def grid_of(n: int) -> tuple[int, int]:
 
 
 def line_panels(views: dict[str, np.ndarray], title: str, names: list[str] | None = None) -> Figure:
-    """Sequences of up to three features as lines, a panel each.
+    """Sequences of up to three features as lines, one panel each.
 
     Args:
         views: arrays (n, T, d) by name, drawn over each other: originals broad and pale, corrupted ones as dots.
@@ -106,7 +107,7 @@ def line_panels(views: dict[str, np.ndarray], title: str, names: list[str] | Non
 
 
 def path_panels(paths: dict[str, np.ndarray], title: str) -> Figure:
-    """Sequences (S, T, d) along paths of codes, a panel a path; the colour goes from blue at the start to orange."""
+    """Sequences (S, T, d) along paths of codes, one panel per path; colours go from blue at the start to orange."""
     figure, axes = panels(len(paths), title, (2.4, 1.5), list(paths))
     limits = padded_limits(np.concatenate([path.reshape(-1) for path in paths.values()]))
     for axis, path in zip(axes, paths.values()):
@@ -234,7 +235,7 @@ def colour_of(i: int, name: str) -> Any:
 
 
 def label_of(name: str, most: int = 24) -> str:
-    """A user's own word as matplotlib should show it: not too long, and neither a formula ($) nor hidden (_).
+    """User text as matplotlib should show it: not too long, and neither a formula ($) nor hidden (_).
 
     >>> label_of("a" * 30, 8), label_of("_price")
     ('aaaaaa...', ' _price')
@@ -246,12 +247,12 @@ def label_of(name: str, most: int = 24) -> str:
 def column_names(schema: Schema) -> list[str]:
     """Names of the columns that have a panel."""
     names = schema.names or tuple(f"column {j}" for j in range(schema.size))
-    return [label_of(name, 30) for name in names[:MAX_COLUMNS]]
+    return [label_of(name, 30) for name in names[:MAX_PANELS]]
 
 
 def of_columns(schema: Schema) -> str:
     """Which columns are shown, if not all."""
-    return f", the first {MAX_COLUMNS} of {schema.size} columns" if schema.size > MAX_COLUMNS else ""
+    return f", the first {MAX_PANELS} of {schema.size} columns" if schema.size > MAX_PANELS else ""
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -1,1 +1,1 @@
-"""What a trained run looks like: its pictures and its summary."""
+"""Reports on trained models: the page, the figures and the summary of a run."""

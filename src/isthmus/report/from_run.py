@@ -10,7 +10,7 @@ from typing import Any
 
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
-from isthmus.evaluation.evaluate import DRAWS, check_train, evaluate
+from isthmus.evaluation.evaluate import DEFAULT_DRAWS, check_train, evaluate
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import HeldOut
 from isthmus.finding import Finding
@@ -20,9 +20,6 @@ from isthmus.persistence.run_dir import Run
 from isthmus.plot.style import save
 from isthmus.report.context import ReportContext, RunInfo, plot_context
 from isthmus.report.page import page, write_page
-
-PNG_FIGURES = ("reconstructions", "samples", "latent", "curves")
-"""Figures that are also written as files beside a run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +52,13 @@ class MeasuredRun:
         return write_page(page(self.context), self.run.folder / "report.html")
 
     def write_figures(self) -> list[Path]:
-        """Write figures of the page as PNG files into the run's folder; their paths."""
+        """Write the figures that a run keeps as PNG files into its folder; their paths."""
         drawn, _ = self.context.figures
-        return [save(drawn[name].figure, self.run.folder / f"{name}.png") for name in PNG_FIGURES if name in drawn]
+        kept = [(file, drawn.get(file.removesuffix(".png"))) for file in serialization.PICTURES]
+        return [save(picture.figure, self.run.folder / file) for file, picture in kept if picture is not None]
 
 
-def measure(run: Run, held: HeldOut, draws: int = DRAWS, without: Collection[str] = ()) -> MeasuredRun:
+def measure(run: Run, held: HeldOut, draws: int = DEFAULT_DRAWS, without: Collection[str] = ()) -> MeasuredRun:
     """Evaluate and diagnose a trained run on rows that it was not fitted to."""
     model, rows = run.fitted, run.fitted.check(held.examples)
     evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)

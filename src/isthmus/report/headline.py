@@ -1,4 +1,4 @@
-"""Whether a model is any good, in three to five plain sentences."""
+"""The verdict on a model, in three to five sentences."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ KINDS = {
 """What log p(x) is, by the kind of the metric."""
 
 
-def verdict(evaluation: Evaluation, findings: list[Finding], *, rows: str) -> list[str]:
+def verdict(evaluation: Evaluation, findings: list[Finding], *, rows: str, closed_form: bool = False) -> list[str]:
     """Sentences: whether the model is better than the linear one; its numbers; the most severe finding.
 
     Args:
         evaluation: what was measured.
         findings: what was diagnosed.
         rows: which rows it was measured on, for example "the 100 test rows".
+        closed_form: whether the model was solved exactly, as only the linear model can be.
     """
     sentences = [
-        headline(evaluation),
+        headline(evaluation, closed_form),
         likelihood(evaluation, rows),
         reconstruction(evaluation),
         active_dimensions(evaluation),
@@ -51,7 +52,7 @@ def verdict(evaluation: Evaluation, findings: list[Finding], *, rows: str) -> li
     return [sentence for sentence in sentences if sentence]
 
 
-def headline(evaluation: Evaluation) -> str:
+def headline(evaluation: Evaluation, closed_form: bool = False) -> str:
     """Better or worse than the linear model, in a few words."""
     name, log_px, others = evaluation.model, evaluation.get("log_likelihood"), density_baselines(evaluation)
     if log_px is not None and not is_finite(log_px):
@@ -60,7 +61,7 @@ def headline(evaluation: Evaluation) -> str:
         better = {key: compared(other) for key, other in others.items()}
         best = max(others, key=lambda key: value_of(others[key]))
         text = f"{name} is {COMPARISONS[better['ppca']]} {label_of(others['ppca'])} by log p(x)"
-        if name == "ProbabilisticPCA":
+        if closed_form:
             text = f"{name} is the linear model itself"
         elif len(better) > 1 and all(sign > 0 for sign in better.values()):
             text = f"{name} is better than every baseline by log p(x)"

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from isthmus.plot.style import BLUE, INK, MUTED, ORANGE, PALE
+from isthmus.plot.tables import Table
 
 THEME = {INK: "var(--ink)", MUTED: "var(--muted)", PALE: "var(--pale)", BLUE: "var(--blue)", ORANGE: "var(--orange)"}
 """Colours of a figure that the page replaces, so that they suit a light and a dark background."""
@@ -26,18 +27,6 @@ class Picture(NamedTuple):
 
     markup: Markup
     caption: str = ""
-
-
-class Table(NamedTuple):
-    """Words and numbers in rows; the first cell of each is its head."""
-
-    caption: str
-    head: list[str]
-    rows: list[list[str]]
-    folded: bool = False
-    """Whether only the caption shows until it is opened."""
-    look: str = "narrow"
-    """"narrow" for numbers, which do not break, or "wordy"."""
 
 
 class Section(NamedTuple):

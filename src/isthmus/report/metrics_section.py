@@ -8,10 +8,10 @@ import numpy as np
 
 from isthmus.evaluation.result import Evaluation
 from isthmus.metrics.metric import INLINE, SETTING, Metric
+from isthmus.plot.tables import Table
 from isthmus.plot.text import number
-from isthmus.report.html_blocks import Table
 
-MAX_LISTED = 8
+MAX_LIST_VALUES = 8
 """Values of a list that are shown."""
 
 
@@ -27,7 +27,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
 
 
 def rows_of(metric: Metric) -> list[list[str]]:
-    """A row for a metric and one for each of its details; what describes the measurement is told beside it."""
+    """A row for a metric and one for each of its details; what describes the measurement is in the same row."""
     beside = [detail for detail in metric.details if detail.shown == INLINE or detail.kind == SETTING]
     notes = [metric.note] if metric.note else []
     notes += [f"{detail.label}: {plainly(detail.value)}" for detail in beside if detail.value is not None]
@@ -47,8 +47,8 @@ def plainly(value: Any) -> str:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        listed = [plainly(item) for item in value[:MAX_LISTED]]
-        return ", ".join(listed) + (f", ... ({len(value)} values)" if len(value) > MAX_LISTED else "")
+        listed = [plainly(item) for item in value[:MAX_LIST_VALUES]]
+        return ", ".join(listed) + (f", ... ({len(value)} values)" if len(value) > MAX_LIST_VALUES else "")
     if value is None:
         return "–"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else number(value)

@@ -13,9 +13,9 @@ import isthmus
 from isthmus.fitted import FittedModel
 from isthmus.model_registry import models
 from isthmus.persistence.serialization import to_jsonable
+from isthmus.plot.tables import Table
 from isthmus.plot.text import number
 from isthmus.report.context import ReportContext
-from isthmus.report.html_blocks import Table
 from isthmus.report.metrics_section import plainly
 from isthmus.schema import Schema
 from isthmus.wording import pluralize

@@ -10,10 +10,10 @@ import jinja2
 from isthmus.atomic_io import atomic_write
 from isthmus.finding import Finding, ranked
 from isthmus.plot.figures import FIGURES, DrawnFigure
+from isthmus.plot.tables import Table
 from isthmus.report.context import ReportContext
-from isthmus.report.example_tables import tables_of
 from isthmus.report.headline import verdict
-from isthmus.report.html_blocks import Picture, Section, Table, svg
+from isthmus.report.html_blocks import Picture, Section, svg
 from isthmus.report.metrics_section import metrics_table, plainly
 from isthmus.report.model_card import card, configuration
 from isthmus.wording import pluralize
@@ -22,6 +22,7 @@ from isthmus.wording import pluralize
 def page(context: ReportContext) -> str:
     """The HTML of a report; the same context gives the same text."""
     drawn, unavailable = context.figures
+    model, rows = context.plot.model, f"the {context.plot.counted}"
     figures = figure_sections(context, drawn)
     shown = {section.key for section in figures}
     sections = [
@@ -35,7 +36,7 @@ def page(context: ReportContext) -> str:
     return template.render(
         title=context.plot.name + (f" of {Path(context.run.data).name}" if context.run.data else ""),
         below=subtitle(context),
-        verdict=verdict(context.evaluation, context.findings, rows=f"the {context.plot.counted}"),
+        verdict=verdict(context.evaluation, context.findings, rows=rows, closed_form=model.closed_form),
         findings=[(finding, evidence_of(finding)) for finding in ranked(context.findings)],
         sentence=sentence,
         sections=sections,
@@ -51,7 +52,7 @@ def figure_sections(context: ReportContext, drawn: dict[str, DrawnFigure]) -> li
         blocks: list[Picture | Table] = []
         if name in drawn:
             blocks.append(svg(drawn[name].figure, drawn[name].alt, drawn[name].caption))
-        blocks += tables_of(name, context.plot, drawn[name].data if name in drawn else None)
+        blocks += spec.tables(context.plot, drawn[name].data if name in drawn else None)
         if blocks:
             sections.append(Section(name, spec.title, [], blocks))
     return sections

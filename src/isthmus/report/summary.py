@@ -20,7 +20,7 @@ from isthmus.report.headline import compared, is_conditional, is_finite, label_o
 from isthmus.train.runtime import count_flops
 from isthmus.wording import join_names, pluralize
 
-MAX_DRAWS, MIN_DRAWS = 1000, 50
+SUMMARY_MAX_DRAWS, SUMMARY_MIN_DRAWS = 1000, 50
 """Draws per row for log p(x)."""
 MAX_FLOPS = 1.5e12
 """Floating-point operations of the evaluation at the end of a run: about a minute of one core."""
@@ -34,7 +34,7 @@ class Summary:
 
     Args:
         values: plain values for JSON.
-        text: a sentence a line.
+        text: one sentence per line.
     """
 
     values: dict[str, Any]
@@ -79,10 +79,10 @@ def summarise(run: Run) -> Summary:
 
 
 def affordable_draws(run: Run, rows: int) -> int:
-    """Draws per row: `MAX_DRAWS`, or fewer if a large decoder would take minutes."""
+    """Draws per row: `SUMMARY_MAX_DRAWS`, or fewer if a large decoder would take minutes."""
     one = run.job.to_device(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
     forward = count_flops(run.fitted.model, one) / 3
-    return int(min(MAX_DRAWS, max(MIN_DRAWS, MAX_FLOPS / max(1.0, forward * rows))))
+    return int(min(SUMMARY_MAX_DRAWS, max(SUMMARY_MIN_DRAWS, MAX_FLOPS / max(1.0, forward * rows))))
 
 
 def training_lines(run: Run, values: dict[str, Any]) -> list[str]:

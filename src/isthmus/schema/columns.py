@@ -27,7 +27,7 @@ class Column:
     kind: str
     """One of KINDS."""
     likelihood: str = ""
-    """Name of the likelihood, with its arguments; "" for a part of the user's own."""
+    """Name of the likelihood, with its arguments; "" for a user-defined part."""
     levels: int = 0
     """Grey levels, or categories; 0 for other kinds."""
     discrete: bool = True
@@ -82,15 +82,26 @@ class Schema:
         dtype: str,
         likelihood: str = "",
         levels: int = 0,
-        discrete: bool = True,
+        discrete: bool | None = None,
         **kwargs: Any,
     ) -> Schema:
-        """The schema of an array whose elements are all of one kind; `kwargs` are further fields."""
+        """The schema of an array whose elements are all of one kind.
+
+        Args:
+            event_shape: (*X) shape of one example.
+            kind: one of KINDS.
+            dtype: NumPy type of the data.
+            likelihood: its name, with its arguments; "" for a user-defined part.
+            levels: grey levels, or categories; 0 for other kinds.
+            discrete: whether the likelihood gives probabilities; by default, if the kind has whole numbers only.
+            **kwargs: further fields.
+        """
+        discrete = kind in WHOLE_KINDS if discrete is None else discrete
         return cls(tuple(event_shape), (Column(kind, likelihood, levels, discrete),), dtype, **kwargs)
 
     @classmethod
     def side_by_side(cls, parts: list[Schema], **kwargs: Any) -> Schema:
-        """The schema of a table whose blocks of columns have schemas of their own; `kwargs` are further fields."""
+        """The schema of a table whose blocks of columns have their own schemas; `kwargs` are further fields."""
         columns = tuple(replace(part.columns[0], width=part.size) for part in parts)
         arrays = {
             name: np.concatenate([np.broadcast_to(getattr(part, name), part.event_shape) for part in parts])

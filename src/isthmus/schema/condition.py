@@ -73,7 +73,7 @@ class Condition:
             if values.ndim == 2 and values.shape[1] == 1:
                 values = values[:, 0]
             if values.ndim > 1:
-                raise InputError(f"condition must have one label a row, got shape {values.shape}.")
+                raise InputError(f"condition must have one label per row, got shape {values.shape}.")
             values = np.broadcast_to(values, (n,)) if values.ndim == 0 or values.shape == (1,) else values
             rows = {label: i for i, label in enumerate(self.classes)}
             labels = [json_label(v) for v in values]

@@ -24,7 +24,7 @@ def _kl(model: Model, batch: Batch, out: Pass) -> Tensor:
 nll = Term(_nll, "nll")
 """-E[log p(x given z)], the distortion."""
 
-kl = Term(_kl, "kl")
+kl = Term(_kl, "kl", is_kl=True)
 """KL(q(z given x) || p(z)), the rate."""
 
 

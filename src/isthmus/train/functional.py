@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from isthmus.errors import InputError
-from isthmus.latent_model import Model, check_composition, check_taken
+from isthmus.latent_model import Model
+from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Objective, Term, as_objective
 from isthmus.schema import Schema
 from isthmus.train import trainer
@@ -83,7 +84,7 @@ def fit(
             raise InputError(f"validation must be an array, or a dict of X and any of {names}, got {sorted(parts)}.")
         if (condition is None) != (parts.get("condition") is None):
             raise InputError(
-                "Training and validation rows must both have a condition, or neither. "
+                f"validation must have a condition if the training rows have one, and only then, got {sorted(parts)}. "
                 "Pass validation={'X': ..., 'condition': ...}."
             )
         validation_rows = to_device(**parts)

@@ -212,7 +212,7 @@ class FlatAdam:
             tensor.copy_(state[name])
 
     def unflatten(self) -> None:
-        """Give every parameter memory of its own again."""
+        """Give every parameter its own memory again."""
         for parameter in self.parameters:
             parameter.data, parameter.grad = parameter.data.clone(), None
 

@@ -26,6 +26,7 @@ ONE_THREAD_MAX_FLOPS = 500e6
 """Floating-point operations of an update below which a second thread makes it faster by a tenth at most on an idle
 machine, and several times slower on one that other processes use: every barrier then waits for the scheduler."""
 MAX_THREADS = 1024
+"""CPU threads that may be asked for."""
 COMPILE_MIN_STEPS = 60_000
 """Updates after which compiling a small network's step has paid off."""
 COMPILE_MAX_PARAMETERS = 200_000
@@ -112,9 +113,9 @@ def pick_device(device: str) -> torch.device:
     if picked.type not in ("cpu", "cuda"):
         raise InputError(f"device must be 'auto', 'cpu', 'cuda' or like 'cuda:1', got {device!r}.")
     if picked.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device={device!r}, but no GPU is available. Pass device='cpu' or 'auto'.")
+        raise InputError(f"device must be 'cpu' or 'auto' where there is no GPU, got {device!r}.")
     if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device={device!r}, but there are only {torch.cuda.device_count()} GPUs.")
+        raise InputError(f"device must be one of {torch.cuda.device_count()} GPUs, from 'cuda:0', got {device!r}.")
     return picked
 
 

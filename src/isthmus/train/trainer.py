@@ -223,7 +223,7 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train a model in place.
 
-    Every submodule of the model and the objective may have two hooks, each run under random generators of its own:
+    Every submodule of the model and the objective may have two hooks, each run under its own random generators:
     `begin(rows, seed)` before training, also before a checkpoint is loaded, and `finish(model, rows, seed)` after the
     best weights were loaded; `finish` is not called if training raised an error.
 

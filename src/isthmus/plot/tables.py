@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,24 +11,41 @@ from isthmus.plot.context import PlotContext
 from isthmus.plot.display import choose_rows
 from isthmus.plot.prior_samples import Samples
 from isthmus.plot.reconstruction import Reconstructions
-from isthmus.plot.score_histogram import select_extremes
+from isthmus.plot.score_histogram import Extremes, select_extremes
 from isthmus.plot.text import number, range_of
-from isthmus.report.html_blocks import Table
 from isthmus.wording import pluralize
 
-MAX_COLUMNS = 12
+TABLE_MAX_COLUMNS = 12
 """Columns of a table that are shown."""
-MAX_ROWS = 5
-"""Rows of a table that are shown, of a kind."""
+MAX_EXAMPLES = 5
+"""Example rows that a table shows, of a kind."""
 ROUNDING_ERROR = 1e-24
 """Share of a column's mean square below which its squared error is rounding."""
 OUTLIER_STD = 2.5
 """Standard deviations from the mean from which a value is marked."""
 
 
-def reconstruction_tables(data: Reconstructions) -> list[Table]:
-    """The reconstruction error of each column, and a few rows beside their reconstructions."""
-    context = data.context
+class Table(NamedTuple):
+    """Words and numbers in rows; the first cell of each is its head."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+    folded: bool = False
+    """Whether only the caption shows until it is opened."""
+    look: str = "narrow"
+    """"narrow" for numbers, which do not break, or "wordy"."""
+
+
+def no_tables(context: PlotContext, data: object) -> list[Table]:
+    """For figures that need none beside them."""
+    return []
+
+
+def reconstruction_tables(context: PlotContext, data: Reconstructions | None) -> list[Table]:
+    """Of tabular data: the reconstruction error of each column, and a few rows beside their reconstructions."""
+    if data is None or context.kind != "table":
+        return []
     flat = {name: view.reshape(len(view), -1) for name, view in data.views.items()}
     original = flat.pop("original")
     variance, names = original.var(0), names_of(context)
@@ -48,7 +64,7 @@ def reconstruction_tables(data: Reconstructions) -> list[Table]:
         f"Columns of {pluralize(len(original), 'row')}{columns_left_out(context)}. RMSE is the root mean squared "
         "error, R² the share of variance explained (100% is exact, 0% no better than the mean)."
     )
-    some = choose_rows(len(original), MAX_ROWS, [], context.seed)
+    some = choose_rows(len(original), MAX_EXAMPLES, [], context.seed)
     pairs = []
     for i in some:
         pairs.append([f"row {data.index[i]}", *cells(context, original[i])])
@@ -57,11 +73,12 @@ def reconstruction_tables(data: Reconstructions) -> list[Table]:
     return [Table(caption, head, rows), Table(title, heads(context), pairs, folded=True)]
 
 
-def sample_tables(data: Samples) -> list[Table]:
-    """Means and standard deviations of the columns, and samples beside the nearest rows."""
-    context = data.context
+def sample_tables(context: PlotContext, data: Samples | None) -> list[Table]:
+    """Of tabular data: means and standard deviations of the columns, and samples beside the nearest rows."""
+    if data is None or context.kind != "table":
+        return []
     drawn, rows = (values.reshape(len(values), -1) for values in (data.samples, context.values))
-    near, distances, name = context.nearest(data.samples[:MAX_ROWS])
+    near, distances, name = context.nearest(data.samples[:MAX_EXAMPLES])
     pairs = []
     for i in range(len(near)):
         pairs.append([f"sample {i + 1}", *cells(context, drawn[i])])
@@ -80,9 +97,9 @@ def sample_tables(data: Samples) -> list[Table]:
     return [Table(caption, head, stats), Table(title, heads(context), pairs, folded=True)]
 
 
-def extreme_tables(context: PlotContext) -> list[Table]:
-    """The least and the most typical rows, with what lies far from the column's mean marked."""
-    if len(context.shown) < 2:
+def extreme_tables(context: PlotContext, data: Extremes | None) -> list[Table]:
+    """Of tabular data, which the figure does not show: the least and the most typical rows, outliers marked."""
+    if context.kind != "table" or len(context.shown) < 2:
         return []
     data = select_extremes(context)
     flat = context.values.reshape(len(context.values), -1)
@@ -102,9 +119,10 @@ def extreme_tables(context: PlotContext) -> list[Table]:
     return tables
 
 
-def dimension_table(data: Dimensions) -> list[Table]:
+def dimension_table(context: PlotContext, data: Dimensions | None) -> list[Table]:
     """The codes of the rows, dimension by dimension."""
-    context = data.context
+    if data is None:
+        return []
     kl, ratio, std = context.kl, context.between_variance_ratio, context.codes.std(0)
     head = ["dimension", "mean", "standard deviation"]
     head += ["KL (nats)"] * (kl is not None) + ["variance between rows"] * (ratio is not None)
@@ -117,25 +135,6 @@ def dimension_table(data: Dimensions) -> list[Table]:
     return [Table(f"Codes of {context.counted}, dimension by dimension", head, rows, folded=True)]
 
 
-def tables_of(name: str, context: PlotContext, data: Any) -> list[Table]:
-    """The tables beside a figure, or in its place if it is not available.
-
-    Args:
-        name: of the figure.
-        context: what the page is about.
-        data: what the figure shows; None if it is not available.
-    """
-    if name == "extremes" and context.kind == "table":
-        return extreme_tables(context)
-    if data is None:
-        return []
-    if name == "dimensions":
-        return dimension_table(data)
-    tables: dict[str, Callable[[Any], list[Table]]]
-    tables = {"reconstructions": reconstruction_tables, "samples": sample_tables} if context.kind == "table" else {}
-    return tables[name](data) if name in tables else []
-
-
 def names_of(context: PlotContext) -> list[str]:
     """The name of every column."""
     return list(context.schema.names or (f"column {j}" for j in range(context.schema.size)))
@@ -143,13 +142,13 @@ def names_of(context: PlotContext) -> list[str]:
 
 def shown_columns(context: PlotContext) -> range:
     """Positions of the columns that are shown."""
-    return range(min(MAX_COLUMNS, context.schema.size))
+    return range(min(TABLE_MAX_COLUMNS, context.schema.size))
 
 
 def columns_left_out(context: PlotContext) -> str:
     """Which columns are shown, if not all."""
     size = context.schema.size
-    return f", the first {MAX_COLUMNS} of {size:,} columns" if size > MAX_COLUMNS else ""
+    return f", the first {TABLE_MAX_COLUMNS} of {size:,} columns" if size > TABLE_MAX_COLUMNS else ""
 
 
 def heads(context: PlotContext) -> list[str]:

@@ -1,0 +1,62 @@
+"""What is checked of a model before it trains or reads rows: its posterior, and whether it leaves out what it must."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from isthmus.batch import Batch
+from isthmus.distributions.independent import LightDistribution
+from isthmus.errors import InputError
+from isthmus.latent_model import Model
+
+
+def check_composition(model: Model, batch: Batch) -> None:
+    """Ask a new model for its posterior, and refuse one that could not be trained or scored.
+
+    Raises:
+        InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities.
+    """
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        q = model.infer(batch)
+    model.train(was_training)
+    name = type(q).__name__
+    if not isinstance(q, LightDistribution):
+        raise InputError(
+            f"posterior must give a LightDistribution, whose draws say their density, got {name}. "
+            "Use one of isthmus.distributions, or subclass LightDistribution."
+        )
+    if model.capabilities.has_density and not q.has_density:
+        raise InputError(
+            f"posterior must give a density over codes, got {name}, a point. Use a family such as DiagonalNormal, "
+            "or an Autoencoder."
+        )
+
+
+def check_taken(model: Model, x: Any, lengths: Any = None, observed: Any = None) -> None:
+    """Refuse padding and missing values if the model does not leave them out.
+
+    Args:
+        model: a model.
+        x: (n, *X) rows.
+        lengths: (n,) numbers of real steps, or None.
+        observed: (n, *X) True where an element was observed, or None.
+
+    Raises:
+        InputError: if there are steps or elements to be left out, and the model would read them.
+    """
+    able, name = model.capabilities, type(model).__name__
+    if lengths is not None and not able.lengths and (lengths < x.shape[1]).any():
+        raise InputError(
+            f"lengths must all be {x.shape[1]} for {name}, which reads every step, got {lengths.min()}. "
+            "Pass sequences of equal length."
+        )
+    if observed is not None and not able.missing and not observed.all():
+        missing = int((~observed).sum())
+        raise InputError(
+            f"observed must be True everywhere for {name}, which reads every element, got {missing:,} False. "
+            "Pass complete rows."
+        )
