@@ -58,10 +58,30 @@ def test_it_is_what_the_estimator_gives(vae):
 
 def test_rows_are_checked_once(vae, monkeypatch):
     rows = vae.fitted_.check(table())
-    assert rows.checked
+    assert rows.is_checked_for(vae.schema_)
     monkeypatch.setattr("isthmus.fitted.check_examples", lambda *args: pytest.fail("checked again"))
     assert vae.fitted_.check(rows) is rows
     assert vae.fitted_.encode(rows.take(np.arange(3))).shape == (3, 3)
+
+
+def test_rows_checked_for_another_model_are_checked_again(vae):
+    coins = small("VAE", likelihood="bernoulli").fit((table(200) > 7).astype(np.uint8))
+    rows = vae.fitted_.check(table())  # of the same shape, but they reach far beyond 1
+    with pytest.raises(isthmus.InputError, match="X must be"):
+        coins.fitted_.score(rows, draws=2)
+    bits = coins.fitted_.check((table() > 7).astype(np.uint8))
+    assert vae.fitted_.check(bits) is not bits
+    assert vae.fitted_.check(bits).is_checked_for(vae.schema_)
+
+
+def test_only_what_was_checked_counts_as_checked(vae):
+    with pytest.raises(TypeError, match="checked"):
+        Examples(table().tolist(), checked=True)
+    rows = vae.fitted_.check(table())
+    assert rows.subsample(5, 0).is_checked_for(vae.schema_)
+    changed = dataclasses.replace(rows, x=rows.x.tolist())
+    assert not changed.is_checked_for(vae.schema_)
+    np.testing.assert_array_equal(vae.fitted_.encode(changed), vae.fitted_.encode(rows))
 
 
 def test_the_kinds_of_rows_are_alike(vae):

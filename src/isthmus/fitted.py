@@ -105,7 +105,7 @@ class FittedModel:
         observed: Any = None,
         y: Any = None,
     ) -> Examples:
-        """Rows as validated arrays. Examples that are checked already pass unchanged.
+        """Rows as validated arrays. Examples that were checked for this model's schema pass unchanged.
 
         Args:
             X: (n, *X) an array, tensor, DataFrame or list; or `Examples`, which hold all other arguments.
@@ -121,13 +121,13 @@ class FittedModel:
         """
         factors = None
         if isinstance(X, Examples):
-            if X.checked and X.x.shape[1:] == self.schema.event_shape:
+            if X.is_checked_for(self.schema):
                 return X
             condition, lengths, target, observed = X.condition, X.lengths, X.target, X.observed
             X, y, factors = X.x, X.y, X.factors
         examples = check_examples(self.schema, X, condition, lengths, target, observed, y, self.feature_names)
         self._encode_condition(examples.condition, len(examples))
-        return examples if factors is None else replace(examples, factors=factors)
+        return examples if factors is None else replace(examples, factors=factors).mark_checked(self.schema)
 
     def dataset(self, examples: Any, bits: str = "mean") -> DeviceDataset:
         """Rows on the model's device; `bits` says which bits of binarised pixels: mean, fixed or fresh."""

@@ -186,6 +186,7 @@ def setup_training(
         raise InputError(f"observed must be None for {type(estimator).__name__}, which is solved in closed form.")
     if recipe.model.capabilities.wants_labels and y is not None:
         inputs = replace(inputs, y=as_labels(y, len(inputs)))
+    inputs = inputs.mark_checked(schema)
     train_rows = inputs.take(train) if len(valid) else inputs
     valid_rows = inputs.take(valid) if len(valid) else own_validation
     return TrainingJob(

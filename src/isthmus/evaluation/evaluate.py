@@ -112,7 +112,8 @@ def evaluate(
     check_settings(fitted, draws, ais, ais_steps, without)
     examples = fitted.check(X, condition, lengths, observed=observed, y=y)
     if factors is not None:
-        examples = replace(examples, factors=check_factors(factors, len(examples)))
+        factors = check_factors(factors, len(examples))
+        examples = replace(examples, factors=factors).mark_checked(fitted.schema)
     context = EvalContext(fitted, examples, check_train(fitted, train), draws, ais, ais_steps)
     metrics: list[Metric] = []
     declined: dict[str, str] = {}

@@ -132,7 +132,7 @@ def paths(context: EvalContext) -> tuple[Metric, ...] | None:
         return fitted.decode(codes, condition, draw=draw, seed=context.seed)
 
     def score(x: np.ndarray) -> np.ndarray:
-        rows = EncodedRows(fitted, Examples(x, condition=condition, checked=True), "fixed")
+        rows = EncodedRows(fitted, Examples(x, condition=condition).mark_checked(context.schema), "fixed")
         return rows.score(np.arange(len(x)), PATH_DRAWS)
 
     start, end = context.codes[first], context.codes[second]

@@ -154,7 +154,8 @@ def identity_test(context: EvalContext) -> Metric | None:
         return None
     random = np.random.default_rng(context.seed)
     flat = x.reshape(len(x), -1)
-    shuffled = Examples(np.stack([random.permutation(column) for column in flat.T], 1).reshape(x.shape), checked=True)
+    shuffled = Examples(np.stack([random.permutation(column) for column in flat.T], 1).reshape(x.shape))
+    shuffled = shuffled.mark_checked(context.schema)
     lost = fitted.squared_errors(shuffled, fitted.reconstruct(shuffled)).mean()
     mean = np.broadcast_to(shuffled.x.mean(0, dtype=np.float64), x.shape)
     total = fitted.squared_errors(shuffled, mean).mean()

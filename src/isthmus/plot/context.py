@@ -303,7 +303,7 @@ def training_rows(model: FittedModel, train: Any) -> Examples:
     """Training rows as arrays, from an array or `Examples`; a condition is not needed."""
     if not isinstance(train, Examples):
         train = Examples(train)
-    if train.checked:
+    if train.is_checked_for(model.schema):
         return train
     names = model.feature_names
     return check_examples(model.schema, train.x, None, train.lengths, None, train.observed, None, names)
