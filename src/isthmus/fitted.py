@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.array_checks import as_codes, as_condition, check_examples, zero_padding
+from isthmus.data.dataset import check_factors
 from isthmus.data.guards import require_memory
 from isthmus.errors import InputError
-from isthmus.examples import Examples
+from isthmus.examples import Examples, as_examples
 from isthmus.latent_model import Capabilities, Model
 from isthmus.metrics import importance_weighting
 from isthmus.schema import Schema
@@ -104,6 +105,7 @@ class FittedModel:
         target: Any = None,
         observed: Any = None,
         y: Any = None,
+        factors: Any = None,
     ) -> Examples:
         """Rows as validated arrays. Examples that were checked for this model's schema pass unchanged.
 
@@ -115,19 +117,23 @@ class FittedModel:
             target: (n, *X) clean rows of damaged ones.
             observed: (n, *X) booleans, False where a value is missing.
             y: (n,) labels.
+            factors: (n, F) integer generating factors.
 
         Raises:
-            InputError: for what the model cannot read.
+            InputError: for what the model cannot read, and for `Examples` with other arguments beside them.
         """
-        factors = None
-        if isinstance(X, Examples):
-            if X.is_checked_for(self.schema):
-                return X
-            condition, lengths, target, observed = X.condition, X.lengths, X.target, X.observed
-            X, y, factors = X.x, X.y, X.factors
-        examples = check_examples(self.schema, X, condition, lengths, target, observed, y, self.feature_names)
+        given = as_examples(
+            X, y=y, condition=condition, lengths=lengths, target=target, factors=factors, observed=observed
+        )
+        if given.is_checked_for(self.schema):
+            return given
+        arrays = (given.x, given.condition, given.lengths, given.target, given.observed, given.y)
+        examples = check_examples(self.schema, *arrays, self.feature_names)
         self._encode_condition(examples.condition, len(examples))
-        return examples if factors is None else replace(examples, factors=factors).mark_checked(self.schema)
+        if given.factors is None:
+            return examples
+        factors = check_factors(given.factors, len(examples))
+        return replace(examples, factors=factors).mark_checked(self.schema)
 
     def dataset(self, examples: Any, bits: str = "mean") -> DeviceDataset:
         """Rows on the model's device; `bits` says which bits of binarised pixels: mean, fixed or fresh."""

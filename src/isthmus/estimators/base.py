@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import validate_new_rows
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import resolve_seed, setup_training
-from isthmus.examples import Examples
+from isthmus.examples import Examples, as_examples
 from isthmus.families import Family
 from isthmus.fitted import FittedModel
 from isthmus.latent_model import Capabilities, LatentModel, Model
@@ -92,7 +93,10 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     def _check(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> Examples:
         check_is_fitted(self, "fitted_")
-        return self.fitted_.check(validate_new_rows(self, X, lengths), condition, lengths, observed=observed)
+        rows = as_examples(X, condition=condition, lengths=lengths, observed=observed)
+        if not rows.is_checked_for(self.schema_):
+            rows = replace(rows, x=validate_new_rows(self, rows.x, rows.lengths))
+        return self.fitted_.check(rows)
 
     # ------------------------------------------------------------------ fitting
 
@@ -110,7 +114,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """Train on X.
 
         Args:
-            X: (n, *X) data.
+            X: (n, *X) data, or `Examples`, which hold everything that accompanies it.
             y: (n,) labels, -1 where unknown, of models that learn from labels; not used by others.
             condition: (n,) labels or (n, C) numbers that the model is conditioned on.
             lengths: (n,) number of steps of padded sequences (n, t, d).
@@ -176,6 +180,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         self, X: Any, y: Any = None, *, condition: Any = None, lengths: Any = None, observed: Any = None
     ) -> float:
         """Mean log p(x), nats; of a model without a density, minus the mean squared error of an example."""
+        as_examples(X, y=y)  # raises for labels beside Examples
         examples = self._check(X, condition, lengths, observed)
         if not self.capabilities.has_density:
             return -float(self.fitted_.squared_errors(examples).mean())

@@ -18,7 +18,7 @@ from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
-from isthmus.examples import Examples
+from isthmus.examples import Examples, as_examples
 from isthmus.fitted import FittedModel
 from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.schema import Schema
@@ -160,14 +160,15 @@ def setup_training(
 
     Args:
         estimator: the unfitted estimator.
-        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`.
+        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`; X may be `Examples`.
         settings: those of a run that is resumed.
         seed: that of a run that is resumed.
     """
     check_fields(estimator)
     settings = settings or {}
     device, dtype = pick_device(settings.get("device", estimator.device)), pick_dtype(estimator.precision)
-    inputs = validate_inputs(estimator, X, condition, lengths, target, observed)
+    given = as_examples(X, y=y, condition=condition, lengths=lengths, target=target, observed=observed)
+    inputs = validate_inputs(estimator, given)
     seed = resolve_seed(estimator.random_state) if seed is None else seed
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
@@ -184,8 +185,8 @@ def setup_training(
         raise InputError(f"The model cannot be built with these parameters: {reason}") from error
     if recipe.solve is not None and inputs.observed is not None:
         raise InputError(f"observed must be None for {type(estimator).__name__}, which is solved in closed form.")
-    if recipe.model.capabilities.wants_labels and y is not None:
-        inputs = replace(inputs, y=as_labels(y, len(inputs)))
+    if recipe.model.capabilities.wants_labels and given.y is not None:
+        inputs = replace(inputs, y=as_labels(given.y, len(inputs)))
     inputs = inputs.mark_checked(schema)
     train_rows = inputs.take(train) if len(valid) else inputs
     valid_rows = inputs.take(valid) if len(valid) else own_validation

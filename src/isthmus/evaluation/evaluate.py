@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError, unknown
 from isthmus.evaluation.baseline_metrics import density_baselines, reconstruction_baselines
 from isthmus.evaluation.conditioning import condition_gain
@@ -106,14 +105,11 @@ def evaluate(
         Metrics by name, in nats of the data's own units where they are log-densities.
 
     Raises:
-        InputError: for rows that the model cannot read.
+        InputError: for rows that the model cannot read, and for `Examples` with arguments beside them.
     """
     fitted = as_fitted(model)
     check_settings(fitted, draws, ais, ais_steps, without)
-    examples = fitted.check(X, condition, lengths, observed=observed, y=y)
-    if factors is not None:
-        factors = check_factors(factors, len(examples))
-        examples = replace(examples, factors=factors).mark_checked(fitted.schema)
+    examples = fitted.check(X, condition, lengths, observed=observed, y=y, factors=factors)
     context = EvalContext(fitted, examples, check_train(fitted, train), draws, ais, ais_steps)
     metrics: list[Metric] = []
     declined: dict[str, str] = {}
