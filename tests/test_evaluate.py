@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,16 @@ from scipy.stats import genpareto
 
 import isthmus
 from isthmus.cli.main import main
+from isthmus.errors import Declined
 from isthmus.evaluation import baselines, context
-from isthmus.evaluation.evaluate import evaluate
+from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.evaluation.generalization import counted_elements, require_equal_counts
+from isthmus.examples import Examples
 from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics, pareto_k
 from isthmus.metrics.importance_weighting import LogLikelihood, encode_chunks, importance_weighted
 from isthmus.metrics.probes import probes
+from isthmus.report.metrics_section import metrics_table
 from models import DATA, DENSE, NAMES, images, rows_of, small, table, without_page, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
@@ -306,6 +311,59 @@ def test_missing_values_enter_no_number():
     errors = np.where(observed[180:], x[180:] - mean, 0.0)
     assert evaluation["baselines.mean"].value == pytest.approx(np.square(errors).sum(1).mean())
     assert evaluation["baselines.pca"].value < evaluation["baselines.mean"].value
+
+
+def test_sums_over_unequal_numbers_of_values_are_not_compared():
+    """Half of the training values seen, all test values: twice the nats, and no sign of overfitting."""
+    random, only = np.random.default_rng(0), {*MEASURES} - {"training", "log_likelihood", "reconstruction"}
+    x = from_linear(600, (3.0, 1.5))
+    half, complete = random.random((300, 6)) < 0.5, np.ones((300, 6), bool)
+    model = small("VAE", hidden=()).fit(x[:300], observed=half)
+
+    def measured(seen):
+        train = {"X": x[:300], "observed": half}
+        return evaluate(model, x[300:], observed=seen, train=train, draws=20, without=only)
+
+    uneven = measured(complete)
+    assert "training.log_likelihood_gap" not in uneven
+    assert "training.squared_error_gap" not in uneven
+    mean = half.sum(1).mean()
+    assert f"Training rows have {mean:.4g} counted values on average, the other rows 6" in uneven.declined["training"]
+    alike = measured(random.random((300, 6)) < 0.5)  # as many in the mean, if not exactly
+    assert abs(alike["training.log_likelihood_gap"].value) < 4 * alike.error("training.log_likelihood_gap")
+    observed = Examples(x[300:], observed=half)
+    with pytest.raises(Declined):
+        require_equal_counts(observed, Examples(x[300:], observed=complete))
+    require_equal_counts(observed, observed)
+
+
+def test_steps_of_sequences_are_counted_without_padding():
+    x = np.zeros((5, 4, 3))
+    long, short = (Examples(x, lengths=np.full(5, steps)) for steps in (4, 2))
+    assert counted_elements(long).tolist() == [12] * 5
+    assert counted_elements(short).tolist() == [6] * 5
+    seen = np.ones((5, 4, 3), bool)
+    seen[0, 1, 0] = seen[0, 3, 0] = False  # one in the padding, which is counted once
+    assert counted_elements(Examples(x, lengths=np.full(5, 2), observed=seen)).tolist() == [5, 6, 6, 6, 6]
+    require_equal_counts(long, Examples(x, lengths=np.full(5, 4)))
+    with pytest.raises(Declined, match="Training rows have 12 counted values on average, the other rows 6"):
+        require_equal_counts(long, short)
+
+
+def test_one_draw_has_no_known_error():
+    x = from_linear(50, (3.0,))
+    evaluation = evaluate(isthmus.ProbabilisticPCA(latent_dim=1).fit(x), x, draws=1)
+    metric, text = evaluation["log_likelihood"], str(evaluation)
+    assert metric.standard_error == math.inf
+    assert f"{metric.value:.2f} ± unknown nats" in text
+    assert "the standard error of one draw or one row is unknown" in text
+    assert not re.search(r"\binf\b", text)
+    facts = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert facts["log_likelihood"]["standard_error"] is None
+    assert facts["log_likelihood"]["shared_error"] is None
+    (row,) = [row for row in metrics_table(evaluation).rows if row[0] == "log p(x)"]
+    assert row[1].endswith("± unknown")
+    assert "one draw or one row" in row[4]
 
 
 def test_a_number_is_found_by_its_name_and_a_wrong_name_names_the_nearest():
