@@ -350,6 +350,22 @@ def test_steps_of_sequences_are_counted_without_padding():
         require_equal_counts(long, short)
 
 
+def test_an_evaluation_is_used_with_its_own_rows_only(tmp_path):
+    x, observed = table(), np.random.default_rng(0).random(table().shape) < 0.9
+    model = small("VAE").fit(x)
+    only = {*MEASURES} - {"log_likelihood", "reconstruction", "active_units"}
+    evaluation = evaluate(model, x[:40], draws=10, without=only)
+    users = (isthmus.diagnose, lambda *args, **kwargs: isthmus.report_page(*args, tmp_path / "page.html", **kwargs))
+    for use in users:
+        for other in (x[:30], x[40:80], x[40:85], Examples(x[:40], observed=observed[:40])):
+            with pytest.raises(isthmus.InputError, match="rows of X, got one of 40 other rows") as error:
+                use(model, other, evaluation=evaluation)
+            assert str(error.value).startswith(f"evaluation must be what evaluate returned for the {len(other)} rows")
+        use(model, pd.DataFrame(x[:40]), evaluation=evaluation)  # the same rows
+    assert "digest" not in json.dumps(evaluation.to_dict())
+    assert "digest" not in repr(evaluation)
+
+
 def test_one_draw_has_no_known_error():
     x = from_linear(50, (3.0,))
     evaluation = evaluate(isthmus.ProbabilisticPCA(latent_dim=1).fit(x), x, draws=1)

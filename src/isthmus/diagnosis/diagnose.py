@@ -77,7 +77,8 @@ def diagnose(
         failure: why training failed.
 
     Raises:
-        InputError: if the model cannot be applied to the rows, and for `Examples` with arguments beside them.
+        InputError: if the model cannot be applied to the rows, for `Examples` with arguments beside them, and for an
+            evaluation of other rows.
     """
     convention = None
     rows = as_examples(X, y=y, condition=condition, lengths=lengths, observed=observed)
@@ -94,6 +95,8 @@ def diagnose(
         return [diverged(DiagnosisContext(fitted, None, command, convention, failure))]
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train)
+    else:
+        evaluation.require_rows(fitted.check(rows))
     context = DiagnosisContext(fitted, evaluation, command, convention)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):

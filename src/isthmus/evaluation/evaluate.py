@@ -27,7 +27,7 @@ from isthmus.evaluation.reconstruction import (
     residual_eigenvalue_ratio,
     residuals,
 )
-from isthmus.evaluation.result import Evaluation, PerRow
+from isthmus.evaluation.result import Evaluation, PerRow, rows_digest
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_quality_metrics, sharpness
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel, as_fitted
@@ -122,7 +122,8 @@ def evaluate(
             declined[name] = str(error)
             continue
         metrics += [] if measured is None else [measured] if isinstance(measured, Metric) else measured
-    return Evaluation(fitted.name, len(context), tuple(metrics), declined, per_row(context, without))
+    rows = per_row(context, without)
+    return Evaluation(fitted.name, len(context), tuple(metrics), declined, rows, rows_digest(examples))
 
 
 def check_settings(fitted: FittedModel, draws: Any, ais: Any, ais_steps: Any, without: Collection[str]) -> None:
