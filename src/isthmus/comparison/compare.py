@@ -228,5 +228,5 @@ def has_unequal_scales(rows: Split) -> bool:
     x = np.asarray(rows.train.x)
     if x.ndim != 2 or x.dtype.kind != "f":
         return False
-    scale = safe_std(x)
+    scale = safe_std(x, None if rows.train.observed is None else np.asarray(rows.train.observed))
     return bool(scale.max() > SCALE_RATIO_NOTE * scale.min())
