@@ -12,7 +12,15 @@ from isthmus.evaluation.baseline_metrics import density_baselines, reconstructio
 from isthmus.evaluation.conditioning import condition_gain
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.generalization import generalization_gap
-from isthmus.evaluation.latent_space import active_units, disentanglement_scores, geometry, label_probes, paths
+from isthmus.evaluation.latent_space import (
+    active_units,
+    angle_with_pca,
+    disentanglement_scores,
+    distance_on_paths,
+    geometry,
+    label_probes,
+    paths,
+)
 from isthmus.evaluation.log_likelihood import (
     aggregate_posterior,
     ais_metrics,
@@ -57,9 +65,11 @@ MEASURES: dict[str, Measure] = {
     "identity_test": identity_test,
     "active_units": active_units,
     "geometry": geometry,
+    "geometry.angle_with_pca": angle_with_pca,
     "probes": label_probes,
     "disentanglement": disentanglement_scores,
     "paths": paths,
+    "paths.distance": distance_on_paths,
     "sample_spread": sample_spread,
     "classifier": classifier,
     "samples": sample_quality_metrics,
@@ -99,7 +109,7 @@ def evaluate(
         factors: (n, F) whole numbers that the rows were generated from, for disentanglement scores.
         ais: number of rows whose log p(x) is also estimated by annealed importance sampling: minutes for a hundred.
         ais_steps: temperatures of annealed importance sampling.
-        without: names of measures to leave out (`MEASURES`).
+        without: names of measures to leave out (`MEASURES`), with those whose names begin with theirs and a dot.
 
     Returns:
         Metrics by name, in nats of the data's own units where they are log-densities.
@@ -114,7 +124,7 @@ def evaluate(
     metrics: list[Metric] = []
     declined: dict[str, str] = {}
     for name, measure in MEASURES.items():
-        if name in without:
+        if name in without or name.partition(".")[0] in without:
             continue
         try:
             measured = measure(context)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.array_checks import length_mask
 from isthmus.errors import Declined
-from isthmus.evaluation.context import EvalContext
+from isthmus.evaluation.context import EvalContext, counted_elements
 from isthmus.evaluation.reconstruction import DATA_UNIT
 from isthmus.examples import Examples
 from isthmus.metrics.estimate import mean_and_error
@@ -63,12 +62,10 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
     return tuple(metrics)
 
 
-def counted_elements(examples: Examples) -> np.ndarray:
+def count_elements(examples: Examples) -> np.ndarray:
     """(n,) how many elements of each row enter its scores: those that are neither padding nor unobserved."""
-    counted = np.ones(examples.x.shape, bool) if examples.observed is None else examples.observed
-    if examples.lengths is not None:
-        counted = counted & length_mask(examples.x, examples.lengths)[..., None]
-    return counted.reshape(len(examples), -1).sum(1)
+    counted = counted_elements(examples)
+    return np.full(len(examples), examples.x[0].size) if counted is None else counted.reshape(len(counted), -1).sum(1)
 
 
 def require_equal_counts(train: Examples, test: Examples) -> None:
@@ -76,7 +73,7 @@ def require_equal_counts(train: Examples, test: Examples) -> None:
 
     log p(x) and squared errors are sums over these elements: their difference would be one of size, not of fit.
     """
-    (first, error), (second, other_error) = (mean_and_error(counted_elements(rows)) for rows in (train, test))
+    (first, error), (second, other_error) = (mean_and_error(count_elements(rows)) for rows in (train, test))
     if abs(first - second) > MAX_COUNT_ERRORS * math.hypot(error, other_error):
         raise Declined(
             f"Training rows have {first:.4g} counted values on average, the other rows {second:.4g}: sums over these "
