@@ -45,8 +45,6 @@ class Capabilities:
     """Whether x can be drawn from the model."""
     encodes: bool
     """Whether rows have codes, which can be decoded."""
-    predicts: bool = False
-    """Whether it predicts labels."""
     wants_labels: bool = False
     """Whether training reads labels."""
 
