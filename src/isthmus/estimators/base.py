@@ -63,6 +63,11 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         return self.fitted_.capabilities if hasattr(self, "fitted_") else composition.capabilities_of(self)
 
     @property
+    def takes_labels(self) -> bool:
+        """Whether labels that come with a data set are the condition."""
+        return composition.takes_labels(self)
+
+    @property
     def schema_(self) -> Schema:
         """Shape, kind and scaling of the training data."""
         return self.fitted_.schema
@@ -115,7 +120,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Args:
             X: (n, *X) data, or `Examples`, which hold everything that accompanies it.
-            y: (n,) labels, -1 where unknown, of models that learn from labels; not used by others.
+            y: (n,) labels of any hashable kind, for models that learn from labels; not used by others. Of a row without
+                a label -1, None or NaN.
             condition: (n,) labels or (n, C) numbers that the model is conditioned on.
             lengths: (n,) number of steps of padded sequences (n, t, d).
             validation: rows to choose the best weights by: an array, or a dict of X and any of the other arguments.
