@@ -32,7 +32,8 @@ class FittedModel:
     """A trained model and everything that is needed to use it on raw data.
 
     Methods take `Examples`, or an array of rows; rows are validated once (`check`). Numbers are in the data's own
-    units, log-densities in nats.
+    units, log-densities in nats, of x alone: labels are read in training only, by models that learn from them, and
+    `schema.labels.encode(y)` gives the numbers that they had there.
 
     Args:
         schema: shape, kind and scaling of the data.

@@ -91,8 +91,13 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
         raise InputError(f"{name} must have a condition, as the training rows. Pass it in a dict: 'condition': ...")
     if schema.paired and rows.target is None:
         raise InputError(f"{name} must have a target, as the training rows. Pass it in a dict: 'target': ...")
+    if schema.labels is not None and rows.y is None:
+        raise InputError(f"{name} must have labels, as the training rows. Pass them in a dict: 'y': ...")
     try:
-        return check_examples(schema, rows.x, y=rows.y, feature_names=names, **rows.model_kwargs())
+        examples = check_examples(schema, rows.x, y=rows.y, feature_names=names, **rows.model_kwargs())
+        if schema.labels is not None and examples.y is not None:
+            schema.labels.encode(examples.y)  # raises for classes that the training rows do not have
+        return examples
     except InputError as error:
         raise InputError(f"In the {name} rows: {error}") from None
 

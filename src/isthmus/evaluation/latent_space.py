@@ -21,6 +21,7 @@ from isthmus.metrics.latent_geometry import (
 )
 from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate
 from isthmus.metrics.probes import probes
+from isthmus.schema.labels import is_known
 
 ACTIVE_VARIANCE = 0.01
 """Variance of a dimension's posterior mean over rows above which it is in use (Burda et al., 2016)."""
@@ -187,8 +188,13 @@ def path_metric(name: str, label: str, unit: str, stats: PathStats) -> Metric:
 
 def label_probes(context: EvalContext) -> tuple[Metric, ...] | None:
     """How well simple classifiers read labels from codes; None without labels or a code."""
-    y = context.examples.y
-    accuracy = None if y is None or not context.has_code else probes(context.flat_codes, y, context.seed)
+    codes, y = context.flat_codes if context.has_code else None, context.examples.y
+    if codes is None or y is None:
+        return None
+    if context.schema.labels is not None:  # of a model that learns from labels, some may be unknown
+        known = is_known(y)
+        codes, y = codes[known], y[known]
+    accuracy = probes(codes, y, context.seed)
     if accuracy is None:
         return None
     return tuple(
