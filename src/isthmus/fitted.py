@@ -136,6 +136,15 @@ class FittedModel:
         factors = check_factors(given.factors, len(examples))
         return replace(examples, factors=factors).mark_checked(self.schema)
 
+    def check_without_condition(self, X: Any) -> Examples:
+        """Rows of an array or `Examples` as validated arrays, for uses that need no condition: they may lack one."""
+        given = as_examples(X)
+        if given.is_checked_for(self.schema):
+            return given
+        arrays = {"lengths": given.lengths, "observed": given.observed}
+        # `replace` drops the mark of checked rows: without its condition a conditional model cannot score them.
+        return replace(check_examples(self.schema, given.x, **arrays, feature_names=self.feature_names))
+
     def dataset(self, examples: Any, bits: str = "mean") -> DeviceDataset:
         """Rows on the model's device; `bits` says which bits of binarised pixels: mean, fixed or fresh."""
         rows = self.check(examples)

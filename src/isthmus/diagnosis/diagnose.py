@@ -96,7 +96,7 @@ def diagnose(
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train)
     else:
-        evaluation.require_rows(fitted.check(rows))
+        evaluation.require_rows(fitted.check_without_condition(rows))
     context = DiagnosisContext(fitted, evaluation, command, convention)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
