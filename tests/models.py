@@ -65,7 +65,7 @@ def counts(n: int = 90, d: int = 5, seed: int = 0) -> np.ndarray:
 DATA = {"table": table, "images": images, "bits": bits, "counts": counts}
 
 
-SLOW = ("inference_gap", "classifier", "samples", "copies", "paths", "training", "sharpness")
+SLOW = ("inference_gap", "classifier", "samples", "copies", "paths", "paths.distance", "training", "sharpness")
 """Measures that take seconds, and that are tested elsewhere."""
 
 

@@ -422,6 +422,25 @@ def test_a_negative_loss_outside_the_support_is_an_error():
     assert "negative loss" in finding.cause
 
 
+def test_what_was_not_observed_changes_no_finding_of_wrapped_networks():
+    model = vae(scaling="none", likelihood="normal(0.5)", epochs=10).fit(TRAIN)
+    wrapped = isthmus.wrap(Encoder(model), Decoder(model), likelihood="mse", reduction="mean")
+    observed = np.random.default_rng(0).random(TEST.shape) < 0.8
+    several = []
+    for garbage in (np.nan, 0.0, 1e6):
+        rows = np.where(observed, TEST, garbage).astype(np.float32)
+        several.append(wrapped.diagnose(rows, observed=observed))
+        same = wrapped.on(rows, observed=observed)
+        np.testing.assert_allclose(
+            same.encode(rows) if garbage == 0 else same.encode(np.where(observed, TEST, 0)),
+            model.transform(TEST, observed=observed),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+    assert several[0] == several[1] == several[2]
+    assert any(finding.code == "effective-beta" for finding in several[0])
+
+
 def test_invalid_arguments_of_wrap():
     with pytest.raises(isthmus.InputError, match="encoder must be a torch"):
         isthmus.wrap(lambda x: x, nn.Linear(2, 8))

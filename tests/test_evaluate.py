@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,12 +15,18 @@ from scipy.stats import genpareto
 
 import isthmus
 from isthmus.cli.main import main
+from isthmus.errors import Declined
 from isthmus.evaluation import baselines, context
-from isthmus.evaluation.evaluate import evaluate
+from isthmus.evaluation.context import EvalContext
+from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.evaluation.generalization import count_elements, require_equal_counts
+from isthmus.evaluation.prior_fit import SPREAD_SAMPLES, sample_spread
+from isthmus.examples import Examples
 from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics, pareto_k
 from isthmus.metrics.importance_weighting import LogLikelihood, encode_chunks, importance_weighted
 from isthmus.metrics.probes import probes
+from isthmus.report.metrics_section import metrics_table
 from models import DATA, DENSE, NAMES, images, rows_of, small, table, without_page, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
@@ -306,6 +314,130 @@ def test_missing_values_enter_no_number():
     errors = np.where(observed[180:], x[180:] - mean, 0.0)
     assert evaluation["baselines.mean"].value == pytest.approx(np.square(errors).sum(1).mean())
     assert evaluation["baselines.pca"].value < evaluation["baselines.mean"].value
+
+
+def test_sums_over_unequal_numbers_of_values_are_not_compared():
+    """Half of the training values seen, all test values: twice the nats, and no sign of overfitting."""
+    random, only = np.random.default_rng(0), {*MEASURES} - {"training", "log_likelihood", "reconstruction"}
+    x = from_linear(600, (3.0, 1.5))
+    half, complete = random.random((300, 6)) < 0.5, np.ones((300, 6), bool)
+    model = small("VAE", hidden=()).fit(x[:300], observed=half)
+
+    def measured(seen):
+        train = {"X": x[:300], "observed": half}
+        return evaluate(model, x[300:], observed=seen, train=train, draws=20, without=only)
+
+    uneven = measured(complete)
+    assert "training.log_likelihood_gap" not in uneven
+    assert "training.squared_error_gap" not in uneven
+    mean = half.sum(1).mean()
+    assert f"Training rows have {mean:.4g} counted values on average, the other rows 6" in uneven.declined["training"]
+    alike = measured(random.random((300, 6)) < 0.5)  # as many in the mean, if not exactly
+    assert abs(alike["training.log_likelihood_gap"].value) < 4 * alike.error("training.log_likelihood_gap")
+    observed = Examples(x[300:], observed=half)
+    with pytest.raises(Declined):
+        require_equal_counts(observed, Examples(x[300:], observed=complete))
+    require_equal_counts(observed, observed)
+
+
+def test_variances_and_means_leave_out_padding_and_what_was_not_observed():
+    random = np.random.default_rng(0)
+    x, lengths = random.normal(3.0, 1.0, (80, 4, 2)), random.integers(1, 4, 80)  # the last step is never real
+    observed = random.random(x.shape) < 0.7
+    model = small("VAE").fit(x, lengths=lengths, observed=observed)
+    rows = model.fitted_.check(x, lengths=lengths, observed=observed)
+    found = EvalContext(model.fitted_, rows, rows)
+    real = observed & (np.arange(4) < lengths[:, None])[..., None]
+    columns = [(t, j) for t in range(3) for j in range(2)]
+    for t, j in columns:
+        assert found.train_mean[t, j] == pytest.approx(x[real[:, t, j], t, j].mean())
+    assert (found.train_mean[3] == 0).all()
+    variance = sum(x[real[:, t, j], t, j].var() for t, j in columns)
+    samples = found.sample(SPREAD_SAMPLES, mean=True)[:, :3].var(0, dtype=float).sum()
+    reconstructions = sum(found.reconstructions[real[:, t, j], t, j].var(dtype=float) for t, j in columns)
+    metric = sample_spread(found)
+    assert metric.value == pytest.approx(samples / variance)
+    assert metric.details[0].value == pytest.approx(reconstructions / variance)
+
+
+def test_steps_of_sequences_are_counted_without_padding():
+    x = np.zeros((5, 4, 3))
+    long, short = (Examples(x, lengths=np.full(5, steps)) for steps in (4, 2))
+    assert count_elements(long).tolist() == [12] * 5
+    assert count_elements(short).tolist() == [6] * 5
+    seen = np.ones((5, 4, 3), bool)
+    seen[0, 1, 0] = seen[0, 3, 0] = False  # one in the padding, which is counted once
+    assert count_elements(Examples(x, lengths=np.full(5, 2), observed=seen)).tolist() == [5, 6, 6, 6, 6]
+    require_equal_counts(long, Examples(x, lengths=np.full(5, 4)))
+    with pytest.raises(Declined, match="Training rows have 12 counted values on average, the other rows 6"):
+        require_equal_counts(long, short)
+
+
+def test_the_numbers_of_unordered_categories_enter_no_number():
+    """The same model of the same rows whose categories have other numbers: what is measured is the same."""
+    random = np.random.default_rng(0)
+    kind = random.integers(3, size=300)
+    x, renamed = np.column_stack([2.0 * kind + random.normal(size=300), kind]), np.array([2, 0, 1])
+    model = small("VAE", likelihood=("normal", "categorical(3)"), latent_dim=2, precision="double", epochs=30).fit(
+        x[:200]
+    )
+    other = copy.deepcopy(model)
+    encoder, decoder = other.model_.posterior.net, other.model_.likelihood.net
+    into = next(m for m in encoder.modules() if isinstance(m, torch.nn.Linear))
+    out = [m for m in decoder.modules() if isinstance(m, torch.nn.Linear)][-1]
+    with torch.no_grad():  # a one-hot row and three logits, after the number
+        into.weight[:, 1 + renamed] = into.weight[:, 1:].clone()
+        out.weight[1 + renamed], out.bias[1 + renamed] = out.weight[1:].clone(), out.bias[1:].clone()
+    y = np.column_stack([x[:, 0], renamed[kind]])
+    drawn = ("inference_gap", "paths", "classifier", "samples", "copies")  # draws of x differ by their noise
+    first, second = (
+        evaluate(m, rows[200:], draws=20, train=rows[:200], without=drawn) for m, rows in ((model, x), (other, y))
+    )
+    assert first.by_name.keys() == second.by_name.keys()
+    for name, metric in first.by_name.items():
+        if isinstance(metric.value, float | tuple):
+            np.testing.assert_allclose(second[name].value, metric.value, rtol=1e-6, atol=1e-9, err_msg=name)
+    reason = "The rows have unordered categories."
+    names = ("geometry.angle_with_pca", "sample_spread", "residual_eigenvalue_ratio", "column_spread")
+    assert {name: first.declined[name] for name in names} == dict.fromkeys(names, reason)
+    paths = evaluate(model, x[200:], train=x[:200], draws=20, without={*MEASURES} - {"paths", "paths.distance"})
+    assert paths.declined == {"paths.distance": reason}
+    assert "paths.log_likelihood" in paths
+    assert evaluate(model, x[200:], train=x[:200], draws=20, without=MEASURES).declined == {}
+    with pytest.raises(KeyError, match="unordered categories"):
+        first["geometry.angle_with_pca"]
+
+
+def test_an_evaluation_is_used_with_its_own_rows_only(tmp_path):
+    x, observed = table(), np.random.default_rng(0).random(table().shape) < 0.9
+    model = small("VAE").fit(x)
+    only = {*MEASURES} - {"log_likelihood", "reconstruction", "active_units"}
+    evaluation = evaluate(model, x[:40], draws=10, without=only)
+    users = (isthmus.diagnose, lambda *args, **kwargs: isthmus.report_page(*args, tmp_path / "page.html", **kwargs))
+    for use in users:
+        for other in (x[:30], x[40:80], x[40:85], Examples(x[:40], observed=observed[:40])):
+            with pytest.raises(isthmus.InputError, match="rows of X, got one of 40 other rows") as error:
+                use(model, other, evaluation=evaluation)
+            assert str(error.value).startswith(f"evaluation must be what evaluate returned for the {len(other)} rows")
+        use(model, pd.DataFrame(x[:40]), evaluation=evaluation)  # the same rows
+    assert "digest" not in json.dumps(evaluation.to_dict())
+    assert "digest" not in repr(evaluation)
+
+
+def test_one_draw_has_no_known_error():
+    x = from_linear(50, (3.0,))
+    evaluation = evaluate(isthmus.ProbabilisticPCA(latent_dim=1).fit(x), x, draws=1)
+    metric, text = evaluation["log_likelihood"], str(evaluation)
+    assert metric.standard_error == math.inf
+    assert f"{metric.value:.2f} ± unknown nats" in text
+    assert "the standard error of one draw or one row is unknown" in text
+    assert not re.search(r"\binf\b", text)
+    facts = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert facts["log_likelihood"]["standard_error"] is None
+    assert facts["log_likelihood"]["shared_error"] is None
+    (row,) = [row for row in metrics_table(evaluation).rows if row[0] == "log p(x)"]
+    assert row[1].endswith("± unknown")
+    assert "one draw or one row" in row[4]
 
 
 def test_a_number_is_found_by_its_name_and_a_wrong_name_names_the_nearest():

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import isthmus
+from isthmus.data import Dataset
 from isthmus.estimators.training_setup import setup_training
 from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal
@@ -58,10 +59,87 @@ def test_it_is_what_the_estimator_gives(vae):
 
 def test_rows_are_checked_once(vae, monkeypatch):
     rows = vae.fitted_.check(table())
-    assert rows.checked
+    assert rows.is_checked_for(vae.schema_)
     monkeypatch.setattr("isthmus.fitted.check_examples", lambda *args: pytest.fail("checked again"))
     assert vae.fitted_.check(rows) is rows
     assert vae.fitted_.encode(rows.take(np.arange(3))).shape == (3, 3)
+
+
+def test_rows_checked_for_another_model_are_checked_again(vae):
+    coins = small("VAE", likelihood="bernoulli").fit((table(200) > 7).astype(np.uint8))
+    rows = vae.fitted_.check(table())  # of the same shape, but they reach far beyond 1
+    with pytest.raises(isthmus.InputError, match="X must be"):
+        coins.fitted_.score(rows, draws=2)
+    bits = coins.fitted_.check((table() > 7).astype(np.uint8))
+    assert vae.fitted_.check(bits) is not bits
+    assert vae.fitted_.check(bits).is_checked_for(vae.schema_)
+
+
+def test_only_what_was_checked_counts_as_checked(vae):
+    with pytest.raises(TypeError, match="checked"):
+        Examples(table().tolist(), checked=True)
+    rows = vae.fitted_.check(table())
+    assert rows.subsample(5, 0).is_checked_for(vae.schema_)
+    changed = dataclasses.replace(rows, x=rows.x.tolist())
+    assert not changed.is_checked_for(vae.schema_)
+    np.testing.assert_array_equal(vae.fitted_.encode(changed), vae.fitted_.encode(rows))
+
+
+BESIDE = {
+    "evaluate": lambda vae, rows, **beside: isthmus.evaluate(vae, rows, draws=2, **beside),
+    "diagnose": lambda vae, rows, **beside: isthmus.diagnose(vae, rows, **beside),
+    "report_page": lambda vae, rows, **beside: isthmus.report_page(vae, rows, "never-written.html", **beside),
+    "latent": lambda vae, rows, **beside: isthmus.plot.latent(vae, rows, **beside),
+    "reconstructions": lambda vae, rows, **beside: isthmus.plot.reconstructions(vae, rows, **beside),
+    "check": lambda vae, rows, **beside: vae.fitted_.check(rows, **beside),
+    "fit": lambda vae, rows, **beside: small("VAE").fit(rows, **beside),
+    "validation": lambda vae, rows, **beside: small("VAE").fit(table(), validation={"X": rows, **beside}),
+    "train": lambda vae, rows, **beside: isthmus.evaluate(vae, table(), draws=2, train={"X": rows, **beside}),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("field", ["observed", "y"])
+def test_what_belongs_to_examples_is_inside_them(name, field, vae):
+    values = {"observed": np.ones(table().shape, bool), "y": LABELS}[field]
+    with pytest.raises(isthmus.InputError, match=f"{field} must be inside the Examples that are passed as X, got both"):
+        BESIDE[name](vae, Examples(table()), **{field: values})
+
+
+def test_what_belongs_to_examples_is_inside_them_in_every_method(vae):
+    rows, observed = Examples(table()), np.ones(table().shape, bool)
+    calls = (
+        lambda: vae.transform(rows, observed=observed),
+        lambda: vae.reconstruct(rows, observed=observed),
+        lambda: vae.score_samples(rows, observed=observed),
+        lambda: vae.elbo(rows, observed=observed),
+        lambda: vae.score(rows, observed=observed),
+        lambda: vae.score(rows, LABELS),
+        lambda: isthmus.compare(rows, LABELS, models="pca"),
+        lambda: isthmus.compare(Dataset("X", rows), LABELS, models="pca"),
+        lambda: isthmus.check(rows, observed=observed),
+        lambda: isthmus.check(Dataset("X", rows), observed=observed),
+        lambda: isthmus.evaluate(vae, rows, factors=LABELS[:, None]),
+        lambda: isthmus.plot.samples(vae, rows, observed=observed),
+        lambda: isthmus.wrap(vae.model_, vae.model_).on(rows, observed=observed),
+    )
+    for call in calls:
+        with pytest.raises(isthmus.InputError, match="must be inside the Examples that are passed as X, got both"):
+            call()
+
+
+def test_examples_are_taken_wherever_rows_are():
+    x, observed = table(), np.random.default_rng(0).random(table().shape) < 0.7
+    rows = Examples(x, y=LABELS, observed=observed)
+    one, two = small("VAE").fit(rows), small("VAE").fit(x, observed=observed)
+    for name in ("transform", "reconstruct", "score_samples", "elbo"):
+        np.testing.assert_array_equal(getattr(one, name)(rows), getattr(two, name)(x, observed=observed))
+    assert one.score(rows) == two.score(x, observed=observed)
+    quick = {"draws": 5, "without": ("inference_gap", "classifier", "samples", "copies", "paths", "sharpness")}
+    alone, beside = isthmus.evaluate(one, rows, **quick), isthmus.evaluate(two, x, LABELS, observed=observed, **quick)
+    assert alone.to_dict() == beside.to_dict()
+    assert "probes.linear" in alone
+    assert isthmus.check(rows).to_dict() == isthmus.check(x, observed=observed).to_dict()
 
 
 def test_the_kinds_of_rows_are_alike(vae):

@@ -137,7 +137,6 @@ def validate_rows(
         lengths=steps,
         target=as_target(target, x, steps),
         observed=seen,
-        checked=True,
     )
 
 
@@ -272,8 +271,8 @@ def check_examples(
     if known is not None:
         check_support(schema, known)
     if schema.binarize and examples.x.dtype.kind in "iu":
-        return replace(examples, x=examples.x.astype(np.uint8))
-    return examples
+        examples = replace(examples, x=examples.x.astype(np.uint8))
+    return examples.mark_checked(schema)
 
 
 def pad_to_training_length(schema: Schema, X: Any, lengths: Any) -> Any:

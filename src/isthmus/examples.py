@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from isthmus.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +27,6 @@ class Examples:
         target: (n, *X) clean data that a denoising model reconstructs from x.
         factors: (n, F) integer generating factors, where they are known.
         observed: (n, *X) booleans, False where a value of x is missing.
-        checked: whether the fields are arrays that were validated for the model; they are not validated again.
     """
 
     x: Any
@@ -35,10 +36,23 @@ class Examples:
     target: Any = None
     factors: Any = None
     observed: Any = None
-    checked: bool = False
+    _schema: Any = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def is_checked_for(self, schema: Any) -> bool:
+        """Whether these are arrays that were validated for the models of this very schema."""
+        return self._schema is not None and self._schema is schema
+
+    def mark_checked(self, schema: Any) -> Examples:
+        """The same examples, known to be valid for the models of `schema`, which do not validate them again.
+
+        `take` and `subsample` keep the mark, `dataclasses.replace` drops it, for a new value may not be valid.
+        """
+        marked = dataclasses.replace(self)
+        object.__setattr__(marked, "_schema", schema)
+        return marked
 
     def take(self, index: np.ndarray) -> Examples:
         """The examples at the positions `index`, in that order; DataFrames keep their columns, lists become arrays."""
@@ -47,7 +61,8 @@ class Examples:
         def rows(values: Any) -> Any:
             return values.iloc[index] if hasattr(values, "columns") else np.asarray(values)[index]
 
-        return dataclasses.replace(self, **{name: rows(values) for name, values in self._given().items()})
+        some = dataclasses.replace(self, **{name: rows(values) for name, values in self._given().items()})
+        return some if self._schema is None else some.mark_checked(self._schema)
 
     def subsample(self, n: int, seed: int) -> Examples:
         """At most n of the examples, a random choice by `seed`, in their original order."""
@@ -66,5 +81,25 @@ class Examples:
         }
 
     def _given(self) -> dict[str, Any]:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: values for name, values in fields.items() if values is not None and name != "checked"}
+        names = (entry.name for entry in dataclasses.fields(self) if entry.init)
+        return {name: values for name in names if (values := getattr(self, name)) is not None}
+
+
+def as_examples(X: Any, **beside: Any) -> Examples:
+    """X and what accompanies it as `Examples`.
+
+    Args:
+        X: (n, *X) rows, or `Examples`, which hold everything that accompanies their rows.
+        **beside: the other fields of `Examples`, None for those that were not given.
+
+    Raises:
+        InputError: if X is `Examples` and any other field was given beside it: one of the two would have no effect.
+    """
+    if not isinstance(X, Examples):
+        return Examples(X, **beside)
+    for name, values in beside.items():
+        if values is not None:
+            raise InputError(
+                f"{name} must be inside the Examples that are passed as X, got both. Pass Examples(x, {name}={name})."
+            )
+    return X

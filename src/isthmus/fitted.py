@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.array_checks import as_codes, as_condition, check_examples, zero_padding
+from isthmus.data.dataset import check_factors
 from isthmus.data.guards import require_memory
 from isthmus.distributions.independent import point_of
 from isthmus.errors import InputError
-from isthmus.examples import Examples
+from isthmus.examples import Examples, as_examples
 from isthmus.latent_model import Capabilities, Model
 from isthmus.metrics import importance_weighting
 from isthmus.model_checks import check_taken
@@ -33,7 +34,8 @@ class FittedModel:
     """A trained model and everything that is needed to use it on raw data.
 
     Methods take `Examples`, or an array of rows; rows are validated once (`check`). Numbers are in the data's own
-    units, log-densities in nats.
+    units, log-densities in nats, of x alone: labels are read in training only, by models that learn from them, and
+    `schema.labels.encode(y)` gives the numbers that they had there.
 
     Args:
         schema: shape, kind and scaling of the data.
@@ -108,8 +110,9 @@ class FittedModel:
         target: Any = None,
         observed: Any = None,
         y: Any = None,
+        factors: Any = None,
     ) -> Examples:
-        """Rows as validated arrays. Examples that are checked already pass unchanged.
+        """Rows as validated arrays. Examples that were checked for this model's schema pass unchanged.
 
         Args:
             X: (n, *X) an array, tensor, DataFrame or list; or `Examples`, which hold all other arguments.
@@ -119,20 +122,35 @@ class FittedModel:
             target: (n, *X) clean rows of damaged ones.
             observed: (n, *X) booleans, False where a value is missing.
             y: (n,) labels.
+            factors: (n, F) integer generating factors.
 
         Raises:
-            InputError: for what the model cannot read.
+            InputError: for what the model cannot read, and for `Examples` with other arguments beside them.
         """
-        factors = None
-        if isinstance(X, Examples):
-            if X.checked and X.x.shape[1:] == self.schema.event_shape:
-                return X
-            condition, lengths, target, observed = X.condition, X.lengths, X.target, X.observed
-            X, y, factors = X.x, X.y, X.factors
-        examples = check_examples(self.schema, X, condition, lengths, target, observed, y, self.feature_names)
+        given = as_examples(
+            X, y=y, condition=condition, lengths=lengths, target=target, factors=factors, observed=observed
+        )
+        if given.is_checked_for(self.schema):
+            return given
+        arrays = (given.x, given.condition, given.lengths, given.target, given.observed, given.y)
+        examples = check_examples(self.schema, *arrays, self.feature_names)
         check_taken(self.model, examples.x, examples.lengths, examples.observed)
         self._encode_condition(examples.condition, len(examples))
-        return examples if factors is None else replace(examples, factors=factors)
+        if given.factors is None:
+            return examples
+        factors = check_factors(given.factors, len(examples))
+        return replace(examples, factors=factors).mark_checked(self.schema)
+
+    def check_without_condition(self, X: Any) -> Examples:
+        """Rows of an array or `Examples` as validated arrays, for uses that need no condition: they may lack one."""
+        given = as_examples(X)
+        if given.is_checked_for(self.schema):
+            return given
+        arrays = {"lengths": given.lengths, "observed": given.observed}
+        examples = check_examples(self.schema, given.x, **arrays, feature_names=self.feature_names)
+        check_taken(self.model, examples.x, examples.lengths, examples.observed)
+        # `replace` drops the mark of checked rows: without its condition a conditional model cannot score them.
+        return replace(examples)
 
     def dataset(self, examples: Any, bits: str = "mean") -> DeviceDataset:
         """Rows on the model's device; `bits` says which bits of binarised pixels: mean, fixed or fresh."""

@@ -49,8 +49,6 @@ class Capabilities:
     """Whether rows may be padded sequences: whatever lies in the padding changes no number."""
     missing: bool = False
     """Whether elements may be missing: whatever stands for them changes no number."""
-    predicts: bool = False
-    """Whether it predicts labels."""
     wants_labels: bool = False
     """Whether training reads labels."""
 

@@ -133,6 +133,7 @@ class ConditionalPrior(nn.Module):
     """p(z given c), a network of the condition (Sohn et al., 2015)."""
 
     formula = "z ~ N(mean(c), diag scale(c)²)"
+    given_condition = True
 
     def __init__(self, conditional: Conditional):
         super().__init__()

@@ -97,10 +97,10 @@ def run(args: argparse.Namespace) -> None:
             raise InputError("the folder of the run must be given. Pass -o runs/NAME.")
         folder = Path(args.output)
         estimator = run_dir.make(find_model(args.model), fields_given(args))
-        if estimator.prior == "conditional" and not (estimator.conditional or args.condition):
+        if estimator.takes_labels and not (estimator.conditional or args.condition):
             raise InputError(
-                "--prior conditional requires a condition. Train a conditionalvae, which is conditioned on the labels "
-                "of the data, or pass --condition COLUMN."
+                f"--prior {estimator.prior} requires a condition. Train a conditionalvae, which is conditioned on the "
+                "labels of the data, or pass --condition COLUMN."
             )
         dataset = read(args.data, condition=args.condition)
         started = run_dir.start(estimator, dataset, folder, condition=args.condition, force=args.force)

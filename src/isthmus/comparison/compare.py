@@ -22,7 +22,7 @@ from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
-from isthmus.examples import Examples
+from isthmus.examples import Examples, as_examples
 from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import safe_std
 from isthmus.wording import pluralize
@@ -108,8 +108,9 @@ def compare(
 def as_dataset(X: Any, y: Any, lengths: Any) -> Dataset:
     """The arguments of `compare` as a data set."""
     if isinstance(X, Dataset):
+        as_examples(X.train, y=y, lengths=lengths)  # raises for what its examples should hold
         return X
-    return Dataset("X", X if isinstance(X, Examples) else Examples(X, y, lengths=lengths))
+    return Dataset("X", as_examples(X, y=y, lengths=lengths))
 
 
 def pca_applies(rows: Examples) -> bool:
@@ -228,5 +229,5 @@ def has_unequal_scales(rows: Split) -> bool:
     x = np.asarray(rows.train.x)
     if x.ndim != 2 or x.dtype.kind != "f":
         return False
-    scale = safe_std(x)
+    scale = safe_std(x, None if rows.train.observed is None else np.asarray(rows.train.observed))
     return bool(scale.max() > SCALE_RATIO_NOTE * scale.min())

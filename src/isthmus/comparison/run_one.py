@@ -36,7 +36,7 @@ def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[TrainingJob, Exa
         raise InputError(f"random_state must be an integer >= 0, the first of the seeds, got {first_seed!r}.")
     estimator.set_params(random_state=int(first_seed) + seed)
     rows = split.for_model(estimator)
-    job = setup_training(estimator, rows.train.x, validation=rows.valid, **rows.train.model_kwargs())
+    job = setup_training(estimator, rows.train, validation=rows.valid)
     return job, rows.test
 
 

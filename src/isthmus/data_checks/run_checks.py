@@ -9,7 +9,7 @@ from isthmus.data import Dataset
 from isthmus.data_checks.defaults import choose_defaults, explain_likelihood, explain_network, explain_scaling
 from isthmus.data_checks.findings import CHECKS, check_held_out, not_finite, unusable
 from isthmus.data_checks.table_view import impute, inspect, shape_summary
-from isthmus.examples import Examples
+from isthmus.examples import as_examples
 from isthmus.finding import Finding, ranked
 from isthmus.wording import pluralize
 
@@ -78,7 +78,7 @@ def check(
     """Check data before training. Bad data are reported, not raised.
 
     Args:
-        X: (n, *X) an array, a tensor or a DataFrame, or a `Dataset`, whose held-out rows are checked too.
+        X: (n, *X) an array, a tensor or a DataFrame; `Examples`; or a `Dataset`, whose held-out rows are checked too.
         lengths: (n,) number of steps of each padded sequence; X is then (n, t, d).
         observed: (n, *X) booleans, False where a value of X is missing; such values are not checked.
         likelihood: check against this likelihood instead of the default.
@@ -86,13 +86,15 @@ def check(
         levels: number of grey levels of integer data.
 
     Raises:
-        InputError: if the likelihood or the scaling is unknown.
+        InputError: if the likelihood or the scaling is unknown, and for `lengths` or `observed` beside `Examples`.
     """
     import numpy as np
 
     from isthmus.estimators.variational import VAE
 
-    data = X if isinstance(X, Dataset) else Dataset("X", Examples(X, lengths=lengths, observed=observed))
+    data = X if isinstance(X, Dataset) else Dataset("X", as_examples(X, lengths=lengths, observed=observed))
+    if isinstance(X, Dataset):
+        as_examples(X.train, lengths=lengths, observed=observed)  # raises for what its examples should hold
     levels = levels if levels is not None else data.levels
     model = VAE(likelihood=likelihood, scaling=scaling, levels=levels)
     with np.errstate(all="ignore"):  # variances of huge numbers overflow; a finding reports them

@@ -13,6 +13,7 @@ from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.evaluation.result import Evaluation
+from isthmus.examples import as_examples
 from isthmus.finding import Finding, ranked
 from isthmus.fitted import as_fitted
 
@@ -64,7 +65,7 @@ def diagnose(
 
     Args:
         model: a fitted estimator, a `FittedModel`, or networks wrapped by `isthmus.wrap`.
-        X: (n, *X) rows that the model was not fitted to.
+        X: (n, *X) rows that the model was not fitted to, or `Examples`, which hold what accompanies them.
         y: (n,) labels; the condition of a conditional model if `condition` is None.
         condition: (n,) labels or (n, C) numbers that a conditional model is conditioned on.
         lengths: (n,) number of steps of each padded sequence.
@@ -76,22 +77,26 @@ def diagnose(
         failure: why training failed.
 
     Raises:
-        InputError: if the model cannot be applied to the rows.
+        InputError: if the model cannot be applied to the rows, for `Examples` with arguments beside them, and for an
+            evaluation of other rows.
     """
     convention = None
+    rows = as_examples(X, y=y, condition=condition, lengths=lengths, observed=observed)
     if isinstance(model, Wrapped):
-        report = check(X, lengths=lengths, likelihood=likelihood_name(model))
+        report = check(rows, likelihood=likelihood_name(model))
         errors = [finding for finding in report.findings if is_support_error(finding)]
         if errors:
             return [explain_support_error(finding) for finding in errors]
-        fitted = model.on(X, condition, lengths)
+        fitted = model.on(rows)
         convention = model.convention(fitted)
     else:
         fitted = as_fitted(model)
     if failure or not has_finite_weights(fitted):
         return [diverged(DiagnosisContext(fitted, None, command, convention, failure))]
     if evaluation is None:
-        evaluation = evaluate(fitted, X, y, condition=condition, lengths=lengths, observed=observed, train=train)
+        evaluation = evaluate(fitted, rows, train=train)
+    else:
+        evaluation.require_rows(fitted.check_without_condition(rows))
     context = DiagnosisContext(fitted, evaluation, command, convention)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):

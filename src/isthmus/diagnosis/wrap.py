@@ -17,6 +17,7 @@ from isthmus.errors import InputError, unknown
 from isthmus.estimators.composition import latent_model
 from isthmus.estimators.input_validation import infer_schema
 from isthmus.estimators.parts_by_name import parse
+from isthmus.examples import as_examples
 from isthmus.families import DiagonalNormal, Point
 from isthmus.fitted import FittedModel
 from isthmus.likelihoods import LIKELIHOODS
@@ -118,18 +119,20 @@ class Wrapped:
     scale_output: str
     prior: Any
 
-    def on(self, X: Any, condition: Any = None, lengths: Any = None) -> FittedModel:
+    def on(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> FittedModel:
         """The networks as a fitted model of data like X.
 
         Args:
-            X: (n, *X) rows as the encoder reads them.
+            X: (n, *X) rows as the encoder reads them, or `Examples`, which hold the other arguments.
             condition: (n,) labels or (n, C) numbers.
             lengths: (n,) number of steps of each padded sequence.
+            observed: (n, *X) booleans, False where a value of X is missing; the encoder reads 0 there.
 
         Raises:
             InputError: if the networks cannot be applied to X.
         """
-        examples = validate_rows(to_array(X), condition, lengths)
+        given = as_examples(X, condition=condition, lengths=lengths, observed=observed)
+        examples = validate_rows(to_array(given.x), given.condition, given.lengths, observed=given.observed)
         form = self.probe(examples.x)
         likelihood = self.likelihood
         if likelihood == "mse":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import validate_new_rows
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import resolve_seed, setup_training
-from isthmus.examples import Examples
+from isthmus.examples import Examples, as_examples
 from isthmus.families import Family
 from isthmus.fitted import FittedModel
 from isthmus.latent_model import Capabilities, LatentModel, Model
@@ -62,6 +63,11 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         return self.fitted_.capabilities if hasattr(self, "fitted_") else composition.capabilities_of(self)
 
     @property
+    def takes_labels(self) -> bool:
+        """Whether labels that come with a data set are the condition."""
+        return composition.takes_labels(self)
+
+    @property
     def schema_(self) -> Schema:
         """Shape, kind and scaling of the training data."""
         return self.fitted_.schema
@@ -92,9 +98,10 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     def _check(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> Examples:
         check_is_fitted(self, "fitted_")
-        return self.fitted_.check(validate_new_rows(self, X, lengths), condition, lengths, observed=observed)
-
-    # ------------------------------------------------------------------ fitting
+        rows = as_examples(X, condition=condition, lengths=lengths, observed=observed)
+        if not rows.is_checked_for(self.schema_):
+            rows = replace(rows, x=validate_new_rows(self, rows.x, rows.lengths))
+        return self.fitted_.check(rows)
 
     def fit(
         self,
@@ -110,8 +117,9 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """Train on X.
 
         Args:
-            X: (n, *X) data.
-            y: (n,) labels, -1 where unknown, of models that learn from labels; not used by others.
+            X: (n, *X) data, or `Examples`, which hold everything that accompanies it.
+            y: (n,) labels of any hashable kind, for models that learn from labels; not used by others. Of a row without
+                a label -1, None or NaN.
             condition: (n,) labels or (n, C) numbers that the model is conditioned on.
             lengths: (n,) number of steps of padded sequences (n, t, d).
             validation: rows to choose the best weights by: an array, or a dict of X and any of the other arguments.
@@ -141,8 +149,6 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         use = {name: kwargs[name] for name in ("condition", "lengths", "observed") if name in kwargs}
         return self.fit(X, y, **kwargs).transform(X, **use)
 
-    # ------------------------------------------------------------------ use
-
     def transform(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
         """Codes (n, *Z): the centre of q(z given x), always the same.
 
@@ -170,8 +176,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """E[x given the code of x] (n, *X), in the data's units; denoising models clean x.
 
         Args:
-            X: (n, *X) data.
-            condition, lengths, observed: as in `transform`.
+            X, condition, lengths, observed: as in `transform`.
         """
         return self.fitted_.reconstruct(self._check(X, condition, lengths, observed))
 
@@ -208,9 +213,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """(n,) evidence lower bound, nats, with weight 1 on the KL term whatever it was in training.
 
         Args:
-            X: (n, *X) data.
-            draws: draws from q(z given x) for each row.
-            condition, lengths, observed: as in `transform`.
+            X, draws, condition, lengths, observed: as in `score_samples`.
         """
         return self.fitted_.elbo(self._check(X, condition, lengths, observed), draws)
 
@@ -220,10 +223,10 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """Mean log p(x) of a row, nats; of a model without a density, minus the mean squared error of a row.
 
         Args:
-            X: (n, *X) data.
+            X, condition, lengths, observed: as in `transform`.
             y: not used; scikit-learn passes it.
-            condition, lengths, observed: as in `transform`.
         """
+        as_examples(X, y=y)  # raises for labels beside Examples
         examples = self._check(X, condition, lengths, observed)
         if not self.capabilities.has_density:
             return -float(self.fitted_.squared_errors(examples).mean())

@@ -20,7 +20,7 @@ from isthmus.nets import conv
 from isthmus.nets.layers import Log1p, Preprocess, ReadColumns, UserModule
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term
-from isthmus.schema import Condition, Schema
+from isthmus.schema import Condition, Labels, Schema
 
 
 def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family | nn.Module) -> LatentModel:
@@ -142,6 +142,25 @@ def corruption_module(estimator: Hyperparameters, schema: Schema) -> nn.Module |
     return build(CORRUPTIONS, estimator.corruption, "corruption", schema)
 
 
+def takes_labels(estimator: Hyperparameters) -> bool:
+    """Whether labels that come with a data set are the condition: the model or its prior is given one."""
+    if estimator.conditional:
+        return True
+    try:
+        with torch.random.fork_rng(devices=[]):
+            prior = prior_module(estimator, bare_schema(conditional=True))
+    except Exception:  # a field that `fit` refuses with the reason
+        return False
+    return bool(getattr(prior, "given_condition", False))
+
+
+def bare_schema(conditional: bool) -> Schema:
+    """The schema of a small table, with which a model is made only to be asked what it can do."""
+    condition = Condition(shift=(0.0,), scale=(1.0,)) if conditional else None
+    kwargs: dict[str, Any] = {"discrete": False, "condition": condition, "labels": Labels((0, 1))}
+    return Schema.homogeneous((2,), "real", "float64", "normal", **kwargs)
+
+
 def capabilities_of(estimator: Hyperparameters) -> Capabilities:
     """What the model of an unfitted estimator will be able to do, read from a model made for a small table."""
     bare = copy.copy(estimator)
@@ -151,8 +170,7 @@ def capabilities_of(estimator: Hyperparameters) -> Capabilities:
         setattr(bare, name, value)
     key = (type(bare), repr(sorted(bare.values().items())))
     if key not in _CAPABILITIES:
-        condition = Condition(shift=(0.0,), scale=(1.0,)) if estimator.takes_labels else None
-        schema = Schema.homogeneous((2,), "real", "float64", "normal", discrete=False, condition=condition)
+        schema = bare_schema(takes_labels(estimator))
         try:
             with torch.random.fork_rng(devices=[]):
                 _CAPABILITIES[key] = bare.compose(schema).model.capabilities

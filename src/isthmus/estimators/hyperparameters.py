@@ -85,8 +85,3 @@ class Hyperparameters:
     def values(self) -> dict[str, Any]:
         """The fields by name; user-defined modules as they are."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    @property
-    def takes_labels(self) -> bool:
-        """Whether labels that come with a data set are the condition."""
-        return self.conditional or (isinstance(self.prior, str) and self.prior == "conditional")

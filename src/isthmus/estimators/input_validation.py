@@ -21,7 +21,7 @@ from isthmus.array_checks import (
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.parts_by_name import parse
-from isthmus.examples import Examples
+from isthmus.examples import Examples, as_examples
 from isthmus.families import Family, LevelFamily
 from isthmus.likelihoods import (
     AUTO,
@@ -55,12 +55,10 @@ def validate_features(estimator: Hyperparameters, X: Any, *, reset: bool) -> np.
     return numeric_array(array)
 
 
-def validate_inputs(
-    estimator: Hyperparameters, X: Any, condition: Any, lengths: Any, target: Any = None, observed: Any = None
-) -> Examples:
-    """The rows to train on, validated; scikit-learn's attributes of the features are set on the estimator."""
-    x = validate_features(estimator, X, reset=True)
-    return validate_rows(x, condition, lengths, target, observed, feature_names=feature_names(estimator))
+def validate_inputs(estimator: Hyperparameters, rows: Examples) -> Examples:
+    """The rows to train on, validated, without labels; scikit-learn's attributes of the features are set."""
+    x = validate_features(estimator, rows.x, reset=True)
+    return validate_rows(x, feature_names=feature_names(estimator), **rows.model_kwargs())
 
 
 def validate_new_rows(estimator: Any, X: Any, lengths: Any) -> np.ndarray:
@@ -83,21 +81,23 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
         name: what errors call the rows.
     """
     keys = ("X", "condition", "lengths", "target", "observed", "y")
-    if isinstance(validation, Examples):
-        kwargs = {"X": validation.x, "y": validation.y, **validation.model_kwargs()}
-    else:
-        kwargs = dict(validation) if isinstance(validation, dict) else {"X": validation}
+    kwargs = dict(validation) if isinstance(validation, dict) else {"X": validation}
     if set(kwargs) - set(keys) or "X" not in kwargs:
         raise InputError(f"{name} must be an array, or a dict of {', '.join(keys)}, got the keys {sorted(kwargs)}.")
-    given = {key for key in keys if kwargs.get(key) is not None}
-    if schema.condition is None and "condition" in given:
+    rows = as_examples(**kwargs)
+    if schema.condition is None and rows.condition is not None:
         raise InputError(f"{name} must have no condition, as the training rows have none.")
-    if schema.condition is not None and not given & {"condition", "y"}:
+    if schema.condition is not None and rows.condition is None and rows.y is None:
         raise InputError(f"{name} must have a condition, as the training rows. Pass it in a dict: 'condition': ...")
-    if schema.paired and "target" not in given:
+    if schema.paired and rows.target is None:
         raise InputError(f"{name} must have a target, as the training rows. Pass it in a dict: 'target': ...")
+    if schema.labels is not None and rows.y is None:
+        raise InputError(f"{name} must have labels, as the training rows. Pass them in a dict: 'y': ...")
     try:
-        return check_examples(schema, feature_names=names, **kwargs)
+        examples = check_examples(schema, rows.x, y=rows.y, feature_names=names, **rows.model_kwargs())
+        if schema.labels is not None and examples.y is not None:
+            schema.labels.encode(examples.y)  # raises for classes that the training rows do not have
+        return examples
     except InputError as error:
         raise InputError(f"In the {name} rows: {error}") from None
 

@@ -18,12 +18,13 @@ from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
-from isthmus.examples import Examples
+from isthmus.examples import Examples, as_examples
 from isthmus.fitted import FittedModel
 from isthmus.latent_model import Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
-from isthmus.schema import Schema
+from isthmus.schema import Labels, Schema
+from isthmus.schema.labels import UNKNOWN
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.config import TrainConfig
 from isthmus.train.device_data import DeviceDataset
@@ -73,7 +74,7 @@ class TrainingJob:
 
     def to_device(self, examples: Examples) -> DeviceDataset:
         """Rows on the device."""
-        condition = self.schema.condition
+        condition, labels = self.schema.condition, self.schema.labels
         return DeviceDataset(
             examples.x,
             self.schema,
@@ -82,7 +83,7 @@ class TrainingJob:
             c=None if condition is None else condition.encode(examples.condition, len(examples)),
             lengths=examples.lengths,
             target=examples.target,
-            y=examples.y if self.recipe.model.capabilities.wants_labels else None,
+            y=None if labels is None or examples.y is None else labels.encode(examples.y),
             observed=examples.observed,
         )
 
@@ -164,23 +165,23 @@ def setup_training(
 
     Args:
         estimator: the unfitted estimator.
-        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`.
+        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`; X may be `Examples`.
         settings: those of a run that is resumed.
         seed: that of a run that is resumed.
     """
     check_fields(estimator)
     settings = settings or {}
     device, dtype = pick_device(settings.get("device", estimator.device)), pick_dtype(estimator.precision)
-    inputs = validate_inputs(estimator, X, condition, lengths, target, observed)
+    given = as_examples(X, y=y, condition=condition, lengths=lengths, target=target, observed=observed)
+    inputs = validate_inputs(estimator, given)
     seed = resolve_seed(estimator.random_state) if seed is None else seed
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
-    own_validation = None if validation is None else validation_rows(validation, schema, feature_names(estimator))
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     try:
         with seeded(weights_seed, torch.device("cpu")):
-            recipe = estimator.compose(schema)
+            recipe = estimator.compose(with_classes(schema, given.y, len(inputs)))
             recipe.model.to(dtype=dtype)
         recipe.model.to(device)
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
@@ -190,8 +191,16 @@ def setup_training(
     check_taken(recipe.model, inputs.x, inputs.lengths, inputs.observed)
     if recipe.solve is not None and inputs.observed is not None:
         raise InputError(f"observed must be None for {type(estimator).__name__}, which is solved in closed form.")
-    if recipe.model.capabilities.wants_labels and y is not None:
-        inputs = replace(inputs, y=as_labels(y, len(inputs)))
+    if recipe.model.capabilities.wants_labels:
+        if given.y is None:
+            raise InputError(
+                f"y must be given to {type(estimator).__name__}, which learns from labels. Pass y=..., "
+                "with -1 for rows without a label."
+            )
+        inputs = replace(inputs, y=as_labels(given.y, len(inputs)))
+        schema = replace(schema, labels=Labels.read(inputs.y))
+    inputs = inputs.mark_checked(schema)
+    own_validation = None if validation is None else validation_rows(validation, schema, feature_names(estimator))
     train_rows = inputs.take(train) if len(valid) else inputs
     valid_rows = inputs.take(valid) if len(valid) else own_validation
     return TrainingJob(
@@ -206,6 +215,18 @@ def setup_training(
         dtype,
         fingerprint(inputs, own_validation),
     )
+
+
+def with_classes(schema: Schema, y: Any, n: int) -> Schema:
+    """The schema with the classes of n labels, for a model to be made from; with no classes if y has none.
+
+    Only a model that is made says whether it learns from labels, and what others are given may be no labels at all.
+    """
+    try:
+        labels = Labels() if y is None else Labels.read(as_labels(y, n))
+    except InputError:  # raised again if the model learns from them
+        labels = Labels()
+    return replace(schema, labels=labels)
 
 
 def training_config(
@@ -273,6 +294,7 @@ def zeros(model: Model, schema: Schema) -> Batch:
         weight.new_zeros(2, *schema.event_shape),
         weight.new_zeros(2, schema.condition_width) if schema.condition_width else None,
         weight.new_ones(2, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None,
+        None if schema.labels is None else weight.new_full((2,), UNKNOWN, dtype=torch.int64),
     )
 
 

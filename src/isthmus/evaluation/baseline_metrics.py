@@ -67,6 +67,7 @@ def density_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
     if schema.measure not in ("density", "probability"):
         raise Declined(f"log p(x) is of a {schema.measure}, which cannot be compared with a density.")
     context.require_complete()
+    context.require_numeric()
     log_px, shared_error = context.diagnostics.log_px
     scores = data.scores(DENSITIES, as_scored(context.fitted, context.examples.x))
     metrics = []

@@ -35,6 +35,7 @@ def condition_gain(context: EvalContext) -> Metric | None:
         return None
     index, partner = index[differs], index[partner[differs]]
     other = replace(examples.take(index), condition=np.asarray(examples.condition)[partner])
+    other = other.mark_checked(context.schema)
     right = context.scored.score(index, CONDITION_DRAWS)
     wrong = EncodedRows(context.fitted, other, "fixed").score(np.arange(len(index)), CONDITION_DRAWS)
     gain, error = mean_and_error(right - wrong)

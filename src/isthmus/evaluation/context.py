@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from isthmus.array_checks import length_mask
 from isthmus.errors import Declined
 from isthmus.evaluation.baselines import BaselineData, max_fit_rows
 from isthmus.evaluation.encoded import EncodedRows
@@ -81,6 +82,11 @@ class EvalContext:
         for rows in sets or (self.examples, self.train):
             if rows is not None and rows.observed is not None:
                 raise Declined("The rows have missing values. Pass rows without any to measure this.")
+
+    def require_numeric(self) -> None:
+        """Raise Declined if columns hold unordered categories, whose numbers have no distance or variance."""
+        if self.nominal.any():
+            raise Declined("The rows have unordered categories.")
 
     @cached_property
     def encoded(self) -> EncodedRows:
@@ -232,9 +238,17 @@ def subsample_index(n: int, count: int, seed: int) -> np.ndarray:
     return np.arange(n) if n <= count else np.sort(np.random.default_rng(seed).permutation(n)[:count])
 
 
+def counted_elements(examples: Examples) -> np.ndarray | None:
+    """(n, *X) True where a value is neither padding nor unobserved; None where all are."""
+    if examples.lengths is None:
+        return examples.observed
+    real = length_mask(examples.x, examples.lengths)[..., None]  # (n, t, 1)
+    return np.broadcast_to(real, examples.x.shape) if examples.observed is None else examples.observed & real
+
+
 def observed_mean(examples: Examples) -> np.ndarray:
-    """(*X) mean over the rows of what was observed; 0 where nothing ever was."""
-    if examples.observed is None:
+    """(*X) mean over the rows of what is neither padding nor unobserved; 0 where all is."""
+    counted = counted_elements(examples)
+    if counted is None:
         return examples.x.mean(0, dtype=np.float64)
-    count = examples.observed.sum(0)
-    return np.where(examples.observed, examples.x, 0).sum(0, dtype=np.float64) / np.maximum(count, 1)
+    return np.where(counted, examples.x, 0).sum(0, dtype=np.float64) / np.maximum(counted.sum(0), 1)

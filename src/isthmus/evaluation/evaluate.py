@@ -7,13 +7,20 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-from isthmus.data.dataset import check_factors
 from isthmus.errors import InputError, unknown
 from isthmus.evaluation.baseline_metrics import density_baselines, reconstruction_baselines
 from isthmus.evaluation.conditioning import condition_gain
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.generalization import generalization_gap
-from isthmus.evaluation.latent_space import active_units, disentanglement_scores, geometry, label_probes, paths
+from isthmus.evaluation.latent_space import (
+    active_units,
+    angle_with_pca,
+    disentanglement_scores,
+    distance_on_paths,
+    geometry,
+    label_probes,
+    paths,
+)
 from isthmus.evaluation.log_likelihood import (
     aggregate_posterior,
     ais_metrics,
@@ -28,7 +35,7 @@ from isthmus.evaluation.reconstruction import (
     residual_eigenvalue_ratio,
     residuals,
 )
-from isthmus.evaluation.result import Evaluation, PerRow
+from isthmus.evaluation.result import Evaluation, PerRow, rows_digest
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_quality_metrics, sharpness
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel, as_fitted
@@ -58,9 +65,11 @@ MEASURES: dict[str, Measure] = {
     "identity_test": identity_test,
     "active_units": active_units,
     "geometry": geometry,
+    "geometry.angle_with_pca": angle_with_pca,
     "probes": label_probes,
     "disentanglement": disentanglement_scores,
     "paths": paths,
+    "paths.distance": distance_on_paths,
     "sample_spread": sample_spread,
     "classifier": classifier,
     "samples": sample_quality_metrics,
@@ -100,24 +109,22 @@ def evaluate(
         factors: (n, F) whole numbers that the rows were generated from, for disentanglement scores.
         ais: number of rows whose log p(x) is also estimated by annealed importance sampling: minutes for a hundred.
         ais_steps: temperatures of annealed importance sampling.
-        without: names of measures to leave out (`MEASURES`).
+        without: names of measures to leave out (`MEASURES`), with those whose names begin with theirs and a dot.
 
     Returns:
         Metrics by name, in nats of the data's own units where they are log-densities.
 
     Raises:
-        InputError: for rows that the model cannot read.
+        InputError: for rows that the model cannot read, and for `Examples` with arguments beside them.
     """
     fitted = as_fitted(model)
     check_settings(fitted, draws, ais, ais_steps, without)
-    examples = fitted.check(X, condition, lengths, observed=observed, y=y)
-    if factors is not None:
-        examples = replace(examples, factors=check_factors(factors, len(examples)))
+    examples = fitted.check(X, condition, lengths, observed=observed, y=y, factors=factors)
     context = EvalContext(fitted, examples, check_train(fitted, train), draws, ais, ais_steps)
     metrics: list[Metric] = []
     declined: dict[str, str] = {}
     for name, measure in MEASURES.items():
-        if name in without:
+        if name in without or name.partition(".")[0] in without:
             continue
         try:
             measured = measure(context)
@@ -125,7 +132,8 @@ def evaluate(
             declined[name] = str(error)
             continue
         metrics += [] if measured is None else [measured] if isinstance(measured, Metric) else measured
-    return Evaluation(fitted.name, len(context), tuple(metrics), declined, per_row(context, without))
+    rows = per_row(context, without)
+    return Evaluation(fitted.name, len(context), tuple(metrics), declined, rows, rows_digest(examples))
 
 
 def check_settings(fitted: FittedModel, draws: Any, ais: Any, ais_steps: Any, without: Collection[str]) -> None:

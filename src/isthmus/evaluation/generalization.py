@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import Declined
-from isthmus.evaluation.context import EvalContext
+from isthmus.evaluation.context import EvalContext, counted_elements
 from isthmus.evaluation.reconstruction import DATA_UNIT
+from isthmus.examples import Examples
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
@@ -19,12 +20,17 @@ GAP_DRAWS = 100
 """Draws per row for log p(x) of training and of other rows."""
 GAP_MAX_ROWS = 500
 """Rows of each kind that are compared, at most."""
+MAX_COUNT_ERRORS = 3.0
+"""Standard errors by which mean numbers of counted elements may differ: more than that is hardly chance."""
 
 
 def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
     """log p(x) (nats) and squared error of training rows, and how much better they are than those of other rows.
 
     Both sets of rows are scored by the same few draws. None if the training rows are unknown.
+
+    Raises:
+        Declined: if the rows are training rows, or the two sets differ in how much of a row is scored.
     """
     train, encoded, scored = context.train_rows, context.encoded_train, context.scored_train
     if train is None or encoded is None or scored is None:
@@ -33,6 +39,7 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         raise Declined(TRAINING_ROWS)
     index, has_density = context.train_subsample(GAP_MAX_ROWS), context.has_density
     rows = train.take(index)
+    require_equal_counts(rows, context.examples)
     metrics = [setting("training.rows", "training rows", len(rows), HIDDEN)]
     if context.has_code:
         decoded = context.fitted.decode(encoded.codes[index], rows.condition, rows.lengths)
@@ -58,6 +65,25 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
             mean_difference("training.log_likelihood_gap", gap_label, "nats", of_train, of_test),
         ]
     return tuple(metrics)
+
+
+def count_elements(examples: Examples) -> np.ndarray:
+    """(n,) how many elements of each row enter its scores: those that are neither padding nor unobserved."""
+    counted = counted_elements(examples)
+    return np.full(len(examples), examples.x[0].size) if counted is None else counted.reshape(len(counted), -1).sum(1)
+
+
+def require_equal_counts(train: Examples, test: Examples) -> None:
+    """Raise Declined if rows of the two sets differ in their mean number of counted elements.
+
+    log p(x) and squared errors are sums over these elements: their difference would be one of size, not of fit.
+    """
+    (first, error), (second, other_error) = (mean_and_error(count_elements(rows)) for rows in (train, test))
+    if abs(first - second) > MAX_COUNT_ERRORS * math.hypot(error, other_error):
+        raise Declined(
+            f"Training rows have {first:.4g} counted values on average, the other rows {second:.4g}: sums over these "
+            "cannot be compared. Pass rows with as many observed values or steps."
+        )
 
 
 def mean_difference(name: str, label: str, unit: str, first: np.ndarray, second: np.ndarray, **kwargs: Any) -> Metric:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from isthmus.metrics.latent_geometry import (
 )
 from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate
 from isthmus.metrics.probes import probes
+from isthmus.schema.labels import is_known
 
 ACTIVE_VARIANCE = 0.01
 """Variance of a dimension's posterior mean over rows above which it is in use (Burda et al., 2016)."""
@@ -70,11 +72,10 @@ def active_units(context: EvalContext) -> Metric | None:
 
 
 def geometry(context: EvalContext) -> tuple[Metric, ...] | None:
-    """Correlation of dimensions, total correlation (nats), and angles with PCA of the same size."""
+    """Correlation of the code's dimensions, and their total correlation (nats); None without a code."""
     if not context.has_code:
         return None
     stats, unit = latent_correlation(context.flat_codes), "absolute correlation"
-    angles = principal_angles(context.flat_codes, context.scaled_x)
     correlation = Metric(
         "geometry.correlation",
         "correlation of latent dimensions",
@@ -101,53 +102,80 @@ def geometry(context: EvalContext) -> tuple[Metric, ...] | None:
     if math.isfinite(stats.total_correlation):
         label = "total correlation of the code"
         metrics.append(Metric("geometry.total_correlation", label, "nats", "divergence", stats.total_correlation))
-    if len(angles):
-        name, each = "geometry.angle_with_pca", tuple(angles.tolist())
-        detail = Metric(f"{name}.each", "each angle", "degrees", "angle", each, shown=HIDDEN, plain=True)
-        metrics.append(
-            Metric(
-                name,
-                "angle between codes and PCA",
-                "degrees",
-                "angle",
-                float(angles.mean()),
-                digits=".0f",
-                note="mean",
-                details=(detail,),
-            )
-        )
     return tuple(metrics)
 
 
-def paths(context: EvalContext) -> tuple[Metric, ...] | None:
-    """What lies on straight lines between the codes of two rows: nats lost, distance from training rows gained.
+def angle_with_pca(context: EvalContext) -> Metric | None:
+    """Angles between the subspaces of codes and of PCA of the same size; None without a code that varies.
 
-    Along a path the condition is that of its start. None without a continuous code, for sequences and for too few rows.
+    Declined for unordered categories, whose numbers PCA would take for positions.
     """
-    fitted, examples, n = context.fitted, context.examples, len(context)
-    if context.schema.sequence or not context.has_code or fitted.model.code.discrete or n < MIN_PATH_ROWS:
+    if not context.has_code:
+        return None
+    context.require_numeric()
+    angles = principal_angles(context.flat_codes, context.scaled_x)
+    if not len(angles):
+        return None
+    name, each = "geometry.angle_with_pca", tuple(angles.tolist())
+    detail = Metric(f"{name}.each", "each angle", "degrees", "angle", each, shown=HIDDEN, plain=True)
+    label, mean = "angle between codes and PCA", float(angles.mean())
+    return Metric(name, label, "degrees", "angle", mean, digits=".0f", note="mean", details=(detail,))
+
+
+class CodePairs(NamedTuple):
+    """The ends of straight paths between the codes of two rows, and the condition along each, that of its start."""
+
+    start: np.ndarray
+    end: np.ndarray
+    condition: np.ndarray | None
+
+
+def code_pairs(context: EvalContext) -> CodePairs | None:
+    """Pairs of rows, the same for every measure; None without a continuous code, for sequences and for few rows."""
+    condition, n = context.examples.condition, len(context)
+    if context.schema.sequence or not context.has_code or context.fitted.model.code.discrete or n < MIN_PATH_ROWS:
         return None
     first, second = random_pairs(n, context.seed, MAX_PATHS)
-    condition = None if examples.condition is None else np.asarray(examples.condition)[first]
+    given = None if condition is None else np.asarray(condition)[first]
+    return CodePairs(context.codes[first], context.codes[second], given)
 
-    def decode(codes: np.ndarray, draw: bool = False) -> np.ndarray:
-        return fitted.decode(codes, condition, draw=draw, seed=context.seed)
+
+def paths(context: EvalContext) -> Metric | None:
+    """Nats lost on straight lines between the codes of two rows; None without log p(x) or such lines."""
+    pairs, fitted = code_pairs(context), context.fitted
+    if pairs is None or not context.has_density:
+        return None
+    start, end, condition = pairs
+
+    def draw(codes: np.ndarray) -> np.ndarray:
+        return fitted.decode(codes, condition, draw=True, seed=context.seed)
 
     def score(x: np.ndarray) -> np.ndarray:
-        rows = EncodedRows(fitted, Examples(x, condition=condition, checked=True), "fixed")
+        rows = EncodedRows(fitted, Examples(x, condition=condition).mark_checked(context.schema), "fixed")
         return rows.score(np.arange(len(x)), PATH_DRAWS)
 
-    start, end = context.codes[first], context.codes[second]
-    metrics = []
-    if context.has_density:
-        likelihood = path_likelihood(lambda codes: decode(codes, True), score, start, end)
-        label = "half way between two codes: log p(x) lower by"
-        metrics.append(path_metric("paths.log_likelihood", label, "nats", likelihood))
-    if context.train is not None and context.train.observed is None:
-        train, label = context.scaled(context.train.x), "half way between two codes: farther from data by"
-        distance = path_distance(lambda codes: context.scaled(decode(codes)), train, start, end, seed=context.seed)
-        metrics.append(path_metric("paths.distance", label, "scaled units", distance))
-    return tuple(metrics) or None
+    label = "half way between two codes: log p(x) lower by"
+    return path_metric("paths.log_likelihood", label, "nats", path_likelihood(draw, score, start, end))
+
+
+def distance_on_paths(context: EvalContext) -> Metric | None:
+    """Distance from training rows gained on the same lines; None without training rows or such lines.
+
+    Declined for training rows with missing values and for unordered categories, which have no distance.
+    """
+    pairs, fitted = code_pairs(context), context.fitted
+    if pairs is None or context.train is None:
+        return None
+    context.require_complete(context.train)
+    context.require_numeric()
+    start, end, condition = pairs
+
+    def decode(codes: np.ndarray) -> np.ndarray:
+        return context.scaled(fitted.decode(codes, condition, seed=context.seed))
+
+    label = "half way between two codes: farther from data by"
+    distance = path_distance(decode, context.scaled(context.train.x), start, end, seed=context.seed)
+    return path_metric("paths.distance", label, "scaled units", distance)
 
 
 def path_metric(name: str, label: str, unit: str, stats: PathStats) -> Metric:
@@ -162,8 +190,13 @@ def path_metric(name: str, label: str, unit: str, stats: PathStats) -> Metric:
 
 def label_probes(context: EvalContext) -> tuple[Metric, ...] | None:
     """How well simple classifiers read labels from codes; None without labels or a code."""
-    y = context.examples.y
-    accuracy = None if y is None or not context.has_code else probes(context.flat_codes, y, context.seed)
+    codes, y = context.flat_codes if context.has_code else None, context.examples.y
+    if codes is None or y is None:
+        return None
+    if context.schema.labels is not None:  # of a model that learns from labels, some may be unknown
+        known = is_known(y)
+        codes, y = codes[known], y[known]
+    accuracy = probes(codes, y, context.seed)
     if accuracy is None:
         return None
     return tuple(

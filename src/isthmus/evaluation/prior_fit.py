@@ -9,7 +9,7 @@ import torch
 
 from isthmus.distributions.independent import is_evaluable
 from isthmus.errors import Declined
-from isthmus.evaluation.context import EvalContext
+from isthmus.evaluation.context import EvalContext, counted_elements
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 from isthmus.priors import PostHocPrior
 
@@ -51,33 +51,37 @@ def sample_spread(context: EvalContext) -> Metric | None:
     """The variance of E[x given z] over codes from the prior, as a share of the data's variance.
 
     Near 0 all samples look alike; near that of reconstructions they vary as much as these. None if the model cannot be
-    sampled from.
+    sampled from; declined for unordered categories.
     """
     if not context.fitted.capabilities.samples:
         return None
-    data = total_variance(context.examples.x, context.examples.observed)
+    context.require_numeric()
+    counted = counted_elements(context.examples)
+    # An element that was never observed has no variance that samples could share.
+    seen = np.ones(context.schema.event_shape, bool) if counted is None else counted.any(0)
+    data = total_variance(context.examples.x, counted)
     if not data:
         return None
     unit, kind = "share of the data's variance", "ratio"
     details: tuple[Metric, ...] = ()
     if context.has_code:
         name, label = "sample_spread.of_reconstructions", "variance of reconstructions"
-        share = total_variance(context.reconstructions) / data
+        share = total_variance(context.reconstructions, counted) / data
         details = (Metric(name, label, unit, kind, share, digits=".0%", plain=True),)
     return Metric(
         "sample_spread",
         "variance of samples' means",
         unit,
         kind,
-        total_variance(context.sample(SPREAD_SAMPLES, mean=True)) / data,
+        total_variance(context.sample(SPREAD_SAMPLES, mean=True)[:, seen]) / data,
         digits=".0%",
         details=details,
     )
 
 
-def total_variance(x: np.ndarray, observed: np.ndarray | None = None) -> float:
-    """Variance of rows (n, *X), summed over features; of what was observed (n, *X)."""
-    where = np.ones(x.shape, dtype=bool) if observed is None else observed
+def total_variance(x: np.ndarray, counted: np.ndarray | None = None) -> float:
+    """Variance of rows (n, *X), summed over features; only of the elements that are counted (n, *X)."""
+    where = np.ones(x.shape, dtype=bool) if counted is None else counted
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a column of which nothing was observed
         return float(np.nansum(x.var(0, dtype=np.float64, where=where)))

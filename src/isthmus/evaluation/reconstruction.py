@@ -110,12 +110,15 @@ def column_spread(context: EvalContext) -> Metric | None:
     """The largest standard deviation of a column over the smallest, in the units that networks read.
 
     None for images, sequences, shares and discrete data, whose columns have one unit; constant columns do not count.
+    Declined for unordered categories.
     """
     schema, rows = context.schema, context.examples if context.train is None else context.train
     if schema.image or schema.sequence or schema.discrete or schema.kind == "unit":
         return None
+    context.require_numeric()
     observed = np.ones(rows.x.shape, dtype=bool) if rows.observed is None else rows.observed
-    deviation = context.scaled(rows.x).std(0, dtype=np.float64, where=observed).reshape(-1)
+    seen = observed.any(0)
+    deviation = context.scaled(rows.x)[:, seen].std(0, dtype=np.float64, where=observed[:, seen]).reshape(-1)
     deviation = deviation[deviation > 0]
     if len(deviation) < 2:
         return None
@@ -128,12 +131,13 @@ def residual_eigenvalue_ratio(context: EvalContext) -> Metric | None:
 
     The largest eigenvalue of the residuals' covariance in scaled units, over what independent noise of the same total
     would show in so many rows and columns (Marchenko & Pastur, 1967): 1 if no structure is left. None for sequences,
-    and if there are no residuals; declined for rows with missing values.
+    and if there are no residuals; declined for rows with missing values or unordered categories.
     """
     rows = np.random.default_rng(context.seed).permutation(len(context))[:RESIDUAL_MAX_ROWS]
     if context.schema.sequence or not context.has_code or (n := len(rows)) < 2:
         return None
     context.require_complete(context.examples)
+    context.require_numeric()
     residual = context.scaled_x[rows] - context.scaled(context.reconstructions[rows])
     residual = residual.reshape(n, -1).astype(np.float64)
     residual -= residual.mean(0)
@@ -160,7 +164,8 @@ def identity_test(context: EvalContext) -> Metric | None:
         return None
     random = np.random.default_rng(context.seed)
     flat = x.reshape(len(x), -1)
-    shuffled = Examples(np.stack([random.permutation(column) for column in flat.T], 1).reshape(x.shape), checked=True)
+    shuffled = Examples(np.stack([random.permutation(column) for column in flat.T], 1).reshape(x.shape))
+    shuffled = shuffled.mark_checked(context.schema)
     lost = fitted.squared_errors(shuffled, fitted.reconstruct(shuffled)).mean()
     mean = np.broadcast_to(shuffled.x.mean(0, dtype=np.float64), x.shape)
     total = fitted.squared_errors(shuffled, mean).mean()

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.errors import InputError
+from isthmus.estimators.training_setup import fingerprint
+from isthmus.examples import Examples
 from isthmus.metrics.metric import Metric, to_tree
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ class Evaluation:
     declined: dict[str, str] = field(default_factory=dict)
     """Measures that do not apply to this model or these rows, with the reason."""
     per_row: PerRow | None = None
+    _rows_digest: str = field(default="", repr=False, compare=False)
 
     @cached_property
     def by_name(self) -> dict[str, Metric]:
@@ -94,6 +98,14 @@ class Evaluation:
         head = f"{prefix}."
         return {top.name[len(head) :]: top for top in self.metrics if top.name.startswith(head)}
 
+    def require_rows(self, examples: Examples) -> None:
+        """Raise InputError unless it was made on these checked rows; of one made by hand nothing is known."""
+        if self._rows_digest and self._rows_digest != rows_digest(examples):
+            raise InputError(
+                f"evaluation must be what evaluate returned for the {len(examples):,} rows of X, got one of "
+                f"{self.rows:,} other rows. Pass the same rows to both, or leave evaluation out."
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values for JSON."""
         tree = {"model": self.model, "rows": self.rows, **to_tree(self.metrics)}
@@ -124,3 +136,8 @@ class Evaluation:
             for label, text in self.lines()
         )
         return f"<table>{rows}</table>"
+
+
+def rows_digest(examples: Examples) -> str:
+    """A hash of what was measured: x, and which of its values are observed and real."""
+    return fingerprint(Examples(examples.x, lengths=examples.lengths, observed=examples.observed))

@@ -13,6 +13,8 @@ from isthmus.metrics.estimate import Estimate, mean_and_error
 
 SETTING = "setting"
 """Kind of a number that describes a measurement (rows, draws, components) and is not measured itself."""
+UNKNOWN_ERROR = "the standard error of one draw or one row is unknown"
+"""Remark on a number whose standard error is infinite: an error is estimated from differences."""
 LINE, INLINE, HIDDEN = "line", "inline", "hidden"
 """Where text shows a number: on a separate line, in its parent's line, or nowhere (JSON and the page have it)."""
 
@@ -70,11 +72,17 @@ class Metric:
         """
         if self.shown == LINE:
             inline = [f"{d.number} {d.label}" for d in self.details if d.shown == INLINE and d.value is not None]
-            remarks = "; ".join([*([self.note] if self.note else []), *inline])
+            remarks = "; ".join([*self.notes, *inline])
             yield indent + self.label, f"{self}{f' ({remarks})' if remarks else ''}"
         for detail in self.details:
             if detail.value is not None:
                 yield from detail.lines(indent + "  ")
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks after the number: its note, and why its standard error is unknown if it is."""
+        unknown = self.standard_error is not None and not math.isfinite(self.standard_error)
+        return [*([self.note] if self.note else []), *([UNKNOWN_ERROR] if unknown else [])]
 
     @property
     def number(self) -> str:
@@ -88,6 +96,8 @@ class Metric:
         -79.57 ± 0.89 nats
         >>> print(Metric("probes.linear", "linear probe", "share of rows", "accuracy", 0.5, 0.02, digits=".0%"))
         50% ± 2% of rows
+        >>> print(Metric("elbo", "ELBO", "nats", "density", -79.571, math.inf))
+        -79.57 ± unknown nats
         """
         unit = self.unit.removeprefix("share ") if self.digits.endswith("%") else self.unit
         return f"{self.number} {unit}".rstrip()
@@ -111,7 +121,9 @@ def number(value: Value, digits: str = ".2f", standard_error: float | None = Non
     else:
         sign, rest = (digits[0], digits[1:]) if digits[0] in "+-" else ("", digits)
         text = f"{value:{sign}z{rest}}"  # z: never minus zero
-    return text if standard_error is None else f"{text} ± {standard_error:{digits}}"
+    if standard_error is None:
+        return text
+    return f"{text} ± {standard_error:{digits}}" if math.isfinite(standard_error) else f"{text} ± unknown"
 
 
 def error_digits(standard_error: float | None) -> str:
@@ -150,7 +162,8 @@ def setting(name: str, label: str, value: Value, shown: str = INLINE) -> Metric:
 def to_tree(metrics: Iterable[Metric]) -> dict[str, Any]:
     """Nested plain values for JSON, by the dotted names.
 
-    The value of a metric is its `mean`, or `count` if that is its kind.
+    The value of a metric is its `mean`, or `count` if that is its kind. Numbers that are not finite are None, as JSON
+    has none of them.
 
     >>> to_tree((Metric("a.b", "b", "nats", "density", 1.0, 0.5, details=(setting("a.b.rows", "rows", 3),)),))
     {'a': {'b': {'mean': 1.0, 'standard_error': 0.5, 'unit': 'nats', 'kind': 'density', 'rows': 3}}}
@@ -161,10 +174,16 @@ def to_tree(metrics: Iterable[Metric]) -> dict[str, Any]:
         node = tree
         for part in path:
             node = node.setdefault(part, {})
-        value = list(metric.value) if isinstance(metric.value, tuple) else metric.value
+        value = list(map(finite_or_none, metric.value)) if isinstance(metric.value, tuple) else metric.value
+        value, error = finite_or_none(value), finite_or_none(metric.standard_error)
         if metric.plain:
             node[key] = value
         else:
-            record = {"count" if metric.kind == "count" else "mean": value, "standard_error": metric.standard_error}
+            record = {"count" if metric.kind == "count" else "mean": value, "standard_error": error}
             node[key] = {**record, "unit": metric.unit, "kind": metric.kind, **node.get(key, {})}
     return tree
+
+
+def finite_or_none(value: Any) -> Any:
+    """None for infinity and NaN, any other value as it is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -154,7 +154,7 @@ def _setup(estimator: Estimator, dataset: Dataset, folder: Path, source: dict[st
 
     train = conditioned(dataset.train)
     validation = None if dataset.valid is None else conditioned(dataset.valid)
-    job = setup_training(estimator, train.x, validation=validation, **train.model_kwargs(), **resumed)
+    job = setup_training(estimator, train, validation=validation, **resumed)
     known = job.schema.condition
     for name, examples in (("validation", dataset.valid), ("test", dataset.test)):
         if known is not None and examples is not None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from isthmus.fitted import as_fitted
 from isthmus.plot import decoder_paths
-from isthmus.plot.context import PlotContext, training_rows
+from isthmus.plot.context import PlotContext
 from isthmus.plot.figures import FIGURES
 
 __all__ = [
@@ -302,6 +302,6 @@ def _context(
     """The model with checked rows; without X the condition is that of all samples."""
     fitted = as_fitted(model)
     rows = None if X is None else fitted.check(X, condition, lengths, observed=observed, y=y)
-    known = None if train is None else training_rows(fitted, train)
+    known = None if train is None else fitted.check_without_condition(train)
     alone = condition if X is None else None
     return PlotContext(fitted, rows, known, condition=alone, seed=random_state, draws=draws)

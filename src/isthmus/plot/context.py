@@ -11,7 +11,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import euclidean_distances
 
-from isthmus.array_checks import as_condition, check_examples
+from isthmus.array_checks import as_condition
 from isthmus.errors import InputError
 from isthmus.evaluation.latent_space import active_dimensions
 from isthmus.evaluation.result import PerRow
@@ -297,13 +297,3 @@ def distance_to_known(row: np.ndarray, block: np.ndarray) -> np.ndarray:
 def squared_errors(values: np.ndarray, original: np.ndarray) -> np.ndarray:
     """(m,) squared differences of rows (m, *X), summed over features; NaN is left out."""
     return np.nansum(np.square(values - original).reshape(len(values), -1), 1)
-
-
-def training_rows(model: FittedModel, train: Any) -> Examples:
-    """Training rows as arrays, from an array or `Examples`; a condition is not needed."""
-    if not isinstance(train, Examples):
-        train = Examples(train)
-    if train.checked:
-        return train
-    names = model.feature_names
-    return check_examples(model.schema, train.x, None, train.lengths, None, train.observed, None, names)

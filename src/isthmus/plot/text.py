@@ -31,9 +31,13 @@ def with_error(mean: float, error: float | None) -> str:
 
     >>> with_error(-79.5712, 0.8934), with_error(1234.5, 17.2), with_error(0.5, None), with_error(2.0, 0.0)
     ('−79.57 ± 0.89', '1,234 ± 17', '0.5', '2')
+    >>> with_error(-79.5712, math.inf)  # of one draw or one row
+    '−79.57 ± unknown'
     """
-    if error is None or not (math.isfinite(error) and math.isfinite(mean)) or error <= 0:
+    if error is None or not math.isfinite(mean) or error <= 0:
         return number(mean)
+    if not math.isfinite(error):
+        return f"{number(mean)} ± unknown"
     places = max(0, 1 - math.floor(math.log10(error)))
     if places > 8:
         return f"{number(mean)} ± {number(error, 2)}"

@@ -93,13 +93,14 @@ def report_page(
         evaluation: what `evaluate` returned for the same rows; by default they are evaluated.
 
     Raises:
-        InputError: for rows that the model cannot read, or a path that cannot be written.
+        InputError: for rows that the model cannot read, an evaluation of other rows, or a path that cannot be written.
     """
     fitted = as_fitted(model)
     rows = fitted.check(X, condition, lengths, observed=observed, y=y)
     train_rows = check_train(fitted, train)
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train_rows)
+    evaluation.require_rows(rows)
     findings = diagnose(fitted, rows, evaluation=evaluation)
     plots = plot_context(fitted, rows, evaluation, train_rows, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))

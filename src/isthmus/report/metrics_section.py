@@ -29,7 +29,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
 def rows_of(metric: Metric) -> list[list[str]]:
     """A row for a metric and one for each of its details; what describes the measurement is in the same row."""
     beside = [detail for detail in metric.details if detail.shown == INLINE or detail.kind == SETTING]
-    notes = [metric.note] if metric.note else []
+    notes = metric.notes
     notes += [f"{detail.label}: {plainly(detail.value)}" for detail in beside if detail.value is not None]
     kind = "" if metric.kind == SETTING else metric.kind
     value = plainly(metric.value) if isinstance(metric.value, tuple | list) else metric.number.replace("-", "−")

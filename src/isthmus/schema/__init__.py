@@ -16,6 +16,7 @@ from isthmus.schema.array_statistics import (
 )
 from isthmus.schema.columns import ARRAYS, KINDS, WHOLE_KINDS, Column, InputScaler, Schema
 from isthmus.schema.condition import Condition, json_label
+from isthmus.schema.labels import Labels
 
 __all__ = [
     "ARRAYS",
@@ -29,6 +30,7 @@ __all__ = [
     "Column",
     "Condition",
     "InputScaler",
+    "Labels",
     "Schema",
     "check_finite",
     "has_underflow",

@@ -98,9 +98,12 @@ def has_underflow(columns: np.ndarray) -> np.ndarray:
     return (deviation < MIN_DIFFERENCE) & ~constant
 
 
-def safe_std(columns: np.ndarray) -> np.ndarray:
-    """Standard deviations of (n, *X); 1 where a column is constant (its computed deviation is rounding, not 0)."""
-    _, deviation, constant = moments(columns)
+def safe_std(columns: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
+    """Standard deviations of (n, *X) as `moments` takes them; 1 where a column is constant.
+
+    The computed deviation of a constant column is rounding, not 0.
+    """
+    _, deviation, constant = moments(columns, observed)
     return np.where(constant | (deviation == 0), 1.0, deviation)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from isthmus.schema.condition import Condition
+from isthmus.schema.labels import Labels
 
 ARRAYS = ("low", "high", "mean", "shift", "scale")
 """Fields of a schema that are arrays."""
@@ -65,6 +66,8 @@ class Schema:
     paired: bool = False
     """Whether training had clean rows beside damaged ones, which then need not be of the same kind."""
     condition: Condition | None = None
+    labels: Labels | None = None
+    """The classes of a model that learns from labels, which `compose` may read; None once another model is fitted."""
     low: np.ndarray = field(default_factory=lambda: np.zeros(()))
     """The smallest value in training, one for all elements or one each, in the units that networks read."""
     high: np.ndarray = field(default_factory=lambda: np.ones(()))
@@ -209,6 +212,8 @@ class Schema:
         """Plain values for JSON."""
         config = asdict(self)
         config |= {name: getattr(self, name).tolist() for name in ARRAYS}
+        if self.labels is None:
+            del config["labels"]  # most models: their files are those of versions without it
         return config
 
     @classmethod
@@ -217,6 +222,8 @@ class Schema:
         config = dict(config)
         if config.get("condition"):
             config["condition"] = Condition(**{k: tuple(v) for k, v in config["condition"].items()})
+        if config.get("labels"):
+            config["labels"] = Labels(tuple(config["labels"]["classes"]))
         for name in ("event_shape", "names"):
             config[name] = tuple(config[name])
         config["columns"] = tuple(Column(**column) for column in config["columns"])
