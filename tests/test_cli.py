@@ -242,8 +242,8 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize("lines", [0, 10])
 def test_a_killed_run_ends_with_the_same_weights(tmp_path, lines):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert main(["fit", "vae", "digits", "-o", str(whole), *LONG]) == 0
-    argv = ["fit", "vae", "digits", "-o", str(broken), *LONG]
+    assert main(["fit", "vae", "wine", "-o", str(whole), *LONG]) == 0
+    argv = ["fit", "vae", "wine", "-o", str(broken), *LONG]
     process = subprocess.Popen([sys.executable, "-c", OFTEN, *argv], stderr=subprocess.DEVNULL)
     history = broken / "history.jsonl"
     # Killed right after the configuration is there, and in the middle.

@@ -97,13 +97,15 @@ def test_each_addition_takes_ten_lines_at_most():
 
 def test_commands_run(short, capsys, monkeypatch):
     without_page(monkeypatch)
+    monkeypatch.setattr("isthmus.estimators.training_setup.MIN_AUTO_EPOCHS", 2)
     lines = [line for block in blocks("README.md", "bash") for line in block.splitlines()]
     commands = [shlex.split(line, comments=True) for line in lines]
     ours = [words for words in commands if words and words[0] == "isthmus"]
     assert len(ours) > 8
     for words in ours:
         fewer = ["--draws", "20"] if words[1] in ("evaluate", "diagnose", "report", "compare") else []
-        assert main([*words[1:], *fewer]) == 0, (words, capsys.readouterr().err)
+        allowed = (0, 3) if words[1] == "diagnose" else (0,)  # 3: two epochs leave something to find
+        assert main([*words[1:], *fewer]) in allowed, (words, capsys.readouterr().err)
 
 
 def test_links_lead_somewhere():

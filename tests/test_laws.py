@@ -103,7 +103,8 @@ class Killed(Exception):
 
 CASES = [(name, after, {}) for name in TRAINED for after in (1, 7, 13)]
 if shutil.which("g++"):  # random numbers and buffers that move, by a compiled step
-    CASES.append(("SparseAutoencoder", 7, {"compile": True, "sparsity": "top_k(2)", "corruption": "gaussian(0.1)"}))
+    compiled = {"compile": True, "sparsity": "top_k(2)", "corruption": "gaussian(0.1)"}
+    CASES.append(pytest.param("SparseAutoencoder", 7, compiled, marks=pytest.mark.grid))
 
 
 @pytest.mark.parametrize(("name", "after", "fields"), CASES)

@@ -21,7 +21,7 @@ ORDER = [
     {"conditional", "priors", "corruption"},
     {"forward_pass"},
     {"latent_model"},
-    {"objective"},
+    {"objective", "model_checks"},
     {"terms"},
     {"train", "metrics", "likelihoods", "array_checks"},
     {"fitted"},

@@ -148,7 +148,7 @@ def test_everything_that_is_measured_is_on_the_page():
     assert "probabilistic PCA" in text
 
 
-@pytest.mark.parametrize(("kind", "latent_dim"), [("bits", 1), ("table", 2)])
+@pytest.mark.parametrize(("kind", "latent_dim"), [pytest.param("bits", 1, marks=pytest.mark.grid), ("table", 2)])
 def test_codes_of_one_and_two_dimensions(kind, latent_dim):
     x = DATA[kind](40)
     whole(made(small("VAE", epochs=1, latent_dim=latent_dim).fit(x), x, np.arange(40) % 3))
