@@ -59,6 +59,7 @@ def sample_quality_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
     rows = comparable(context)
     if rows is None:
         return None
+    context.require_numeric()
     train, test = rows
     check_comparable(train, test, context.samples)  # before anything is learned
     features = learned_features(train, train.shape[1:], context.seed)
@@ -77,6 +78,7 @@ def copies(context: EvalContext) -> tuple[Metric, ...] | None:
     rows = comparable(context)
     if rows is None:
         return None
+    context.require_numeric()
     stats, unit, digits = memorization(*rows, context.samples, context.seed), "share of samples", ".1%"
     expected = Metric(
         "copies.to_train.expected",
