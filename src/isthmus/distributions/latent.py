@@ -88,8 +88,8 @@ class Mixture(LightDistribution):
     """A mixture of M components with independent elements (..., M, D), by their log-weights (..., M)."""
 
     def __init__(self, log_weight: Tensor, components: Normal):
-        batch = torch.broadcast_shapes(log_weight.shape[:-1], components.loc.shape[:-2])
-        super().__init__(batch, components.loc.shape[-1:])
+        # Either or both may have a batch. torch.broadcast_shapes would import sympy: a second of every process.
+        super().__init__(log_weight.shape[:-1] or components.loc.shape[:-2], components.loc.shape[-1:])
         self.log_weight, self.components = log_weight, components
 
     @property
