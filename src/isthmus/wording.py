@@ -1,7 +1,8 @@
-"""Words in messages: counted nouns, lists of names."""
+"""Words in messages: counted nouns, lists of names, capital letters."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 
@@ -22,3 +23,12 @@ def join_names(names: Iterable[str], limit: int = 5) -> str:
     """
     names = list(names)
     return ", ".join(names[:limit]) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
+
+
+def capitalize(text: str) -> str:
+    """The text with a capital letter, unless it begins with a symbol such as p(x).
+
+    >>> capitalize("probabilistic PCA"), capitalize("q(z|x) is narrow"), capitalize("a bound")
+    ('Probabilistic PCA', 'q(z|x) is narrow', 'A bound')
+    """
+    return text if re.match(r"\w\(", text) else text[:1].upper() + text[1:]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from isthmus.plot.context import PlotContext
 from isthmus.plot.style import BLUE, PALE, panels
 from isthmus.plot.text import number
-from isthmus.wording import pluralize
+from isthmus.wording import capitalize, pluralize
 
 MAX_BARS = 48
 """Dimensions of the code that have a bar."""
@@ -54,7 +54,7 @@ def prepare(context: PlotContext) -> Dimensions:
 def draw(data: Dimensions) -> Figure:
     """A bar for each dimension; pale where the code does not vary."""
     active = data.context.active[data.order]
-    title = f"{data.quantity[0].upper()}{data.quantity[1:]} of each dimension of the code, {data.context.counted}"
+    title = f"{capitalize(data.quantity)} of each dimension of the code, {data.context.counted}"
     figure, (axis,) = panels(1, title, (6.0, 2.4))
     places = np.arange(len(data.order))
     axis.bar(places, data.values, color=[BLUE if on else PALE for on in active], width=0.75)

@@ -16,7 +16,7 @@ from isthmus.report.headline import verdict
 from isthmus.report.html_blocks import Picture, Section, svg
 from isthmus.report.metrics_section import metrics_table, plainly
 from isthmus.report.model_card import card, configuration
-from isthmus.wording import pluralize
+from isthmus.wording import capitalize, pluralize
 
 
 def page(context: ReportContext) -> str:
@@ -64,7 +64,7 @@ def subtitle(context: ReportContext) -> str:
     train = context.plot.train
     fitted = f"Trained on {pluralize(len(train), 'row')}; " if train is not None else ""
     shown = f"shown and measured on {context.rows}."
-    return run + fitted + (shown if fitted else shown[:1].upper() + shown[1:])
+    return run + fitted + (shown if fitted else capitalize(shown))
 
 
 def sentence(text: str) -> str:
@@ -73,7 +73,7 @@ def sentence(text: str) -> str:
     >>> sentence("the loss rises")
     'The loss rises.'
     """
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    return capitalize(text) + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def evidence_of(finding: Finding) -> list[tuple[str, str]]:

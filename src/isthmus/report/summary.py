@@ -18,7 +18,7 @@ from isthmus.plot.reconstruction import views_of
 from isthmus.report.from_run import MeasuredRun, measure
 from isthmus.report.headline import compared, is_conditional, is_finite, label_of, value_of
 from isthmus.train.runtime import count_flops
-from isthmus.wording import join_names, pluralize
+from isthmus.wording import capitalize, join_names, pluralize
 
 SUMMARY_MAX_DRAWS, SUMMARY_MIN_DRAWS = 1000, 50
 """Draws per row for log p(x)."""
@@ -129,7 +129,7 @@ def likelihood_lines(run: Run, evaluation: Evaluation, rows: str) -> list[str]:
     size = pluralize(evaluation.value("baselines.ppca.latent_dim"), "dimension")
     note = f" ({linear.note})" if linear.note else ""
     name = label_of(linear)
-    lines.append(f"{name[:1].upper()}{name[1:]} with {size} on the same rows: {linear}{note}.")
+    lines.append(f"{capitalize(name)} with {size} on the same rows: {linear}{note}.")
     sign, margin = compared(linear), evaluation["baselines.ppca.margin"]
     how = {1: "better", -1: "worse", 0: "not clearly different"}[sign]
     by = f" by {abs(value_of(margin)):.2f} ± {margin.standard_error or 0.0:.2f} nats" if sign else ""
