@@ -36,6 +36,7 @@ from isthmus.schema import Schema
 from models import small, table
 
 FAST = {"latent_dim": 3, "hidden": (8,), "epochs": 2, "random_state": 0, "threads": 1}
+GRID = pytest.mark.grid
 LABELS = np.arange(40) % 4
 TABLE_ONLY_LISTED = {"extremes"}
 NEEDS_PRIOR = {"samples"}
@@ -91,9 +92,9 @@ def test_a_figure_that_is_only_in_the_table_is_a_public_function_too(monkeypatch
     ("shape", "dtype", "fields"),
     [
         ((4,), "float32", {}),
-        ((12,), "float32", {"latent_dim": 1}),
+        pytest.param((12,), "float32", {"latent_dim": 1}, marks=GRID),
         ((64,), "uint8", {"levels": 17}),
-        ((5, 7), "uint8", {"levels": 17, "latent_dim": 2}),
+        pytest.param((5, 7), "uint8", {"levels": 17, "latent_dim": 2}, marks=GRID),
         ((6, 5, 3), "float32", {}),
     ],
 )
@@ -103,7 +104,7 @@ def test_tables_and_images(shape, dtype, fields):
     assert refused == (TABLE_ONLY_LISTED if len(shape) == 1 and dtype != "uint8" else set())
 
 
-@pytest.mark.parametrize(("features", "corruption"), [(1, None), (4, "mask(0.3)")])
+@pytest.mark.parametrize(("features", "corruption"), [pytest.param(1, None, marks=GRID), (4, "mask(0.3)")])
 def test_padded_sequences_are_drawn_and_their_padding_is_not(features, corruption):
     x, lengths = rows_of((12, features)), np.arange(40) % 8 + 5
     model = isthmus.VAE(**FAST, corruption=corruption).fit(x, lengths=lengths)
@@ -114,7 +115,9 @@ def test_padded_sequences_are_drawn_and_their_padding_is_not(features, corruptio
     assert drawn == again
 
 
-@pytest.mark.parametrize("condition", [LABELS, np.array(["a", "b", "c", "d"])[LABELS], np.linspace(0, 1, 40)])
+@pytest.mark.parametrize(
+    "condition", [pytest.param(LABELS, marks=GRID), np.array(["a", "b", "c", "d"])[LABELS], np.linspace(0, 1, 40)]
+)
 def test_conditional_models(condition):
     x = rows_of((6, 6), "uint8")
     model = isthmus.ConditionalVAE(**FAST, levels=17).fit(x, condition=condition)

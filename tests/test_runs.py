@@ -74,7 +74,7 @@ def test_force_replaces_runs_only_and_only_what_they_wrote(capsys, rows, tmp_pat
     assert not (folder / "checkpoint").exists()
 
 
-@pytest.mark.parametrize("model", ["vae", pytest.param("ae", marks=pytest.mark.grid), "ppca"])
+@pytest.mark.parametrize("model", ["vae", *(pytest.param(name, marks=pytest.mark.grid) for name in ("ae", "ppca"))])
 def test_pictures_that_are_missing_are_drawn_by_resume(capsys, rows, tmp_path, model, monkeypatch):
     folder = tmp_path / "r"
     words = FAST if model != "ppca" else ["--latent-dim", "2", "--random-state", "0"]
