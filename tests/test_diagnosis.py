@@ -558,6 +558,21 @@ def test_the_kl_term_is_known_by_its_flag_not_its_name():
     assert DiagnosisContext(vae(beta=20.0, epochs=1).fit(TRAIN).fitted_).beta == 20.0
 
 
+class TwoRates(isthmus.VAE):
+    """A VAE whose KL is in two terms, as that of a hierarchy is."""
+
+    def compose(self, schema):
+        model = super().compose(schema).model
+        low, high = (Term(lambda model, batch, out, i=i: out.kl[:, i], f"kl{i}", is_kl=True) for i in range(2))
+        return Recipe(model, nll + low + 3.0 * high)
+
+
+def test_the_heaviest_of_several_kl_terms_counts():
+    context = DiagnosisContext(TwoRates(latent_dim=2, hidden=(), epochs=1).fit(TRAIN).fitted_)
+    assert context.beta == 3.0
+    assert lower_kl_weight(context) == "train TwoRates again with weight 1 instead of 3 on its term 'kl1'"
+
+
 def test_a_convolutional_network_is_made_smaller_by_its_channels():
     x = (np.random.default_rng(0).random((40, 16, 16)) * 255).astype(np.uint8)
     model = isthmus.VAE(network="conv", channels=(8, 16), latent_dim=2, epochs=1, random_state=0).fit(x)

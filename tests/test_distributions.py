@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from torch import distributions as D
 
 from isthmus import families
+from isthmus.batch import Batch
 from isthmus.conditional import Conditional
 from isthmus.distributions import continuous, kl_divergence, latent
 from isthmus.distributions.columns import Columns
-from isthmus.distributions.independent import LightDistribution, Masked, over_steps
+from isthmus.distributions.independent import Independent, LightDistribution, Masked, over_steps
 from isthmus.errors import InputError
+from isthmus.latent_model import LatentModel
 from isthmus.likelihoods import COUNTED, LEVELLED, LIKELIHOODS
+from isthmus.priors import StandardNormal
 from isthmus.schema import Schema
 
 F32, F64 = torch.float32, torch.float64
@@ -639,6 +642,8 @@ def test_rows_are_taken_only_out_of_what_says_which_tensors_hold_them():
         torch.testing.assert_close(some.log_prob(x), continuous.Normal(loc, scale).log_prob(x[[0, 1, 0, 0, 0]])[index])
     square = continuous.Normal(torch.randn(3, 3), torch.arange(3.0))  # as many rows as columns: the scale is shared
     assert torch.equal(square.rows(torch.tensor([2])).log_scale, torch.arange(3.0))
+    one = continuous.Normal(loc, torch.zeros(1, 3)).rows(index)  # a scale of one row is that of all
+    assert one.log_scale.shape == (1, 3)
     assert torch.equal(latent.Delta(loc).rows(index).loc, loc[index])
     shared = continuous.Normal(torch.randn(3), torch.zeros(3))  # of no batch
     assert shared.rows(index) is shared
@@ -673,3 +678,25 @@ def test_no_gradient_reaches_parameters_that_are_held_fixed():
 
     with pytest.raises(NotImplementedError, match="must define stopped"):
         Flow().stopped()
+
+
+class Shifted(Independent):
+    """A distribution of the user's that happens to have an attribute `base`."""
+
+    def __init__(self, base: continuous.Normal):
+        super().__init__(base.batch_shape + base.event_shape, 1)
+        self.base = base
+
+    def element_log_prob(self, x: Tensor) -> Tensor:
+        return self.base.element_log_prob(x - 100)
+
+
+def test_what_was_not_observed_is_left_out_of_the_likelihood_itself():
+    class Decoder(nn.Module):
+        def forward(self, z, c=None, mask=None):
+            return Shifted(continuous.Normal(z, torch.zeros(2)))
+
+    model = LatentModel(nn.Identity(), Decoder(), StandardNormal(2))
+    z, x = torch.randn(1, 5, 2), torch.randn(5, 2)
+    seen = torch.ones(5, 2, dtype=torch.bool)
+    torch.testing.assert_close(model.at(Batch(x, observed=seen), z).log_px, model.at(Batch(x), z).log_px)

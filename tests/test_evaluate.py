@@ -27,7 +27,7 @@ from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, import
 from isthmus.metrics.importance_weighting import LogLikelihood, encode_chunks, importance_weighted
 from isthmus.metrics.probes import probes
 from isthmus.report.metrics_section import metrics_table
-from models import DATA, DENSE, NAMES, images, rows_of, small, table, without_page, without_slow_measures
+from models import DATA, DENSE, NAMES, SLOW, images, rows_of, small, table, without_page, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -422,6 +422,21 @@ def test_an_evaluation_is_used_with_its_own_rows_only(tmp_path):
         use(model, pd.DataFrame(x[:40]), evaluation=evaluation)  # the same rows
     assert "digest" not in json.dumps(evaluation.to_dict())
     assert "digest" not in repr(evaluation)
+    labels = np.arange(90) % 3
+    given = small("ConditionalVAE").fit(x, condition=labels)
+    evaluation = evaluate(given, x[:40], condition=labels[:40], draws=10, without=only)
+    for use in users:
+        use(given, x[:40], condition=labels[:40].astype(np.int32), evaluation=evaluation)
+        with pytest.raises(isthmus.InputError, match="rows of X, got one of 40 other rows"):
+            use(given, x[:40], condition=labels[1:41], evaluation=evaluation)
+
+
+def test_rows_of_which_nothing_was_observed_have_no_residuals():
+    x = table()
+    evaluation = evaluate(small("VAE").fit(x), x, observed=np.zeros(x.shape, bool), draws=2000, without=SLOW)
+    assert evaluation.get("residuals.rms") is None
+    # Nothing has probability one; the estimate of its logarithm has an error of some 0.01 nats from 2,000 draws.
+    assert evaluation["log_likelihood"].value == pytest.approx(0, abs=0.05)
 
 
 def test_one_draw_has_no_known_error():

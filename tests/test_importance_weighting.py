@@ -382,6 +382,11 @@ def test_padding_and_gaps_are_refused_by_a_model_that_would_read_them():
     for ask in (lambda: Chained(epochs=1).fit(x, observed=seen), lambda: model.score_samples(x, observed=seen)):
         with pytest.raises(InputError, match=r"observed must be True everywhere for Chain.*, got 1 False"):
             ask()
+    complete = Chained(epochs=1, threads=1)
+    with pytest.raises(InputError, match="observed must be True everywhere"):  # of the rows that choose the weights
+        complete.fit(x, validation={"X": x, "observed": seen})
+    with pytest.raises(InputError, match="observed must be True everywhere"):
+        isthmus.fit(model.model_, x, nll, epochs=1, validation={"X": x, "observed": seen})
     with pytest.raises(InputError, match="lengths must all be 3 for"):
         Chained(epochs=1).fit(x.reshape(20, 4, 2)[:, :3], lengths=np.arange(20) % 3 + 1)
 
@@ -429,3 +434,24 @@ class Posterior(nn.Module):
 def test_a_posterior_that_cannot_be_trained_is_refused(posterior, says):
     with pytest.raises(InputError, match=f"posterior {says}"):
         small("VAE", posterior=posterior()).fit(table())
+
+
+class Filtered(LatentModel):
+    """A VAE that estimates p(x) itself: the mean over its draws, as `log_importance` has it."""
+
+    def _joint(self, batch, z, prior, **kwargs):
+        out = super()._joint(batch, z, prior, **kwargs)
+        if out.q is not None:
+            out.log_evidence = out.log_importance.logsumexp(0)
+        return out
+
+
+def test_a_models_own_evidence_is_scored_and_leaves_the_bound_alone():
+    x = table()
+    model = small("VAE", precision="double").fit(x)
+    plain, rows = model.fitted_.model, rows_of(model, x)
+    own = Filtered(plain.posterior, plain.likelihood, plain.prior, log_volume=plain.element_log_volume).eval()
+    results = [importance_diagnostics(one, list(encode_chunks(one, rows)), 40) for one in (plain, own)]
+    for name in ("elbo", "distortion", "kl"):
+        np.testing.assert_allclose(*(getattr(result, name) for result in results), rtol=1e-9)
+    np.testing.assert_allclose(*(result.log_px.values for result in results), rtol=1e-9)

@@ -113,6 +113,7 @@ def test_a_saved_model_keeps_its_classes(model, tmp_path):
         (["b", "a", "-1", "b"], ("a", "b"), [1, 0, -1, 1]),
         (np.array(["b", "a", None, -1], object), ("a", "b"), [1, 0, -1, -1]),
         ([True, False, True, True], (False, True), [1, 0, 1, 1]),
+        (["b", "a", float("nan"), None], ("a", "b"), [1, 0, -1, -1]),
         (pd.Series(["b", "a", None, "b"]), ("a", "b"), [1, 0, -1, 1]),
         (pd.Categorical(["b", "a", None, "b"]), ("a", "b"), [1, 0, -1, 1]),
         (
@@ -122,7 +123,18 @@ def test_a_saved_model_keeps_its_classes(model, tmp_path):
         ),
         (torch.tensor([3, 1, -1, 3]), (1, 3), [1, 0, -1, 1]),
     ],
-    ids=["integers", "floats", "text", "objects", "truth", "series", "categories", "dates", "tensor"],
+    ids=[
+        "integers",
+        "floats",
+        "text",
+        "objects",
+        "truth",
+        "text and NaN",
+        "series",
+        "categories",
+        "dates",
+        "tensor",
+    ],
 )
 def test_labels_of_every_kind_have_codes(labels, classes, codes):
     x = table(4)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import isthmus
+from isthmus.batch import Batch
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
 from isthmus.estimators.training_setup import flops_per_row, setup_training
@@ -292,4 +293,32 @@ def test_the_flops_per_row_a_step_is_counted_by_operations():
     batch = conv.to_device(conv.train_rows).batch(torch.arange(3))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         conv.recipe.model(batch)
-    assert count_flops(conv.recipe.model, batch) == 3 * counter.get_total_flops() / 3
+    assert count_flops(conv.recipe.model, batch) == counter.get_total_flops() / 3
+
+
+@pytest.mark.parametrize(
+    ("network", "flops"),
+    [  # a product of matrices (m, k) and (k, n) has 2 m k n; T = 4 steps of 3 numbers, rows of a batch
+        (lambda: nn.LSTM(3, 5, batch_first=True), 2 * 4 * (3 + 5) * 4 * 5),
+        (lambda: nn.GRU(3, 5, batch_first=True), 2 * 4 * (3 + 5) * 3 * 5),
+    ],
+)
+def test_the_operations_of_fused_kernels_are_counted(network, flops):
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, batch):
+            return self.net(batch.x)
+
+    assert count_flops(Reads(), Batch(torch.randn(6, 4, 3))) == flops
+
+
+def test_the_operations_of_attention_are_counted():
+    class Attends(nn.Module):
+        def forward(self, batch):
+            x = batch.x[:, None]  # one head
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    assert count_flops(Attends(), Batch(torch.randn(6, 4, 3))) == 2 * 2 * 4 * 4 * 3

@@ -196,6 +196,8 @@ def as_condition(condition: Any, n: int) -> np.ndarray | None:
 def as_labels(y: Any, n: int) -> np.ndarray:
     """Labels (n,)."""
     values = to_cpu_array(y)
+    if values.dtype.kind == "U" and isinstance(y, list | tuple):  # NaN beside text would have become text
+        values = np.array(y, dtype=object)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.shape != (n,):

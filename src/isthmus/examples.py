@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -103,3 +104,20 @@ def as_examples(X: Any, **beside: Any) -> Examples:
                 f"{name} must be inside the Examples that are passed as X, got both. Pass Examples(x, {name}={name})."
             )
     return X
+
+
+def fingerprint(*groups: Examples | None) -> str:
+    """A hash of all arrays, by which a resumed run recognises its data."""
+    import numpy as np
+
+    digest = hashlib.blake2b(digest_size=16)
+    for group in groups:
+        if group is None:
+            continue
+        for array in (group.x, group.y, group.condition, group.lengths, group.target, group.observed):
+            if array is not None:
+                values = np.ascontiguousarray(array)
+                values = values.astype("U") if values.dtype == object else values
+                digest.update(f"{values.dtype}{values.shape}".encode())
+                digest.update(values.tobytes() if values.dtype.kind == "U" else values.data)
+    return digest.hexdigest()

@@ -186,6 +186,7 @@ class DiagonalNormal(Family):
 
     formula = "z ~ N(mean(x), diag scale(x)²)"
     raw_per_element = 2
+    scale_per_element = True
 
     def forward(self, raw: Tensor):
         loc, log_scale = self.split(raw)

@@ -23,7 +23,8 @@ class Pass:
         log_weight: (K, B) log of the draws' weights, which sum to one over K; None for equal weights.
         exact: whether one draw gives log p(x) without error.
         log_evidence: (B,) the log of an unbiased estimate of p(x) that the model formed itself of these draws, as a
-            particle filter does, nats; every estimate of log p(x) and `iwae` read it in place of the draws' weights.
+            particle filter does, nats; every estimate of log p(x) and `iwae` read it in place of the draws' weights,
+            the ELBO goes on reading the draws.
         log_px, log_pz, log_qz: (K, B) and kl (B, L), nats, where the model has them already.
         per_step: terms (K, B, T) of each step by name, nats, for losses that read them.
     """
@@ -95,6 +96,11 @@ class Pass:
         return -math.log(self.draws) if self._log_weight is None else self._log_weight
 
     @property
+    def log_ratio(self) -> Tensor:
+        """(K, B) log p(x given z) + log p(z) - log q(z given x) of each draw, nats: its expectation is the ELBO."""
+        return self.log_px + self.log_pz - self.log_qz
+
+    @property
     def log_importance(self) -> Tensor:
         """(K, B) log w + log p(x given z) + log p(z) - log q(z given x), nats: its logsumexp over K estimates log p(x).
 
@@ -103,7 +109,7 @@ class Pass:
         """
         if self.log_evidence is not None:
             return self.log_weight + self.log_evidence.expand(self.draws, -1)
-        return self.log_weight + self.log_px + self.log_pz - self.log_qz
+        return self.log_weight + self.log_ratio
 
     @property
     def elbo(self) -> Tensor:

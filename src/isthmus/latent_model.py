@@ -274,7 +274,7 @@ class LatentModel(Model):
         if batch.observed is not None:
             counted = self.counted(batch)
             assert counted is not None
-            px = Masked(getattr(px, "base", px), counted)
+            px = Masked(px.base if isinstance(px, Masked) else px, counted)
         return Pass(z, px=px, prior=prior, target=batch.target, log_volume=self.volume_of(batch), **kwargs)
 
     def draw(

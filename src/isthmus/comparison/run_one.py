@@ -14,10 +14,10 @@ from isthmus.comparison.specs import Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.param_validation import is_integer
-from isthmus.estimators.training_setup import TrainingJob, fingerprint, setup_training
+from isthmus.estimators.training_setup import TrainingJob, setup_training
 from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES, evaluate
-from isthmus.examples import Examples
+from isthmus.examples import Examples, fingerprint
 from isthmus.fitted import FittedModel
 from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.train.checkpoint import Checkpointer

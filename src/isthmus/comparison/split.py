@@ -12,7 +12,7 @@ from isthmus.errors import InputError
 from isthmus.estimators import training_setup
 from isthmus.estimators.base import Estimator
 from isthmus.evaluation.splits import MAX_HELD_OUT_ROWS
-from isthmus.examples import Examples
+from isthmus.examples import Examples, fingerprint
 from isthmus.wording import pluralize
 
 TEST_FRACTION = 0.2
@@ -78,7 +78,7 @@ def split(data: Dataset, validation_fraction: float) -> Split:
         sizes.append(pluralize(len(valid), "validation row"))
     sizes.append(f"{pluralize(len(test), 'test row')} ({', '.join(origin) or 'those of the data set'})")
     description = f"{', '.join(sizes)}; the same for all models and seeds"
-    hashes = [training_setup.fingerprint(as_hashed(part)) for part in (train, valid, test) if part is not None]
+    hashes = [fingerprint(as_hashed(part)) for part in (train, valid, test) if part is not None]
     return Split(train, valid, test, description, "-".join(hashes))
 
 

@@ -82,10 +82,9 @@ class DiagnosisContext:
 
     @property
     def beta(self) -> float:
-        """The weight of the KL term at the end of training; of a loss without one, the hyperparameter, or else 1."""
-        terms = self.fitted.kl_terms
-        weight = sum(self.fitted.loss_weights[name] for name in terms)
-        return float(weight if terms else self.fitted.fields.get("beta", 1.0))
+        """The largest weight of a KL term at the end of training; of a loss without one, the hyperparameter, or 1."""
+        weights = [self.fitted.loss_weights[name] for name in self.fitted.kl_terms]
+        return float(max(weights) if weights else self.fitted.fields.get("beta", 1.0))
 
     @property
     def warmup(self) -> float:
@@ -138,7 +137,7 @@ class DiagnosisContext:
         """How to train the model again with another weight of the KL term; a user's class may set it in its own way."""
         if self.fitted.name in models() or self.fitted.fields.get("beta") == self.beta or not self.fitted.kl_terms:
             return self.retrain(beta=weight)
-        term = self.fitted.kl_terms[0]
+        term = max(self.fitted.kl_terms, key=lambda name: self.fitted.loss_weights[name])
         return f"train {self.fitted.name} again with weight {weight:g} instead of {self.beta:g} on its term {term!r}"
 
     def other_model(self, name: str, **params: Any) -> str:

@@ -96,7 +96,8 @@ def diagnose(
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train)
     else:
-        evaluation.require_rows(fitted.check_without_condition(rows))
+        check_rows = fitted.check_without_condition if rows.condition is None else fitted.check
+        evaluation.require_rows(check_rows(rows))
     context = DiagnosisContext(fitted, evaluation, command, convention)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):

@@ -93,19 +93,23 @@ class LightDistribution(D.Distribution):
         """The distributions of some rows of the batch (B,), or None if rows cannot be taken out of it."""
         if not self._batch_shape:
             return self
-        declared, built = (
-            next(base for base in type(self).__mro__ if name in vars(base)) for name in ("row_parameters", "__init__")
-        )
-        if self.row_parameters is None or built not in declared.__mro__:  # a subclass may hold more than is declared
+        declared, built = defining_class(type(self), "row_parameters"), defining_class(type(self), "__init__")
+        if self.row_parameters is None or not issubclass(declared, built):  # a subclass may hold more than is declared
             return None
         depth = len(self._batch_shape) + len(self._event_shape)
         new = copy.copy(self)
         for name in self.row_parameters:
             value = getattr(self, name)
-            if isinstance(value, Tensor) and value.ndim >= depth:  # one of fewer dimensions is shared by all rows
+            # A tensor of fewer dimensions, or of one row, is shared by all rows.
+            if isinstance(value, Tensor) and value.ndim >= depth and len(value) == self._batch_shape[0]:
                 setattr(new, name, value[index])
         new._batch_shape = torch.Size((len(index), *self._batch_shape[1:]))
         return new
+
+
+def defining_class(cls: type, name: str) -> type:
+    """The class among a class and its bases that defines an attribute."""
+    return next(base for base in cls.__mro__ if name in vars(base))
 
 
 def without_gradient(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import warnings
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
-from isthmus.examples import Examples, as_examples
+from isthmus.examples import Examples, as_examples, fingerprint
 from isthmus.fitted import FittedModel
 from isthmus.latent_model import Model
 from isthmus.model_checks import check_composition, check_taken
@@ -30,6 +29,7 @@ from isthmus.train.config import TrainConfig
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.progress import ProgressCallback
 from isthmus.train.runtime import (
+    UPDATE_PASSES,
     count_flops,
     pick_compile,
     pick_device,
@@ -179,9 +179,10 @@ def setup_training(
     schema = infer_schema(estimator, inputs, train)
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+    labelled = with_classes(schema, given.y, len(inputs))
     try:
         with seeded(weights_seed, torch.device("cpu")):
-            recipe = estimator.compose(with_classes(schema, given.y, len(inputs)))
+            recipe = estimator.compose(labelled)
             recipe.model.to(dtype=dtype)
         recipe.model.to(device)
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
@@ -201,6 +202,8 @@ def setup_training(
         schema = replace(schema, labels=Labels.read(inputs.y))
     inputs = inputs.mark_checked(schema)
     own_validation = None if validation is None else validation_rows(validation, schema, feature_names(estimator))
+    if own_validation is not None:
+        check_taken(recipe.model, own_validation.x, own_validation.lengths, own_validation.observed)
     train_rows = inputs.take(train) if len(valid) else inputs
     valid_rows = inputs.take(valid) if len(valid) else own_validation
     return TrainingJob(
@@ -284,7 +287,7 @@ def split_indices(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.nd
 
 def flops_per_row(recipe: Recipe, schema: Schema) -> float:
     """Floating-point operations of one update for each row and draw."""
-    return count_flops(recipe.model, zeros(recipe.model, schema))
+    return UPDATE_PASSES * count_flops(recipe.model, zeros(recipe.model, schema))
 
 
 def zeros(model: Model, schema: Schema) -> Batch:
@@ -296,21 +299,6 @@ def zeros(model: Model, schema: Schema) -> Batch:
         weight.new_ones(2, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None,
         None if schema.labels is None else weight.new_full((2,), UNKNOWN, dtype=torch.int64),
     )
-
-
-def fingerprint(*groups: Examples | None) -> str:
-    """A hash of all arrays, by which a resumed run recognises its data."""
-    digest = hashlib.blake2b(digest_size=16)
-    for group in groups:
-        if group is None:
-            continue
-        for array in (group.x, group.y, group.condition, group.lengths, group.target, group.observed):
-            if array is not None:
-                values = np.ascontiguousarray(array)
-                values = values.astype("U") if values.dtype == object else values
-                digest.update(f"{values.dtype}{values.shape}".encode())
-                digest.update(values.tobytes() if values.dtype.kind == "U" else values.data)
-    return digest.hexdigest()
 
 
 def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:

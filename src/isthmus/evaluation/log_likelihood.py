@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.ais import ais, bdmc
 from isthmus.metrics.elbo_surgery import elbo_surgery
@@ -139,8 +138,7 @@ def ais_metrics(context: EvalContext) -> Metric | None:
     """
     if not context.ais:
         return None
-    if context.examples.observed is not None:
-        raise Declined("The rows have missing values. Pass rows without any to measure this.")
+    context.require_complete(context.examples)
     fitted, steps, index = context.fitted, context.ais_steps, context.subsample(context.ais)
     rows = fitted.dataset(context.examples.take(index), "fixed")
     simulated = min(BDMC_ROWS, len(rows))

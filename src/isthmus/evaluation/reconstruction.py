@@ -6,10 +6,7 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from isthmus.batch import Batch
-from isthmus.distributions.independent import over_steps
 from isthmus.evaluation.context import EvalContext
 from isthmus.examples import Examples
 from isthmus.families import SCALE_FLOOR, Family
@@ -69,9 +66,15 @@ def residuals(context: EvalContext) -> tuple[Metric, ...] | None:
         for chunk in context.scored.take(context.subsample(RESIDUAL_MAX_ROWS)):
             batch = chunk.batch
             out = model.forward_from(batch, chunk.q, chunk.q.noise(RESIDUAL_DRAWS, len(batch.x)), chunk.prior)
+            if out.px is None:  # the model hands over log p(x given z) alone
+                return None
             residual = (batch.target - out.px.mean).double()  # (K, B, *X)
-            mean_square, counted = out.expectation(residual.square()), counted_elements(batch)  # (B, *X)
-            total, count = total + float(mean_square[counted].sum()), count + int(counted.sum())
+            mean_square, counted = out.expectation(residual.square()), model.counted(batch)  # (B, *X)
+            if counted is not None:
+                mean_square = mean_square[counted.expand_as(mean_square)]
+            total, count = total + float(mean_square.sum()), count + mean_square.numel()
+    if not count:
+        return None
     log_scale = normal.log_scale.detach().reshape(-1)
     rms, scale = math.sqrt(total / count), float((2 * log_scale).exp().mean().sqrt())
     at_floor = float((log_scale.exp() < FLOOR_RATIO * SCALE_FLOOR).double().mean())
@@ -98,12 +101,6 @@ def likelihood_family(model: Model) -> Family | None:
     """The family of p(x given z), which says what scale it has; None for a likelihood that is made otherwise."""
     family = getattr(model.parts().get("likelihood"), "family", None)
     return family if isinstance(family, Family) else None
-
-
-def counted_elements(batch: Batch) -> Tensor:
-    """(B, *X) True where an element is neither padding nor unobserved."""
-    counted = torch.ones_like(batch.x, dtype=torch.bool) if batch.observed is None else batch.observed
-    return counted if batch.mask is None else counted & over_steps(batch.mask, batch.x.ndim - 1)
 
 
 def column_spread(context: EvalContext) -> Metric | None:

@@ -6,13 +6,12 @@ import difflib
 import html
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from isthmus.errors import InputError
-from isthmus.estimators.training_setup import fingerprint
-from isthmus.examples import Examples
+from isthmus.examples import Examples, fingerprint
 from isthmus.metrics.metric import Metric, to_tree
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Evaluation:
     declined: dict[str, str] = field(default_factory=dict)
     """Measures that do not apply to this model or these rows, with the reason."""
     per_row: PerRow | None = None
-    _rows_digest: str = field(default="", repr=False, compare=False)
+    _rows: RowsDigest | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def by_name(self) -> dict[str, Metric]:
@@ -100,7 +99,7 @@ class Evaluation:
 
     def require_rows(self, examples: Examples) -> None:
         """Raise InputError unless it was made on these checked rows; of one made by hand nothing is known."""
-        if self._rows_digest and self._rows_digest != rows_digest(examples):
+        if self._rows is not None and not self._rows.fits(rows_digest(examples)):
             raise InputError(
                 f"evaluation must be what evaluate returned for the {len(examples):,} rows of X, got one of "
                 f"{self.rows:,} other rows. Pass the same rows to both, or leave evaluation out."
@@ -138,6 +137,23 @@ class Evaluation:
         return f"<table>{rows}</table>"
 
 
-def rows_digest(examples: Examples) -> str:
-    """A hash of what was measured: x, and which of its values are observed and real."""
-    return fingerprint(Examples(examples.x, lengths=examples.lengths, observed=examples.observed))
+class RowsDigest(NamedTuple):
+    """What was measured, as hashes."""
+
+    x: str
+    """Of x, and of which of its values are observed and real."""
+    condition: str
+    """Of the condition; empty without one."""
+
+    def fits(self, other: RowsDigest) -> bool:
+        """Whether the rows are the same, and the conditions too where both have one."""
+        conditions = {self.condition, other.condition} - {""}
+        return self.x == other.x and len(conditions) < 2
+
+
+def rows_digest(examples: Examples) -> RowsDigest:
+    """Hashes of checked rows."""
+    x = fingerprint(Examples(examples.x, lengths=examples.lengths, observed=examples.observed))
+    condition = examples.condition
+    # As objects, which are hashed by their text, so that labels are the same in integers of any size.
+    return RowsDigest(x, "" if condition is None else fingerprint(Examples(np.asarray(condition, dtype=object))))

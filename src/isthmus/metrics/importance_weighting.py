@@ -170,7 +170,7 @@ def iter_weights(model: Model, chunks: Iterable[Chunk], draws: int, seed: int) -
                 # shares: its own estimate is the logsumexp over its E values, plus log k.
                 log_importance = out.log_importance.double()  # (k * E, B)
                 log_weight.append(log_importance.unflatten(0, (k, -1)).logsumexp(1).cpu() + math.log(k))
-                elbo.append(k * out.expectation(log_importance - out.log_weight).cpu())
+                elbo.append(k * out.expectation(out.log_ratio.double()).cpu())
                 kl.append(k * out.kl.double().cpu())
                 count, exact = count + k, out.exact
         mean_elbo, mean_kl = torch.stack(elbo).sum(0) / count, torch.stack(kl).sum(0) / count

@@ -13,6 +13,7 @@ from isthmus.diagnosis.diagnose import diagnose
 from isthmus.evaluation.evaluate import DEFAULT_DRAWS, check_train, evaluate
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import HeldOut
+from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.fitted import as_fitted
 from isthmus.persistence import serialization
@@ -28,6 +29,8 @@ class MeasuredRun:
 
     run: Run
     held: HeldOut
+    rows: Examples
+    """The held-out rows, checked."""
     evaluation: Evaluation
     findings: list[Finding]
 
@@ -43,8 +46,7 @@ class MeasuredRun:
             epochs_planned=run.job.config.epochs,
             versions=serialization.read_config(run.folder).get("versions") or {},
         )
-        rows = model.check(self.held.examples)
-        plots = plot_context(model, rows, self.evaluation, run.job.train_rows, self.held.name)
+        plots = plot_context(model, self.rows, self.evaluation, run.job.train_rows, self.held.name)
         return ReportContext(plots, self.evaluation, self.findings, info)
 
     def write_page(self) -> Path:
@@ -63,7 +65,7 @@ def measure(run: Run, held: HeldOut, draws: int = DEFAULT_DRAWS, without: Collec
     model, rows = run.fitted, run.fitted.check(held.examples)
     evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, evaluation, diagnose(model, rows, evaluation=evaluation, command=command))
+    return MeasuredRun(run, held, rows, evaluation, diagnose(model, rows, evaluation=evaluation, command=command))
 
 
 def report_page(

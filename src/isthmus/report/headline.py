@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
+from isthmus.evaluation.baseline_metrics import CLEAR_ERRORS
 from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding, ranked
 from isthmus.metrics.metric import Metric
 from isthmus.plot.text import number, with_error
 from isthmus.wording import pluralize
 
-CLEAR_ERRORS = 2.0
-"""Standard errors from which a difference counts as one."""
 VISIBLE_SHARE = 0.02
 """Share of a squared error below which a difference is invisible, however certain it is."""
 COMPARISONS = {1: "better than", 0: "not clearly different from", -1: "worse than"}

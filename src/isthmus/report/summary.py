@@ -81,7 +81,7 @@ def summarise(run: Run) -> Summary:
 def affordable_draws(run: Run, rows: int) -> int:
     """Draws per row: `SUMMARY_MAX_DRAWS`, or fewer if a large decoder would take minutes."""
     one = run.job.to_device(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
-    forward = count_flops(run.fitted.model, one) / 3
+    forward = count_flops(run.fitted.model, one)
     return int(min(SUMMARY_MAX_DRAWS, max(SUMMARY_MIN_DRAWS, MAX_FLOPS / max(1.0, forward * rows))))
 
 

@@ -16,7 +16,7 @@ from isthmus.schema import Schema
 from isthmus.train import trainer
 from isthmus.train.config import TrainConfig
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import count_flops, pick_threads
+from isthmus.train.runtime import UPDATE_PASSES, count_flops, pick_threads
 
 Array = Tensor | np.ndarray
 
@@ -93,12 +93,14 @@ def fit(
     example = rows.batch(torch.arange(1, device=parameter.device))
     check_composition(model, example)
     check_taken(model, data, lengths, observed)
+    if validation is not None:
+        check_taken(model, parts["X"], parts.get("lengths"), parts.get("observed"))
     work = min(batch_size, len(data)) * as_objective(objective).draws
     config = TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=random_state,
-        threads=pick_threads(threads, work * count_flops(model, example)),
+        threads=pick_threads(threads, UPDATE_PASSES * work * count_flops(model, example)),
     )
     return trainer.fit(model, rows, objective, config, validation=validation_rows)
