@@ -239,7 +239,7 @@ sys.exit(main(sys.argv[1:]))
 """The program with a checkpoint after every update: a kill is likely to come while one is written."""
 
 
-@pytest.mark.parametrize("lines", [0, 10])
+@pytest.mark.parametrize("lines", [pytest.param(0, marks=pytest.mark.grid), 10])
 def test_a_killed_run_ends_with_the_same_weights(tmp_path, lines):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert main(["fit", "vae", "wine", "-o", str(whole), *LONG]) == 0

@@ -95,6 +95,7 @@ def test_each_addition_takes_ten_lines_at_most():
         assert len(lines) <= 10, snippet
 
 
+@pytest.mark.grid
 def test_commands_run(short, capsys, monkeypatch):
     without_page(monkeypatch)
     monkeypatch.setattr("isthmus.estimators.training_setup.MIN_AUTO_EPOCHS", 2)

@@ -102,7 +102,8 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-CASES = [(name, after, {}) for name in TRAINED for after in (1, 7, 13)]
+CASES = [(name, 7, {}) for name in TRAINED]
+CASES += [pytest.param(name, after, {}, marks=pytest.mark.grid) for name in TRAINED for after in (1, 13)]
 if shutil.which("g++"):  # random numbers and buffers that move, by a compiled step
     compiled = {"compile": True, "sparsity": "top_k(2)", "corruption": "gaussian(0.1)"}
     CASES.append(pytest.param("SparseAutoencoder", 7, compiled, marks=pytest.mark.grid))
@@ -139,8 +140,13 @@ def test_resumed_run_equals_uninterrupted_run(name, after, fields, tmp_path):
     assert timeless(map(json.loads, lines)) == timeless(history)
 
 
+TRACED = ("VAE", "SparseAutoencoder", "ContractiveAutoencoder")  # bounds, moving buffers, a penalty by gradients
+
+
 @pytest.mark.parametrize("kind", ["table", pytest.param("images", marks=pytest.mark.grid)])
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(
+    "name", [*TRACED, *(pytest.param(n, marks=pytest.mark.grid) for n in TRAINED if n not in TRACED)]
+)
 def test_gradient_traces_as_one_graph_and_equals_the_eager_one(name, kind):
     job = setup_training(small(name), DATA[kind]())
     step = Step(job.recipe.model, as_objective(job.recipe.objective))

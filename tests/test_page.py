@@ -236,12 +236,12 @@ def test_the_same_arguments_give_the_same_page_and_leave_the_generators_alone():
     assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
 
 
-def test_few_rows_and_no_training_rows():
+@pytest.mark.parametrize("n", [1, pytest.param(5, marks=pytest.mark.grid)])
+def test_few_rows_and_no_training_rows(n):
     x = table(60)
     model = small("VAE", epochs=1).fit(x)
-    for n in (1, 5):
-        text = written(model, model.fitted_.check(x[:n]), measured(model, x[:n]))
-        whole(text, {"interpolation", "extremes"} if n == 1 else set())
+    text = written(model, model.fitted_.check(x[:n]), measured(model, x[:n]))
+    whole(text, {"interpolation", "extremes"} if n == 1 else set())
 
 
 def test_the_page_reports_a_collapsed_code():

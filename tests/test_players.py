@@ -160,7 +160,9 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("compiled", [False, *([True] if shutil.which("g++") else [])])
+@pytest.mark.parametrize(
+    "compiled", [False, *([pytest.param(True, marks=pytest.mark.grid)] if shutil.which("g++") else [])]
+)
 def test_a_game_resumes_to_the_last_bit(tmp_path, compiled):
     config = {"compile": compiled}
     whole = objective_of()
