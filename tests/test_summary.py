@@ -18,7 +18,7 @@ import isthmus
 from isthmus.data import Dataset
 from isthmus.evaluation import context
 from isthmus.evaluation.baselines import DENSITIES, BaselineData, as_scored
-from isthmus.evaluation.principal_axes import rank_of
+from isthmus.metrics.principal_axes import rank_of
 from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
 from isthmus.persistence import run_dir

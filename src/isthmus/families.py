@@ -19,6 +19,8 @@ MIN_MEAN_COUNT = 1e-2
 """Mean that a column of zeros is taken to have."""
 MAX_LOG_MEAN_COUNT = 35.0
 """Upper limit of a log-mean: e^35 is 1.6e15."""
+MIN_START_RATE, MIN_START_VARIANCE = 1e-3, 0.05
+"""Rate of a bit, and its variance p (1 - p), that a linear start takes at least."""
 LOG_SCALE_RATE = 10.0
 """How many times as fast as a weight a log-scale moves: Adam moves each parameter by at most the learning rate a
 step, and a log-scale has to travel several units in a run."""
@@ -65,6 +67,19 @@ class Family(nn.Module):
         """The scale of x around its location if x is normal with a scale that no network gives; else None."""
         return None
 
+    def start_linear(self, weight: Tensor, mean: Tensor, noise: Tensor) -> LinearStart | None:
+        """Start as a likelihood at x = z W + mean + normal noise: set what is learned beside the network.
+
+        Args:
+            weight: (D, *event) W, double precision, of x as the encoder reads it.
+            mean: (*event) of x as the encoder reads it.
+            noise: (*event) variances of the noise.
+
+        Returns:
+            What a linear network has to start from; None if this family has no such start.
+        """
+        return None
+
     def split(self, raw: Tensor) -> tuple[Tensor, ...]:
         """(*batch, *raw_shape) to `raw_per_element` tensors (*batch, *event)."""
         return (raw,) if self.raw_per_element == 1 else raw.unbind(-1 - self.event_dim)
@@ -79,6 +94,15 @@ class NormalScale(NamedTuple):
     """Whether it was set before training instead of learned."""
 
 
+class LinearStart(NamedTuple):
+    """A linear network from codes to raw outputs."""
+
+    weight: Tensor
+    """(D, *raw_shape)."""
+    bias: Tensor
+    """(*raw_shape)."""
+
+
 class LearnedScale(nn.Module):
     """A learned log-scale, one for all elements or one each, with a smooth floor."""
 
@@ -87,6 +111,17 @@ class LearnedScale(nn.Module):
     def __init__(self, shape: tuple[int, ...] = ()):
         super().__init__()
         self.raw = nn.Parameter(torch.zeros(shape))
+
+    @torch.no_grad()
+    def start_at(self, scale: Tensor) -> None:
+        """Start at a scale, () or of this module's shape; below the floor, just above it.
+
+        forward(raw) = floor + softplus(y) with y = LOG_SCALE_RATE raw - floor, and y = s + log(1 - exp(-s)) for
+        s = softplus(y).
+        """
+        floor = math.log(SCALE_FLOOR)
+        above = (scale.log() - floor).clamp(min=1e-2)
+        self.raw.copy_((above + torch.log(-torch.expm1(-above)) + floor) / LOG_SCALE_RATE)
 
     def forward(self) -> Tensor:
         floor = math.log(SCALE_FLOOR)
@@ -149,6 +184,13 @@ class LocationScale(Family):
             return None
         return NormalScale(torch.as_tensor(self.log_scale(), dtype=torch.float64), bool(self.log_scale.fixed))
 
+    def start_linear(self, weight: Tensor, mean: Tensor, noise: Tensor) -> LinearStart | None:
+        if isinstance(self.log_scale, LearnedScale):
+            per_variance = 1.0 if self.distribution.is_diagonal_normal else 0.5  # a Laplace's variance: 2 scale²
+            variance = noise if self.scale_per_element else noise.mean()
+            self.log_scale.start_at((per_variance * variance).sqrt())
+        return LinearStart(weight, mean)
+
     def forward(self, raw: Tensor):
         return self.distribution(self.split(raw)[0], self.log_scale(), self.event_dim)
 
@@ -175,6 +217,11 @@ class StudentT(Family):
 
     def degrees_of_freedom(self) -> Tensor:
         return 1 + nn.functional.softplus(LOG_SCALE_RATE * self.raw_df)
+
+    def start_linear(self, weight: Tensor, mean: Tensor, noise: Tensor) -> LinearStart | None:
+        df = float(self.degrees_of_freedom())  # at the start above 2: the variance is scale² df / (df - 2)
+        self.log_scale.start_at((noise.mean() * (df - 2) / df).sqrt())
+        return LinearStart(weight, mean)
 
     def forward(self, raw: Tensor):
         df = self.degrees_of_freedom()
@@ -216,6 +263,11 @@ class Bernoulli(Family):
     """Bits."""
 
     formula = "x ~ Bernoulli(p(z))"
+
+    def start_linear(self, weight: Tensor, mean: Tensor, noise: Tensor) -> LinearStart | None:
+        # d logit(p) / dp = 1 / (p (1 - p)) at the mean; rare bits would get slopes that a few rows decide.
+        p = mean.clamp(MIN_START_RATE, 1 - MIN_START_RATE)
+        return LinearStart(weight / (p * (1 - p)).clamp(min=MIN_START_VARIANCE), p.logit())
 
     def forward(self, raw: Tensor):
         return discrete.Bernoulli(self.split(raw)[0], self.event_dim)
@@ -261,6 +313,13 @@ class DiscretizedLogistic(LevelFamily):
     formula = "x ~ Logistic(location(z), scale(z)), rounded to levels"
     raw_per_element = 2
 
+    def start_linear(self, weight: Tensor, mean: Tensor, noise: Tensor) -> LinearStart | None:
+        log_scale = 0.5 * noise.clamp(min=0.25 / self.levels**2).log() + math.log(math.sqrt(3) / math.pi)
+        raw_scale = log_scale + 1.5
+        return LinearStart(
+            torch.stack([weight, torch.zeros_like(weight)], 1), torch.stack([mean - 0.5, raw_scale.expand_as(mean)])
+        )
+
     def forward(self, raw: Tensor):
         loc, log_scale = self.split(raw)
         # Two levels wide at the least sharp start; never finer than a hundredth of a level.
@@ -299,6 +358,10 @@ class CountFamily(Family):
         log_base_rate = torch.as_tensor(mean, dtype=torch.get_default_dtype()).clamp(min=MIN_MEAN_COUNT).log()
         self.register_buffer("log_base_rate", log_base_rate.expand(self.event_shape).clone())
 
+    def start_linear(self, weight: Tensor, mean: Tensor, noise: Tensor) -> LinearStart | None:
+        # The encoder reads log(1 + x). E[exp(z W)] = exp(|W|² / 2) for z ~ N(0, I): the mean count stays as it is.
+        return LinearStart(weight, -0.5 * weight.square().sum(0))
+
     def log_mean(self, raw: Tensor) -> Tensor:
         """(*batch, *event) log of the mean, bounded so that no mean overflows."""
         return (self.split(raw)[0] + self.log_base_rate).clamp(max=MAX_LOG_MEAN_COUNT)
@@ -321,6 +384,14 @@ class NegativeBinomial(CountFamily):
     def __init__(self, event_shape, mean: Any = 1.0):
         super().__init__(event_shape, mean)
         self.raw_size = nn.Parameter(torch.zeros(self.event_shape))
+
+    def start_linear(self, weight: Tensor, mean: Tensor, noise: Tensor) -> LinearStart | None:
+        # By the delta method the variance of log(1 + x) is about (1 / mean + 1 / size) (mean / (1 + mean))².
+        rate = self.log_base_rate.double().exp()
+        inverse = (noise * ((1 + rate) / rate).square() - 1 / rate).clamp(1e-3, 1e2)
+        with torch.no_grad():
+            self.raw_size.copy_(-inverse.log() / LOG_SCALE_RATE)
+        return super().start_linear(weight, mean, noise)
 
     def log_size(self) -> Tensor:
         """(*event) log of the size r: the variance is mean + mean^2 / r."""

@@ -58,6 +58,13 @@ class Mixture(nn.Module):
         self.loc = nn.Parameter(torch.randn(k, dim))
         self.log_scale = nn.Parameter(torch.zeros(k, dim))
 
+    @torch.no_grad()
+    def start_at(self, weights: Any, means: Any, variances: Any) -> None:
+        """Start at a mixture: weights (k,), means (k, D) and variances (k, D) of its components."""
+        self.logits.copy_(torch.as_tensor(weights).clamp(min=1e-6).log())
+        self.loc.copy_(torch.as_tensor(means))
+        self.log_scale.copy_(0.5 * torch.as_tensor(variances).log())
+
     def learned(self) -> dict[str, Tensor]:
         """Parameters by name, as they enter the distribution."""
         return {"weight": self.logits.softmax(-1), "mean": self.loc, "scale": self.log_scale.exp()}

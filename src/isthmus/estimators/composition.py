@@ -90,7 +90,7 @@ def encoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Modu
     elif network_kind(estimator, schema) == "conv":
         net = conv.ConvEncoder(shape, tuple(estimator.channels), out, **kwargs)
     else:
-        net = MLP(shape, tuple(estimator.hidden), out, **kwargs)
+        net = MLP(shape, tuple(estimator.hidden), out, linear_path=True, **kwargs)
     return net if reader is None else Preprocess(reader, net)
 
 
@@ -112,7 +112,7 @@ def decoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Modu
         return UserModule(copy.deepcopy(estimator.decoder), (latent_dim,), schema.condition_width)
     if network_kind(estimator, schema) == "conv":
         return conv.ConvDecoder(latent_dim, tuple(estimator.channels), out // schema.size, schema.event_shape, **kwargs)
-    return MLP((latent_dim,), tuple(estimator.hidden)[::-1], out, **kwargs)
+    return MLP((latent_dim,), tuple(estimator.hidden)[::-1], out, linear_path=True, **kwargs)
 
 
 def likelihood_family(estimator: Hyperparameters, schema: Schema) -> Family:
@@ -142,13 +142,31 @@ def corruption_module(estimator: Hyperparameters, schema: Schema) -> nn.Module |
     return build(CORRUPTIONS, estimator.corruption, "corruption", schema)
 
 
+def with_values(estimator: Any, values: dict[str, Any]) -> Any:
+    """A copy of an unfitted estimator in which values, or JSON made of them, take the place of "auto"."""
+    copied = copy.copy(estimator)
+    for name, value in values.items():
+        if is_auto(getattr(estimator, name, None)):
+            setattr(copied, name, tuple(value) if isinstance(value, list) else value)
+    return copied
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a field is to be chosen for the data."""
+    return isinstance(value, str) and value == "auto"
+
+
+BARE_VALUES = {"latent_dim": 2, "hidden": (), "prior": "normal", "warmup": 0.0}
+"""Of fields that are "auto", for a model that is made only to be asked what it can do."""
+
+
 def takes_labels(estimator: Hyperparameters) -> bool:
     """Whether labels that come with a data set are the condition: the model or its prior is given one."""
     if estimator.conditional:
         return True
     try:
         with torch.random.fork_rng(devices=[]):
-            prior = prior_module(estimator, bare_schema(conditional=True))
+            prior = prior_module(with_values(estimator, BARE_VALUES), bare_schema(conditional=True))
     except Exception:  # a field that `fit` refuses with the reason
         return False
     return bool(getattr(prior, "given_condition", False))
@@ -165,9 +183,10 @@ def capabilities_of(estimator: Hyperparameters) -> Capabilities:
     """What the model of an unfitted estimator will be able to do, read from a model made for a small table."""
     bare = copy.copy(estimator)
     # The fields that choose the networks and the data decide nothing of what a model can do.
-    plain = {"hidden": (), "network": "mlp", "likelihood": "normal", "binarize": False}
+    plain = {"hidden": (), "network": "mlp", "likelihood": "normal", "binarize": False, "initialization": "random"}
     for name, value in (plain | dict.fromkeys(("levels", "corruption", "encoder", "decoder"))).items():
         setattr(bare, name, value)
+    bare = with_values(bare, BARE_VALUES)
     key = (type(bare), repr(sorted(bare.values().items())))
     if key not in _CAPABILITIES:
         schema = bare_schema(takes_labels(estimator))

@@ -18,10 +18,12 @@ from isthmus.schema import Schema
 class Hyperparameters:
     """What a user sets before training. A model adds fields and says by `compose` what they mean."""
 
-    latent_dim: int = 16
-    """Numbers in a code, >= 1; more reconstruct more, and a VAE leaves unused when there are too many."""
-    hidden: tuple[int, ...] = (512, 512)
-    """Widths of the encoder's hidden layers, mirrored in the decoder; smaller for few rows, none for a linear model."""
+    latent_dim: int | str = 16
+    """Numbers in a code, >= 1, or auto: by the held-out likelihood of the linear model; more reconstruct more."""
+    hidden: tuple[int, ...] | str = (512, 512)
+    """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
+    initialization: str = "auto"
+    """Where training starts: pca (the linear model's closed form), random, or auto: pca where there is one."""
     network: str = "auto"
     """mlp, conv (images only) or auto: conv for images of 16 pixels a side or more with at most 4 channels."""
     channels: tuple[int, ...] = (32, 64)
@@ -50,10 +52,10 @@ class Hyperparameters:
     """Gradient norm above which gradients are clipped, in units of its running mean; lower it if the loss jumps."""
     validation_fraction: float = 0.1
     """Share of the rows, from 0 to below 1, that choose the best weights; 0 trains on all and keeps the last."""
-    patience: float = 0.25
-    """Share of all updates, from 0 to 1, without a better validation loss after which training stops; 1 never stops."""
-    warmup: float = 0.1
-    """Share of all updates, from 0 to 1, over which the KL term's weight rises; more if the posterior collapses."""
+    patience: int | str = "auto"
+    """Updates without a better validation loss after which training stops, >= 1, or auto; a large number never stops."""
+    warmup: float | str = "auto"
+    """Share of all updates, from 0 to 1, over which the KL term's weight rises; auto: 0.1, or 0 from a pca start."""
     threads: int | str = "auto"
     """CPU threads, >= 1; auto is one for small networks and all for larger ones."""
     device: str = "auto"

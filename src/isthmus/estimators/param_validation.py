@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.errors import InputError
+from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters
 
 MAX_LATENT_DIM = 1_000_000
@@ -19,7 +19,10 @@ MAX_LATENT_DIM = 1_000_000
 def check_fields(estimator: Hyperparameters) -> None:
     """Raise InputError for the first field whose value is impossible whatever the data."""
     check_integers(estimator)
-    check_widths("hidden", estimator.hidden, min_layers=0)
+    if estimator.hidden != "auto":
+        check_widths("hidden", estimator.hidden, min_layers=0)
+    if estimator.initialization not in ("auto", "pca", "random"):
+        raise unknown("initialization", str(estimator.initialization), ("auto", "pca", "random"))
     check_widths("channels", estimator.channels, min_layers=1)
     for field in dataclasses.fields(estimator):
         value = getattr(estimator, field.name)
@@ -27,9 +30,11 @@ def check_fields(estimator: Hyperparameters) -> None:
             check_switch(field.name, value, auto=field.type == "bool | str")
         elif field.type == "float" and not (is_real_number(value) and value >= 0):
             raise InputError(f"{field.name} must be a number >= 0, got {value!r}.")
-    for name in ("validation_fraction", "patience", "warmup"):
+    for name in ("validation_fraction", "warmup"):
         value = getattr(estimator, name)
-        if value > 1:
+        if name == "warmup" and value == "auto":
+            continue
+        if not (is_real_number(value) and 0 <= value <= 1):
             raise InputError(f"{name} must be a number from 0 to 1, got {value!r}.")
     if estimator.validation_fraction == 1:
         raise InputError("validation_fraction must be below 1, got 1: no rows would be left to train on.")
@@ -39,15 +44,16 @@ def check_fields(estimator: Hyperparameters) -> None:
 
 def check_integers(estimator: Hyperparameters) -> None:
     """Fields that are integers."""
-    lowest = {"latent_dim": 1, "batch_size": 1, "epochs": 1, "levels": 2}
+    lowest = {"latent_dim": 1, "batch_size": 1, "epochs": 1, "patience": 1, "levels": 2}
+    auto = ("latent_dim", "epochs", "patience")
     for name, low in lowest.items():
         value = getattr(estimator, name)
-        if (name, value) in (("epochs", "auto"), ("levels", None)):
+        if (name, value) == ("levels", None) or (name in auto and value == "auto"):
             continue
         if not is_integer(value) or value < low:
-            alternative = " or 'auto'" if name == "epochs" else ""
+            alternative = " or 'auto'" if name in auto else ""
             raise InputError(f"{name} must be an integer >= {low}{alternative}, got {value!r}.")
-    if estimator.latent_dim > MAX_LATENT_DIM:
+    if estimator.latent_dim != "auto" and estimator.latent_dim > MAX_LATENT_DIM:
         raise InputError(f"latent_dim must be at most {MAX_LATENT_DIM:,}, got {estimator.latent_dim!r}.")
 
 

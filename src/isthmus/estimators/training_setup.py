@@ -13,8 +13,11 @@ import torch
 from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
 from isthmus.errors import InputError
+from isthmus.estimators.auto_fields import as_dataset, choose, linear_rows
+from isthmus.estimators.composition import with_values
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
+from isthmus.estimators.linear_start import code_mixture, fit_linear_model, start_at_linear_model
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
 from isthmus.examples import Examples, as_examples, fingerprint
@@ -22,6 +25,7 @@ from isthmus.fitted import FittedModel
 from isthmus.latent_model import Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
+from isthmus.priors import Mixture
 from isthmus.schema import Labels, Schema
 from isthmus.schema.labels import UNKNOWN
 from isthmus.train.checkpoint import Checkpointer
@@ -45,6 +49,9 @@ AUTO_UPDATES = 5_000
 MIN_AUTO_EPOCHS = 20
 """Epochs that it makes at least, however many updates these are."""
 
+AUTO_PATIENCE_UPDATES, AUTO_PATIENCE_EPOCHS = 1_000, 5
+"""Updates, and epochs, that `patience="auto"` waits for a better validation loss at least."""
+
 
 @dataclass
 class TrainingJob:
@@ -60,6 +67,7 @@ class TrainingJob:
     device: torch.device
     dtype: torch.dtype
     fingerprint: str
+    chosen: dict[str, Any]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -70,22 +78,20 @@ class TrainingJob:
             "compile": config.compile,
             "device": str(self.device),
             "epochs": config.epochs,
+            "chosen": self.chosen,
         }
 
     def to_device(self, examples: Examples) -> DeviceDataset:
         """Rows on the device."""
-        condition, labels = self.schema.condition, self.schema.labels
-        return DeviceDataset(
-            examples.x,
-            self.schema,
-            device=self.device,
-            dtype=self.dtype,
-            c=None if condition is None else condition.encode(examples.condition, len(examples)),
-            lengths=examples.lengths,
-            target=examples.target,
-            y=None if labels is None or examples.y is None else labels.encode(examples.y),
-            observed=examples.observed,
-        )
+        return as_dataset(self.schema, examples, self.device, self.dtype)
+
+    def start_linear(self) -> None:
+        """Set the untrained model to the linear model of the training rows, where its parts have such a start."""
+        model, seed = self.recipe.model, self.config.seed
+        x, c = linear_rows(self.schema, self.train_rows, seed)
+        linear = fit_linear_model(x, c, model.code.size, model.likelihood.family.scale_per_element)
+        if start_at_linear_model(model, linear) and isinstance(model.prior, Mixture) and c is None:
+            model.prior.start_at(*code_mixture(x, linear, len(model.prior.logits), seed))
 
     def train(
         self, checkpointer: Checkpointer | None = None, callback: ProgressCallback | None = None
@@ -99,6 +105,8 @@ class TrainingJob:
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
+        if self.chosen["initialization"] == "pca":
+            self.start_linear()
         return fit(
             self.recipe.model,
             rows,
@@ -180,9 +188,11 @@ def setup_training(
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     labelled = with_classes(schema, given.y, len(inputs))
+    chosen = settings.get("chosen") or choose(estimator, labelled, inputs.take(train), seed)
+    resolved_fields = with_values(estimator, chosen)
     try:
         with seeded(weights_seed, torch.device("cpu")):
-            recipe = estimator.compose(labelled)
+            recipe = resolved_fields.compose(labelled)
             recipe.model.to(dtype=dtype)
         recipe.model.to(device)
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
@@ -210,13 +220,14 @@ def setup_training(
         estimator,
         recipe,
         schema,
-        training_config(estimator, recipe, schema, len(train_rows), seed, device, settings),
+        training_config(resolved_fields, recipe, schema, len(train_rows), seed, device, settings),
         train_rows,
         valid_rows,
         valid if len(valid) else None,
         device,
         dtype,
         fingerprint(inputs, own_validation),
+        chosen,
     )
 
 
@@ -255,12 +266,17 @@ def training_config(
         batch_size=int(estimator.batch_size),
         learning_rate=estimator.learning_rate,
         clip=estimator.clip,
-        patience=estimator.patience,
+        patience=auto_patience(per_epoch) if estimator.patience == "auto" else int(estimator.patience),
         warmup=estimator.warmup if scheduled else 0.0,
         seed=seed,
         threads=settings.get("threads") or pick_threads(estimator.threads, work),
         compile=settings.get("compile", pick_compile(estimator.compile, parameters, epochs * per_epoch, device)),
     )
+
+
+def auto_patience(updates_per_epoch: int) -> int:
+    """Updates without a better validation loss after which training stops."""
+    return max(AUTO_PATIENCE_UPDATES, AUTO_PATIENCE_EPOCHS * updates_per_epoch)
 
 
 def resolve_seed(random_state: Any) -> int:

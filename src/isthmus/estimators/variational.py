@@ -16,6 +16,12 @@ from isthmus.schema import Schema
 class VAE(Estimator):
     """Variational autoencoder (Kingma & Welling, 2014)."""
 
+    latent_dim: int | str = "auto"
+    """Numbers in a code, >= 1, or auto: by the held-out likelihood of the linear model; more reconstruct more."""
+    hidden: tuple[int, ...] | str = "auto"
+    """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
+    prior: str | nn.Module = "auto"
+    """p(z): normal, mixture(k), conditional, refit(k) (a mixture fitted after training), or auto: normal or mixture."""
     beta: float = 1.0
     """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound; raise it for disentangled codes."""
     posterior: str | nn.Module = "normal"

@@ -19,6 +19,7 @@ import isthmus
 from isthmus.atomic_io import TMP_PREFIX, atomic_write, os_reason, read_json, write_json
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator
+from isthmus.estimators.composition import with_values
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import fitted_model
 from isthmus.fitted import FittedModel, as_fitted
@@ -191,7 +192,7 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> Fitte
         check_fields(estimator)
         schema = Schema.from_config(config["schema"])
         with torch.random.fork_rng(devices=[]):
-            recipe = estimator.compose(schema)
+            recipe = with_values(estimator, config.get("settings", {}).get("chosen", {})).compose(schema)
     except InputError:
         raise
     except (TypeError, KeyError, ValueError, AttributeError, RuntimeError, MemoryError, OverflowError):

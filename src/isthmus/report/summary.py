@@ -103,8 +103,8 @@ def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
 
 
 def best_epoch(run: Run) -> int | None:
-    """The epoch whose weights were kept: the lowest validation loss after warm-up; None without validation."""
-    known = [r for r in run.fitted.history if "valid_loss" in r and r["progress"] >= run.job.config.warmup]
+    """The epoch whose weights were kept: the lowest validation loss; None without validation."""
+    known = [record for record in run.fitted.history if "valid_loss" in record]
     return min(known, key=lambda record: record["valid_loss"])["epoch"] if known else None
 
 

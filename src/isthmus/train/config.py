@@ -18,8 +18,8 @@ class TrainConfig:
         batch_size: rows per update; all rows, if there are fewer.
         learning_rate: Adam's peak learning rate.
         clip: largest gradient norm, in units of its running mean.
-        patience: fraction of training without a better validation loss after which it stops early; 1 never stops.
-        warmup: fraction of training over which a term's weight still rises: no weights are selected in it.
+        patience: updates without a better validation loss after which training stops early; 0 never stops.
+        warmup: fraction of training over which a term's weight still rises: training does not stop in it.
         seed: seed of everything random in training.
         threads: CPU threads.
         compile: whether to compile the update.
@@ -29,7 +29,7 @@ class TrainConfig:
     batch_size: int
     learning_rate: float = 1e-3
     clip: float = 10.0
-    patience: float = 1.0
+    patience: int = 0
     warmup: float = 0.0
     seed: int = 0
     threads: int = 1

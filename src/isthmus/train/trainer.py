@@ -67,7 +67,7 @@ class Trainer:
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
-        self.best_value, self.best_progress = math.inf, 0.0
+        self.best_value, self.best_step = math.inf, 0
 
     def prepare(self) -> None:
         """Compile or record the update where the configuration says so; the state stays as it is."""
@@ -120,13 +120,14 @@ class Trainer:
         self.model.eval()
         sums, end = [0.0] * len(names), torch.ones_like(self.update.progress)
         with torch.no_grad(), seeded(VALIDATION_SEED, self.device):
-            for start in range(0, len(rows), size):
-                index = torch.arange(start, min(start + size, len(rows)), device=self.device)
+            # Few rows are read several times, each time under other noise.
+            order = torch.arange(len(rows), device=self.device).repeat(max(1, VALIDATION_BATCH_SIZE // len(rows)))
+            for index in order.split(size):
                 _, values = self.step_module(rows.batch(index), end, train=False)
                 for i, value in enumerate(values):
                     sums[i] += value.item() * len(index)
         self.model.train(was_training)
-        return dict(zip(names, [s / len(rows) for s in sums]))
+        return dict(zip(names, [s / len(order) for s in sums]))
 
     def raise_if_validation_nonfinite(self, values: dict[str, float]) -> None:
         """Raise TrainingError for validation values that are not finite: they cannot select weights."""
@@ -150,19 +151,31 @@ class Trainer:
                 record[f"weight_{term.name}"] = weight_at(term.weight, progress)
         for total in self.update.sums:
             total.zero_()
-        stop, selecting = False, progress >= self.config.warmup
+        stop = False
         every = max(1, self.config.epochs // MAX_VALIDATIONS)
         if self.validation is not None and (epoch % every == 0 or epoch == self.config.epochs):
             with self.optimizer.averaged():
                 values = self.validate()
                 self.raise_if_validation_nonfinite(values)
-                if selecting and (values["loss"] < self.best_value or not self.best):
-                    self.best_value, self.best_progress = values["loss"], progress
-                    self.best = {name: value.clone() for name, value in self.weights().items()}
+                self.keep_if_best(values)
             record |= {f"valid_{name}": value for name, value in values.items()}
-            stop = selecting and progress - self.best_progress > self.config.patience
+            waited = self.step - max(self.best_step, self.config.warmup * self.total_steps)
+            stop = 0 < self.config.patience <= waited
         self.history.append(record)
         return stop
+
+    def keep_if_best(self, values: dict[str, float]) -> None:
+        """Keep the weights if their validation loss is the lowest so far."""
+        if values["loss"] < self.best_value or not self.best:
+            self.best_value, self.best_step = values["loss"], self.step
+            self.best = {name: value.clone() for name, value in self.weights().items()}
+
+    def keep_start(self) -> None:
+        """Let the weights before the first update be candidates: they may be a closed form that is hard to better."""
+        if self.validation is not None and self.step == 0:
+            values = self.validate()
+            if all(map(math.isfinite, values.values())):
+                self.keep_if_best(values)
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers by name."""
@@ -187,7 +200,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "best_value": self.best_value,
-            "best_progress": self.best_progress,
+            "best_step": self.best_step,
         }
 
     @torch.no_grad()
@@ -201,7 +214,7 @@ class Trainer:
             total.copy_(value)
         self.best = {name[5:]: value.to(self.device) for name, value in tensors.items() if name.startswith("best/")}
         self.step, self.seconds = values["step"], values["seconds"]
-        self.best_value, self.best_progress = values["best_value"], values["best_progress"]
+        self.best_value, self.best_step = values["best_value"], values["best_step"]
         restore_generators(tensors, self.device)
 
 
@@ -256,6 +269,7 @@ def fit(
                     checkpointer.resume(trainer)
                 model.train()
                 trainer.prepare()
+                trainer.keep_start()
                 try:
                     run(trainer, checkpointer, callback, interrupted)
                 finally:  # also after an error: the model gets its best, or last good, weights

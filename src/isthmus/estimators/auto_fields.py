@@ -1,0 +1,108 @@
+"""Fields that are "auto": what is chosen for the data, by the linear model of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from isthmus.errors import InputError
+from isthmus.estimators import linear_start
+from isthmus.estimators.composition import input_reader, is_auto, network_kind
+from isthmus.estimators.hyperparameters import Hyperparameters
+from isthmus.examples import Examples
+from isthmus.families import Family
+from isthmus.schema import Schema
+from isthmus.train.device_data import DeviceDataset
+
+FALLBACK_LATENT_DIM = 16
+"""Size of a code where a linear model of the data says nothing."""
+AUTO_FIELDS = ("latent_dim", "hidden", "prior", "warmup")
+"""Fields that may be "auto" and are resolved before a model is made."""
+RANDOM_START_WARMUP = 0.1
+"""Share of the updates over which the KL weight rises where training starts at random."""
+MIN_AUTO_WIDTH, MAX_AUTO_WIDTH = 32, 512
+"""Widths of hidden layers that are chosen automatically."""
+
+
+def as_dataset(
+    schema: Schema, examples: Examples, device: torch.device, dtype: torch.dtype, bits: str = "fresh"
+) -> DeviceDataset:
+    """Rows on the device, as networks read them."""
+    condition, labels = schema.condition, schema.labels
+    return DeviceDataset(
+        examples.x,
+        schema,
+        device=device,
+        dtype=dtype,
+        c=None if condition is None else condition.encode(examples.condition, len(examples)),
+        lengths=examples.lengths,
+        target=examples.target,
+        y=None if labels is None or examples.y is None else labels.encode(examples.y),
+        observed=examples.observed,
+        bits=bits,
+    )
+
+
+def linear_rows(schema: Schema, examples: Examples, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """(n, d) rows as an encoder's network reads them, a random part of many, and their conditions (n, C)."""
+    some = examples.subsample(linear_start.max_fit_rows(schema.size), seed)
+    clean = Examples(some.x if some.target is None else some.target, **{
+        name: values for name, values in some.model_kwargs().items() if name != "target"})
+    rows = as_dataset(schema, clean, torch.device("cpu"), torch.float64, bits="fixed" if schema.binarize else "fresh")
+    reader = input_reader(schema)
+    return linear_start.rows_as_read(rows, None if reader is None else reader.double())
+
+
+def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed: int) -> dict[str, Any]:
+    """The values of the fields that are "auto", by name.
+
+    Args:
+        estimator: the fields.
+        schema: of the data.
+        examples: the training rows.
+        seed: chooses among many rows, and the parts that are held out.
+    """
+    chosen: dict[str, Any] = {}
+    wanted = {name for name in AUTO_FIELDS if is_auto(getattr(estimator, name))}
+    own_networks = estimator.encoder is not None or estimator.decoder is not None
+    if "hidden" in wanted:
+        chosen["hidden"] = auto_hidden(len(examples), schema.size)
+    linear = not own_networks and may_start_linear(estimator, schema)
+    if estimator.initialization == "pca" and not linear:
+        raise InputError("initialization must be 'random' or 'auto' for this model, got 'pca'.")
+    chosen["initialization"] = "pca" if linear and estimator.initialization != "random" else "random"
+    sized = isinstance(getattr(estimator, "posterior", None), nn.Module)
+    rows: tuple[np.ndarray, np.ndarray | None] | None = None
+    if "latent_dim" in wanted:
+        if sized:
+            chosen["latent_dim"] = math.prod(estimator.posterior.event_shape)
+        elif own_networks:
+            chosen["latent_dim"] = FALLBACK_LATENT_DIM
+        else:
+            rows = linear_rows(schema, examples, seed)
+            chosen["latent_dim"] = linear_start.auto_latent_dim(*rows, seed)
+    if "warmup" in wanted:
+        chosen["warmup"] = 0.0 if chosen["initialization"] == "pca" else RANDOM_START_WARMUP
+    if "prior" in wanted:
+        chosen["prior"] = "normal"
+        if chosen["initialization"] == "pca" and schema.condition is None and getattr(estimator, "beta", 1.0) == 1:
+            rows = rows or linear_rows(schema, examples, seed)
+            k = chosen.get("latent_dim", estimator.latent_dim)
+            chosen["prior"] = linear_start.auto_prior(rows[0], k, seed)
+    return chosen
+
+
+def may_start_linear(estimator: Hyperparameters, schema: Schema) -> bool:
+    """Whether encoder and decoder have linear paths over rows that a linear model describes."""
+    plain = len(schema.columns) == 1 and not schema.sequence
+    return plain and network_kind(estimator, schema) == "mlp"
+
+
+def auto_hidden(n: int, d: int) -> tuple[int, ...]:
+    """Widths of two hidden layers: as wide as there are rows to learn from, a power of two."""
+    width = 2 ** round(math.log2(max(1.0, math.sqrt(n * d) / 2)))
+    return (min(MAX_AUTO_WIDTH, max(MIN_AUTO_WIDTH, width)),) * 2
