@@ -18,9 +18,9 @@ import isthmus
 from isthmus.data import Dataset
 from isthmus.evaluation import context
 from isthmus.evaluation.baselines import DENSITIES, BaselineData, as_scored
-from isthmus.metrics.principal_axes import rank_of
 from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
+from isthmus.metrics.principal_axes import rank_of
 from isthmus.persistence import run_dir
 from isthmus.report import summary
 from isthmus.report.from_run import MeasuredRun
@@ -208,7 +208,7 @@ def test_binarised_rows_are_compared_as_the_bits_that_were_scored(named):
 
 
 def test_the_summary_reports_early_stopping():
-    fields = FAST | {"epochs": 400, "learning_rate": 0.03, "patience": 0.02, "batch_size": 16}
+    fields = FAST | {"epochs": 400, "learning_rate": 0.03, "patience": 30, "batch_size": 16}
     result, run = ran(isthmus.VAE(**fields), table())
     facts, history = result.values, run.estimator.history_
     assert len(history) == facts["epochs"] < facts["epochs_planned"] == 400

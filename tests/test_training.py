@@ -84,7 +84,7 @@ def test_validation_repeats_to_the_last_bit_and_sees_the_corruption():
 
 
 def test_early_stopping_keeps_the_best_weights_after_warm_up():
-    model = small("VAE", hidden=(64, 64), epochs=300, patience=0.1, warmup=0.2, learning_rate=1e-2).fit(table(40))
+    model = small("VAE", hidden=(64, 64), epochs=300, patience=30, warmup=0.2, learning_rate=1e-2).fit(table(40))
     assert len(model.history_) < 300  # forty rows are soon overfitted
     late = [record for record in model.history_ if record["progress"] >= 0.2]
     best = min(late, key=lambda record: record.get("valid_loss", np.inf))

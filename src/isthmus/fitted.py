@@ -40,10 +40,11 @@ class FittedModel:
     Args:
         schema: shape, kind and scaling of the data.
         model: the network, in evaluation mode.
-        settings: what was chosen for the machine: threads, device, compile, epochs.
+        settings: what was chosen for the machine (threads, device, compile, epochs), and for the data: `chosen`, the
+            values of hyperparameters that were "auto", by name.
         seed: the seed of training.
         name: the class that made it, e.g. "VAE".
-        fields: the hyperparameters of that class by name; user-defined networks as they are.
+        fields: the hyperparameters of that class by name, as chosen; user-defined networks as they are.
         history: a record of every term for each epoch.
         feature_names: names of the columns, if the training data had any.
         closed_form: whether the weights were solved for exactly instead of trained.
@@ -70,6 +71,11 @@ class FittedModel:
     def fitted_(self) -> FittedModel:
         """Itself, as the attribute of a fitted estimator."""
         return self
+
+    @property
+    def requested_fields(self) -> dict[str, Any]:
+        """The hyperparameters by name as the user gave them: "auto" where they were chosen."""
+        return self.fields | dict.fromkeys(self.settings.get("chosen", {}), "auto")
 
     @property
     def device(self) -> torch.device:

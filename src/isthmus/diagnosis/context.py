@@ -198,7 +198,7 @@ class DiagnosisContext:
 
     def nondefault_params(self) -> dict[str, Any]:
         """The hyperparameters that differ from the defaults of the model's class."""
-        current, known = self.fitted.fields, models()[self.fitted.name].fields
+        current, known = self.fitted.requested_fields, models()[self.fitted.name].fields
         return {key: current[key] for key in known if key in current and current[key] != known[key].default}
 
 

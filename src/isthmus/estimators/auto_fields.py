@@ -11,7 +11,7 @@ from torch import nn
 
 from isthmus.errors import InputError
 from isthmus.estimators import linear_start
-from isthmus.estimators.composition import input_reader, is_auto, network_kind
+from isthmus.estimators.composition import input_reader, is_auto, likelihood_family, network_kind
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.examples import Examples
 from isthmus.families import Family
@@ -20,7 +20,7 @@ from isthmus.train.device_data import DeviceDataset
 
 FALLBACK_LATENT_DIM = 16
 """Size of a code where a linear model of the data says nothing."""
-AUTO_FIELDS = ("latent_dim", "hidden", "prior", "warmup")
+AUTO_FIELDS = ("latent_dim", "hidden", "prior", "warmup", "initialization")
 """Fields that may be "auto" and are resolved before a model is made."""
 RANDOM_START_WARMUP = 0.1
 """Share of the updates over which the KL weight rises where training starts at random."""
@@ -50,8 +50,10 @@ def as_dataset(
 def linear_rows(schema: Schema, examples: Examples, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     """(n, d) rows as an encoder's network reads them, a random part of many, and their conditions (n, C)."""
     some = examples.subsample(linear_start.max_fit_rows(schema.size), seed)
-    clean = Examples(some.x if some.target is None else some.target, **{
-        name: values for name, values in some.model_kwargs().items() if name != "target"})
+    clean = Examples(
+        some.x if some.target is None else some.target,
+        **{name: values for name, values in some.model_kwargs().items() if name != "target"},
+    )
     rows = as_dataset(schema, clean, torch.device("cpu"), torch.float64, bits="fixed" if schema.binarize else "fresh")
     reader = input_reader(schema)
     return linear_start.rows_as_read(rows, None if reader is None else reader.double())
@@ -66,40 +68,42 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
         examples: the training rows.
         seed: chooses among many rows, and the parts that are held out.
     """
-    chosen: dict[str, Any] = {}
     wanted = {name for name in AUTO_FIELDS if is_auto(getattr(estimator, name))}
     own_networks = estimator.encoder is not None or estimator.decoder is not None
-    if "hidden" in wanted:
-        chosen["hidden"] = auto_hidden(len(examples), schema.size)
     linear = not own_networks and may_start_linear(estimator, schema)
     if estimator.initialization == "pca" and not linear:
-        raise InputError("initialization must be 'random' or 'auto' for this model, got 'pca'.")
-    chosen["initialization"] = "pca" if linear and estimator.initialization != "random" else "random"
-    sized = isinstance(getattr(estimator, "posterior", None), nn.Module)
-    rows: tuple[np.ndarray, np.ndarray | None] | None = None
-    if "latent_dim" in wanted:
-        if sized:
-            chosen["latent_dim"] = math.prod(estimator.posterior.event_shape)
-        elif own_networks:
-            chosen["latent_dim"] = FALLBACK_LATENT_DIM
-        else:
-            rows = linear_rows(schema, examples, seed)
-            chosen["latent_dim"] = linear_start.auto_latent_dim(*rows, seed)
-    if "warmup" in wanted:
-        chosen["warmup"] = 0.0 if chosen["initialization"] == "pca" else RANDOM_START_WARMUP
+        raise InputError(
+            "initialization must be 'random' or 'auto' for networks of your own, convolutions, sequences and unlike "
+            "columns, got 'pca'."
+        )
+    from_pca = linear and estimator.initialization != "random"
+    rows = None if own_networks or not wanted & {"latent_dim", "prior"} else linear_rows(schema, examples, seed)
+    chosen: dict[str, Any] = {"initialization": "pca" if from_pca else "random"}
+    chosen["warmup"] = 0.0 if from_pca else RANDOM_START_WARMUP
+    chosen["hidden"] = auto_hidden(len(examples), schema.size)
+    posterior = getattr(estimator, "posterior", None)
+    if "latent_dim" in wanted and isinstance(posterior, nn.Module):
+        chosen["latent_dim"] = math.prod(posterior.event_shape)
+    elif "latent_dim" in wanted:
+        chosen["latent_dim"] = FALLBACK_LATENT_DIM if rows is None else linear_start.auto_latent_dim(*rows, seed)
     if "prior" in wanted:
         chosen["prior"] = "normal"
-        if chosen["initialization"] == "pca" and schema.condition is None and getattr(estimator, "beta", 1.0) == 1:
-            rows = rows or linear_rows(schema, examples, seed)
-            k = chosen.get("latent_dim", estimator.latent_dim)
-            chosen["prior"] = linear_start.auto_prior(rows[0], k, seed)
-    return chosen
+        if rows is not None and from_pca and schema.condition is None and getattr(estimator, "beta", 1.0) == 1:
+            size = chosen.get("latent_dim", estimator.latent_dim)
+            chosen["prior"] = linear_start.auto_prior(rows[0], size, seed)
+    return {name: value for name, value in chosen.items() if name in wanted}
 
 
-def may_start_linear(estimator: Hyperparameters, schema: Schema) -> bool:
-    """Whether encoder and decoder have linear paths over rows that a linear model describes."""
-    plain = len(schema.columns) == 1 and not schema.sequence
-    return plain and network_kind(estimator, schema) == "mlp"
+def may_start_linear(estimator: Any, schema: Schema) -> bool:
+    """Whether encoder and decoder have linear paths, over rows that a linear model describes."""
+    if len(schema.columns) > 1 or schema.sequence or network_kind(estimator, schema) != "mlp":
+        return False
+    if getattr(estimator, "posterior", "normal") != "normal" or getattr(estimator, "sparsity", None) not in (
+        None,
+        "none",
+    ):
+        return False
+    return type(likelihood_family(estimator, schema)).start_linear is not Family.start_linear
 
 
 def auto_hidden(n: int, d: int) -> tuple[int, ...]:

@@ -156,7 +156,7 @@ def is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
 
 
-BARE_VALUES = {"latent_dim": 2, "hidden": (), "prior": "normal", "warmup": 0.0}
+BARE_VALUES = {"latent_dim": 2, "hidden": (), "prior": "normal", "warmup": 0.0, "initialization": "random"}
 """Of fields that are "auto", for a model that is made only to be asked what it can do."""
 
 
@@ -183,7 +183,7 @@ def capabilities_of(estimator: Hyperparameters) -> Capabilities:
     """What the model of an unfitted estimator will be able to do, read from a model made for a small table."""
     bare = copy.copy(estimator)
     # The fields that choose the networks and the data decide nothing of what a model can do.
-    plain = {"hidden": (), "network": "mlp", "likelihood": "normal", "binarize": False, "initialization": "random"}
+    plain = {"hidden": (), "network": "mlp", "likelihood": "normal", "binarize": False}
     for name, value in (plain | dict.fromkeys(("levels", "corruption", "encoder", "decoder"))).items():
         setattr(bare, name, value)
     bare = with_values(bare, BARE_VALUES)

@@ -53,7 +53,7 @@ class Hyperparameters:
     validation_fraction: float = 0.1
     """Share of the rows, from 0 to below 1, that choose the best weights; 0 trains on all and keeps the last."""
     patience: int | str = "auto"
-    """Updates without a better validation loss after which training stops, >= 1, or auto; a large number never stops."""
+    """Updates without a better validation loss after which training stops, >= 1; auto: 1,000, or five epochs."""
     warmup: float | str = "auto"
     """Share of all updates, from 0 to 1, over which the KL term's weight rises; auto: 0.1, or 0 from a pca start."""
     threads: int | str = "auto"

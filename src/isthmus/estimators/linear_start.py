@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.special
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from isthmus.conditional import Conditional
 from isthmus.distributions.mixture_fit import fit_diagonal_mixture
 from isthmus.families import SCALE_FLOOR, DiagonalNormal, Point
 from isthmus.latent_model import LatentModel
@@ -37,6 +36,8 @@ CLEAR_GAIN_ERRORS = 1.0
 """Standard errors by which a larger mixture must be better."""
 MIN_CODE_VARIANCE = 1e-2
 """Smallest variance of a component of the prior at the start, in units of all codes' variance."""
+MIN_UNIQUE_SHARE = 1e-3
+"""Share of a column's variance that factor analysis leaves as its noise, at least: it must not vanish."""
 MAX_FACTOR_STEPS, MAX_FACTOR_COLUMNS = 50, 128
 """Steps of factor analysis, and columns up to which it is iterated: each step decomposes a matrix."""
 
@@ -141,10 +142,12 @@ def noise_scales(factor: np.ndarray, total: np.ndarray, k: int, n: int) -> np.nd
     """
     noise = np.maximum(total, MIN_NOISE_VARIANCE)
     steps = MAX_FACTOR_STEPS if len(total) <= MAX_FACTOR_COLUMNS else 1
-    for step in range(steps + 1):
+    for _ in range(steps + 1):
         _, axes, variance = principal_axes(np.zeros(len(total)), factor / np.sqrt(noise), n)
         explained = (np.maximum(variance[:k] - 1, 0)[:, None] * np.square(axes[:k])).sum(0) * noise
-        new = np.clip(total - explained, np.maximum(1e-3 * total, MIN_NOISE_VARIANCE), np.maximum(total, MIN_NOISE_VARIANCE))
+        new = np.clip(
+            total - explained, np.maximum(1e-3 * total, MIN_NOISE_VARIANCE), np.maximum(total, MIN_NOISE_VARIANCE)
+        )
         done = np.abs(np.log(new / noise)).max() < 1e-3
         noise = new
         if done:
@@ -170,7 +173,7 @@ def held_out_curve(x: np.ndarray, c: np.ndarray | None, seed: int) -> np.ndarray
 
 
 def log_densities(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """(n, m) log p of centred test rows (n, d) under probabilistic PCA of train rows with 0 .. m - 1 dimensions, nats."""
+    """(n, m) log p of centred rows (n, d) under probabilistic PCA of other rows with 0 .. m - 1 dimensions, nats."""
     d = train.shape[1]
     _, axes, variance = principal_axes(np.zeros(d), triangular_factor(train), len(train))
     m = min(len(variance), d - 1, len(train) - 1) + 1
@@ -180,8 +183,13 @@ def log_densities(train: np.ndarray, test: np.ndarray) -> np.ndarray:
     squares = np.square(test @ axes[: m - 1].T)  # (n, m - 1)
     along = np.cumsum(np.log(variance) + squares / variance, 1)
     outside = np.square(test).sum(1)[:, None] - np.cumsum(squares, 1)
-    along, outside = (np.concatenate([first, rest], 1) for first, rest in (
-        (np.zeros((len(test), 1)), along), (np.square(test).sum(1)[:, None], np.maximum(outside, 0.0))))
+    along, outside = (
+        np.concatenate([first, rest], 1)
+        for first, rest in (
+            (np.zeros((len(test), 1)), along),
+            (np.square(test).sum(1)[:, None], np.maximum(outside, 0.0)),
+        )
+    )
     rest = (d - np.arange(m)) * np.log(noise) + outside / noise
     return -0.5 * (along + rest + d * math.log(2 * math.pi))
 
@@ -201,7 +209,11 @@ def linear_maps(model: LatentModel) -> tuple[nn.Linear, nn.Linear] | None:
     """The linear layers of encoder and decoder; None if a model has none on either side, or another posterior."""
     maps = []
     for part in (model.posterior, model.likelihood):
-        net = part.net.net if isinstance(part, Conditional) and isinstance(part.net, Preprocess) else getattr(part, "net", None)
+        net = (
+            part.net.net
+            if isinstance(part, Conditional) and isinstance(part.net, Preprocess)
+            else getattr(part, "net", None)
+        )
         layer = net.linear_map() if isinstance(net, MLP) else None
         if layer is None:
             return None
@@ -275,7 +287,7 @@ def coordinates(x: np.ndarray, linear: LinearModel) -> np.ndarray:
 
 
 def auto_prior(x: np.ndarray, latent_dim: int, seed: int) -> str:
-    """"normal", or "mixture(k)" where a mixture is clearly more likely on held-out rows (n, d)."""
+    """ "normal", or "mixture(k)" where a mixture is clearly more likely on held-out rows (n, d)."""
     order = np.random.default_rng(seed).permutation(len(x))
     valid, train = np.split(order, [len(x) // FOLDS])
     if len(valid) < 2 or not latent_dim:

@@ -105,7 +105,7 @@ class TrainingJob:
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
-        if self.chosen["initialization"] == "pca":
+        if self.estimator.initialization == "pca":
             self.start_linear()
         return fit(
             self.recipe.model,
@@ -188,11 +188,13 @@ def setup_training(
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     labelled = with_classes(schema, given.y, len(inputs))
-    chosen = settings.get("chosen") or choose(estimator, labelled, inputs.take(train), seed)
-    resolved_fields = with_values(estimator, chosen)
+    chosen = settings.get("chosen")
+    if chosen is None:
+        chosen = choose(estimator, labelled, inputs.take(train), seed)
+    estimator = with_values(estimator, chosen)
     try:
         with seeded(weights_seed, torch.device("cpu")):
-            recipe = resolved_fields.compose(labelled)
+            recipe = estimator.compose(labelled)
             recipe.model.to(dtype=dtype)
         recipe.model.to(device)
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
@@ -220,7 +222,7 @@ def setup_training(
         estimator,
         recipe,
         schema,
-        training_config(resolved_fields, recipe, schema, len(train_rows), seed, device, settings),
+        training_config(estimator, recipe, schema, len(train_rows), seed, device, settings),
         train_rows,
         valid_rows,
         valid if len(valid) else None,

@@ -15,10 +15,10 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from isthmus.metrics.principal_axes import ROUNDING_SHARE, PrincipalAxes, principal_axes, rank_of, triangular_factor
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.principal_axes import ROUNDING_SHARE, PrincipalAxes, principal_axes, rank_of, triangular_factor
 from isthmus.schema import safe_std
 from isthmus.train.device_data import fixed_bits
 

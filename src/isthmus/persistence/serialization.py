@@ -28,7 +28,7 @@ from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
 from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
 
-FORMAT = 3
+FORMAT = 4
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
 PICTURES = ("reconstructions.png", "samples.png", "latent.png", "curves.png")
 """Figures that a run keeps as files: each is an entry of `plot.figures.FIGURES`, with .png added."""
@@ -111,7 +111,7 @@ def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
 
 def write_weights(fitted: FittedModel, folder: Path, **entries: Any) -> dict[str, Any]:
     """Write the weights and return the configuration, which is written last: when it fits, the model is complete."""
-    config = config_of(fitted.name, fitted.fields, fitted.schema, fitted.settings, fitted.seed, **entries)
+    config = config_of(fitted.name, fitted.requested_fields, fitted.schema, fitted.settings, fitted.seed, **entries)
     state = {"format": FORMAT, "config_hash": config_hash(config)}
     save_state(folder / "model.safetensors", fitted.model.state_dict(), state)
     return config
@@ -190,9 +190,10 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> Fitte
         raise InputError(f"{folder} holds no trained weights yet. Resume training: isthmus fit --resume {folder}")
     try:
         check_fields(estimator)
+        estimator = with_values(estimator, config.get("settings", {}).get("chosen", {}))
         schema = Schema.from_config(config["schema"])
         with torch.random.fork_rng(devices=[]):
-            recipe = with_values(estimator, config.get("settings", {}).get("chosen", {})).compose(schema)
+            recipe = estimator.compose(schema)
     except InputError:
         raise
     except (TypeError, KeyError, ValueError, AttributeError, RuntimeError, MemoryError, OverflowError):
