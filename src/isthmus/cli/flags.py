@@ -48,7 +48,7 @@ def fields_given(args: argparse.Namespace) -> dict[str, Any]:
 
 def text_types(field: Field) -> list[str]:
     """The types in a field's annotation that can be given as text."""
-    types = [part.strip() for part in field.annotation.split("|")]
+    types = ["str" if part.strip() == "Auto" else part.strip() for part in field.annotation.split("|")]
     known = [name for name in types if name in ("int", "float", "str", "bool") or name.startswith("tuple[int")]
     return known + (["None"] if known and "None" in types else [])
 
@@ -60,6 +60,8 @@ def text_parser(types: list[str]) -> Callable[[str], Any]:
         word = text.strip().lower()
         if "None" in types and word == "none":
             return None
+        if "str" in types and word == "auto":
+            return word
         if "bool" in types and word in ("true", "false", "yes", "no"):
             return word in ("true", "yes")
         if types[0].startswith("tuple"):

@@ -81,15 +81,15 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     chosen: dict[str, Any] = {"initialization": "pca" if from_pca else "random"}
     chosen["warmup"] = 0.0 if from_pca else RANDOM_START_WARMUP
     chosen["hidden"] = auto_hidden(len(examples), schema.size)
-    posterior = getattr(estimator, "posterior", None)
+    posterior: Any = getattr(estimator, "posterior", None)
     if "latent_dim" in wanted and isinstance(posterior, nn.Module):
-        chosen["latent_dim"] = math.prod(posterior.event_shape)
+        chosen["latent_dim"] = math.prod(tuple(getattr(posterior, "event_shape", ())))
     elif "latent_dim" in wanted:
         chosen["latent_dim"] = FALLBACK_LATENT_DIM if rows is None else linear_start.auto_latent_dim(*rows, seed)
     if "prior" in wanted:
         chosen["prior"] = "normal"
         if rows is not None and from_pca and schema.condition is None and getattr(estimator, "beta", 1.0) == 1:
-            size = chosen.get("latent_dim", estimator.latent_dim)
+            size: int = chosen.get("latent_dim", estimator.latent_dim)
             chosen["prior"] = linear_start.auto_prior(rows[0], size, seed)
     return {name: value for name, value in chosen.items() if name in wanted}
 

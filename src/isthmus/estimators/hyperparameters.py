@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
 from isthmus.estimators.recipe import Recipe
 from isthmus.schema import Schema
+
+Auto: TypeAlias = Any
+"""The word "auto", which is resolved before `compose` reads a field: there it has the field's other type."""
 
 
 @typing.dataclass_transform(kw_only_default=True, eq_default=False)
@@ -18,9 +21,9 @@ from isthmus.schema import Schema
 class Hyperparameters:
     """What a user sets before training. A model adds fields and says by `compose` what they mean."""
 
-    latent_dim: int | str = 16
+    latent_dim: int | Auto = 16
     """Numbers in a code, >= 1, or auto: by the held-out likelihood of the linear model; more reconstruct more."""
-    hidden: tuple[int, ...] | str = (512, 512)
+    hidden: tuple[int, ...] | Auto = (512, 512)
     """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
     initialization: str = "auto"
     """Where training starts: pca (the linear model's closed form), random, or auto: pca where there is one."""
@@ -52,9 +55,9 @@ class Hyperparameters:
     """Gradient norm above which gradients are clipped, in units of its running mean; lower it if the loss jumps."""
     validation_fraction: float = 0.1
     """Share of the rows, from 0 to below 1, that choose the best weights; 0 trains on all and keeps the last."""
-    patience: int | str = "auto"
+    patience: int | Auto = "auto"
     """Updates without a better validation loss after which training stops, >= 1; auto: 1,000, or five epochs."""
-    warmup: float | str = "auto"
+    warmup: float | Auto = "auto"
     """Share of all updates, from 0 to 1, over which the KL term's weight rises; auto: 0.1, or 0 from a pca start."""
     threads: int | str = "auto"
     """CPU threads, >= 1; auto is one for small networks and all for larger ones."""

@@ -209,11 +209,8 @@ def linear_maps(model: LatentModel) -> tuple[nn.Linear, nn.Linear] | None:
     """The linear layers of encoder and decoder; None if a model has none on either side, or another posterior."""
     maps = []
     for part in (model.posterior, model.likelihood):
-        net = (
-            part.net.net
-            if isinstance(part, Conditional) and isinstance(part.net, Preprocess)
-            else getattr(part, "net", None)
-        )
+        net = getattr(part, "net", None)
+        net = net.net if isinstance(net, Preprocess) else net
         layer = net.linear_map() if isinstance(net, MLP) else None
         if layer is None:
             return None

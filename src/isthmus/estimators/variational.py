@@ -8,6 +8,7 @@ from torch import nn
 
 from isthmus.estimators import composition
 from isthmus.estimators.base import Estimator
+from isthmus.estimators.hyperparameters import Auto
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.training_setup import warn_unconditional
 from isthmus.schema import Schema
@@ -16,9 +17,9 @@ from isthmus.schema import Schema
 class VAE(Estimator):
     """Variational autoencoder (Kingma & Welling, 2014)."""
 
-    latent_dim: int | str = "auto"
+    latent_dim: int | Auto = "auto"
     """Numbers in a code, >= 1, or auto: by the held-out likelihood of the linear model; more reconstruct more."""
-    hidden: tuple[int, ...] | str = "auto"
+    hidden: tuple[int, ...] | Auto = "auto"
     """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
     prior: str | nn.Module = "auto"
     """p(z): normal, mixture(k), conditional, refit(k) (a mixture fitted after training), or auto: normal or mixture."""

@@ -1,0 +1,141 @@
+"""Training starts at the linear model of the data, and a default fit is never below it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.decomposition import PCA, FactorAnalysis
+
+import isthmus
+from isthmus.estimators.auto_fields import auto_hidden
+from isthmus.estimators.linear_start import (
+    auto_latent_dim,
+    auto_prior,
+    fit_linear_model,
+    held_out_curve,
+    log_densities,
+)
+
+
+def linear_rows(n: int, rank: int = 3, d: int = 8, noise: float = 0.5, seed: int = 0) -> np.ndarray:
+    """Rows of a linear Gaussian model with equal noise."""
+    weight = np.random.default_rng(99).normal(size=(rank, d))
+    random = np.random.default_rng(seed)
+    return random.normal(size=(n, rank)) @ weight + noise * random.normal(size=(n, d))
+
+
+def test_the_held_out_curve_is_that_of_pca():
+    train, test = linear_rows(200), linear_rows(50, seed=1)
+    centred = test - train.mean(0)
+    curve = log_densities(train - train.mean(0), centred)
+    for k in (1, 3, 6):
+        np.testing.assert_allclose(curve[:, k], PCA(k).fit(train).score_samples(test), rtol=1e-9)
+
+
+def test_the_size_is_that_of_the_data():
+    assert auto_latent_dim(linear_rows(600), None, 0) == 3
+    assert auto_latent_dim(linear_rows(600, rank=5, d=12), None, 0) == 5
+    assert held_out_curve(linear_rows(60), None, 0).shape[0] == 60
+
+
+def test_the_prior_is_a_mixture_only_where_there_are_groups():
+    random = np.random.default_rng(0)
+    groups = random.integers(0, 3, 400)
+    islands = 6 * np.eye(3)[groups] @ random.normal(size=(3, 6)) + random.normal(size=(400, 6))
+    assert auto_prior(islands, 3, 0).startswith("mixture")
+    assert auto_prior(linear_rows(400), 3, 0) == "normal"
+
+
+def test_factor_analysis_is_that_of_scikit_learn():
+    random = np.random.default_rng(0)
+    x = linear_rows(400) + random.normal(size=(400, 8)) * np.linspace(0.1, 2, 8)
+    ours = fit_linear_model(x, None, 3, noise_per_column=True)
+    theirs = FactorAnalysis(3, tol=1e-6, max_iter=5000, svd_method="lapack").fit(x)
+    weight = np.sqrt(ours.kept)[:, None] * ours.axes * ours.scale
+    covariance = weight.T @ weight + np.diag(ours.scale**2 * ours.noise)
+    density = multivariate_normal(ours.mean, covariance).logpdf(x).mean()
+    assert abs(density - theirs.score(x)) < 0.01  # nats: the likelihood is flat around its maximum
+
+
+def test_a_linear_model_starts_at_its_optimum():
+    """Before the first update the ELBO of a VAE is log p(x) of probabilistic PCA."""
+    x, test = linear_rows(300), linear_rows(100, seed=1)
+    model = isthmus.VAE(latent_dim=3, scaling="none", precision="double", random_state=0, epochs=1, learning_rate=1e-12)
+    model.fit(x, validation=test)
+    exact = PCA(3).fit(x).score_samples(test)
+    # The ELBO is exact up to its draws: |error| of a mean of 100 rows x 2,000 draws is below 0.02.
+    np.testing.assert_allclose(model.elbo(test, draws=2000).mean(), exact.mean(), atol=0.02)
+    np.testing.assert_allclose(model.score_samples(test, draws=2000).mean(), exact.mean(), atol=0.02)
+
+
+def test_an_autoencoder_starts_at_pca():
+    x, test = linear_rows(300), linear_rows(100, seed=1)
+    model = isthmus.Autoencoder(latent_dim=3, scaling="none", precision="double", random_state=0, epochs=1)
+    model.set_params(learning_rate=1e-12).fit(x, validation=test)
+    pca = PCA(3).fit(x)
+    expected = np.square(test - pca.inverse_transform(pca.transform(test))).sum(1).mean()
+    np.testing.assert_allclose(model.squared_error(test).mean(), expected, rtol=1e-6)
+
+
+def data_for(likelihood: str, n: int, seed: int) -> np.ndarray:
+    """Rows of a linear model on the scale of the likelihood's link."""
+    random = np.random.default_rng(seed)
+    x = linear_rows(n, rank=2, d=6, noise=0.3, seed=seed) / 2
+    if likelihood == "bernoulli":
+        return (random.random(x.shape) < 1 / (1 + np.exp(-2 * x))).astype(np.uint8)
+    if likelihood == "poisson":
+        return random.poisson(np.exp(1 + 0.7 * x)).astype(np.int64)
+    if likelihood == "negative_binomial":
+        return random.poisson(np.exp(1 + 0.7 * x) * random.gamma(4, 0.25, x.shape)).astype(np.int64)
+    return x if likelihood != "student_t" else x + 0.2 * random.standard_t(3, x.shape)
+
+
+LIKELIHOODS = ("normal", "diagonal_normal", "student_t", "bernoulli", "poisson", "negative_binomial")
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_a_default_fit_is_not_below_the_linear_model(likelihood):
+    """Of the same size, on held-out rows, by more than two paired standard errors."""
+    x, test = data_for(likelihood, 400, 0), data_for(likelihood, 300, 1)
+    fields = {"latent_dim": 2, "likelihood": likelihood, "random_state": 0, "threads": 1}
+    model = isthmus.VAE(**fields).fit(x)
+    if likelihood == "normal":
+        linear = isthmus.ProbabilisticPCA(latent_dim=2, scaling="standard").fit(x)
+    else:
+        linear = isthmus.VAE(hidden=(), **fields).fit(x)
+    difference = model.score_samples(test, draws=300) - linear.score_samples(test, draws=300)
+    assert difference.mean() > -2 * difference.std() / np.sqrt(len(test))
+
+
+def test_what_was_chosen_is_recorded_and_kept(tmp_path):
+    model = isthmus.VAE(epochs=2, random_state=0).fit(linear_rows(100))
+    chosen = model.settings_["chosen"]
+    assert set(chosen) == {"latent_dim", "hidden", "prior", "warmup", "initialization"}
+    assert chosen["latent_dim"] == model.fitted_.code_size == 3
+    assert chosen["initialization"] == "pca"
+    assert model.latent_dim == "auto"
+    model.save(tmp_path / "run")
+    loaded = isthmus.load(tmp_path / "run")
+    assert loaded.latent_dim == "auto"
+    assert loaded.fitted_.fields["latent_dim"] == 3
+    np.testing.assert_array_equal(loaded.transform(linear_rows(5)), model.transform(linear_rows(5)))
+
+
+def test_a_start_that_cannot_be_is_refused():
+    with pytest.raises(isthmus.InputError, match="initialization must be 'random' or 'auto'"):
+        isthmus.VAE(initialization="pca", likelihood="continuous_bernoulli").fit(np.random.default_rng(0).random((50, 4)))
+    with pytest.raises(isthmus.InputError, match="initialization"):
+        isthmus.VAE(initialization="ppca").fit(linear_rows(50))
+
+
+def test_the_best_weights_may_be_those_of_the_start():
+    x = linear_rows(200)
+    model = isthmus.VAE(latent_dim=3, learning_rate=0.3, epochs=3, random_state=0).fit(x)
+    start = isthmus.VAE(latent_dim=3, learning_rate=1e-12, epochs=1, random_state=0).fit(x)
+    assert model.score(x) > start.score(x) - 0.05
+
+
+def test_networks_are_as_wide_as_there_are_rows():
+    assert auto_hidden(150, 4) == (32, 32)
+    assert auto_hidden(60_000, 784) == (512, 512)
