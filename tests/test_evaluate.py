@@ -210,7 +210,7 @@ def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_pat
     assert main(["evaluate", run, "--draws", "50", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["evaluated_on"].startswith("18 validation rows")
-    assert set(values["baselines"]) == {"mean", "pca", "ppca", "factor_analysis", "gaussian_mixture"}
+    assert set(values["baselines"]) == {"mean", "pca", "ppca", "ppca_best", "factor_analysis", "gaussian_mixture"}
     assert all("unit" in about and "kind" in about for about in values["baselines"].values())
     assert main(["evaluate", run, "wine", "--draws", "50"]) == 0
     words = capsys.readouterr().out

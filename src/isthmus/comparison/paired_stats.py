@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from isthmus.metrics.estimate import rounding_of
+
 CONFIDENCE_LEVEL = 0.95
 """Coverage of confidence intervals."""
-MIN_RELATIVE_DIFFERENCE = 1e-6
-"""Differences smaller than this share of the compared numbers are rounding errors of single precision."""
 
 
 class Scores(NamedTuple):
@@ -77,8 +77,7 @@ def paired_difference(a: Scores, b: Scores) -> PairedEstimate | None:
     first, second = (np.stack([_scores_of_seed(scores, seed) for seed in seeds]) for scores in (a, b))  # (S, n)
     errors = [error for error in (a.extra_error, b.extra_error) if error is not None]
     difference = combine(first - second, math.hypot(*errors) if errors else None)
-    rounding = MIN_RELATIVE_DIFFERENCE * max(float(np.abs(first).mean()), float(np.abs(second).mean()))
-    return difference if abs(difference.mean) > rounding else difference._replace(mean=0.0)
+    return difference if abs(difference.mean) > rounding_of(first, second) else difference._replace(mean=0.0)
 
 
 def _scores_of_seed(scores: Scores, seed: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.diagnosis.training_findings import MEASURED_MIN_ROWS, smaller_network
+from isthmus.evaluation.baselines import LINEAR
 from isthmus.finding import Finding
 
 MEAN_ERROR_RATIO = 0.99
@@ -79,16 +80,18 @@ def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
 
 def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
     """log p(x) below that of probabilistic PCA, factor analysis or a Gaussian mixture."""
-    ppca = margin(context, "ppca")
-    if ppca is None:
+    margins = {name: value for name in LINEAR if (value := margin(context, name)) is not None}
+    if not margins:
         return
-    if significantly_worse(context, "ppca"):
+    linear = min(margins, key=margins.__getitem__)
+    if significantly_worse(context, linear):
+        latent_dim, scaling = (context.value(f"baselines.{linear}.{name}") for name in ("latent_dim", "scaling"))
         yield Finding(
             "worse-than-pca",
             "warning",
-            f"probabilistic PCA, which is exact and instant, scores the same rows {-ppca:.2f} nats higher",
-            context.other_model("ProbabilisticPCA", latent_dim=context.value("baselines.ppca.latent_dim")),
-            {"margin": ppca, "standard_error": margin_error(context, "ppca")},
+            f"probabilistic PCA, which is exact and instant, scores the same rows {-margins[linear]:.2f} nats higher",
+            context.other_model("ProbabilisticPCA", latent_dim=max(1, latent_dim), scaling=scaling),
+            {"margin": margins[linear], "standard_error": margin_error(context, linear)},
             "there are too few rows for a network of this size, or it is undertrained",
         )
         return
