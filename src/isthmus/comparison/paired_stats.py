@@ -14,6 +14,10 @@ CONFIDENCE_LEVEL = 0.95
 """Coverage of confidence intervals."""
 
 
+MIN_SEEDS = 3
+"""Seeds from which on differences of trained models have an interval: training again changes a model."""
+
+
 class Scores(NamedTuple):
     """What one model scored in one column.
 
@@ -65,7 +69,11 @@ def estimate(scores: Scores) -> PairedEstimate:
 
 
 def paired_difference(a: Scores, b: Scores) -> PairedEstimate | None:
-    """The mean of a - b, paired by seed and by row; None if they share no seed."""
+    """The mean of a - b, paired by seed and by row; None if they share no seed.
+
+    With fewer than `MIN_SEEDS` seeds it has no standard error, unless both models have a closed form: how much a
+    difference changes with the seed is then not known.
+    """
     if a.closed_form:
         seeds = list(b.by_seed)
     elif b.closed_form:
@@ -77,6 +85,8 @@ def paired_difference(a: Scores, b: Scores) -> PairedEstimate | None:
     first, second = (np.stack([_scores_of_seed(scores, seed) for seed in seeds]) for scores in (a, b))  # (S, n)
     errors = [error for error in (a.extra_error, b.extra_error) if error is not None]
     difference = combine(first - second, math.hypot(*errors) if errors else None)
+    if len(seeds) < MIN_SEEDS and not (a.closed_form and b.closed_form):
+        difference = PairedEstimate(difference.mean, math.nan, math.inf)
     return difference if abs(difference.mean) > rounding_of(first, second) else difference._replace(mean=0.0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from isthmus.evaluation.principal_axes import (
     LogDensity,
     PrincipalAxes,
     axes_by_scaling,
-    linear_scores_by_size,
+    choose_linear,
     principal_axes,
     rank_of,
     triangular_factor,
@@ -172,15 +171,10 @@ class BaselineData:
         best = (self.scaling, self.latent_dim)
         if not len(valid) or len(train) < MIN_SELECTION_ROWS:
             return best
-        best_score = -math.inf
-        axes = axes_by_scaling(train.mean(0), triangular_factor(train), len(train), self.scales)
-        for name in sorted(axes, key=lambda name: name != self.scaling):
-            scale = self.scales[name]
-            scores = linear_scores_by_size(axes[name], valid / scale, self.max_size(axes[name], len(train)))
-            scores -= np.log(scale).sum()
-            if scores.max() > best_score:
-                best, best_score = (name, int(scores.argmax())), float(scores.max())
-        return best
+        own_first = sorted(self.scales, key=lambda name: name != self.scaling)
+        return choose_linear(
+            train, valid, {name: self.scales[name] for name in own_first}, lambda axes: self.max_size(axes, len(train))
+        )
 
     def split(self, count: int) -> list[np.ndarray]:
         """Validation and training part of `count` of the rows x, in random order."""

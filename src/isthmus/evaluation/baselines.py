@@ -53,15 +53,24 @@ MIN_VARIANCE_SHARE = 1e-4
 
 
 def ppca_scores(
-    fitted: FittedModel, train: Examples, test: Examples, discrete: bool | None = None
+    fitted: FittedModel, train: Examples, test: Examples, discrete: bool | None = None, scaling: str | None = None
 ) -> DensityScores | None:
     """Probabilistic PCA fitted to training rows and scored on test rows; None if its density is not bounded.
 
-    `discrete` says whether the data are dequantised; by default if the model's likelihood is discrete.
+    Args:
+        fitted: the model, whose size it has.
+        train: training rows.
+        test: test rows.
+        discrete: whether the data are dequantised; by default if the model's likelihood is discrete.
+        scaling: "global" or "standard"; by default the model's own.
     """
     rows = train.subsample(max_fit_rows(train.x), fitted.seed)
     data = BaselineData.of(fitted, rows.x, discrete)
-    return data.scores({"ppca": probabilistic_pca}, as_scored(fitted, test.x)).get("ppca")
+
+    def fit(data: BaselineData) -> FittedDensity | None:
+        return linear_baseline(data, scaling or data.scaling, data.latent_dim) if data.bounded else None
+
+    return data.scores({"ppca": fit}, as_scored(fitted, test.x)).get("ppca")
 
 
 def probabilistic_pca(data: BaselineData) -> FittedDensity | None:

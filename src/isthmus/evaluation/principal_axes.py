@@ -137,3 +137,24 @@ def in_data_units(log_density: LogDensity, scale: np.ndarray) -> LogDensity:
     """The density of rows whose quotients by `scale` (d,) have `log_density`."""
     log_volume = float(np.log(scale).sum())
     return lambda rows: log_density(rows / scale) - log_volume
+
+
+def choose_linear(
+    train: np.ndarray, valid: np.ndarray, scales: dict[str, np.ndarray], max_size: Callable[[PrincipalAxes], int]
+) -> tuple[str, int]:
+    """Scaling and size of probabilistic PCA by which validation rows score best; the first of equal ones.
+
+    One decomposition for each scaling gives the scores of all sizes.
+
+    Args:
+        train: (n, d) the rows that it is fitted to.
+        valid: (m, d) the validation rows.
+        scales: (d,) by which columns are divided, by the name of the scaling.
+        max_size: the largest size that leaves a noise to learn, by the principal axes of the scaled training rows.
+    """
+    best, best_score = ("", 0), -math.inf
+    for name, axes in axes_by_scaling(train.mean(0), triangular_factor(train), len(train), scales).items():
+        scores = linear_scores_by_size(axes, valid / scales[name], max_size(axes)) - np.log(scales[name]).sum()
+        if not best[0] or scores.max() > best_score:
+            best, best_score = (name, int(scores.argmax())), float(scores.max())
+    return best
