@@ -70,9 +70,9 @@ def format_cell(row: Row, column: Column, wins: bool) -> str:
 def format_estimate(result: PairedEstimate) -> str:
     """A mean and half its confidence interval, to two significant digits of the latter.
 
-    >>> format_estimate(PairedEstimate(-16.1554, 0.45, math.inf))
+    >>> format_estimate(PairedEstimate(-16.1554, 0.45, 0.88))
     '-16.16 ± 0.88'
-    >>> format_estimate(PairedEstimate(1234.0, 0.0, math.inf))
+    >>> format_estimate(PairedEstimate(1234.0, 0.0, 0.0))
     '1,234'
     """
     mean, half_width = result.mean, result.half_width

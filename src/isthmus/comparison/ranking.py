@@ -178,7 +178,7 @@ def margin(a: Scores, b: Scores, column: Column) -> PairedEstimate:
     """How much better a is than b; NaN if they share no seed."""
     difference = paired_difference(a, b)
     if difference is None:
-        return PairedEstimate(math.nan, math.nan, math.inf)
+        return PairedEstimate(math.nan, math.nan, math.nan)
     return difference if column.higher_is_better else difference._replace(mean=-difference.mean)
 
 
