@@ -70,7 +70,7 @@ def density_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
         raise Declined(f"log p(x) is of a {schema.measure}, which cannot be compared with a density.")
     context.require_complete()
     context.require_numeric()
-    log_px, shared_error = context.diagnostics.log_px
+    log_px, shared_error = context.diagnostics.log_px.values, context.diagnostics.log_px.error
     scores = data.scores(DENSITIES, as_scored(context.fitted, context.examples.x))
     metrics = []
     for key, (values, size) in scores.items():
