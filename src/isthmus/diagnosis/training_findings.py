@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from isthmus.diagnosis.context import DiagnosisContext
+from isthmus.diagnosis.symptoms import (
+    MEASURED_MIN_ROWS,
+    far_worse_than_mean,
+    hardly_trained,
+    harmful_learning_rate,
+)
 from isthmus.finding import Finding
+from isthmus.wording import pluralize
 
 MIN_GAP_STD = 0.5
 """Gap between training and held-out rows, in standard deviations of log p(x) over rows, that counts as overfitting."""
@@ -14,8 +21,6 @@ MIN_ERROR_RATIO = 1.5
 """Ratio of held-out to training squared error that counts as overfitting."""
 MIN_GAP_SIGMA = 3.0
 """Standard errors by which the gap must differ from 0."""
-MEASURED_MIN_ROWS = 10
-"""Rows below which standard errors are unreliable."""
 MIN_LATE_DECREASE = 0.05
 """Share of the total decrease of the loss in the second half of training above which training has not converged."""
 LATE_DECREASE_WARN = 0.2
@@ -60,7 +65,39 @@ def smaller_network(context: DiagnosisContext) -> str:
     )
 
 
+def learning_rate(context: DiagnosisContext) -> Iterator[Finding]:
+    """The learning rate is too high, although the loss stayed finite."""
+    if not harmful_learning_rate(context):
+        return
+    rate, smaller = float(context.fitted.fields["learning_rate"]), context.corrections["learning_rate"]
+    yield Finding(
+        "learning-rate",
+        "warning",
+        f"the learning rate of {rate:g} is too high: training stayed finite, but the model is worse than a linear one",
+        context.retrain(learning_rate=smaller),
+        {"learning_rate": rate},
+        "each step overshoots, so that the weights jump around or leave the range in which they can be trained",
+    )
+
+
 def not_converged(context: DiagnosisContext) -> Iterator[Finding]:
+    """Training was too short: hardly any updates, or the loss was still decreasing when it ended."""
+    if hardly_trained(context):
+        last = context.fitted.history[-1]
+        yield Finding(
+            "not-converged",
+            "warning",
+            f"the model was not trained long enough: {pluralize(last.get('step', 0), 'update')} in "
+            f"{pluralize(len(context.fitted.history), 'epoch')}",
+            context.retrain(epochs="auto"),
+            {"updates": last.get("step", 0), "epochs": len(context.fitted.history)},
+            "the networks are still close to where they started, so nothing else can be said of them",
+        )
+    elif not far_worse_than_mean(context):  # which more training, on this scale, would not mend
+        yield from still_decreasing(context)
+
+
+def still_decreasing(context: DiagnosisContext) -> Iterator[Finding]:
     """The loss was still decreasing when training ended."""
     key = "valid_loss" if any("valid_loss" in record for record in context.fitted.history) else "loss"
     records = [

@@ -21,6 +21,7 @@ from isthmus.evaluation.latent_space import (
     label_probes,
     paths,
 )
+from isthmus.evaluation.linear_reference import column_offset, linear_dimensions, variance_explained
 from isthmus.evaluation.log_likelihood import (
     aggregate_posterior,
     ais_metrics,
@@ -56,12 +57,15 @@ MEASURES: dict[str, Measure] = {
     "inference_gap": inference_gap_metrics,
     "condition": condition_gain,
     "reconstruction": reconstruction_error,
+    "variance_explained": variance_explained,
+    "linear_dimensions": linear_dimensions,
     "baselines": reconstruction_baselines,
     "density_baselines": density_baselines,
     "training": generalization_gap,
     "residuals": residuals,
     "residual_eigenvalue_ratio": residual_eigenvalue_ratio,
     "column_spread": column_spread,
+    "column_offset": column_offset,
     "identity_test": identity_test,
     "active_units": active_units,
     "geometry": geometry,
