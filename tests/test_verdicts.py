@@ -236,3 +236,199 @@ def test_the_remedy_of_a_conditional_model_runs():
     lines = [f.remedy for finding in findings for f in (finding, *finding.consequences)]
     ran = [eval(line, {"isthmus": isthmus, "X": x[:200], "y": labels[:200]}) for line in lines if "isthmus." in line]
     assert ran
+
+
+# --------------------------------------------------------------------------------- the rows
+
+
+def test_training_rows_among_the_measured_rows_are_counted(healthy, of_healthy):
+    for test, count in ((np.r_[TEST[:100], TRAIN[:100]], 100), (TRAIN[:200], 200)):
+        first = verdicts(healthy, test, TRAIN)[0]
+        assert (first.code, first.severity) == ("leak", "error")
+        assert first.evidence["rows"] == count
+    doubled = np.repeat(linear(400), 2, 0)[np.random.default_rng(0).permutation(800)]
+    first = verdicts(vae(epochs=5).fit(doubled[:600]), doubled[600:], doubled[:600])[0]
+    assert first.code == "leak"
+    assert first.evidence["doubled"] == 600 - len(np.unique(doubled[:600], axis=0))
+    assert "duplicate-rows" in {f.code for f in first.consequences}
+    assert "leak" not in of_healthy
+
+
+def test_rows_of_few_values_coincide_without_a_leak():
+    bits = (linear(800, k=3, d=8) > 0).astype(np.uint8)
+    model = vae(epochs=5).fit(bits[:600])
+    assert not {f.code for f in verdicts(model, bits[600:], bits[:600]) if f.severity != "info"} & {
+        "leak",
+        "duplicate-rows",
+    }
+
+
+@pytest.mark.parametrize("n", [5, 200])
+@pytest.mark.parametrize("how", ["scaled", "moved", "permuted"])
+def test_rows_from_elsewhere_are_unlike_training_in_any_number(n, how, healthy, of_healthy):
+    test = linear(n, seed=1)
+    if how == "scaled":
+        test = 20 * test
+    elif how == "moved":
+        test[:, 3] += 15
+    else:
+        test = np.stack([column[np.random.default_rng(j).permutation(n)] for j, column in enumerate(test.T)], 1)
+    first, *others = verdicts(healthy, test, TRAIN)
+    if n == 5 and how == "permuted":  # too few to tell
+        return
+    assert first.code == "unlike-training"
+    if how == "moved":
+        assert first.evidence["columns"][0] == "3"
+    assert "overfitting" not in {f.code for f in others}
+    assert "unlike-training" not in of_healthy
+
+
+def test_a_label_among_the_columns_is_a_leak():
+    labels = np.arange(300) % 3
+    x = linear(300, d=8) + 12 * np.eye(8)[labels]
+    with_label = np.c_[x, labels]
+    for examples in (with_label, isthmus.Examples(with_label, y=labels + 5)):
+        (finding,) = [f for f in isthmus.check(examples).findings if f.code == "leak"]
+        assert finding.evidence["column"] == "8"
+    random = np.c_[x, np.random.default_rng(0).integers(0, 3, 300)]
+    for rows in (x, isthmus.Examples(x, y=labels), random, isthmus.Examples(random, y=labels)):
+        assert "leak" not in {f.code for f in isthmus.check(rows).findings}
+    model = vae(epochs=5).fit(with_label)
+    assert "leak" in every(verdicts(model, with_label[:200]))
+
+
+def test_zeros_that_stand_for_missing_values():
+    x = 50 + linear(300, d=4)
+    assert "zeros" not in {f.code for f in isthmus.check(x).findings}
+    x[:30, 2] = 0
+    (finding,) = [f for f in isthmus.check(x).findings if f.code == "zeros"]
+    assert finding.evidence == {"columns": 1, "zeros": 30}
+    counts = np.random.default_rng(0).poisson(5, size=(300, 4))
+    assert "zeros" not in {f.code for f in isthmus.check(counts).findings}
+
+
+def test_columns_far_from_zero_should_be_centred():
+    for scaling, expected in (("none", True), ("auto", False)):
+        codes = {f.code for f in isthmus.check(TRAIN + 100, scaling=scaling).findings}
+        assert ("large-offset" in codes) == expected
+
+
+# ------------------------------------------------------------------------------- likelihoods
+
+
+def counts(n: int, seed: int) -> np.ndarray:
+    """Overdispersed counts of two factors."""
+    random, axes = np.random.default_rng(seed), 0.5 * np.random.default_rng(42).normal(size=(2, 20))
+    return random.poisson(np.exp(random.normal(size=(n, 2)) @ axes + 1.5) * random.gamma(2, 0.5, size=(n, 20)))
+
+
+def heavy(n: int, seed: int) -> np.ndarray:
+    """Linear rows with noise of heavy tails."""
+    return linear(n, k=3, seed=seed, noise=0.0) + 0.5 * np.random.default_rng(seed).standard_t(1.5, size=(n, 16))
+
+
+LIKELIHOODS = {
+    "normal on counts": ({}, lambda n, s: counts(n, s).astype(float), "negative_binomial"),
+    "poisson on overdispersed counts": ({"likelihood": "poisson"}, counts, "negative_binomial"),
+    "normal on heavy tails": ({"latent_dim": 3}, heavy, "student_t"),
+    "normal on normal": ({}, lambda n, s: linear(n, seed=s), None),
+    "negative binomial on counts": ({}, counts, None),
+}
+
+
+@pytest.mark.parametrize("case", LIKELIHOODS)
+def test_the_likelihood_to_take_is_named_by_what_it_gains(case):
+    fields, rows, expected = LIKELIHOODS[case]
+    train, test = rows(500, 0), rows(200, 1)
+    model = vae(**{"latent_dim": 2, "hidden": (16,), "epochs": 40, "scaling": "auto", **fields}).fit(train)
+    findings = [f for f in verdicts(model, test, train) if f.code == "wrong-likelihood"]
+    assert [f.evidence["likelihood"] for f in findings] == ([expected] if expected else [])
+    for finding in findings:
+        assert f"likelihood={expected!r}" in finding.remedy
+        refitted(finding.remedy, train[:100])
+
+
+def test_levels_stored_as_floats_are_levels():
+    levels = np.clip(np.round(8 + 5 * linear(500, k=2, d=9)), 0, 16)
+    model = vae(latent_dim=2, epochs=30).fit(levels[:300])
+    finding = next(f for f in verdicts(model, levels[300:], levels[:300]) if f.code == "wrong-likelihood")
+    assert finding.evidence["likelihood"] == "beta_binomial"
+    assert refitted(finding.remedy, levels[:300]).schema_.levels == 17
+
+
+# -------------------------------------------------------------------------------- wide codes
+
+
+def test_a_plain_code_wider_than_the_data_leaks_and_a_sparse_one_is_healthy():
+    plain = isthmus.Autoencoder(hidden=(32,), latent_dim=32, epochs=40, learning_rate=3e-3, random_state=0).fit(TRAIN)
+    findings = verdicts(plain, TEST, TRAIN)
+    assert findings[0].code == "identity-leak"
+    assert "latent_dim=4" in findings[0].remedy
+    assert not every(findings) & {"worse-than-pca", "too-few-dimensions"}
+    fields = {"latent_dim": 64, "sparsity": "top_k(8)", "epochs": 60, "learning_rate": 3e-3, "random_state": 0}
+    sparse = isthmus.SparseAutoencoder(**fields).fit(TRAIN)
+    assert not {f.code for f in verdicts(sparse, TEST, TRAIN) if f.severity != "info"}
+
+
+# ------------------------------------------------------------------------------- overfitting
+
+
+@pytest.mark.parametrize("name", ["VAE", "Autoencoder"])
+def test_overfitting_comes_first_and_its_remedy_improves_other_rows(name):
+    train, test = linear(60, noise=0.3), linear(200, seed=1, noise=0.3)
+    fields = {"latent_dim": 6, "hidden": (256, 256), "epochs": 400, "validation_fraction": 0, "random_state": 0}
+    model = getattr(isthmus, name)(**fields).fit(train)
+    first = verdicts(model, test, train)[0]
+    assert first.code == "overfitting"
+    better = refitted(first.remedy, train)
+    key = "log_likelihood" if name == "VAE" else "reconstruction"
+    before, after = (evaluate(m, test, draws=100, without=SLOW).value(key) for m in (model, better))
+    assert after > before if name == "VAE" else after < before
+
+
+# -------------------------------------------------------------------------- wrapped networks
+
+
+class Heads(nn.Module):
+    """An encoder whose mean is exact and whose log-variance is a constant."""
+
+    def __init__(self, axes: np.ndarray, log_variance: float, factor: float = 1.0):
+        super().__init__()
+        self.axes, self.log_variance = nn.Parameter(torch.tensor(axes, dtype=torch.float32)), log_variance
+        self.factor = factor
+
+    def forward(self, x):
+        mean = self.factor * x @ self.axes.T
+        return mean, torch.full_like(mean, self.log_variance)
+
+
+class Turn(nn.Module):
+    """The decoder of `Heads`."""
+
+    def __init__(self, axes: np.ndarray, factor: float = 1.0, last: nn.Module | None = None):
+        super().__init__()
+        self.axes, self.factor = nn.Parameter(torch.tensor(axes, dtype=torch.float32)), factor
+        self.last = last or nn.Identity()
+
+    def forward(self, z):
+        return self.last(z @ self.axes / self.factor)
+
+
+@pytest.mark.parametrize(
+    ("factor", "log_variance", "last", "code"),
+    [
+        (0.3, 0.0, None, "no-noise"),
+        (100.0, 0.0, None, "kl-not-minimized"),
+        (1.0, -4.0, nn.Sigmoid(), "decoder-range"),
+        (1.0, -4.0, None, None),
+    ],
+)
+def test_mistakes_of_a_loop_are_named(factor, log_variance, last, code):
+    axes = np.linalg.svd(TRAIN - TRAIN.mean(0), full_matrices=False)[2][:4]
+    nets = Heads(axes, log_variance, factor), Turn(axes, factor, last)
+    findings = isthmus.wrap(*nets, likelihood="mse").diagnose(TEST.astype(np.float32))
+    causes = {"no-noise", "kl-not-minimized", "decoder-range"}
+    if code is None:
+        assert not every(findings) & causes
+    else:
+        assert (findings[0].code, findings[0].severity) == (code, "error")

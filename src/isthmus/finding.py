@@ -30,7 +30,7 @@ class Finding:
     remedy: str
     evidence: dict[str, Any] = field(default_factory=dict)
     cause: str = ""
-    consequences: tuple[Finding, ...] = ()
+    consequences: list[Finding] = field(default_factory=list)
 
     def __str__(self) -> str:
         notes = [self.cause, self.remedy] if self.cause else [self.remedy]
@@ -68,7 +68,7 @@ def fold(findings: Iterable[Finding], follows: Mapping[str, Collection[str]]) ->
         explained = consequences_of(cause, remaining, follows)
         remaining = [finding for finding in remaining if finding not in explained]
         severity = min((cause.severity, *(f.severity for f in explained)), key=SEVERITIES.index)
-        causes.append(replace(cause, severity=severity, consequences=tuple(ranked(explained))))
+        causes.append(replace(cause, severity=severity, consequences=ranked(explained)))
     return ranked(causes)
 
 

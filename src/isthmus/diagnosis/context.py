@@ -13,6 +13,7 @@ from isthmus.batch import Batch
 from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.distributions.independent import is_differentiable, is_evaluable
 from isthmus.evaluation.result import Evaluation
+from isthmus.finding import Finding
 from isthmus.fitted import FittedModel
 from isthmus.metrics.metric import Metric
 from isthmus.model_registry import models
@@ -58,6 +59,7 @@ class DiagnosisContext:
         command: the run that the model comes from; remedies are then commands instead of Python.
         convention: how the loss was reduced, of a wrapped model.
         failure: why training failed; empty if it did not.
+        data_findings: what `check` says of the rows.
         corrections: hyperparameters that are the cause of what is wrong, at better values: every remedy has them.
     """
 
@@ -66,6 +68,7 @@ class DiagnosisContext:
     command: RunRef | None = None
     convention: LossConvention | None = None
     failure: str = ""
+    data_findings: tuple[Finding, ...] = ()
     corrections: dict[str, Any] = field(default_factory=dict)
 
     @property

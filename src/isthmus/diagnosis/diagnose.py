@@ -8,18 +8,31 @@ from dataclasses import replace
 from typing import Any
 
 from isthmus.data_checks import check
-from isthmus.diagnosis import baseline_findings, generative_findings, latent_findings, loss_findings, training_findings
+from isthmus.diagnosis import (
+    baseline_findings,
+    data_findings,
+    generative_findings,
+    latent_findings,
+    likelihood_findings,
+    loss_findings,
+    training_findings,
+)
 from isthmus.diagnosis.causes import FOLLOWS
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.evaluation.result import Evaluation
-from isthmus.examples import as_examples
+from isthmus.examples import Examples, as_examples
 from isthmus.finding import Finding, fold
-from isthmus.fitted import as_fitted
+from isthmus.fitted import FittedModel, as_fitted
 
 FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
+    data_findings.leak,
+    data_findings.unlike_training,
+    likelihood_findings.decoder_range,
+    likelihood_findings.kl_not_minimized,
+    likelihood_findings.no_noise,
     loss_findings.effective_beta,
     training_findings.learning_rate,
     loss_findings.fixed_scale,
@@ -44,9 +57,13 @@ FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
     latent_findings.too_many_dimensions,
     latent_findings.too_few_dimensions,
     latent_findings.dead_units,
+    latent_findings.identity_leak,
     latent_findings.identity_mapping,
     latent_findings.labels_not_encoded,
     latent_findings.condition_use,
+    likelihood_findings.wrong_likelihood,
+    data_findings.data_problems,
+    data_findings.not_measured,
 )
 """Everything that is looked for, in the order in which equally severe findings are reported. A new finding is one
 entry."""
@@ -110,8 +127,21 @@ def diagnose(
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
         return [diverged(context)]
-    context = replace(context, corrections=corrections(context))
+    context = replace(context, corrections=corrections(context), data_findings=checked(fitted, rows, train))
     return fold([finding for look_for in FINDINGS for finding in look_for(context)], FOLLOWS)
+
+
+def checked(fitted: FittedModel, rows: Examples, train: Any) -> tuple[Finding, ...]:
+    """What `check` says of the training rows if they are known, and of the measured rows and their labels."""
+    scaling, levels = (fitted.fields.get(name, default) for name, default in (("scaling", "auto"), ("levels", None)))
+    findings = list(check(rows, scaling=scaling, levels=levels).findings)
+    if train is not None:
+        given = dict(train) if isinstance(train, dict) else {"X": train}
+        known = as_examples(given.pop("X"), **given)
+        labels = [finding for finding in findings if finding.code == "leak"]
+        findings = list(check(known, scaling=scaling, levels=levels).findings)
+        findings += labels if not any(finding.code == "leak" for finding in findings) else []
+    return tuple(findings)
 
 
 def corrections(context: DiagnosisContext) -> dict[str, Any]:

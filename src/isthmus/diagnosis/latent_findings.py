@@ -134,7 +134,12 @@ def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
         return
     structured = ratio is not None and ratio >= EIGENVALUE_RATIO_INFO
     gain, error = context.value("linear_dimensions.gain") or 0.0, context.error("linear_dimensions.gain")
-    more = best is not None and best > size and gain > max(2 * error, MIN_DIMENSION_GAIN_NATS)
+    more = (
+        not context.fitted.schema.discrete
+        and best is not None
+        and best > size
+        and gain > max(2 * error, MIN_DIMENSION_GAIN_NATS)
+    )
     beaten = margin(context, "linear_dimensions")
     if beaten is not None:
         lacking = beaten < -max(2 * margin_error(context, "linear_dimensions"), MIN_DIMENSION_GAIN_NATS)
@@ -177,6 +182,25 @@ def dead_units(context: DiagnosisContext) -> Iterator[Finding]:
         remedy,
         {"dead": dead, "latent_dim": size},
         "units that become inactive early get no gradient and stay inactive",
+    )
+
+
+@needs_code
+def identity_leak(context: DiagnosisContext) -> Iterator[Finding]:
+    """A plain autoencoder whose code is as wide as the data or wider, and which nothing keeps from copying."""
+    size, units, fields = context.fitted.schema.size, context.code_size, context.fitted.fields
+    kept = any(fields.get(name) for name in ("sparsity", "contraction", "corruption"))
+    if context.has_density or units < size or kept or context.fitted.schema.sequence or context.fitted.closed_form:
+        return
+    best = context.value("linear_dimensions")
+    yield Finding(
+        "identity-leak",
+        "warning",
+        f"the code has {units} numbers for {size} features: a plain autoencoder of this width can copy its input",
+        context.retrain(latent_dim=best if best and best < size else max(1, size // 4)),
+        {"latent_dim": units, "features": size, "linear": best, "lost": context.value("identity_test")},
+        "a code that is no narrower than the data need not learn their structure; sparsity or corruption would also "
+        "prevent copying",
     )
 
 

@@ -21,6 +21,7 @@ from isthmus.evaluation.latent_space import (
     label_probes,
     paths,
 )
+from isthmus.evaluation.likelihood_gain import likelihood_gain
 from isthmus.evaluation.linear_reference import column_offset, linear_dimensions, variance_explained
 from isthmus.evaluation.log_likelihood import (
     aggregate_posterior,
@@ -37,6 +38,7 @@ from isthmus.evaluation.reconstruction import (
     residuals,
 )
 from isthmus.evaluation.result import Evaluation, PerRow, rows_digest
+from isthmus.evaluation.row_comparison import column_shift, train_overlap
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_quality_metrics, sharpness
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel, as_fitted
@@ -61,7 +63,10 @@ MEASURES: dict[str, Measure] = {
     "linear_dimensions": linear_dimensions,
     "baselines": reconstruction_baselines,
     "density_baselines": density_baselines,
+    "train_overlap": train_overlap,
+    "column_shift": column_shift,
     "training": generalization_gap,
+    "likelihood_gain": likelihood_gain,
     "residuals": residuals,
     "residual_eigenvalue_ratio": residual_eigenvalue_ratio,
     "column_spread": column_spread,

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from isthmus.evaluation.context import EvalContext, observed_mean
+from isthmus.evaluation.context import EvalContext, counted_elements, observed_mean
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.metric import HIDDEN, Metric, setting
 from isthmus.schema import safe_std
@@ -40,7 +40,33 @@ def variance_explained(context: EvalContext) -> Metric | None:
         return None
     share, error = mean_and_error((of_mean - context.scaled_errors) / total)
     label, unit = "variance explained by reconstructions", "share of the variance"
-    return Metric("variance_explained", label, unit, "ratio", share, error, digits=".1%", shown=HIDDEN)
+    details = (*sampled_share(context, total), *output_range(context))
+    return Metric("variance_explained", label, unit, "ratio", share, error, digits=".1%", shown=HIDDEN, details=details)
+
+
+def sampled_share(context: EvalContext, total: float) -> tuple[Metric, ...]:
+    """The same share by codes drawn from q(z given x) instead of its centre, of a model that has more than a centre."""
+    if not context.has_density:
+        return ()
+    codes = context.encoded.sample_posterior(context.seed).cpu().numpy()
+    decoded = context.fitted.decode(codes, context.examples.condition, context.examples.lengths)
+    share = 1 - float(context.fitted.squared_errors(context.examples, decoded, scaled=True).mean()) / total
+    name, label = "variance_explained.sampled", "by a drawn code"
+    return (Metric(name, label, "share of the variance", "ratio", share, digits=".1%", shown=HIDDEN),)
+
+
+def output_range(context: EvalContext) -> tuple[Metric, ...]:
+    """The least and the largest number of the reconstructions in scaled units, and the share of numbers outside."""
+    if context.schema.discrete or counted_elements(context.examples) is not None:
+        return ()
+    decoded, x = context.scaled(context.reconstructions), context.scaled_x
+    low, high = float(decoded.min()), float(decoded.max())
+    outside = float(((x < low) | (x > high)).mean())
+    labels = {"low": "least output", "high": "largest output", "outside": "numbers outside"}
+    return tuple(
+        Metric(f"variance_explained.{key}", labels[key], "scaled units", "value", value, shown=HIDDEN, plain=True)
+        for key, value in (("low", low), ("high", high), ("outside", outside))
+    )
 
 
 def column_offset(context: EvalContext) -> Metric | None:
