@@ -291,12 +291,11 @@ def test_copies_of_training_rows_are_found(healthy):
 
 
 def test_distribution_shift_is_found(healthy):
-    for shift, first in ((0.25, "distribution-shift"), (0.7, "unlike-training")):
-        measured = evaluate(healthy, TEST + shift, draws=100, train=TRAIN, without={*SLOW} - {"classifier"})
-        finding = diagnose(healthy, TEST + shift, evaluation=measured)[0]
-        assert finding.code == first
-        shifted = {f.code: f for f in (finding, *finding.consequences)}
-        assert shifted["distribution-shift"].evidence["accuracy"] > 0.55
+    measured = evaluate(healthy, TEST + 0.7, draws=100, train=TRAIN, without={*SLOW} - {"classifier"})
+    first = diagnose(healthy, TEST + 0.7, evaluation=measured)[0]
+    assert first.code == "unlike-training"  # which names the columns
+    shifted = {finding.code: finding for finding in first.consequences}
+    assert shifted["distribution-shift"].evidence["accuracy"] > 0.6
 
 
 def labelled(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,7 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "no-noise": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "fixed-scale"),
     "effective-beta": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "not-converged", "condition-ignored", "labels-not-encoded"),
     "learning-rate": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "not-converged", "overfitting", "wrong-likelihood"),
+    "fixed-scale": (*NO_BETTER, *LOOSE, "not-converged", "overfitting"),
     "wrong-likelihood": (
         *NO_BETTER,
         *LOOSE,

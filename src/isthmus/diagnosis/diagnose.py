@@ -133,7 +133,7 @@ def diagnose(
 
 def checked(fitted: FittedModel, rows: Examples, train: Any) -> tuple[Finding, ...]:
     """What `check` says of the training rows if they are known, and of the measured rows and their labels."""
-    scaling, levels = (fitted.fields.get(name, default) for name, default in (("scaling", "auto"), ("levels", None)))
+    scaling, levels = fitted.fields.get("scaling", "auto"), fitted.fields.get("levels")
     findings = list(check(rows, scaling=scaling, levels=levels).findings)
     if train is not None:
         given = dict(train) if isinstance(train, dict) else {"X": train}

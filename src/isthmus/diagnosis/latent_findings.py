@@ -116,7 +116,7 @@ def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
         "too-many-dimensions",
         "warning" if harmful else "info",
         message if harmful else inactive,
-        context.retrain(latent_dim=number),
+        context.retrain(latent_dim=number, **({"epochs": "auto"} if harmful else {})),
         {"active": active, "latent_dim": size, "linear": best, "kl_per_dim": list(per_dim)},
         "each dimension that the data do not need adds noise to the decoder's input, which training has to suppress"
         if harmful

@@ -11,6 +11,7 @@ from isthmus.diagnosis.symptoms import (
     far_worse_than_mean,
     hardly_trained,
     harmful_learning_rate,
+    worse_than_pca,
     worst_linear,
 )
 from isthmus.finding import Finding
@@ -18,8 +19,12 @@ from isthmus.wording import pluralize
 
 EARLY_STOPPING_FRACTION = 0.1
 """Share of the rows on which a remedy for overfitting validates, to stop where these no longer improve."""
-CORRUPTION = "gaussian(0.3)"
-"""Noise on the input that a remedy for overfitting adds."""
+CONTRACTION = 0.1
+"""Weight of the penalty on the encoder's derivatives that a remedy for an overfitted autoencoder adds."""
+NOISE = "gaussian(0.1)"
+"""Corruption of the input that a remedy for overfitting adds."""
+LINEAR: dict[str, Any] = {"hidden": (), "epochs": "auto"}
+"""A linear model, trained for as long as it needs."""
 MIN_GAP_STD = 0.5
 """Gap between training and held-out rows, in standard deviations of log p(x) over rows, that counts as overfitting."""
 MIN_EXCESS_PAIRS = 0.2
@@ -67,16 +72,21 @@ def overfitting(context: DiagnosisContext) -> Iterator[Finding]:
 
 
 def less_overfitting(context: DiagnosisContext) -> str:
-    """Stop early if training did not, else a linear model if that is better, else a smaller network or corruption."""
-    if context.convention is None and context.fitted.fields.get("validation_fraction") == 0:
+    """What improves other rows: a penalty or PCA's own model for an autoencoder, early stopping or a linear model else.
+
+    Autoencoders of few rows do not gain from early stopping, which takes rows away from them.
+    """
+    if context.convention is not None:
+        return smaller_network(context)
+    if not context.has_density:
+        penalty = {"contraction": CONTRACTION} if context.fitted.fields.get("contraction") == 0 else {}
+        return context.first_effective(LINEAR if worse_than_pca(context) else penalty, penalty, {"corruption": NOISE})
+    if context.fitted.fields.get("validation_fraction") == 0:
         return context.retrain(validation_fraction=EARLY_STOPPING_FRACTION)
-    name = worst_linear(context)
-    if name is not None and context.fitted.network_kind == "mlp" and context.convention is None:
+    if worst_linear(context) is not None and context.fitted.network_kind == "mlp":
         best = context.value("linear_dimensions")
         size = {"latent_dim": best} if best and context.latent_dim and best < context.latent_dim else {}
-        return context.first_effective({"hidden": (), **size}, {"corruption": CORRUPTION})
-    if not context.has_density and context.convention is None:
-        return context.first_effective({"corruption": CORRUPTION}, {"latent_dim": max(1, context.code_size // 2)})
+        return context.first_effective({**LINEAR, **size}, {"corruption": NOISE})
     return smaller_network(context)
 
 

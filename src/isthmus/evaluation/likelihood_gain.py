@@ -117,7 +117,7 @@ def of_integers(halves: Halves) -> dict[str, np.ndarray]:
     levels = int(max(halves.x.max(), halves.test.max())) + 1
     if levels <= MAX_LEVELS:
         values = np.zeros(halves.test.shape)
-        for j in range(values.shape[1]):
+        for j in range(halves.test.shape[1]):
             counts = np.bincount(halves.x[:, j].astype(int), minlength=levels) + SMOOTHING
             values[:, j] = np.log(counts / counts.sum())[halves.test[:, j].astype(int)]
         scores["beta_binomial"] = values.sum(1)
