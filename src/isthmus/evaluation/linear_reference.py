@@ -138,7 +138,7 @@ def margin_over(context: EvalContext, x: np.ndarray, varies: np.ndarray, scaling
         return ()
     if context.examples.observed is not None or (fitted.closed_form and context.overlaps_train):
         return ()
-    log_px, shared_error = context.diagnostics.log_px
+    log_px, shared_error = context.diagnostics.log_px.values, context.diagnostics.log_px.error
     test, scale = context.examples.x.reshape(len(context), -1).astype(np.float64), scales(x)[scaling]
     values = linear_scores(x / scale, test / scale, best)[:, best] - np.log(scale).sum()
     margin, error = mean_and_error(log_px - values, shared_error)
