@@ -4,7 +4,8 @@
                                    [--evaluations 100] [--seed 0]
 
 tables: comparisons of two VAEs that differ in their random state only, on data of three kinds in turn; how many star
-one of the two in log p(x), among all models and between the two alone.
+one of the two in log p(x), or call it best of the trained models, and how many do between the two alone. As a control,
+how many find that one is better than a third VAE, which is trained for a third of the epochs.
 statistics: the same at the level of the paired statistics, with variance between seeds, between rows and of both.
 coverage: share of evaluations whose 95 % interval of log p(x) holds the exact value, on a linear Gaussian model whose
 posterior is widened or shifted; rows are drawn anew, and so are the draws.
@@ -22,7 +23,7 @@ from scipy.stats import multivariate_normal
 
 import isthmus
 from isthmus.comparison.paired_stats import Scores
-from isthmus.comparison.ranking import margin, rank_column
+from isthmus.comparison.ranking import Row, margin, rank_column
 from isthmus.comparison.results import Column
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.importance_weighting import encode_chunks, importance_weighted
@@ -79,28 +80,29 @@ def clusters(random: np.random.Generator, n: int = 150) -> np.ndarray:
 
 def tables(arguments: argparse.Namespace) -> None:
     """Print how many of the tables of two identical models star one of them."""
-    stars, between_two = 0, 0
+    stars, between_two, control = 0, 0, 0
     kinds = (circles, linear, clusters)
     for i in range(arguments.tables):
         x = kinds[i % len(kinds)](np.random.default_rng([arguments.seed, i]))
-        fields = {"latent_dim": 2, "hidden": (16,), "epochs": 15, "learning_rate": 3e-3, "batch_size": 32, "threads": 1}
-        models = [isthmus.VAE(**fields, random_state=state) for state in (1000 * i, 1000 * i + 500)]
+        fields = {"latent_dim": 2, "hidden": (16,), "learning_rate": 3e-3, "batch_size": 32, "threads": 1}
+        models = [isthmus.VAE(**fields, epochs=15, random_state=state) for state in (1000 * i, 1000 * i + 500)]
+        models.append(isthmus.VAE(**fields, epochs=5, random_state=1000 * i))
         result = isthmus.compare(x, models=models, seeds=arguments.seeds, draws=100)
         of_log_px = [one for one in result.rankings if one.column.key.startswith("log_px")]
-        stars += any(one.clear and one.best.startswith("vae") for one in of_log_px if not one.trained_only)
-        rows = [row for row in result.rows if row.label.startswith("vae")]
-        ranking = rank_column(rows, of_log_px[0].column, None)
-        between_two += ranking is not None and ranking.clear
-    cells = [
-        [
-            str(arguments.tables),
-            str(arguments.seeds),
-            str(stars),
-            str(between_two),
-            verdict(between_two, arguments.tables),
-        ]
-    ]
-    print(table(["tables", "seeds", "starred in the table", "clear between the two alone", "at most 7 %"], cells))
+        stars += any(one.clear and one.best.startswith("vae") for one in of_log_px)
+        one, other, worse = (row for row in result.rows if row.label.startswith("vae"))
+        between_two += is_clear([one, other], of_log_px[0].column)
+        control += is_clear([one, worse], of_log_px[0].column)
+    counts = [str(count) for count in (arguments.tables, arguments.seeds, stars, between_two)]
+    headings = ["tables", "seeds", "starred, or best of the trained", "clear between the two alone", "at most 7 %"]
+    cells = [*counts, verdict(max(stars, between_two), arguments.tables), str(control)]
+    print(table([*headings, "clear against a third of the epochs"], [cells]))
+
+
+def is_clear(rows: list[Row], column: Column) -> bool:
+    """Whether one of the models is called better."""
+    ranking = rank_column(rows, column, None)
+    return ranking is not None and ranking.clear
 
 
 def verdict(count: int, of: int) -> str:

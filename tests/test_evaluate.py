@@ -16,7 +16,7 @@ from scipy.stats import genpareto
 import isthmus
 from isthmus.cli.main import main
 from isthmus.errors import Declined
-from isthmus.evaluation import baselines, context
+from isthmus.evaluation import baseline_data, context
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.evaluation.generalization import count_elements, require_equal_counts
@@ -275,7 +275,7 @@ def test_rows_are_encoded_once_and_decomposed_once(monkeypatch, binarize):
     x, labels = images(300, (8, 8)) if binarize else table(300), np.arange(300) % 3
     model = small("VAE", binarize=binarize).fit(x[:180])
     network, encoded, factored = type(model.fitted_.model), [], []
-    infer, factor = network.infer, baselines.triangular_factor
+    infer, factor = network.infer, baseline_data.triangular_factor
 
     def count_rows(self, batch, train=False):
         encoded.append(len(batch.x))
@@ -286,12 +286,12 @@ def test_rows_are_encoded_once_and_decomposed_once(monkeypatch, binarize):
         return factor(rows)
 
     monkeypatch.setattr(network, "infer", count_rows)
-    monkeypatch.setattr(baselines, "triangular_factor", count_factors)
+    monkeypatch.setattr(baseline_data, "triangular_factor", count_factors)
     # Paths encode the rows that they decode, and features are learned by a separate network.
     evaluate(model, x[180:], labels[180:], draws=20, train=x[:180], without=("paths", "samples"))
     readings = 2 if binarize else 1  # the probabilities of pixels, for codes, and their bits, for scores
     assert sum(encoded) == readings * (120 + 180)
-    # All training rows: as they are and, of discrete data, dequantised; and four fifths of them to choose a mixture by.
+    # All training rows: as they are and, of discrete data, dequantised; and four fifths of them to choose forms by.
     assert sorted(factored) == [144, *[180] * readings]
 
 

@@ -12,7 +12,14 @@ from isthmus.comparison.split import SPLIT_SEED, Split
 from isthmus.errors import InputError
 from isthmus.estimators.training_setup import setup_training, split_indices
 from isthmus.evaluation.baseline_data import VALIDATION_SHARE, max_fit_rows, relative_rounding
-from isthmus.evaluation.principal_axes import ROUNDING_SHARE, PrincipalAxes, choose_linear, rank_of
+from isthmus.evaluation.principal_axes import (
+    ROUNDING_SHARE,
+    PrincipalAxes,
+    axes_by_scaling,
+    choose_linear,
+    rank_of,
+    triangular_factor,
+)
 from isthmus.examples import Examples
 from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.schema import Schema, safe_std
@@ -75,5 +82,6 @@ def best_linear_fields(train: Examples, valid: Examples | None, discrete: bool) 
         return max(0, min(rank, above_rounding) - 1)
 
     scales = {"global": np.ones(x.shape[1]), "standard": safe_std(x)}
-    scaling, size = choose_linear(x, valid_x, scales, max_size)
+    axes = axes_by_scaling(x.mean(0), triangular_factor(x), len(x), scales)
+    scaling, size = choose_linear(axes, scales, valid_x, max_size)
     return {"latent_dim": max(1, size), "scaling": scaling}

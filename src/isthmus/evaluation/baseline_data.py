@@ -55,6 +55,17 @@ class DensityScores(NamedTuple):
     """That of the fitted density."""
 
 
+class SelectionParts(NamedTuple):
+    """Rows by which the size and scaling of baselines are chosen."""
+
+    valid: np.ndarray
+    """(m, d) rows that score the candidates."""
+    train: np.ndarray
+    """(n, d) rows that candidates are fitted to."""
+    axes: dict[str, PrincipalAxes]
+    """Principal axes of train / scale for each scaling."""
+
+
 @dataclass(frozen=True)
 class BaselineData:
     """Training rows as numbers, and what is fitted to them; every property is computed when it is first read.
@@ -167,19 +178,23 @@ class BaselineData:
 
         One decomposition for each scaling gives the scores of all sizes. The model's own if there are too few rows.
         """
-        valid, train = self.split(len(self.x))
-        best = (self.scaling, self.latent_dim)
+        valid, train, axes = self.parts
         if not len(valid) or len(train) < MIN_SELECTION_ROWS:
-            return best
-        own_first = sorted(self.scales, key=lambda name: name != self.scaling)
-        return choose_linear(
-            train, valid, {name: self.scales[name] for name in own_first}, lambda axes: self.max_size(axes, len(train))
-        )
+            return self.scaling, self.latent_dim
+        own_first = {self.scaling: axes[self.scaling], **axes}
+        return choose_linear(own_first, self.scales, valid, lambda axes: self.max_size(axes, len(train)))
 
-    def split(self, count: int) -> list[np.ndarray]:
-        """Validation and training part of `count` of the rows x, in random order."""
+    @cached_property
+    def parts(self) -> SelectionParts:
+        """A validation and a training part of all rows."""
+        return self.split(len(self.x))
+
+    def split(self, count: int) -> SelectionParts:
+        """A validation and a training part of `count` of the rows, in random order."""
         order = np.random.default_rng(self.sklearn_seed).permutation(len(self.x))[:count]
-        return np.split(self.x[order], [int(VALIDATION_SHARE * len(order))])
+        valid, train = np.split(self.x[order], [int(VALIDATION_SHARE * len(order))])
+        axes = axes_by_scaling(train.mean(0), triangular_factor(train), len(train), self.scales)
+        return SelectionParts(valid, train, axes)
 
     def scores(self, fits: dict[str, Fit], test: np.ndarray) -> dict[str, DensityScores]:
         """Log-densities of rows `test` (n, d), under the same noises if discrete; unbounded densities are left out."""

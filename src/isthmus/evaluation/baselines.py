@@ -25,11 +25,9 @@ from isthmus.evaluation.principal_axes import (
     LogDensity,
     PrincipalAxes,
     along_axes,
-    axes_by_scaling,
     clipped_variance,
     in_data_units,
     linear_density,
-    triangular_factor,
 )
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
@@ -128,7 +126,8 @@ def gaussian_mixture(data: BaselineData) -> FittedDensity | None:
     """
     if not data.bounded:
         return None
-    valid, train = data.split(max(2, MAX_MIXTURE_NUMBERS // data.x.shape[1]))
+    max_rows = max(2, MAX_MIXTURE_NUMBERS // data.x.shape[1])
+    valid, train, axes = data.parts if len(data.x) <= max_rows else data.split(max_rows)
     (n, d), (scaling, size) = train.shape, data.best_linear
     sizes = [min(k, max(0, n - 2)) for k in (size, data.latent_dim)] + ([d] if data.full_rank and n > d else [])
     forms = dict.fromkeys(
@@ -139,7 +138,6 @@ def gaussian_mixture(data: BaselineData) -> FittedDensity | None:
     )
     best = next(iter(forms))
     if len(valid) and n >= MIN_SELECTION_ROWS:
-        axes = axes_by_scaling(train.mean(0), triangular_factor(train), n, data.scales)
         values = {best: mixture(data, axes, train, best)(valid)}
 
         def better(form: MixtureForm) -> MixtureForm:

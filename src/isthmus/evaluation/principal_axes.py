@@ -140,21 +140,25 @@ def in_data_units(log_density: LogDensity, scale: np.ndarray) -> LogDensity:
 
 
 def choose_linear(
-    train: np.ndarray, valid: np.ndarray, scales: dict[str, np.ndarray], max_size: Callable[[PrincipalAxes], int]
+    axes: dict[str, PrincipalAxes],
+    scales: dict[str, np.ndarray],
+    valid: np.ndarray,
+    max_size: Callable[[PrincipalAxes], int],
 ) -> tuple[str, int]:
     """Scaling and size of probabilistic PCA by which validation rows score best; the first of equal ones.
 
     One decomposition for each scaling gives the scores of all sizes.
 
     Args:
-        train: (n, d) the rows that it is fitted to.
-        valid: (m, d) the validation rows.
-        scales: (d,) by which columns are divided, by the name of the scaling.
+        axes: principal axes of the training rows by the name of the scaling.
+        scales: (d,) by which columns are divided, by the same names.
+        valid: (m, d) the validation rows, not scaled.
         max_size: the largest size that leaves a noise to learn, by the principal axes of the scaled training rows.
     """
     best, best_score = ("", 0), -math.inf
-    for name, axes in axes_by_scaling(train.mean(0), triangular_factor(train), len(train), scales).items():
-        scores = linear_scores_by_size(axes, valid / scales[name], max_size(axes)) - np.log(scales[name]).sum()
+    for name, scaled_axes in axes.items():
+        scores = linear_scores_by_size(scaled_axes, valid / scales[name], max_size(scaled_axes))
+        scores -= np.log(scales[name]).sum()
         if not best[0] or scores.max() > best_score:
             best, best_score = (name, int(scores.argmax())), float(scores.max())
     return best
