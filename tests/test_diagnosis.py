@@ -310,6 +310,7 @@ def conditional(**fields):
     return made, x, labels
 
 
+@pytest.mark.grid
 def test_an_uninformative_condition_is_ignored_and_one_in_the_code_leaks():
     made, x, labels = conditional()
     test, given = labelled(200, 1)

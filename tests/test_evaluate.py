@@ -408,13 +408,20 @@ def test_the_numbers_of_unordered_categories_enter_no_number():
         first["geometry.angle_with_pca"]
 
 
+QUICK = {"log_likelihood", "reconstruction", "active_units"}
+"""Measures that take a moment."""
+
+
+def page_into(folder):
+    """`report_page` with a file of its own."""
+    return lambda *args, **kwargs: isthmus.report_page(*args, folder / "page.html", **kwargs)
+
+
 def test_an_evaluation_is_used_with_its_own_rows_only(tmp_path):
     x, observed = table(), np.random.default_rng(0).random(table().shape) < 0.9
     model = small("VAE").fit(x)
-    only = {*MEASURES} - {"log_likelihood", "reconstruction", "active_units"}
-    evaluation = evaluate(model, x[:40], draws=10, without=only)
-    users = (isthmus.diagnose, lambda *args, **kwargs: isthmus.report_page(*args, tmp_path / "page.html", **kwargs))
-    for use in users:
+    evaluation = evaluate(model, x[:40], draws=10, without={*MEASURES} - QUICK)
+    for use in (isthmus.diagnose, page_into(tmp_path)):
         for other in (x[:30], x[40:80], x[40:85], Examples(x[:40], observed=observed[:40])):
             with pytest.raises(isthmus.InputError, match="rows of X, got one of 40 other rows") as error:
                 use(model, other, evaluation=evaluation)
@@ -422,13 +429,17 @@ def test_an_evaluation_is_used_with_its_own_rows_only(tmp_path):
         use(model, pd.DataFrame(x[:40]), evaluation=evaluation)  # the same rows
     assert "digest" not in json.dumps(evaluation.to_dict())
     assert "digest" not in repr(evaluation)
-    labels = np.arange(90) % 3
+
+
+@pytest.mark.parametrize("page", [False, pytest.param(True, marks=pytest.mark.grid)])
+def test_the_condition_is_part_of_an_evaluations_rows(tmp_path, page):
+    x, labels = table(), np.arange(90) % 3
     given = small("ConditionalVAE").fit(x, condition=labels)
-    evaluation = evaluate(given, x[:40], condition=labels[:40], draws=10, without=only)
-    for use in users[:1]:
-        use(given, x[:40], condition=labels[:40].astype(np.int32), evaluation=evaluation)
-        with pytest.raises(isthmus.InputError, match="rows of X, got one of 40 other rows"):
-            use(given, x[:40], condition=labels[1:41], evaluation=evaluation)
+    evaluation = evaluate(given, x[:40], condition=labels[:40], draws=10, without={*MEASURES} - QUICK)
+    use = page_into(tmp_path) if page else isthmus.diagnose
+    use(given, x[:40], condition=labels[:40].astype(np.int32), evaluation=evaluation)
+    with pytest.raises(isthmus.InputError, match="rows of X, got one of 40 other rows"):
+        use(given, x[:40], condition=labels[1:41], evaluation=evaluation)
 
 
 def test_rows_of_which_nothing_was_observed_have_no_residuals():

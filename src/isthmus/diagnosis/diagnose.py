@@ -22,7 +22,7 @@ from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
-from isthmus.evaluation.result import Evaluation
+from isthmus.evaluation.result import Evaluation, check_evaluation
 from isthmus.examples import Examples, as_examples
 from isthmus.finding import Finding, fold
 from isthmus.fitted import FittedModel, as_fitted
@@ -122,7 +122,7 @@ def diagnose(
         evaluation = evaluate(fitted, rows, train=train)
     else:
         check_rows = fitted.check_without_condition if rows.condition is None else fitted.check
-        evaluation.require_rows(check_rows(rows))
+        check_evaluation(evaluation, check_rows(rows))
     context = DiagnosisContext(fitted, evaluation, command, convention)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
