@@ -210,6 +210,7 @@ def test_a_planted_defect_is_found_and_a_healthy_model_has_none(code, codes_of_h
     assert code not in codes_of_healthy
 
 
+@pytest.mark.grid
 def test_dimensions_that_the_rows_do_not_need_are_not_a_collapse():
     findings = findings_of(vae(latent_dim=8, epochs=60).fit(planted(3000)))
     assert "posterior-collapse" not in findings
@@ -240,6 +241,7 @@ def test_holes_between_islands():
     assert "this is expected" in of_plain.cause
 
 
+@pytest.mark.grid
 def test_a_better_density_baseline_is_named(codes_of_healthy):
     x, test = islands(600, 0), islands(200, 1)
     finding = findings_of(vae(latent_dim=3, hidden=(16,), epochs=300).fit(x), test, train=x)["worse-than-baseline"]

@@ -141,6 +141,7 @@ def test_a_learning_rate_that_is_too_high_is_named(name, rate, of_healthy):
 # ------------------------------------------------------------------------------ dimensions
 
 
+@pytest.mark.grid
 def test_far_too_many_dimensions_come_first_with_the_number_to_take(of_healthy):
     train, test = linear(600, k=3, noise=0.3), linear(200, k=3, seed=1, noise=0.3)
     model = vae(latent_dim=64, hidden=(32,), epochs=30, learning_rate=1e-3).fit(train)
@@ -224,6 +225,7 @@ def test_no_code_explains_itself():
     assert not [code for code, explained in FOLLOWS.items() if code in explained and code != "worse-than-mean"]
 
 
+@pytest.mark.grid
 def test_the_remedy_of_a_conditional_model_runs():
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 800)
@@ -373,7 +375,7 @@ def test_a_plain_code_wider_than_the_data_leaks_and_a_sparse_one_is_healthy():
 # ------------------------------------------------------------------------------- overfitting
 
 
-@pytest.mark.parametrize("name", ["VAE", "Autoencoder"])
+@pytest.mark.parametrize("name", ["VAE", pytest.param("Autoencoder", marks=pytest.mark.grid)])
 def test_overfitting_comes_first_and_its_remedy_improves_other_rows(name):
     train, test = linear(60, noise=0.3), linear(200, seed=1, noise=0.3)
     fields = {"latent_dim": 6, "hidden": (256, 256), "epochs": 400, "validation_fraction": 0, "random_state": 0}
