@@ -31,7 +31,35 @@ def with_nan(x: np.ndarray, value: float = np.nan) -> np.ndarray:
 
 X = table()
 LABELS = np.arange(90) % 3
+
+
+class GivenPrior(nn.Module):
+    """A prior that is the distribution it was given."""
+
+    def __init__(self, distribution):
+        super().__init__()
+        self.distribution = distribution
+
+    def forward(self, c=None, mask=None, posterior=None):
+        return self.distribution
+
+
+def laplace(size: int, event_dims: int = 1):
+    """A distribution of PyTorch over vectors, or, without event dimensions, over single numbers."""
+    distribution = torch.distributions.Laplace(torch.zeros(size), torch.ones(size))
+    return GivenPrior(torch.distributions.Independent(distribution, event_dims))
+
+
 FITS = {
+    "complex numbers": (lambda: small("VAE").fit(X + 1j), "Complex data not supported: X must be real"),
+    "prior over single numbers": (
+        lambda: small("VAE", prior=laplace(3, 0)).fit(X),
+        r"prior must be .*Independent\(prior, 1\)",
+    ),
+    "prior over other codes": (
+        lambda: small("VAE", prior=laplace(4)).fit(X),
+        r"prior must be .* codes of shape \(3,\)",
+    ),
     "NaN": (lambda: small("VAE").fit(with_nan(X)), r"NaN or infinity in column 1 \(1\)"),
     "infinity": (lambda: small("VAE").fit(with_nan(X, np.inf)), "NaN or infinity"),
     "NaN in a named column": (
@@ -133,6 +161,10 @@ def test_methods_reject_bad_input_in_one_line(plain, conditional):
         (lambda: plain.inverse_transform(np.full((3, 3), np.nan)), "NaN"),
         (lambda: plain.sample(-1), "n must be an integer >= 0"),
         (lambda: plain.score_samples(X, draws=0), "draws must be"),
+        (lambda: plain.score_samples(X[:0]), "0 sample"),
+        (lambda: plain.fitted_.score(X[:0]), "X must have at least one row"),
+        (lambda: isthmus.evaluate(plain, X[:0]), "X must have at least one row"),
+        (lambda: isthmus.diagnose(plain, X, evaluation={}), "evaluation must be what evaluate returned, got dict"),
         (lambda: plain.transform(X, condition=LABELS), "must be None"),
         (lambda: conditional.transform(X), "Pass condition="),
         (lambda: conditional.transform(X, condition=LABELS + 7), "as in training"),

@@ -8,11 +8,20 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+from sklearn.datasets import load_wine
 
+import isthmus
 from isthmus.evaluation import baselines
-from isthmus.evaluation.baselines import DENSITIES, BaselineData, as_scored, ppca_scores
+from isthmus.evaluation.baseline_data import BaselineData, as_scored
+from isthmus.evaluation.baselines import DENSITIES, LINEAR, ppca_scores
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.examples import Examples
+from isthmus.metrics.principal_axes import (
+    linear_density,
+    linear_scores_by_size,
+    principal_axes,
+    triangular_factor,
+)
 from models import DATA, bits, images, small, table
 
 
@@ -56,6 +65,68 @@ def test_densities_of_one_column_integrate_to_one(name):
     assert np.exp(fitted.log_density(axis[:, None])).sum() * (axis[1] - axis[0]) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize(("n", "d"), [(50, 6), (8, 20)])
+def test_one_decomposition_scores_linear_models_of_all_sizes(n, d):
+    x, test = table(n, d), table(30, d, seed=1)
+    axes = principal_axes(x.mean(0), triangular_factor(x), n)
+    sizes = range(min(n - 1, d))
+    known = [linear_density(axes, k)(test).mean() for k in sizes]
+    np.testing.assert_allclose(linear_scores_by_size(axes, test, sizes[-1]), known, rtol=1e-9)
+
+
+def wine_parts() -> tuple[np.ndarray, np.ndarray]:
+    order = np.random.default_rng(0).permutation(178)
+    x = load_wine().data[order]
+    return x[:133], x[133:]
+
+
+@pytest.mark.parametrize("scaling", ["standard", "global", "none"])
+def test_probabilistic_pca_has_the_models_own_size_and_scaling(scaling):
+    train, test = wine_parts()  # columns whose deviations differ by a factor of 2,500
+    model = small("VAE", scaling=scaling, validation_fraction=0).fit(train)
+    linear = isthmus.ProbabilisticPCA(latent_dim=3, scaling=scaling).fit(train)
+    found = density_scores(model, train, test)["ppca"]
+    assert found.size == {"latent_dim": 3, "scaling": "standard" if scaling == "standard" else "global"}
+    np.testing.assert_allclose(found.log_px, linear.score_samples(test), atol=1e-6)
+
+
+def test_the_best_linear_model_has_the_size_and_scaling_of_the_data():
+    random = np.random.default_rng(0)
+    weight, units = random.normal(size=(4, 12)), np.logspace(0, 4, 12)
+    x = random.normal(size=(3000, 4)) @ weight + random.normal(size=(3000, 12))
+    x /= x.std(0)  # columns of equal spread, in which noise has nearly one variance
+    found = DENSITIES["ppca_best"](ground(x, 1))
+    assert 4 <= found.size["latent_dim"] < 12
+    uneven = DENSITIES["ppca_best"](ground(x * units, 1))
+    assert uneven.size["scaling"] == "standard"
+    moved = uneven.log_density(x * units) + np.log(units).sum()
+    assert moved.mean() == pytest.approx(found.log_density(x).mean(), abs=0.02)
+    loud = random.normal(size=(3000, 4)) @ (weight * np.logspace(0, 1.5, 12)) + random.normal(size=(3000, 12))
+    assert DENSITIES["ppca_best"](ground(loud, 1)).size == {"latent_dim": 4, "scaling": "global"}  # the true model
+
+
+def test_a_weak_baseline_makes_no_winner():
+    train, test = wine_parts()
+    model = isthmus.VAE(latent_dim=3, hidden=(64, 64), epochs=200, random_state=0).fit(train)
+    facts = evaluate(model, test, draws=100, train=train).to_dict()["baselines"]
+    exact = isthmus.ProbabilisticPCA(latent_dim=3, scaling="standard").fit(train)
+    assert facts["ppca"]["mean"] == pytest.approx(exact.score(test), abs=0.1)  # 13 rows chose the weights of the model
+    assert all(facts[name]["margin"]["mean"] < 2 * facts[name]["margin"]["standard_error"] for name in LINEAR)
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_a_model_is_neither_better_nor_worse_than_itself(precision):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(600, 3)) @ random.normal(size=(3, 10)) + 0.5 * random.normal(size=(600, 10)) + 10
+    train, test = x[:400], x[400:]
+    found = isthmus.ProbabilisticPCA(latent_dim=3, precision=precision).fit(train)
+    evaluation = evaluate(found, test, train=train)
+    margin = evaluation["baselines.ppca.margin"]
+    assert (margin.value, margin.note) == (0, "no clear difference")
+    better = isthmus.diagnose(found, test, train=train, evaluation=evaluation)
+    assert not [finding for finding in better if finding.code.startswith("worse")]
+
+
 def test_factor_analysis_finds_columns_of_unequal_noise():
     random = np.random.default_rng(0)
     weight, noise = random.normal(size=(10, 2)), np.logspace(-1, 0.7, 10)
@@ -86,7 +157,7 @@ def test_factor_analysis_of_many_columns_is_that_of_all_rows(monkeypatch):
 def test_a_mixture_beats_linear_models_on_clusters_by_the_exact_gain():
     x, held = clusters(3000, 5, 0), clusters(3000, 5, 1)
     mixture, linear = (DENSITIES[name](ground(x, 2)) for name in ("gaussian_mixture", "ppca"))
-    assert mixture.size == {"components": 3}
+    assert mixture.size["components"] == 3
     # A triangle of radius r has variance r^2 / 2 along either axis. Entropies: log 3 + that of the noise, against the
     # Gaussian of the same covariance. 3,000 rows determine them to some hundredths.
     gain = 0.5 * 2 * math.log(1 + 20.0**2 / 2) - math.log(3)
@@ -99,7 +170,7 @@ def test_a_mixture_of_one_gaussian_is_the_gaussian():
     true = multivariate_normal(np.zeros(4), np.diag([9.0, 4.0, 1.0, 0.25]))
     x, held = true.rvs(2000, random_state=0), true.rvs(2000, random_state=1)
     found = DENSITIES["gaussian_mixture"](ground(x, 2))
-    assert found.size == {"components": 1}
+    assert found.size["components"] == 1
     assert found.log_density(held).mean() == pytest.approx(true.logpdf(held).mean(), abs=0.02)  # 14 / 4,000 nats
 
 
@@ -107,9 +178,11 @@ def test_where_rows_are_few_a_mixture_is_as_linear_as_probabilistic_pca():
     x = table(12, 30)
     one = ground((x - x.mean(0)) / x.std(0), 3)
     assert DENSITIES["factor_analysis"](one) is None
-    found, known = (DENSITIES[name](one).log_density(one.x) for name in ("gaussian_mixture", "ppca"))
-    # The mixture divides by n, the other by n - 1: 12 rows along three axes differ by a few tenths of a nat.
-    np.testing.assert_allclose(found, known, atol=0.5)
+    found, known = (DENSITIES[name](one) for name in ("gaussian_mixture", "ppca_best"))
+    assert found.size == {"components": 1, "scaling": known.size["scaling"]}
+    # The mixture divides by n, the other by n - 1: 12 rows differ by a twentieth of a nat for each axis.
+    atol = 0.1 * (1 + known.size["latent_dim"])
+    np.testing.assert_allclose(found.log_density(one.x), known.log_density(one.x), atol=atol)
 
 
 @pytest.mark.parametrize("n", [2, 3, 12])
@@ -154,7 +227,7 @@ def test_rows_that_do_not_span_their_space_have_no_density():
     assert density_scores(model, x, x) == {}
     assert ppca_scores(model.fitted_, Examples(x), Examples(x)) is None
     few = images(12, (6, 5))  # discrete: noise spans what rows leave, but no column's own is known
-    assert set(density_scores(small("VAE").fit(few), few, few)) == {"ppca", "gaussian_mixture"}
+    assert set(density_scores(small("VAE").fit(few), few, few)) == {"ppca", "ppca_best", "gaussian_mixture"}
 
 
 def test_a_mixture_of_many_numbers_is_fitted_to_some_rows(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import isthmus
 from isthmus.cli.main import main
 from isthmus.comparison import compare as module
 from isthmus.comparison.paired_stats import Scores, combine, estimate, paired_difference
-from isthmus.comparison.ranking import find_elbows, rank_column
+from isthmus.comparison.ranking import find_elbows, margin, rank_column
 from isthmus.comparison.results import Column, Conditions, RunResult, Score
 from isthmus.comparison.specs import build_entries, read_field, read_sweep
 from isthmus.comparison.split import split
@@ -127,10 +128,46 @@ def test_the_elbow_is_the_smallest_value_within_one_standard_error():
     rows = random.normal(size=400)
     at = {1: -2.0, 2: -0.02, 4: 0.0, 8: -0.5}
     noise = {value: random.normal(scale=0.5, size=400) for value in at}  # its mean is known to 0.035 for a pair
-    runs = [run_result("a", 0, rows + mean + noise[v] - noise[v].mean(), v) for v, mean in at.items()]
+    runs = [run_result("a", s, rows + mean + noise[v] - noise[v].mean(), v) for v, mean in at.items() for s in range(3)]
     (elbow,) = find_elbows(build(*runs).rows)
     assert (elbow.value, elbow.best) == (2, 4)
     assert "the elbow is latent_dim=2" in str(build(*runs)).replace("\n  ", " ")
+    assert not find_elbows(build(*[run for run in runs if run.seed < 2]).rows)  # its error is not known
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_trained_models_are_ranked_from_three_seeds_on(seeds):
+    random = np.random.default_rng(0)
+    rows = random.normal(size=300)
+    noise = {name: 0.01 * random.normal(size=(seeds, 300)) for name in "ab"}
+    a, b = (
+        [run_result(name, s, rows - at + noise[name][s]) for s in range(seeds)] for name, at in (("a", 1), ("b", 2))
+    )
+    table = replace(build(*a, *b), conditions=replace(CONDITIONS, seeds=seeds))
+    (one, _) = table.rankings
+    assert one.clear == (seeds == 3)
+    assert one.best == "a"
+    assert (one.to_dict()["margin"]["standard_error"] is None) == (seeds < 3)
+    text = str(table).replace("\n  ", " ")
+    assert ("no star and no elbow for trained models: with fewer than 3 seeds" in text) == (seeds < 3)
+    assert ("-1.0" in text and "*" in text.split("±:")[0]) or seeds < 3
+    # Two models with a closed form need no seeds.
+    solved = [replace(run_result(name, 0, rows - at), closed_form=True) for name, at in (("c", 1), ("d", 2))]
+    assert rank_column(build(*solved).rows, one.column, None).clear
+
+
+def test_where_a_baseline_is_best_the_trained_models_are_ranked_too():
+    rows = np.random.default_rng(0).normal(size=300)
+    noise = 0.01 * np.random.default_rng(1).normal(size=(2, 3, 300))
+    runs = [replace(run_result("pca", 0, rows), closed_form=True)]
+    runs += [run_result(name, s, rows - 1 - i + noise[i, s]) for i, name in enumerate("ab") for s in range(3)]
+    result = build_table(runs, CONDITIONS, None)
+    assert winner(result, "log_px: density") == "pca"
+    (second, _) = [one for one in result.to_dict()["winners"] if one["among"] == "trained"]
+    assert (second["column"], second["winner"], second["rival"]) == ("log_px: density", "a", "b")
+    assert second["margin"]["mean"] == pytest.approx(1, abs=0.01)
+    text = str(result).replace("\n  ", " ")
+    assert "among the trained models: a is best in log p(x), better than b by" in text
 
 
 # -------------------------------------------------------------------- comparing
@@ -141,10 +178,13 @@ def test_pca_wins_on_linear_data_and_its_elbow_is_the_rank():
     (elbow,) = result.to_dict()["elbows"]
     assert (elbow["value"], elbow["column"]) == (3, "log_px: density")
     against = isthmus.compare(
-        planted(), models=[isthmus.VAE(latent_dim=3, hidden=(16,), epochs=20)], seeds=2, draws=20, threads=1
+        planted(), models=[isthmus.VAE(latent_dim=3, hidden=(16,), epochs=20)], seeds=3, draws=20, threads=1
     )
-    assert {row.label: row.latent_dim for row in against.rows} == {"pca": 3, "vae": 3}
-    assert winner(against, "log_px: density") == "pca"
+    scores = {row.label: row.scores for row in against.rows}
+    assert list(scores) == ["pca", "pca_best", "vae"]
+    (log_px,) = [column for column in scores["vae"] if column.key == "log_px: density"]
+    assert all(margin(scores[name][log_px], scores["vae"][log_px], log_px).above_zero for name in ("pca", "pca_best"))
+    assert [column.key for column in scores["pca_best"] if column.key.startswith("squared")] == []
     assert winner(against, "squared_error") == "pca"
 
 
@@ -163,12 +203,11 @@ def test_other_seeds_of_a_model_do_not_beat_it():
 def test_all_models_and_seeds_see_the_same_rows(tmp_path):
     isthmus.compare(images(), models="ae,conditionalvae", y=np.arange(90) % 3, seeds=2, folder=tmp_path, **QUICK)
     runs = [json.loads(path.read_text()) for path in (tmp_path / "runs").iterdir()]
-    assert len(runs) == 5
+    assert len(runs) == 6
     for part in ("train_rows", "test_rows"):
         assert len({run[part] for run in runs}) == 1
-    assert {
-        len(next(s for s in run["scores"] if s["column"]["key"].startswith("squared"))["values"]) for run in runs
-    } == {18}
+    scores = [score for run in runs for score in run["scores"] if score["column"]["key"].startswith("squared")]
+    assert [len(score["values"]) for score in scores] == [18] * 5
 
 
 def test_pca_of_integers_gives_a_lower_bound():
@@ -233,12 +272,12 @@ def test_an_interrupted_comparison_continues_to_the_same_result(tmp_path, monkey
         return real(entry, rows, seed, *args)
 
     monkeypatch.setattr(module, "train_and_score", stopping)
-    with pytest.raises(Interrupted, match="3 of 6 runs are finished"):
+    with pytest.raises(Interrupted, match="3 of 7 runs are finished"):
         isthmus.compare(table(), folder=tmp_path / "c", **kwargs)
     before = list(done)
     monkeypatch.setattr(module, "train_and_score", lambda *a: done.append((a[0].label, a[0].value, a[2])) or real(*a))
     result = isthmus.compare(table(), folder=tmp_path / "c", **kwargs)
-    assert len(done) == len(set(done)) == 6
+    assert len(done) == len(set(done)) == 7
     assert done[:3] == before
     resumed = without_clock(result)
     assert resumed.pop("figure") == str(tmp_path / "c" / "curve.png")
@@ -246,20 +285,20 @@ def test_an_interrupted_comparison_continues_to_the_same_result(tmp_path, monkey
     assert (tmp_path / "c" / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "c" / "unfinished").exists()
     isthmus.compare(table(), folder=tmp_path / "c", **kwargs)
-    assert len(done) == 6
+    assert len(done) == 7
 
 
 def test_seeds_may_be_added_but_data_and_fields_must_stay_the_same(tmp_path):
     kwargs = {"models": "ae", "seeds": 1, "folder": tmp_path / "c", **QUICK}
     isthmus.compare(table(), **kwargs)
     isthmus.compare(table(), **kwargs | {"seeds": 2})
-    assert len(list((tmp_path / "c" / "runs").iterdir())) == 3
+    assert len(list((tmp_path / "c" / "runs").iterdir())) == 4
     with pytest.raises(InputError, match=r"other rows. Pass --force"):
         isthmus.compare(table(seed=1), **kwargs)
     with pytest.raises(InputError, match=r"other fields. Pass --force"):
         isthmus.compare(table(), **kwargs | {"epochs": 3})
     isthmus.compare(table(), force=True, **kwargs | {"epochs": 3})
-    assert len(list((tmp_path / "c" / "runs").iterdir())) == 2
+    assert len(list((tmp_path / "c" / "runs").iterdir())) == 3
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="do not belong to a comparison"):
@@ -271,12 +310,16 @@ def test_seeds_may_be_added_but_data_and_fields_must_stay_the_same(tmp_path):
 
 def test_parsing_of_models_and_fields():
     result = build_entries("ae, vae(beta=4,hidden=(8,8),prior=mixture(3))", {"epochs": 7}, None)
-    assert [entry.label for entry in result] == ["pca", "ae", "vae(beta=4,hidden=(8,8),prior=mixture(3))"]
-    assert result[2].estimator.hidden == (8, 8)
-    assert result[2].estimator.prior == "mixture(3)"
-    assert [entry.estimator.epochs for entry in result] == ["auto", 7, 7]
+    assert [entry.label for entry in result] == ["pca", "pca_best", "ae", "vae(beta=4,hidden=(8,8),prior=mixture(3))"]
+    assert result[3].estimator.hidden == (8, 8)
+    assert result[3].estimator.prior == "mixture(3)"
+    assert [entry.estimator.epochs for entry in result] == ["auto", "auto", 7, 7]
+    assert result[0].estimator.scaling == "auto"  # as the models
+    assert build_entries("ae", {"scaling": "none"}, None)[0].estimator.scaling == "none"
+    assert build_entries("pca(scaling=standard),ae", {}, None)[0].estimator.scaling == "standard"
     swept = build_entries("vae(beta=2)", {}, ("beta", [1, 4]))
-    assert [(entry.label, entry.value) for entry in swept] == [("pca", None), ("vae(beta=2)", 1), ("vae(beta=2)", 4)]
+    labels = [("pca", None), ("pca_best", None), ("vae(beta=2)", 1), ("vae(beta=2)", 4)]
+    assert [(entry.label, entry.value) for entry in swept] == labels
     assert read_field("hidden=64,32") == ("hidden", (64, 32))
     assert read_field("hidden=(64,32)") == ("hidden", (64, 32))
     assert read_field("batch-size=5") == ("batch_size", 5)
@@ -293,6 +336,7 @@ def test_parsing_of_models_and_fields():
         ({"models": "vea"}, "model must be one of .*, got 'vea'. Did you mean 'vae'"),
         ({"models": "vae(bta=4)"}, "field of vae must be one of .*, got 'bta'. Did you mean 'beta'"),
         ({"models": "vae(4)"}, "written with their names"),
+        ({"models": "ae,pca_best(latent_dim=2)"}, "pca_best must have no fields"),
         ({"models": "vae(beta=__import__('os'))"}, "beta must be a number"),
         ({"models": "vae(validation_fraction=0.5)"}, "must be the same for all models"),
         ({"models": "ae,ae"}, "got ae twice"),
@@ -319,8 +363,8 @@ def test_invalid_arguments_raise_one_line_errors(kwargs, message):
 def test_models_may_be_names_classes_and_estimators():
     models = ["ae", isthmus.VAE, isthmus.BetaVAE(beta=2.0)]
     table_of = isthmus.compare(Examples(table(), np.arange(90) % 3), models=models, seeds=1, **QUICK)
-    assert [row.label for row in table_of.rows] == ["pca", "ae", "vae", "betavae"]
-    assert all("probe" in row["cells"] for row in table_of.to_dict()["models"])
+    assert [row.label for row in table_of.rows] == ["pca", "pca_best", "ae", "vae", "betavae"]
+    assert all(("probe" in row["cells"]) == (row["model"] != "pca_best") for row in table_of.to_dict()["models"])
 
 
 def test_too_few_rows():
@@ -337,12 +381,12 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "vae(beta=2)" in out
     assert "nats, density" in out
     assert "at most 2 epochs in batches of 128" in out
-    assert err.count("run ") == 3
+    assert err.count("run ") == 4
     assert max(map(len, out.splitlines())) <= 120
     assert main([*argv, "--json"]) == 0
     out, err = capsys.readouterr()
     values = json.loads(out)
-    assert [model["model"] for model in values["models"]] == ["pca", "ae", "vae(beta=2)"]
+    assert [model["model"] for model in values["models"]] == ["pca", "pca_best", "ae", "vae(beta=2)"]
     assert values["rows"] == {"train": 128, "validation": 14, "test": 36}
     assert all(math.isfinite(cell["mean"]) for model in values["models"] for cell in model["cells"].values())
     assert main([*argv, "--draws", "11"]) == 2
@@ -354,6 +398,6 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(module, "train_and_score", stopped)
     assert main([*argv, "--draws", "11", "--force"]) == 130
     err = capsys.readouterr().err.splitlines()[-1]
-    assert "0 of 3 runs are finished" in err
+    assert "0 of 4 runs are finished" in err
     assert "continue with: isthmus compare wine" in err
     assert "--force" not in err

@@ -16,7 +16,7 @@ from scipy.stats import genpareto
 import isthmus
 from isthmus.cli.main import main
 from isthmus.errors import Declined
-from isthmus.evaluation import baselines, context
+from isthmus.evaluation import baseline_data, context
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.evaluation.generalization import count_elements, require_equal_counts
@@ -210,7 +210,7 @@ def test_the_command_says_which_rows_and_what_linear_models_make_of_them(tmp_pat
     assert main(["evaluate", run, "--draws", "50", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["evaluated_on"].startswith("18 validation rows")
-    assert set(values["baselines"]) == {"mean", "pca", "ppca", "factor_analysis", "gaussian_mixture"}
+    assert set(values["baselines"]) == {"mean", "pca", "ppca", "ppca_best", "factor_analysis", "gaussian_mixture"}
     assert all("unit" in about and "kind" in about for about in values["baselines"].values())
     assert main(["evaluate", run, "wine", "--draws", "50"]) == 0
     words = capsys.readouterr().out
@@ -275,7 +275,7 @@ def test_rows_are_encoded_once_and_decomposed_once(monkeypatch, binarize):
     x, labels = images(300, (8, 8)) if binarize else table(300), np.arange(300) % 3
     model = small("VAE", binarize=binarize).fit(x[:180])
     network, encoded, factored = type(model.fitted_.model), [], []
-    infer, factor = network.infer, baselines.triangular_factor
+    infer, factor = network.infer, baseline_data.triangular_factor
 
     def count_rows(self, batch, train=False):
         encoded.append(len(batch.x))
@@ -286,12 +286,12 @@ def test_rows_are_encoded_once_and_decomposed_once(monkeypatch, binarize):
         return factor(rows)
 
     monkeypatch.setattr(network, "infer", count_rows)
-    monkeypatch.setattr(baselines, "triangular_factor", count_factors)
+    monkeypatch.setattr(baseline_data, "triangular_factor", count_factors)
     # Paths encode the rows that they decode, and features are learned by a separate network.
     evaluate(model, x[180:], labels[180:], draws=20, train=x[:180], without=("paths", "samples"))
     readings = 2 if binarize else 1  # the probabilities of pixels, for codes, and their bits, for scores
     assert sum(encoded) == readings * (120 + 180)
-    # All training rows: as they are and, of discrete data, dequantised; and four fifths of them to choose a mixture by.
+    # All training rows: as they are and, of discrete data, dequantised; and four fifths of them to choose forms by.
     assert sorted(factored) == [144, *[180] * readings]
 
 
@@ -408,13 +408,20 @@ def test_the_numbers_of_unordered_categories_enter_no_number():
         first["geometry.angle_with_pca"]
 
 
+QUICK = {"log_likelihood", "reconstruction", "active_units"}
+"""Measures that take a moment."""
+
+
+def page_into(folder):
+    """`report_page` with a file of its own."""
+    return lambda *args, **kwargs: isthmus.report_page(*args, folder / "page.html", **kwargs)
+
+
 def test_an_evaluation_is_used_with_its_own_rows_only(tmp_path):
     x, observed = table(), np.random.default_rng(0).random(table().shape) < 0.9
     model = small("VAE").fit(x)
-    only = {*MEASURES} - {"log_likelihood", "reconstruction", "active_units"}
-    evaluation = evaluate(model, x[:40], draws=10, without=only)
-    users = (isthmus.diagnose, lambda *args, **kwargs: isthmus.report_page(*args, tmp_path / "page.html", **kwargs))
-    for use in users:
+    evaluation = evaluate(model, x[:40], draws=10, without={*MEASURES} - QUICK)
+    for use in (isthmus.diagnose, page_into(tmp_path)):
         for other in (x[:30], x[40:80], x[40:85], Examples(x[:40], observed=observed[:40])):
             with pytest.raises(isthmus.InputError, match="rows of X, got one of 40 other rows") as error:
                 use(model, other, evaluation=evaluation)
@@ -422,13 +429,17 @@ def test_an_evaluation_is_used_with_its_own_rows_only(tmp_path):
         use(model, pd.DataFrame(x[:40]), evaluation=evaluation)  # the same rows
     assert "digest" not in json.dumps(evaluation.to_dict())
     assert "digest" not in repr(evaluation)
-    labels = np.arange(90) % 3
+
+
+@pytest.mark.parametrize("page", [False, pytest.param(True, marks=pytest.mark.grid)])
+def test_the_condition_is_part_of_an_evaluations_rows(tmp_path, page):
+    x, labels = table(), np.arange(90) % 3
     given = small("ConditionalVAE").fit(x, condition=labels)
-    evaluation = evaluate(given, x[:40], condition=labels[:40], draws=10, without=only)
-    for use in users[:1]:
-        use(given, x[:40], condition=labels[:40].astype(np.int32), evaluation=evaluation)
-        with pytest.raises(isthmus.InputError, match="rows of X, got one of 40 other rows"):
-            use(given, x[:40], condition=labels[1:41], evaluation=evaluation)
+    evaluation = evaluate(given, x[:40], condition=labels[:40], draws=10, without={*MEASURES} - QUICK)
+    use = page_into(tmp_path) if page else isthmus.diagnose
+    use(given, x[:40], condition=labels[:40].astype(np.int32), evaluation=evaluation)
+    with pytest.raises(isthmus.InputError, match="rows of X, got one of 40 other rows"):
+        use(given, x[:40], condition=labels[1:41], evaluation=evaluation)
 
 
 def test_rows_of_which_nothing_was_observed_have_no_residuals():

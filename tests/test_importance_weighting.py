@@ -19,6 +19,7 @@ from isthmus.distributions.independent import Drawn, LightDistribution
 from isthmus.distributions.latent import Delta, Mixture
 from isthmus.errors import Declined, InputError
 from isthmus.estimators.base import Estimator, Recipe
+from isthmus.evaluation.log_likelihood import KHAT_GOOD, MAX_GAP_NATS
 from isthmus.families import DiagonalNormal, LocationScale, Point
 from isthmus.latent_model import CodeFreeModel, LatentModel
 from isthmus.metrics import importance_weighting
@@ -58,7 +59,55 @@ def test_the_shared_error_is_the_spread_over_seeds(trained, estimate, draws):
     reported = math.sqrt(np.mean([run.shared_error**2 for run in runs]))
     assert spread / 2 < reported < spread * 2
     over_rows = mean_and_error(runs[0].values)[1]
-    assert mean_and_error(*runs[0])[1] == pytest.approx(math.hypot(over_rows, runs[0].shared_error))
+    assert mean_and_error(runs[0].values, runs[0].error)[1] == pytest.approx(math.hypot(over_rows, runs[0].error))
+    assert runs[0].error > runs[0].shared_error
+
+
+def with_wrong_posterior(scale: float, shift: float, latent_dim: int) -> tuple[LatentModel, DeviceDataset, float]:
+    """A linear Gaussian model whose q is off, some rows, and the exact mean of their log p(x).
+
+    q has `scale` times the deviations of the posterior, and its mean is off by normal errors of `shift` deviations.
+    """
+    random = np.random.default_rng(0)
+    x = random.normal(size=(3000, latent_dim)) @ random.normal(size=(latent_dim, 12)) + random.normal(size=(3000, 12))
+    model = isthmus.ProbabilisticPCA(latent_dim=latent_dim, random_state=0).fit(x)
+    exact = model.score_samples(x[:60]).mean()
+    encoder = model.model_.posterior.net.layers[0]
+    with torch.no_grad():
+        encoder.bias[latent_dim:] += math.log(scale)
+        deviation = encoder.bias[latent_dim:].exp()
+        # Standardised rows are nearly orthogonal in their noise, so that errors of rows are independent.
+        error = torch.as_tensor(random.normal(size=(latent_dim, 12)) / math.sqrt(12))
+        encoder.weight[:latent_dim] += shift / scale * deviation[:, None] * error / (x / model.schema_.scale).std()
+    return model.model_, rows_of(model, x[:60]), exact
+
+
+@pytest.mark.parametrize("draws", [10, 1000])
+@pytest.mark.parametrize(("scale", "shift", "latent_dim"), [(1.3, 0, 2), (1.2, 0.5, 4), (1.2, 0.5, 8)])
+def test_intervals_hold_the_exact_value_whatever_the_draws(scale, shift, latent_dim, draws):
+    model, rows, exact = with_wrong_posterior(scale, shift, latent_dim)
+    chunks = list(encode_chunks(model, rows))
+    runs = [importance_weighted(model, chunks, draws, seed) for seed in range(100 if draws == 10 else 40)]
+    covered = np.mean([abs(run.values.mean() - exact) <= 1.96 * run.error for run in runs])
+    # 95 %, which 100 (40) seeds determine to 2.2 (3.4) hundredths; three of these below. The rows are always the same,
+    # so that only the draws and the bound are at stake.
+    assert covered >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / len(runs))
+    gap = exact - np.mean([run.values.mean() for run in runs])
+    assert gap > -3 * np.std([run.values.mean() for run in runs]) / math.sqrt(len(runs))  # a lower bound
+
+
+@pytest.mark.parametrize("draws", [10, 1000])
+def test_a_bound_that_is_far_from_the_exact_value_is_known_to_be(draws):
+    model, rows, exact = with_wrong_posterior(1, 1, 10)  # weights of infinite variance
+    chunks = list(encode_chunks(model, rows))
+    runs = [importance_weighted(model, chunks, draws, seed) for seed in range(40)]
+    errors = [exact - run.values.mean() for run in runs]
+    assert np.mean([error <= 1.96 * run.shared_error for run, error in zip(runs, errors)]) < 0.5  # without the gap
+    # Text calls it a bound from a gap of 0.1 nats on, and if the weights of most rows have infinite variance.
+    assert np.mean([run.bound_gap > MAX_GAP_NATS for run in runs]) >= (1 if draws == 10 else 0.8)
+    khat = importance_diagnostics(model, chunks, draws).khat
+    assert draws == 10 or np.median(khat) > KHAT_GOOD
+    assert np.mean([run.bound_gap for run in runs]) == pytest.approx(np.mean(errors), rel=0.7)
 
 
 def test_the_shared_error_does_not_depend_on_the_number_of_rows(trained):

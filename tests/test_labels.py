@@ -192,7 +192,7 @@ def test_a_comparison_trains_with_labels():
     one = Labelled(**{**FIELDS, "epochs": 2})
     comparison = isthmus.compare(x, y, models=[one], seeds=1, draws=5)
     cells = {row["model"]: row["cells"] for row in comparison.to_dict()["models"]}
-    assert set(cells) == {"pca", "labelled"}
+    assert set(cells) == {"pca", "pca_best", "labelled"}
     assert np.isfinite(cells["labelled"]["log_px: density"]["mean"])
     with pytest.raises(isthmus.InputError, match="labelled: y must be given to Labelled"):
         compare_module.compare(x, models=[one], seeds=1, draws=5)

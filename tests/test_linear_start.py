@@ -75,7 +75,7 @@ def test_an_autoencoder_starts_at_pca():
     model.set_params(learning_rate=1e-12).fit(x, validation=test)
     pca = PCA(3).fit(x)
     expected = np.square(test - pca.inverse_transform(pca.transform(test))).sum(1).mean()
-    np.testing.assert_allclose(model.squared_error(test).mean(), expected, rtol=1e-6)
+    np.testing.assert_allclose(model.fitted_.squared_errors(test, model.reconstruct(test)).mean(), expected, rtol=1e-6)
 
 
 def data_for(likelihood: str, n: int, seed: int) -> np.ndarray:
@@ -124,7 +124,9 @@ def test_what_was_chosen_is_recorded_and_kept(tmp_path):
 
 def test_a_start_that_cannot_be_is_refused():
     with pytest.raises(isthmus.InputError, match="initialization must be 'random' or 'auto'"):
-        isthmus.VAE(initialization="pca", likelihood="continuous_bernoulli").fit(np.random.default_rng(0).random((50, 4)))
+        isthmus.VAE(initialization="pca", likelihood="continuous_bernoulli").fit(
+            np.random.default_rng(0).random((50, 4))
+        )
     with pytest.raises(isthmus.InputError, match="initialization"):
         isthmus.VAE(initialization="ppca").fit(linear_rows(50))
 

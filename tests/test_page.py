@@ -193,6 +193,7 @@ def test_images_of_several_channels(channels):
     assert len(parsed.named("image")) == 5  # sheets: reconstructions, samples, traversal, interpolation, extremes
 
 
+@pytest.mark.grid
 def test_large_noisy_colours_stay_under_five_megabytes():
     x = np.random.default_rng(0).integers(0, 256, (40, 70, 60, 3)).astype(np.uint8)
     model = small("VAE", epochs=1, network="mlp", hidden=(8,), latent_dim=8).fit(x)
@@ -392,6 +393,7 @@ def test_a_page_from_python(tmp_path, monkeypatch):
     assert not (tmp_path / "none.html").exists()
 
 
+@pytest.mark.grid
 def test_the_verdict_of_an_evaluation_says_which_model_is_better():
     x = (
         np.random.default_rng(0).normal(size=(300, 2))

@@ -190,6 +190,7 @@ def test_a_game_resumes_to_the_last_bit(tmp_path, compiled):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compilation needs a C++ compiler")
+@pytest.mark.grid
 def test_a_compiled_game_is_the_eager_one():
     runs = []
     for compiled in (False, True):

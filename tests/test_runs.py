@@ -53,6 +53,7 @@ def test_a_run_in_the_folder_of_its_data_is_refused(capsys, tmp_path):
     assert files(tmp_path) == {f"pics/{name}" for name in before}
 
 
+@pytest.mark.grid
 def test_force_replaces_runs_only_and_only_what_they_wrote(capsys, rows, tmp_path):
     folder = tmp_path / "r"
     folder.mkdir()
@@ -74,6 +75,7 @@ def test_force_replaces_runs_only_and_only_what_they_wrote(capsys, rows, tmp_pat
     assert not (folder / "checkpoint").exists()
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("model", ["vae", *(pytest.param(name, marks=pytest.mark.grid) for name in ("ae", "ppca"))])
 def test_pictures_that_are_missing_are_drawn_by_resume(capsys, rows, tmp_path, model, monkeypatch):
     folder = tmp_path / "r"

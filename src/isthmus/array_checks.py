@@ -52,6 +52,10 @@ def to_numeric(X: Any) -> Any:
         raise InputError(f"X must not be masked, got {masked:,} masked values. Drop those rows or fill them in.")
     if hasattr(X, "toarray"):
         raise InputError("X must be dense, got a sparse matrix. Pass X.toarray().")
+    if (
+        getattr(getattr(X, "dtype", None), "kind", "") == "c"
+    ):  # the first words are those that scikit-learn's checks expect
+        raise InputError("Complex data not supported: X must be real numbers. Pass X.real, or both parts as columns.")
     if isinstance(X, np.ndarray) and X.ndim == 1:
         raise InputError(f"X must be {SHAPES}, got shape {X.shape}. Reshape your data: X.reshape(-1, 1), or (1, -1).")
     if isinstance(X, list | tuple):
@@ -71,6 +75,8 @@ def numeric_array(array: np.ndarray) -> np.ndarray:
         raise InputError(f"X must be {SHAPES}, got shape {array.shape}.")
     if array.dtype.kind not in "biuf":
         raise InputError(f"X must be real numbers, got dtype {array.dtype}.")
+    if not len(array):
+        raise InputError(f"X must have at least one row, got shape {array.shape}.")
     return to_native_dtype(array)
 
 

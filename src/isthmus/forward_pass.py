@@ -98,7 +98,7 @@ class Pass:
     @property
     def log_ratio(self) -> Tensor:
         """(K, B) log p(x given z) + log p(z) - log q(z given x) of each draw, nats: its expectation is the ELBO."""
-        return self.log_px + self.log_pz - self.log_qz
+        return self._log_ratio(0.0)
 
     @property
     def log_importance(self) -> Tensor:
@@ -109,7 +109,10 @@ class Pass:
         """
         if self.log_evidence is not None:
             return self.log_weight + self.log_evidence.expand(self.draws, -1)
-        return self.log_weight + self.log_ratio
+        return self._log_ratio(self.log_weight)
+
+    def _log_ratio(self, log_weight: Tensor | float) -> Tensor:
+        return log_weight + self.log_px + self.log_pz - self.log_qz
 
     @property
     def elbo(self) -> Tensor:

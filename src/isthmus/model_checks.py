@@ -1,10 +1,11 @@
-"""What is checked of a model before it trains or reads rows: its posterior, and whether it leaves out what it must."""
+"""What is checked of a model before it trains or reads rows: its distributions, and what it leaves out of rows."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
 
 from isthmus.batch import Batch
 from isthmus.distributions.independent import LightDistribution
@@ -13,15 +14,16 @@ from isthmus.latent_model import Model
 
 
 def check_composition(model: Model, batch: Batch) -> None:
-    """Ask a new model for its posterior, and refuse one that could not be trained or scored.
+    """Ask a new model for its posterior and its prior, and refuse what could not be trained or scored.
 
     Raises:
-        InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities.
+        InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities; or
+            if p(z) is no distribution over codes.
     """
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        q = model.infer(batch)
+        q, prior = model.infer(batch), model.prior_for(batch)
     model.train(was_training)
     name = type(q).__name__
     if not isinstance(q, LightDistribution):
@@ -34,6 +36,18 @@ def check_composition(model: Model, batch: Batch) -> None:
             f"posterior must give a density over codes, got {name}, a point. Use a family such as DiagonalNormal, "
             "or an Autoencoder."
         )
+    if isinstance(prior, Distribution) and not is_over_codes(prior, model.code.shape, len(batch.x)):
+        shapes = f"event shape {tuple(prior.event_shape)} and batch shape {tuple(prior.batch_shape)}"
+        independent = "Wrap it: torch.distributions.Independent(prior, 1)." if prior.batch_shape else "Change its size."
+        raise InputError(
+            f"prior must be a distribution over codes of shape {model.code.shape}, one for all rows or one for each, "
+            f"got {type(prior).__name__} with {shapes}. {independent}"
+        )
+
+
+def is_over_codes(prior: Distribution, code_shape: tuple[int, ...], rows: int) -> bool:
+    """Whether p(z) is over whole codes, with one distribution for all rows or one for each."""
+    return tuple(prior.event_shape) == code_shape and tuple(prior.batch_shape) in ((), (rows,))
 
 
 def check_taken(model: Model, x: Any, lengths: Any = None, observed: Any = None) -> None:

@@ -14,6 +14,7 @@ from isthmus import __version__
 from isthmus.atomic_io import write_json
 from isthmus.comparison import run_cache
 from isthmus.comparison.curve import draw_curve
+from isthmus.comparison.linear_baseline import with_best_linear
 from isthmus.comparison.progress import ProgressUpdate, no_progress, progress_bar
 from isthmus.comparison.results import Conditions, RunResult
 from isthmus.comparison.run_one import prepare_run, train_and_score
@@ -53,7 +54,10 @@ def compare(
     verbose: bool = False,
     **fields: Any,
 ) -> Table:
-    """Train every model with every seed and score all of them on the same rows. PCA is always included.
+    """Train every model with every seed and score all of them on the same rows.
+
+    Two linear baselines are always included: PCA of the models' size and scaling, and probabilistic PCA with the size
+    and scaling that validation chooses, unless these are the same.
 
     Args:
         X: (n, *X) the data, or `Examples`, or a `Dataset`, whose own validation and test rows are used.
@@ -88,6 +92,7 @@ def compare(
         if data.levels is not None and entry.estimator.levels is None:
             entry.estimator.set_params(levels=data.levels)
     rows = split(data, fraction)
+    entries = with_best_linear(entries, rows)
     closed_form = check_entries(entries, rows)
     path = None if folder is None else Path(folder)
     tasks = build_tasks(entries, closed_form, seeds, path)
@@ -129,7 +134,7 @@ def check_entries(entries: list[Entry], rows: Split) -> list[bool]:
             job, _ = prepare_run(entry, rows, 0)
             closed_form.append(job.recipe.solve is not None)
         except InputError as error:
-            if not entry.is_pca or pca_applies(rows.train):
+            if not entry.baseline or pca_applies(rows.train):
                 raise InputError(f"{entry.label}: {error}") from None
             closed_form.append(True)
     return closed_form

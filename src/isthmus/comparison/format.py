@@ -6,9 +6,10 @@ import math
 import textwrap
 from pathlib import Path
 
-from isthmus.comparison.paired_stats import PairedEstimate, estimate
+from isthmus.comparison.paired_stats import MIN_SEEDS, PairedEstimate, estimate
 from isthmus.comparison.ranking import Elbow, Ranking, Row, columns_of, rows_at, values_of
 from isthmus.comparison.results import Column, Conditions
+from isthmus.comparison.specs import PCA_BEST
 from isthmus.wording import pluralize
 
 NOTE_WIDTH = 100
@@ -29,12 +30,13 @@ def format_table(
         wrap(f"budget: {conditions.budget}; {pluralize(conditions.seeds, 'seed')}"),
     ]
     for value in values_of(rows):
-        ranked = [ranking for ranking in rankings if ranking.value == value]
+        ranked = [ranking for ranking in rankings if ranking.value == value and not ranking.trained_only]
         heading = "" if value is None else f"{swept} {value}\n"
         blocks += ["", heading + grid(rows_at(rows, value), columns, ranked)]
         undecided = [ranking.column.heading for ranking in ranked if not ranking.clear]
         if undecided:
             blocks.append(wrap(f"no clear winner in: {', '.join(undecided)}"))
+        blocks += map(wrap, trained_lines([r for r in rankings if r.value == value and r.trained_only]))
     notes = [*number_notes(conditions, rows, columns), *elbow_notes(rows, swept, elbows), *failure_notes(rows, swept)]
     return "\n".join([*blocks, "", *map(wrap, notes)])
 
@@ -68,9 +70,9 @@ def format_cell(row: Row, column: Column, wins: bool) -> str:
 def format_estimate(result: PairedEstimate) -> str:
     """A mean and half its confidence interval, to two significant digits of the latter.
 
-    >>> format_estimate(PairedEstimate(-16.1554, 0.45, math.inf))
+    >>> format_estimate(PairedEstimate(-16.1554, 0.45, 0.88))
     '-16.16 ± 0.88'
-    >>> format_estimate(PairedEstimate(1234.0, 0.0, math.inf))
+    >>> format_estimate(PairedEstimate(1234.0, 0.0, 0.0))
     '1,234'
     """
     mean, half_width = result.mean, result.half_width
@@ -84,6 +86,21 @@ def format_estimate(result: PairedEstimate) -> str:
     return " ± ".join(f"{round(value, decimals):.{max(0, decimals)}f}" for value in (mean, half_width))
 
 
+def trained_lines(rankings: list[Ranking]) -> list[str]:
+    """Which of the trained models is better, in columns whose best model has a closed form."""
+    if not rankings:
+        return []
+    parts = [
+        f"{ranking.best} is best in {ranking.column.heading}, better than {ranking.rival} by "
+        f"{format_estimate(ranking.margin).strip()}"
+        for ranking in rankings
+        if ranking.clear
+    ]
+    undecided = [ranking.column.heading for ranking in rankings if not ranking.clear]
+    parts += [f"no clear winner in {', '.join(undecided)}"] if undecided else []
+    return [f"among the trained models: {'; '.join(parts)}"]
+
+
 def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column]) -> list[str]:
     """What the numbers in the table mean."""
     over = "rows only, because there is one seed" if conditions.seeds == 1 else "seeds and rows"
@@ -91,6 +108,11 @@ def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column])
         f"±: half the width of the 95 % confidence interval, over {over}. *: better than each other model in the "
         "column; the 95 % confidence intervals of the differences, paired by row and seed, exclude 0."
     ]
+    if conditions.seeds < MIN_SEEDS and any(row.scores and not row.closed_form for row in rows):
+        notes.append(
+            f"no star and no elbow for trained models: with fewer than {MIN_SEEDS} seeds it is not known how much "
+            f"their differences change when training is repeated. Set seeds to {MIN_SEEDS} or more."
+        )
     if sum(column.key.startswith(LOG_PX) for column in columns) > 1:
         notes.append("log p(x) of different kinds cannot be compared, so each kind has its own column.")
     if any(row.lower_bounds for row in rows):
@@ -99,6 +121,11 @@ def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column])
         notes.append(
             "pca: the squared error is that of PCA's projection, log p(x) that of probabilistic PCA. Both have a "
             "closed form, which does not depend on the seed."
+        )
+    if any(row.label == PCA_BEST and row.scores for row in rows):
+        notes.append(
+            f"{PCA_BEST}: probabilistic PCA whose size and scaling are chosen by validation. As its code has another "
+            "size than the models', its squared error is not compared."
         )
     prefixes = {name for name in (PROBE, SAMPLES) if any(column.key.startswith(name) for column in columns)}
     if PROBE in prefixes:

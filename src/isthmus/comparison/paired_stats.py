@@ -8,10 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from isthmus.metrics.estimate import rounding_of
+
 CONFIDENCE_LEVEL = 0.95
 """Coverage of confidence intervals."""
-MIN_RELATIVE_DIFFERENCE = 1e-6
-"""Differences smaller than this share of the compared numbers are rounding errors of single precision."""
+
+
+MIN_SEEDS = 3
+"""Seeds from which on differences of trained models have an interval: training again changes a model."""
 
 
 class Scores(NamedTuple):
@@ -29,19 +33,11 @@ class Scores(NamedTuple):
 
 
 class PairedEstimate(NamedTuple):
-    """A mean, its standard error (NaN if it cannot be estimated) and the degrees of freedom of the latter."""
+    """A mean, its standard error and half the width of its confidence interval; NaN where these are not known."""
 
     mean: float
     standard_error: float
-    degrees_of_freedom: float
-
-    @property
-    def half_width(self) -> float:
-        """Half the width of the confidence interval."""
-        probability = (1 + CONFIDENCE_LEVEL) / 2
-        finite = math.isfinite(self.degrees_of_freedom)
-        quantile = stats.t.ppf(probability, self.degrees_of_freedom) if finite else stats.norm.ppf(probability)
-        return float(quantile) * self.standard_error
+    half_width: float
 
     @property
     def above_zero(self) -> bool:
@@ -65,7 +61,11 @@ def estimate(scores: Scores) -> PairedEstimate:
 
 
 def paired_difference(a: Scores, b: Scores) -> PairedEstimate | None:
-    """The mean of a - b, paired by seed and by row; None if they share no seed."""
+    """The mean of a - b, paired by seed and by row; None if they share no seed.
+
+    With fewer than `MIN_SEEDS` seeds it has no standard error, unless both models have a closed form: how much a
+    difference changes with the seed is then not known.
+    """
     if a.closed_form:
         seeds = list(b.by_seed)
     elif b.closed_form:
@@ -77,8 +77,9 @@ def paired_difference(a: Scores, b: Scores) -> PairedEstimate | None:
     first, second = (np.stack([_scores_of_seed(scores, seed) for seed in seeds]) for scores in (a, b))  # (S, n)
     errors = [error for error in (a.extra_error, b.extra_error) if error is not None]
     difference = combine(first - second, math.hypot(*errors) if errors else None)
-    rounding = MIN_RELATIVE_DIFFERENCE * max(float(np.abs(first).mean()), float(np.abs(second).mean()))
-    return difference if abs(difference.mean) > rounding else difference._replace(mean=0.0)
+    if len(seeds) < MIN_SEEDS and not (a.closed_form and b.closed_form):
+        difference = PairedEstimate(difference.mean, math.nan, math.nan)
+    return difference if abs(difference.mean) > rounding_of(first, second) else difference._replace(mean=0.0)
 
 
 def _scores_of_seed(scores: Scores, seed: int) -> np.ndarray:
@@ -92,20 +93,23 @@ def combine(values: np.ndarray, extra_error: float | None = None) -> PairedEstim
 
         var(m_s) / S + var(m_r) / n + extra_error²
 
-    The variance of the interaction of rows and seeds counts in both terms, so that the estimate is conservative. The
-    degrees of freedom are those of Satterthwaite (1946): two or three seeds estimate their variance poorly.
+    The variance of the interaction of rows and seeds counts in both terms, so that the estimate is conservative. Half
+    the confidence interval is the root of the sum of each term times its squared quantile (Graybill & Wang, 1980): of
+    Student's t with S - 1 degrees of freedom for seeds and n - 1 for rows, of the normal distribution for the rest. It
+    is exact where one term dominates, and too wide between. One t distribution for the sum (Satterthwaite, 1946) would
+    be too narrow: of three seeds it calls up to 9 % of the differences of equal models significant.
 
     >>> combine(np.array([[1.0, 3.0], [3.0, 5.0]]))
-    PairedEstimate(mean=3.0, standard_error=1.414..., degrees_of_freedom=2.0)
+    PairedEstimate(mean=3.0, standard_error=1.414..., half_width=17.96...)
     """
-    terms: list[tuple[float, float]] = [] if extra_error is None else [(extra_error**2, math.inf)]
+    probability = (1 + CONFIDENCE_LEVEL) / 2
+    terms = [] if extra_error is None else [(extra_error**2, float(stats.norm.ppf(probability)))]
     for axis in (1, 0):
         means = values.mean(axis)
         if len(means) > 1:
-            terms.append((float(means.var(ddof=1)) / len(means), len(means) - 1.0))
+            quantile = float(stats.t.ppf(probability, len(means) - 1))
+            terms.append((float(means.var(ddof=1)) / len(means), quantile))
     if not terms:
-        return PairedEstimate(float(values.mean()), math.nan, math.inf)
-    variance = sum(term for term, _ in terms)
-    denominator = sum(term**2 / degrees for term, degrees in terms)
-    degrees_of_freedom = variance**2 / denominator if denominator > 0 else math.inf
-    return PairedEstimate(float(values.mean()), math.sqrt(variance), degrees_of_freedom)
+        return PairedEstimate(float(values.mean()), math.nan, math.nan)
+    variance, squared_width = (sum(term * quantile**power for term, quantile in terms) for power in (0, 2))
+    return PairedEstimate(float(values.mean()), math.sqrt(variance), math.sqrt(squared_width))

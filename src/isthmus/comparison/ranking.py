@@ -11,6 +11,9 @@ import numpy as np
 from isthmus.comparison.paired_stats import PairedEstimate, Scores, estimate, paired_difference
 from isthmus.comparison.results import Column, RunResult
 
+COST_COLUMNS = ("seconds", "parameters")
+"""Keys of columns of what a model costs: a closed form is always cheaper than training."""
+
 
 class Row(NamedTuple):
     """A row of the table: one model, at one value of the swept field.
@@ -43,6 +46,7 @@ class Ranking(NamedTuple):
         best: label of the model with the best mean.
         rival: label of the model whose difference to the best is the least certain to be positive.
         margin: how much better the best is than the rival.
+        trained_only: whether only models without a closed form are ranked.
     """
 
     value: Any
@@ -50,6 +54,7 @@ class Ranking(NamedTuple):
     best: str
     rival: str
     margin: PairedEstimate
+    trained_only: bool = False
 
     @property
     def clear(self) -> bool:
@@ -65,6 +70,7 @@ class Ranking(NamedTuple):
             "best": self.best,
             "rival": self.rival,
             "margin": self.margin.to_dict(),
+            "among": "trained" if self.trained_only else "all",
         }
 
 
@@ -137,10 +143,21 @@ def rows_at(rows: list[Row], value: Any) -> list[Row]:
 
 
 def rank_columns(rows: list[Row]) -> list[Ranking]:
-    """The ranking of each column at each value of the sweep, where at least two models have a number."""
-    rankings = [
-        rank_column(rows_at(rows, value), column, value) for value in values_of(rows) for column in columns_of(rows)
-    ]
+    """The ranking of each column at each value of the sweep, where at least two models have a number.
+
+    Where a model with a closed form is best, a second ranking says which of the trained models is.
+    """
+    rankings = []
+    for value in values_of(rows):
+        for column in columns_of(rows):
+            shown = rows_at(rows, value)
+            ranking = rank_column(shown, column, value)
+            rankings.append(ranking)
+            if column.key in COST_COLUMNS or ranking is None:
+                continue
+            if any(row.closed_form for row in shown if row.label == ranking.best):
+                trained = rank_column([row for row in shown if not row.closed_form], column, value)
+                rankings.append(trained and trained._replace(trained_only=True))
     return [ranking for ranking in rankings if ranking is not None]
 
 
@@ -161,7 +178,7 @@ def margin(a: Scores, b: Scores, column: Column) -> PairedEstimate:
     """How much better a is than b; NaN if they share no seed."""
     difference = paired_difference(a, b)
     if difference is None:
-        return PairedEstimate(math.nan, math.nan, math.inf)
+        return PairedEstimate(math.nan, math.nan, math.nan)
     return difference if column.higher_is_better else difference._replace(mean=-difference.mean)
 
 
@@ -175,7 +192,7 @@ def find_elbows(rows: list[Row]) -> list[Elbow]:
     """For each model that was swept, the elbow of its first column: log p(x), or the squared error without one.
 
     The one-standard-error rule (Breiman et al., 1984): the smallest value whose paired difference to the best value is
-    at most one standard error of that difference.
+    at most one standard error of that difference. None where that error is not known, see `MIN_SEEDS`.
     """
     elbows = []
     for label in dict.fromkeys(row.label for row in rows if row.value is not None):
@@ -187,8 +204,10 @@ def find_elbows(rows: list[Row]) -> list[Elbow]:
         swept = [row for row in swept if column in row.scores]
         means = [estimate(row.scores[column]).mean * (1 if column.higher_is_better else -1) for row in swept]
         best = swept[int(np.argmax(means))]
-        for row in swept:
-            gap = margin(best.scores[column], row.scores[column], column)
+        gaps = [margin(best.scores[column], row.scores[column], column) for row in swept]
+        if any(math.isnan(gap.standard_error) for gap in gaps if gap.mean):
+            continue
+        for row, gap in zip(swept, gaps):
             if row is best or gap.mean <= gap.standard_error:
                 elbows.append(Elbow(label, column, row.value, best.value, gap))
                 break

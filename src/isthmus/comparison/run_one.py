@@ -8,9 +8,10 @@ import time
 import numpy as np
 from sklearn.base import clone
 
+from isthmus.comparison.linear_baseline import is_discrete
 from isthmus.comparison.results import RunResult
 from isthmus.comparison.scores import ScoredModel, all_scores, required_measures
-from isthmus.comparison.specs import Entry
+from isthmus.comparison.specs import PCA_BEST, Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.param_validation import is_integer
@@ -19,7 +20,6 @@ from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.examples import Examples, fingerprint
 from isthmus.fitted import FittedModel
-from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
 
@@ -58,7 +58,7 @@ def train_and_score(
     try:
         job, test = prepare_run(entry, split, seed)
     except InputError as error:
-        return dataclasses.replace(result, failure=str(error), closed_form=entry.is_pca)
+        return dataclasses.replace(result, failure=str(error), closed_form=bool(entry.baseline))
     result = dataclasses.replace(
         result,
         closed_form=job.recipe.solve is not None,
@@ -75,7 +75,7 @@ def train_and_score(
     # A resumed run trained for longer than this call took; its history has the total.
     seconds = history[-1]["seconds"] if history else time.perf_counter() - started
     try:
-        scored = evaluate_model(job.fitted(history), job.train_rows, test, draws, seconds, entry.is_pca)
+        scored = evaluate_model(job.fitted(history), job.train_rows, test, draws, seconds, entry.baseline)
     except InputError as error:
         return dataclasses.replace(result, failure=str(error))
     return dataclasses.replace(
@@ -87,23 +87,26 @@ def train_and_score(
 
 
 def evaluate_model(
-    fitted: FittedModel, train: Examples, test: Examples, draws: int, seconds: float, is_pca: bool
+    fitted: FittedModel, train: Examples, test: Examples, draws: int, seconds: float, baseline: str = ""
 ) -> ScoredModel:
     """Evaluate a trained model on the test rows."""
     test = fitted.check(test)
     unused = set(MEASURES) - required_measures()
     evaluation = evaluate(fitted, test, draws=draws, train=train, without=unused)
-    bound = dequantized_log_px(fitted, train, test) if is_pca else None
-    return ScoredModel(fitted, evaluation, train, test, seconds, is_pca, bound)
+    scaling = fitted.fields["scaling"] if baseline == PCA_BEST else None
+    bound = dequantized_log_px(fitted, train, test, scaling) if baseline else None
+    return ScoredModel(fitted, evaluation, train, test, seconds, baseline, bound)
 
 
-def dequantized_log_px(fitted: FittedModel, train: Examples, test: Examples) -> np.ndarray | None:
+def dequantized_log_px(
+    fitted: FittedModel, train: Examples, test: Examples, scaling: str | None = None
+) -> np.ndarray | None:
     """(n,) log-density of dequantised rows under probabilistic PCA, if the other models treat the data as discrete.
 
     With uniform noise u on [0, 1)^d, E[log p(x + u)] <= log E[p(x + u)] = log P(x): a lower bound on the
     log-probability of x (Theis et al., 2016), which can be compared with that of discrete models.
     """
-    if not LIKELIHOODS[AUTO[fitted.schema.kind]].discrete:
+    if not is_discrete(fitted.schema):
         return None
-    scores = ppca_scores(fitted, train, test, discrete=True)
+    scores = ppca_scores(fitted, train, test, discrete=True, scaling=scaling)
     return None if scores is None else scores.log_px

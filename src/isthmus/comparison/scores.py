@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.decomposition import PCA
 
+from isthmus.comparison import specs
 from isthmus.comparison.results import Column, Score
-from isthmus.evaluation.baselines import ROUNDING_SHARE
 from isthmus.evaluation.result import Evaluation
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.metric import Metric
+from isthmus.metrics.principal_axes import ROUNDING_SHARE
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ScoredModel:
         train: the training rows.
         test: the test rows.
         seconds: duration of training.
-        is_pca: whether it is the linear baseline.
+        baseline: `PCA` or `PCA_BEST` if it is one of the linear baselines, else "".
         dequantized_log_px: (n,) nats; log-density of the dequantised test rows, for a model with a density of discrete
             data.
     """
@@ -38,7 +39,7 @@ class ScoredModel:
     train: Examples
     test: Examples
     seconds: float
-    is_pca: bool
+    baseline: str = ""
     dequantized_log_px: np.ndarray | None = None
 
     @property
@@ -71,13 +72,13 @@ def squared_error(model: ScoredModel, order: int) -> Score | None:
     """Squared error of reconstructions, summed over the features; for PCA, that of the orthogonal projection.
 
     The posterior mean of probabilistic PCA is shrunk towards the mean, so that its reconstructions are not the best
-    linear ones.
+    linear ones. None for `PCA_BEST`, whose code has another size than the models'.
     """
     per_row = model.evaluation.per_row
-    if per_row is None or per_row.squared_error is None:
+    if per_row is None or per_row.squared_error is None or model.baseline == specs.PCA_BEST:
         return None
     errors = per_row.squared_error
-    if model.is_pca:
+    if model.baseline == specs.PCA:
         errors = projection_error(model.fitted.code_size, model.train, model.test)
     given = model.given_condition
     key, unit = f"squared_error{given}", "summed"
@@ -96,7 +97,9 @@ def projection_error(latent_dim: int, train: Examples, test: Examples) -> np.nda
 
 
 def linear_probe(model: ScoredModel, order: int) -> Score | None:
-    """How well a linear model predicts the labels from the codes."""
+    """How well a linear model predicts the labels from the codes; None for `PCA_BEST`, whose code has another size."""
+    if model.baseline == specs.PCA_BEST:
+        return None
     return from_metric(model.evaluation.get("probes.linear"), Column("probe", "linear probe", "accuracy", True, order))
 
 

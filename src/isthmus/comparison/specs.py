@@ -16,9 +16,12 @@ from isthmus.model_registry import ALIASES, Field, Model, find_model, models
 from isthmus.persistence.serialization import class_of
 
 PCA = "pca"
-"""PCA by its projection, probabilistic PCA by its density: one row of the table, always included."""
+"""PCA by its projection, probabilistic PCA by its density, in the models' scaling: a row that is always included."""
+PCA_BEST = "pca_best"
+"""Probabilistic PCA whose size and scaling are chosen by validation: another such row."""
 PCA_MODEL = "probabilisticpca"
-PCA_FIELDS = ("latent_dim", "scaling", "threads", "device", "random_state")
+PCA_BEST_FIELDS = ("threads", "device", "random_state")
+PCA_FIELDS = ("latent_dim", "scaling", *PCA_BEST_FIELDS)
 """Fields that PCA takes when they are set for all models: it has no layers and is not trained by gradients."""
 SPLIT_FIELD = "validation_fraction"
 """All models are validated on the same rows, so this field cannot differ between them."""
@@ -35,13 +38,13 @@ class Entry(NamedTuple):
         label: its label in the table.
         estimator: the unfitted estimator.
         value: its value of the swept field; None without a sweep or without the field.
-        is_pca: whether it is the linear baseline.
+        baseline: `PCA` or `PCA_BEST` if it is one of the linear baselines, else "".
     """
 
     label: str
     estimator: Estimator
     value: Any = None
-    is_pca: bool = False
+    baseline: str = ""
 
 
 class ModelSpec(NamedTuple):
@@ -69,7 +72,7 @@ def build_entries(
         models: names separated by commas, or names, estimator classes and estimators.
         fields: fields set for all models; those that a model sets itself take precedence.
         sweep: the swept field and its values.
-        with_pca: put PCA first if it is not among the models.
+        with_pca: put PCA first if it is not among the models, and the best one by validation beside it.
 
     Raises:
         InputError: for unknown models and fields, and for a model that is given twice.
@@ -77,28 +80,39 @@ def build_entries(
     specs = [parse_model(model) for model in (split_names(models) if isinstance(models, str) else models)]
     if not specs:
         raise InputError("models must name at least one model, got none. For example: pca,ae,vae")
+    others = [spec.estimator for spec in specs if spec.name not in (PCA, PCA_BEST)]
+    own_scaling = statistics.mode([estimator.scaling for estimator in others]) if others else None
+    pca_class = class_of(find_model(PCA_MODEL))
     if with_pca and not any(spec.name == PCA for spec in specs):
         latent_dim = statistics.mode([spec.estimator.latent_dim for spec in specs])
-        specs.insert(0, ModelSpec(PCA, class_of(find_model(PCA_MODEL))(latent_dim=latent_dim), {}))
+        specs.insert(0, ModelSpec(PCA, pca_class(latent_dim=latent_dim), {}))
+    if with_pca and not any(spec.name == PCA_BEST for spec in specs):
+        after_pca = 1 + max(i for i, spec in enumerate(specs) if spec.name == PCA)
+        specs.insert(after_pca, ModelSpec(PCA_BEST, pca_class(), {}))
     for name in [*fields, *([sweep[0]] if sweep else [])]:
         if not any(has_field(spec, name) for spec in specs):
             raise unknown("field", name, {key for spec in specs for key in spec.estimator.get_params(deep=False)})
     entries = []
     for label, spec in zip(unique_labels(specs), specs):
         common = {name: value for name, value in fields.items() if has_field(spec, name) and name not in spec.fields}
+        if spec.name == PCA and spec.show_fields and "scaling" not in spec.fields and own_scaling is not None:
+            common = {"scaling": own_scaling, **common}
         estimator = clone(spec.estimator).set_params(**common)
-        is_pca = spec.name == PCA
+        baseline = spec.name if spec.name in (PCA, PCA_BEST) else ""
         if sweep and has_field(spec, sweep[0]):
             field, values = sweep
-            entries += [Entry(label, clone(estimator).set_params(**{field: value}), value, is_pca) for value in values]
+            entries += [
+                Entry(label, clone(estimator).set_params(**{field: value}), value, baseline) for value in values
+            ]
         else:
-            entries.append(Entry(label, estimator, is_pca=is_pca))
+            entries.append(Entry(label, estimator, baseline=baseline))
     return entries
 
 
 def has_field(spec: ModelSpec, name: str) -> bool:
     """Whether a field that is set for all models applies to this one."""
-    return name in (PCA_FIELDS if spec.name == PCA else spec.estimator.get_params(deep=False))
+    applicable = {PCA: PCA_FIELDS, PCA_BEST: PCA_BEST_FIELDS}.get(spec.name)
+    return name in (spec.estimator.get_params(deep=False) if applicable is None else applicable)
 
 
 def parse_model(model: ModelLike) -> ModelSpec:
@@ -111,9 +125,12 @@ def parse_model(model: ModelLike) -> ModelSpec:
     match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", model, re.DOTALL)
     if match is None:
         raise InputError(f"a model must be written NAME or NAME(FIELD=VALUE,...), got {model!r}.")
-    known = find_model(PCA_MODEL if match[1].lower() == PCA else match[1])
+    name = match[1].lower()
+    known = find_model(PCA_MODEL if name in (PCA, PCA_BEST) else match[1])
     fields = parse_fields(known, match[2] or "", model)
-    return ModelSpec(short_name(match[1].lower()), class_of(known)(**fields), fields)
+    if name == PCA_BEST and fields:
+        raise InputError(f"{PCA_BEST} must have no fields, because validation chooses them, got {model!r}. Use pca.")
+    return ModelSpec(short_name(name), class_of(known)(**fields), fields)
 
 
 def estimator_spec(estimator: Estimator) -> ModelSpec:

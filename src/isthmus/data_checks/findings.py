@@ -6,6 +6,13 @@ import math
 from collections.abc import Callable, Iterator
 
 from isthmus.data_checks.defaults import Defaults, outside_support
+from isthmus.data_checks.suspect_columns import (
+    MIN_COINCIDENCE,
+    coincidences,
+    isolated_zeros,
+    label_column,
+    large_offset,
+)
 from isthmus.data_checks.table_view import TableView, all_rows_equal, impute, inspect
 from isthmus.examples import Examples
 from isthmus.finding import Finding
@@ -178,11 +185,14 @@ def duplicate_rows(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     duplicates = len(rows) - len({hash(row.tobytes()) for row in rows})
     if duplicates and not all_rows_equal(view.x):
         share = duplicates / len(rows)
+        surprising = coincidences(rows) < MIN_COINCIDENCE
         yield Finding(
             "duplicate-rows",
-            "warning" if share > DUPLICATE_SHARE_WARN else "info",
+            "warning" if share > DUPLICATE_SHARE_WARN and surprising else "info",
             f"{duplicates:,} of {pluralize(len(rows), 'row')} are duplicates of earlier ones ({share:.1%})",
-            "drop them before splitting (numpy.unique(X, axis=0)): otherwise held-out rows are training rows as well",
+            "drop them before splitting (numpy.unique(X, axis=0)): otherwise held-out rows are training rows as well"
+            if surprising
+            else "no action needed: rows of few values coincide",
             {"rows": duplicates, "of": len(rows), "share": share},
         )
 
@@ -254,5 +264,8 @@ CHECKS: tuple[Callable[[TableView, Defaults], Iterator[Finding]], ...] = (
     different_scales,
     channels_first,
     integer_valued_floats,
+    label_column,
+    isolated_zeros,
+    large_offset,
 )
 """Checks of numeric data, in the order in which equally severe findings are reported. A new check is one entry."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from isthmus.batch import Batch
 from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.distributions.independent import is_differentiable, is_evaluable
 from isthmus.evaluation.result import Evaluation
+from isthmus.finding import Finding
 from isthmus.fitted import FittedModel
 from isthmus.metrics.metric import Metric
 from isthmus.model_registry import models
@@ -27,6 +28,8 @@ MANY_DRAWS = 10_000
 """Draws per row that a remedy for a loose bound suggests: ten times the default."""
 CLOSED_FORM_FIELDS = ("latent_dim", "scaling")
 """Hyperparameters that matter to a model whose weights have a closed form."""
+CONDITIONAL = "ConditionalVAE"
+"""The model whose `fit` always takes a condition."""
 KL_FIELDS = {"beta", "warmup", "bound"}
 """Hyperparameters of the KL term, which a loss without this term, such as an importance-weighted bound, lacks."""
 
@@ -56,6 +59,8 @@ class DiagnosisContext:
         command: the run that the model comes from; remedies are then commands instead of Python.
         convention: how the loss was reduced, of a wrapped model.
         failure: why training failed; empty if it did not.
+        data_findings: what `check` says of the rows.
+        corrections: hyperparameters that are the cause of what is wrong, at better values: every remedy has them.
     """
 
     fitted: FittedModel
@@ -63,6 +68,8 @@ class DiagnosisContext:
     command: RunRef | None = None
     convention: LossConvention | None = None
     failure: str = ""
+    data_findings: tuple[Finding, ...] = ()
+    corrections: dict[str, Any] = field(default_factory=dict)
 
     @property
     def has_density(self) -> bool:
@@ -118,6 +125,7 @@ class DiagnosisContext:
 
     def retrain(self, **params: Any) -> str:
         """How to train the model again with other hyperparameters: a command, or a line of Python."""
+        params = {**self.corrections, **params}
         if self.convention is not None and {"warmup", "epochs"} & set(params):
             return SUM_OVER_FEATURES  # neither a warm-up nor longer training corrects a wrong weight
         if self.convention is not None:
@@ -142,10 +150,10 @@ class DiagnosisContext:
 
     def other_model(self, name: str, **params: Any) -> str:
         """How to train another model on the same data: a command, or a line of Python."""
+        conditional = name == CONDITIONAL or params.get("prior") == "conditional"
         if self.convention is not None or self.command is None:
-            conditional = name == "ConditionalVAE"
             return f"isthmus.{name}({python_arguments(params)}).fit({self.fit_arguments(conditional=conditional)})"
-        return self.cli_command(name, f"{self.command.run}-{name.lower()}", params)
+        return self.cli_command(name, f"{self.command.run}-{name.lower()}", params, conditional=conditional)
 
     def tighter_bound(self) -> str:
         """How to estimate log p(x) better: by annealed importance sampling if the model allows it, or with more draws.
@@ -170,17 +178,18 @@ class DiagnosisContext:
             prior = model.prior_for(Batch(x, c, mask))
         return prior is not None and is_evaluable(prior) and is_differentiable(prior) and not model.code.discrete
 
-    def fit_arguments(self, *, conditional: bool = False) -> str:
-        """The arguments of `fit` as text."""
+    def fit_arguments(self, *, conditional: bool | None = None) -> str:
+        """The arguments of `fit` as text, of a model that takes a condition or not; by default as this one does."""
         schema = self.fitted.schema
-        condition = ", condition=y" if conditional or schema.condition is not None else ""
+        given = schema.condition is not None if conditional is None else conditional
+        condition = ", condition=y" if given else ""
         return f"X{condition}{', lengths=lengths' if schema.sequence else ''}"
 
-    def cli_command(self, name: str, run: str, params: dict[str, Any]) -> str:
+    def cli_command(self, name: str, run: str, params: dict[str, Any], *, conditional: bool = True) -> str:
         """The command that trains model `name` into folder `run`; parts that are objects cannot be expressed."""
         assert self.command is not None
         argv = ["isthmus", "fit", name.lower(), self.command.data, "-o", run]
-        if self.command.condition:
+        if self.command.condition and conditional:
             argv += ["--condition", self.command.condition]
         for key, value in params.items():
             if isinstance(value, str | int | float | tuple | None):

@@ -8,17 +8,33 @@ from dataclasses import replace
 from typing import Any
 
 from isthmus.data_checks import check
-from isthmus.diagnosis import generative_findings, latent_findings, loss_findings, training_findings
+from isthmus.diagnosis import (
+    baseline_findings,
+    data_findings,
+    generative_findings,
+    latent_findings,
+    likelihood_findings,
+    loss_findings,
+    training_findings,
+)
+from isthmus.diagnosis.causes import FOLLOWS
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
+from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
-from isthmus.evaluation.result import Evaluation
-from isthmus.examples import as_examples
-from isthmus.finding import Finding, ranked
-from isthmus.fitted import as_fitted
+from isthmus.evaluation.result import Evaluation, check_evaluation
+from isthmus.examples import Examples, as_examples
+from isthmus.finding import Finding, fold
+from isthmus.fitted import FittedModel, as_fitted
 
 FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
+    data_findings.leak,
+    data_findings.unlike_training,
+    likelihood_findings.decoder_range,
+    likelihood_findings.kl_not_minimized,
+    likelihood_findings.no_noise,
     loss_findings.effective_beta,
+    training_findings.learning_rate,
     loss_findings.fixed_scale,
     loss_findings.scale_floor,
     loss_findings.bernoulli_not_binary,
@@ -29,7 +45,10 @@ FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
     training_findings.not_converged,
     generative_findings.memorization,
     generative_findings.distribution_shift,
-    generative_findings.worse_than_baselines,
+    baseline_findings.worse_than_mean,
+    baseline_findings.worse_than_baselines,
+    baseline_findings.column_offset,
+    baseline_findings.uncorrelated_features,
     generative_findings.prior_hole,
     generative_findings.low_sample_diversity,
     generative_findings.loose_bound,
@@ -38,14 +57,18 @@ FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
     latent_findings.too_many_dimensions,
     latent_findings.too_few_dimensions,
     latent_findings.dead_units,
+    latent_findings.identity_leak,
     latent_findings.identity_mapping,
     latent_findings.labels_not_encoded,
     latent_findings.condition_use,
+    likelihood_findings.wrong_likelihood,
+    data_findings.data_problems,
+    data_findings.not_measured,
 )
 """Everything that is looked for, in the order in which equally severe findings are reported. A new finding is one
 entry."""
-PREMATURE = ("posterior-collapse", "too-many-dimensions", "too-few-dimensions", "latent-holes")
-"""Findings that longer training may remove."""
+SMALL_LEARNING_RATE = 1e-3
+"""Learning rate that a remedy suggests in place of a high one."""
 
 
 def diagnose(
@@ -62,6 +85,8 @@ def diagnose(
     failure: str = "",
 ) -> list[Finding]:
     """Findings about a trained model, most severe first, each with its evidence and a remedy.
+
+    What follows from another finding is among its `consequences` (`causes.FOLLOWS`).
 
     Args:
         model: a fitted estimator, a `FittedModel`, or networks wrapped by `isthmus.wrap`.
@@ -97,19 +122,36 @@ def diagnose(
         evaluation = evaluate(fitted, rows, train=train)
     else:
         check_rows = fitted.check_without_condition if rows.condition is None else fitted.check
-        evaluation.require_rows(check_rows(rows))
+        check_evaluation(evaluation, check_rows(rows))
     context = DiagnosisContext(fitted, evaluation, command, convention)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
         return [diverged(context)]
-    return ranked(drop_premature([finding for look_for in FINDINGS for finding in look_for(context)]))
+    context = replace(context, corrections=corrections(context), data_findings=checked(fitted, rows, train))
+    return fold([finding for look_for in FINDINGS for finding in look_for(context)], FOLLOWS)
 
 
-def drop_premature(findings: list[Finding]) -> list[Finding]:
-    """Without findings about the code that longer training may remove, if training has not converged."""
-    if not any(finding.code == "not-converged" and finding.severity == "warning" for finding in findings):
-        return findings
-    return [finding for finding in findings if finding.code not in PREMATURE or finding.severity == "error"]
+def checked(fitted: FittedModel, rows: Examples, train: Any) -> tuple[Finding, ...]:
+    """What `check` says of the training rows if they are known, and of the measured rows and their labels."""
+    scaling, levels = fitted.fields.get("scaling", "auto"), fitted.fields.get("levels")
+    findings = list(check(rows, scaling=scaling, levels=levels).findings)
+    if train is not None:
+        given = dict(train) if isinstance(train, dict) else {"X": train}
+        known = as_examples(given.pop("X"), **given)
+        labels = [finding for finding in findings if finding.code == "leak"]
+        findings = list(check(known, scaling=scaling, levels=levels).findings)
+        findings += labels if not any(finding.code == "leak" for finding in findings) else []
+    return tuple(findings)
+
+
+def corrections(context: DiagnosisContext) -> dict[str, Any]:
+    """Better values of hyperparameters that are the cause of what is wrong: no remedy of anything else keeps them."""
+    better: dict[str, Any] = {}
+    if context.convention is None and harmful_beta(context) and "beta" in context.fitted.fields:
+        better["beta"] = 1.0
+    if harmful_learning_rate(context):
+        better["learning_rate"] = SMALL_LEARNING_RATE
+    return better
 
 
 def diverged(context: DiagnosisContext) -> Finding:
@@ -119,7 +161,7 @@ def diverged(context: DiagnosisContext) -> Finding:
         "diverged",
         "error",
         context.failure.partition(";")[0] or "log p(x) is not finite",
-        context.retrain(learning_rate=min(1e-3, rate / 10)),
+        context.retrain(learning_rate=min(SMALL_LEARNING_RATE, rate / 10)),
         {"learning_rate": rate},
         "the learning rate is too high, or numbers overflow the floating-point precision",
     )

@@ -1,4 +1,4 @@
-"""Findings about the model as a density and as a source of samples, compared with baselines."""
+"""Findings about the model as a density and as a source of samples."""
 
 from __future__ import annotations
 
@@ -6,17 +6,10 @@ import math
 from collections.abc import Iterator
 
 from isthmus.diagnosis.context import DiagnosisContext
-from isthmus.diagnosis.training_findings import MEASURED_MIN_ROWS, smaller_network
+from isthmus.diagnosis.symptoms import uncorrelated
+from isthmus.diagnosis.training_findings import smaller_network
 from isthmus.finding import Finding
 
-MEAN_ERROR_RATIO = 0.99
-"""Ratio of the model's squared error to that of the training mean from which the model is no better."""
-PCA_ERROR_RATIO = 1.05
-"""Ratio of the model's squared error to that of PCA from which PCA is preferable."""
-MARGIN_SIGMA = 2.0
-"""Standard errors by which a margin over a baseline must differ from 0."""
-NOISE_VARIANCE_RATIO = 1.5
-"""PCA of noise keeps latent_dim / features of the variance; up to this many times that share there is no structure."""
 MIN_VARIANCE_RATIO = 0.1
 """Variance of decoded samples relative to what the code can explain, below which samples lack diversity."""
 MIN_REFIT_GAIN_NATS = 1.0
@@ -33,105 +26,6 @@ DOUBLING_GAIN_INFO_NATS = 0.1
 """Gain of the last doubling of draws that is worth mentioning."""
 DOUBLING_GAIN_WARN_NATS = 0.3
 """Gain of the last doubling of draws that is worth a warning."""
-DENSITY_BASELINES = {"factor_analysis": "factor analysis", "gaussian_mixture": "a Gaussian mixture"}
-
-
-def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
-    """Reconstructions no better than the mean or PCA; log p(x) below that of a density model without a network."""
-    own = context.value("reconstruction.scaled")
-    mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
-    if own is None or mean is None or pca is None:  # a model without a code, or without training rows
-        yield from worse_than_densities(context)
-        return
-    evidence = {"squared_error": own, "mean": mean, "pca": pca, "unit": "scaled units"}
-    if uncorrelated(context):
-        yield Finding(
-            "uncorrelated-features",
-            "info",
-            f"PCA of the same size keeps {1 - pca / mean:.1%} of the variance, no more than of uncorrelated noise",
-            "no action needed: uncorrelated columns cannot be compressed",
-            {"pca": pca, "mean": mean, "latent_dim": context.code_size, "features": context.fitted.schema.size},
-            "no linear code of this size captures structure in these columns",
-        )
-        return
-    useless = own > MEAN_ERROR_RATIO * mean and context.rows >= MEASURED_MIN_ROWS
-    if useless and (margin(context, "mean") or 0.0) < MARGIN_SIGMA * margin_error(context, "mean"):
-        yield Finding(
-            "worse-than-mean",
-            "error",
-            f"reconstructions are no better than the training mean: squared error {own:.4g}, the mean's {mean:.4g}",
-            context.retrain(epochs=longer(context)),
-            evidence,
-            "no information about x passes through the code",
-        )
-    elif not context.has_density and own > PCA_ERROR_RATIO * pca and significantly_worse(context, "pca"):
-        yield Finding(
-            "worse-than-pca",
-            "warning",
-            f"PCA of the same size reconstructs better: squared error {own:.4g}, PCA's {pca:.4g}",
-            context.first_effective({"hidden": ()}, {"epochs": longer(context)}),
-            evidence,
-            "the network is undertrained or overfits; without hidden layers it would converge to PCA",
-        )
-    if not useless:
-        yield from worse_than_densities(context)
-
-
-def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
-    """log p(x) below that of probabilistic PCA, factor analysis or a Gaussian mixture."""
-    ppca = margin(context, "ppca")
-    if ppca is None:
-        return
-    if significantly_worse(context, "ppca"):
-        yield Finding(
-            "worse-than-pca",
-            "warning",
-            f"probabilistic PCA, which is exact and instant, scores the same rows {-ppca:.2f} nats higher",
-            context.other_model("ProbabilisticPCA", latent_dim=context.value("baselines.ppca.latent_dim")),
-            {"margin": ppca, "standard_error": margin_error(context, "ppca")},
-            "there are too few rows for a network of this size, or it is undertrained",
-        )
-        return
-    best = min(DENSITY_BASELINES, key=lambda name: margin(context, name) or 0.0)
-    if significantly_worse(context, best):
-        value = margin(context, best) or 0.0
-        yield Finding(
-            "worse-than-baseline",
-            "warning",
-            f"{DENSITY_BASELINES[best]} scores the same rows {-value:.2f} nats higher",
-            context.retrain(epochs=longer(context)),
-            {"margin": value, "standard_error": margin_error(context, best)},
-            "a density model without a network fits better: the network is too small or undertrained",
-        )
-
-
-def margin(context: DiagnosisContext, baseline: str) -> float | None:
-    """By how much the model is better than a baseline; negative if it is worse."""
-    return context.value(f"baselines.{baseline}.margin")
-
-
-def margin_error(context: DiagnosisContext, baseline: str) -> float:
-    """The standard error of the margin."""
-    return context.error(f"baselines.{baseline}.margin")
-
-
-def significantly_worse(context: DiagnosisContext, baseline: str) -> bool:
-    """Whether the model is worse than a baseline by more than chance."""
-    return (margin(context, baseline) or 0.0) < -MARGIN_SIGMA * margin_error(context, baseline)
-
-
-def uncorrelated(context: DiagnosisContext) -> bool:
-    """Whether PCA of the same size keeps no more of the variance than it would of uncorrelated noise."""
-    mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
-    size, sequence = context.fitted.schema.size, context.fitted.schema.sequence
-    if not mean or pca is None or sequence or context.code_size >= size / 2:
-        return False
-    return 1 - pca / mean < NOISE_VARIANCE_RATIO * context.code_size / size
-
-
-def longer(context: DiagnosisContext) -> int:
-    """Twice the number of epochs."""
-    return 2 * max(len(context.fitted.history), 20)
 
 
 def prior_hole(context: DiagnosisContext) -> Iterator[Finding]:

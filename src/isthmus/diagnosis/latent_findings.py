@@ -6,16 +6,28 @@ import functools
 from collections.abc import Callable, Iterator
 
 from isthmus.diagnosis.context import SUM_OVER_FEATURES, DiagnosisContext
-from isthmus.diagnosis.generative_findings import uncorrelated
+from isthmus.diagnosis.symptoms import (
+    MIN_KL_NATS,
+    MIN_KL_PER_DIM_NATS,
+    collapsed,
+    far_worse_than_mean,
+    hardly_trained,
+    margin,
+    margin_error,
+    mostly_collapsed,
+    n_informative_dims,
+    needed_dims,
+    worst_linear,
+)
 from isthmus.estimators.parts_by_name import sparse_by_penalty
 from isthmus.finding import Finding
 
-MIN_KL_NATS = 0.1
-"""KL of a row below which the posterior has collapsed; also the least gain of a condition that is used."""
-MIN_KL_PER_DIM_NATS = 0.1
-"""KL below which a dimension is inactive; with few rows chance alone produces differences of this size."""
 EIGENVALUE_RATIO_INFO = 3.0
 """Strongest eigenvalue of the residuals, relative to noise, from which a further dimension would help."""
+EXCESS_RATIO = 2.0
+"""Latent dimensions over those of the best linear model (or its inverse) from which their number does harm."""
+MIN_DIMENSION_GAIN_NATS = 0.5
+"""Gain of further dimensions that is worth mentioning."""
 DEAD_SHARE_WARN = 0.25
 """Share of dead units of a sparse code that is worth a warning."""
 MAX_IDENTITY_LOSS = 0.05
@@ -41,21 +53,22 @@ def needs_code(look_for: Callable[[DiagnosisContext], Iterator[Finding]]) -> Cal
 
 @needs_code
 def posterior_collapse(context: DiagnosisContext) -> Iterator[Finding]:
-    """The posterior equals the prior for every row, in all or in more than half of the dimensions."""
-    kl, active, size = context.value("kl"), n_informative_dims(context), context.value("active_units.of")
-    if kl is None or active is None or uncorrelated(context):
+    """The posterior equals the prior for every row, in all or in most of the dimensions that the rows need."""
+    if not mostly_collapsed(context):
         return
+    kl, active, size = context.value("kl"), n_informative_dims(context), context.value("active_units.of")
     evidence = {
         "kl": kl,
         "active": active,
         "latent_dim": size,
+        "needed": needed_dims(context),
         "mutual_information": context.value("mutual_information"),
     }
     numbers = (
         f"KL(q(z|x) || p(z)) is {kl:.2f} nats per row, and {active} of {size} dimensions carry {MIN_KL_PER_DIM_NATS:g} "
         "nats or more"
     )
-    if active == 0 or kl < MIN_KL_NATS:
+    if collapsed(context):
         yield Finding(
             "posterior-collapse",
             "error",
@@ -64,21 +77,15 @@ def posterior_collapse(context: DiagnosisContext) -> Iterator[Finding]:
             evidence,
             "ignoring the code costs the decoder less than the KL term that using it would cost",
         )
-    elif active < size / 2:
+    else:
         yield Finding(
             "posterior-collapse",
             "warning",
-            f"the posterior has collapsed in more than half of the dimensions: {numbers}",
+            f"the code is weak: {numbers}; a linear model uses {needed_dims(context)}",
             lower_kl_weight(context),
             evidence,
             "dimensions that were not yet useful when the KL weight reached its full value became inactive",
         )
-
-
-def n_informative_dims(context: DiagnosisContext) -> int | None:
-    """Dimensions with a KL of at least `MIN_KL_PER_DIM_NATS`; where it is not known for each, those that vary."""
-    per_dim = context.value("kl_per_dim")
-    return context.value("active_units") if per_dim is None else sum(kl >= MIN_KL_PER_DIM_NATS for kl in per_dim)
 
 
 def lower_kl_weight(context: DiagnosisContext) -> str:
@@ -94,35 +101,67 @@ def lower_kl_weight(context: DiagnosisContext) -> str:
 
 
 def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
-    """Up to half of the latent dimensions are inactive."""
-    active, size = n_informative_dims(context), context.value("active_units.of")
+    """More latent dimensions than the rows need, by the held-out curve of linear models and by the KL of each."""
+    active, size, best = n_informative_dims(context), context.latent_dim, context.value("linear_dimensions")
     per_dim = context.value("kl_per_dim")
-    if context.latent_dim is None or not active or per_dim is None or not size / 2 <= active < size:
+    if size is None or active is None or per_dim is None:
         return
+    harmful = best and size >= EXCESS_RATIO * best and worst_linear(context) is not None and not hardly_trained(context)
+    if not harmful and (not 0 < active < size or mostly_collapsed(context)):
+        return
+    number = best if harmful else active
+    inactive = f"{size - active} of {size} latent dimensions are inactive (less than {MIN_KL_PER_DIM_NATS:g} nats each)"
+    message = f"{size} latent dimensions are too many: the best linear model has {best}, and {inactive}"
     yield Finding(
         "too-many-dimensions",
-        "info",
-        f"{size - active} of {size} latent dimensions are inactive (less than {MIN_KL_PER_DIM_NATS:g} nats each)",
-        context.retrain(latent_dim=active),
-        {"active": active, "latent_dim": size, "kl_per_dim": list(per_dim)},
-        "the data need no more dimensions; inactive ones cost time, but log p(x) is the same without them",
+        "warning" if harmful else "info",
+        message if harmful else inactive,
+        context.retrain(latent_dim=number, **({"epochs": "auto"} if harmful else {})),
+        {"active": active, "latent_dim": size, "linear": best, "kl_per_dim": list(per_dim)},
+        "each dimension that the data do not need adds noise to the decoder's input, which training has to suppress"
+        if harmful
+        else "the data need no more dimensions; inactive ones cost time, but log p(x) is the same without them",
     )
 
 
 def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
-    """All dimensions are active, and the residuals still have structure."""
-    active, size = n_informative_dims(context), context.value("active_units.of")
+    """All dimensions are active, and a linear model with more of them scores held-out rows higher."""
+    active, size, best = n_informative_dims(context), context.latent_dim, context.value("linear_dimensions")
     ratio = context.value("residual_eigenvalue_ratio")
-    if context.latent_dim is None or active != size or ratio is None or ratio < EIGENVALUE_RATIO_INFO:
+    if size is None or active != size or context.code_size >= context.fitted.schema.size:
         return
+    if hardly_trained(context) or far_worse_than_mean(context):
+        return
+    structured = ratio is not None and ratio >= EIGENVALUE_RATIO_INFO
+    gain, error = context.value("linear_dimensions.gain") or 0.0, context.error("linear_dimensions.gain")
+    more = (
+        not context.fitted.schema.discrete
+        and best is not None
+        and best > size
+        and gain > max(2 * error, MIN_DIMENSION_GAIN_NATS)
+    )
+    beaten = margin(context, "linear_dimensions")
+    if beaten is not None:
+        lacking = beaten < -max(2 * margin_error(context, "linear_dimensions"), MIN_DIMENSION_GAIN_NATS)
+    else:
+        lacking = structured
+    if not structured and not (more and lacking):
+        return
+    harmful = more and lacking and size <= best / EXCESS_RATIO
+    number = best if more else 2 * size
+    reasons = []
+    if more:
+        reasons.append(f"a linear model with {best} gains {gain:.2f} nats on held-out rows over one with {size}")
+    if structured:
+        reasons.append(f"one direction of the residuals is {ratio:.1f} times as strong as it would be in noise")
     yield Finding(
         "too-few-dimensions",
-        "info",
-        f"all {size} latent dimensions are active, and one direction of the residuals is {ratio:.1f} times as strong "
-        "as it would be in noise",
-        context.retrain(latent_dim=2 * size),
-        {"active": active, "latent_dim": size, "residual_eigenvalue_ratio": ratio},
-        "a further dimension could represent that direction",
+        "warning" if harmful else "info",
+        f"{'the only latent dimension is' if size == 1 else f'all {size} latent dimensions are'} active, and "
+        f"{' and '.join(reasons)}",
+        context.retrain(latent_dim=number),
+        {"active": active, "latent_dim": size, "linear": best, "gain": gain, "residual_eigenvalue_ratio": ratio},
+        "the code has no room for directions in which the rows differ",
     )
 
 
@@ -143,6 +182,25 @@ def dead_units(context: DiagnosisContext) -> Iterator[Finding]:
         remedy,
         {"dead": dead, "latent_dim": size},
         "units that become inactive early get no gradient and stay inactive",
+    )
+
+
+@needs_code
+def identity_leak(context: DiagnosisContext) -> Iterator[Finding]:
+    """A plain autoencoder whose code is as wide as the data or wider, and which nothing keeps from copying."""
+    size, units, fields = context.fitted.schema.size, context.code_size, context.fitted.fields
+    kept = any(fields.get(name) for name in ("sparsity", "contraction", "corruption"))
+    if context.has_density or units < size or kept or context.fitted.schema.sequence or context.fitted.closed_form:
+        return
+    best = context.value("linear_dimensions")
+    yield Finding(
+        "identity-leak",
+        "warning",
+        f"the code has {units} numbers for {size} features: a plain autoencoder of this width can copy its input",
+        context.retrain(latent_dim=best if best and best < size else max(1, size // 4)),
+        {"latent_dim": units, "features": size, "linear": best, "lost": context.value("identity_test")},
+        "a code that is no narrower than the data need not learn their structure; sparsity or corruption would also "
+        "prevent copying",
     )
 
 

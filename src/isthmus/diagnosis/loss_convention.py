@@ -40,6 +40,11 @@ class LossConvention:
             raise InputError(f"beta must be a number >= 0, got {self.beta}.")
 
     @property
+    def averages(self) -> bool:
+        """Whether a term is averaged instead of summed."""
+        return "mean" in (self.reduction, self.kl_reduction)
+
+    @property
     def effective_beta(self) -> float:
         """The weight of the KL term relative to log p(x|z), both summed, in nats.
 

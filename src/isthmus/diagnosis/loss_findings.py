@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
+from isthmus.diagnosis.loss_convention import LossConvention
+from isthmus.diagnosis.symptoms import harmful_beta, margin, mostly_collapsed, no_better_than_mean, worst_linear
 from isthmus.evaluation.reconstruction import likelihood_family
 from isthmus.finding import Finding
 
 BETA_RATIO_WARN = 2.0
-"""Ratio of effective to written KL weight (or its inverse) that is worth a warning."""
+"""Effective KL weight (or its inverse) that is worth a warning; that of the ELBO is 1."""
 BETA_RATIO_ERROR = 10.0
-"""Ratio from which on the trained model is a different one from the one intended."""
+"""Effective KL weight from which on the trained model is a different one from the one intended."""
 STD_RATIO_WARN = 100.0
 """Ratio of the columns' scaled standard deviations above which the largest dominate the loss."""
 MAX_WARMUP = 0.9
@@ -19,12 +21,39 @@ MAX_WARMUP = 0.9
 
 
 def effective_beta(context: DiagnosisContext) -> Iterator[Finding]:
-    """The KL weight is not the written one, because a term of the loss was averaged instead of summed."""
+    """The KL weight relative to log p(x|z) in nats is not 1: by an average in a user's loss, or by a high beta."""
     convention = context.convention
-    if convention is None or not context.has_density or not convention.beta:
-        return
+    if convention is not None and convention.beta and context.has_density and convention.averages:
+        yield from averaged_loss(context, convention)
+    elif harmful_beta(context):
+        yield Finding(
+            "effective-beta",
+            "error" if context.beta >= BETA_RATIO_ERROR else "warning",
+            f"the KL term weighs {context.beta:g} times as much as in the ELBO, and {shortfall(context)}",
+            f"{OWN_CODE}set beta = 1" if convention is not None else context.reweight_kl(1.0),
+            {"beta": context.beta, "effective_beta": context.beta, "kl": context.value("kl")},
+            "a dimension of the code costs more than it is worth to the decoder, so that little passes through it",
+        )
+
+
+def shortfall(context: DiagnosisContext) -> str:
+    """What is wrong with the model, in a clause."""
+    if mostly_collapsed(context):
+        return f"the code carries {context.value('kl'):.2f} nats per row"
+    if no_better_than_mean(context):
+        return "reconstructions are no better than the mean row"
+    name = worst_linear(context)
+    if name is None:
+        return "PCA of the same size reconstructs better"
+    return f"a linear model scores the same rows {-(margin(context, name) or 0.0):.2f} nats higher"
+
+
+def averaged_loss(context: DiagnosisContext, convention: LossConvention) -> Iterator[Finding]:
+    """A term of the loss was averaged instead of summed, and beta does not make up for it."""
     beta, effective = convention.beta, convention.effective_beta
     d, k = convention.features, convention.latent_dim
+    if 1 / BETA_RATIO_WARN < effective < BETA_RATIO_WARN:
+        return
     evidence = {"beta": beta, "effective_beta": effective, "features": d, "latent_dim": k}
     causes = []
     if convention.reduction == "mean":
@@ -36,15 +65,15 @@ def effective_beta(context: DiagnosisContext) -> Iterator[Finding]:
     if hidden is not None:
         evidence["effective_beta_best_scale"] = effective * hidden
         message += f", and of {effective * hidden:.4g} relative to a normal with the residuals' scale"
-    if not 1 / BETA_RATIO_WARN < effective / beta < BETA_RATIO_WARN:
-        yield Finding(
-            "effective-beta",
-            "warning" if 1 / BETA_RATIO_ERROR < effective / beta < BETA_RATIO_ERROR else "error",
-            message,
-            f"{OWN_CODE}sum over features, average over rows, beta = {beta:g}",
-            evidence,
-            f"{' and '.join(causes)}, so the KL weight is {effective / beta:,.4g} times the written one",
-        )
+    yield Finding(
+        "effective-beta",
+        "warning" if 1 / BETA_RATIO_ERROR < effective < BETA_RATIO_ERROR else "error",
+        message,
+        f"{OWN_CODE}sum over features, average over rows, and set beta = 1 (in the loss as it is, that is beta = "
+        f"{beta / effective:.4g})",
+        evidence,
+        f"{' and '.join(causes)}; a KL weight of 1 is that of the ELBO",
+    )
 
 
 def fixed_scale(context: DiagnosisContext) -> Iterator[Finding]:

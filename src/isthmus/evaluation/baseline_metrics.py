@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from isthmus.errors import Declined
-from isthmus.evaluation.baselines import DENSITIES, as_scored
+from isthmus.evaluation.baseline_data import as_scored
+from isthmus.evaluation.baselines import DENSITIES
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.reconstruction import SCALED_UNIT, error_metric
-from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.estimate import Estimate, paired_difference
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 
 DEQUANTIZED = "dequantised density, a lower bound on a log-probability"
 """Kind of a density's score of discrete data."""
 LABELS = {
     "ppca": "probabilistic PCA",
+    "ppca_best": "probabilistic PCA (size and scaling by validation)",
     "factor_analysis": "factor analysis",
     "gaussian_mixture": "Gaussian mixture",
 }
@@ -51,7 +53,7 @@ def reconstruction_baseline(
     errors = context.fitted.squared_errors(context.examples, reconstructions)
     scaled_errors = context.fitted.squared_errors(context.examples, reconstructions, scaled=True)
     name = f"baselines.{key}"
-    margin = margin_metric(name, scaled_errors - context.scaled_errors, SCALED_UNIT, digits="")
+    margin = margin_metric(name, paired_difference(scaled_errors, context.scaled_errors), SCALED_UNIT, digits="")
     return error_metric(name, label, context, errors, scaled_errors, margin, *details)
 
 
@@ -68,13 +70,13 @@ def density_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
         raise Declined(f"log p(x) is of a {schema.measure}, which cannot be compared with a density.")
     context.require_complete()
     context.require_numeric()
-    log_px, shared_error = context.diagnostics.log_px
+    log_px, shared_error = context.diagnostics.log_px.values, context.diagnostics.log_px.error
     scores = data.scores(DENSITIES, as_scored(context.fitted, context.examples.x))
     metrics = []
     for key, (values, size) in scores.items():
         name, kind = f"baselines.{key}", DEQUANTIZED if schema.discrete else "density"
         details = (
-            margin_metric(name, log_px - values, "nats", shared_error),
+            margin_metric(name, paired_difference(log_px, values, shared_error), "nats"),
             setting(f"{name}.given_condition", "given the condition", False, HIDDEN),
             *(size_setting(name, what, value) for what, value in size.items()),
         )
@@ -88,14 +90,14 @@ def density_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
     return tuple(metrics)
 
 
-def margin_metric(name: str, margins: np.ndarray, unit: str, shared_error: float = 0.0, digits: str = ".2f") -> Metric:
-    """How much better the model is than a baseline on each row (n,): positive if it is better."""
-    mean, error = mean_and_error(margins, shared_error)
+def margin_metric(name: str, margin: Estimate, unit: str, digits: str = ".2f") -> Metric:
+    """How much better the model is than a baseline: positive if it is better."""
+    mean, error = margin
     note = "no clear difference" if abs(mean) <= CLEAR_ERRORS * error else f"model {'better' if mean > 0 else 'worse'}"
     return Metric(f"{name}.margin", "margin of the model", unit, "difference", mean, error, digits, note)
 
 
-def size_setting(name: str, what: str, value: int) -> Metric:
-    """The size of a baseline: its latent dimensions or components."""
-    label = {"latent_dim": "dimension", "components": "component"}[what]
-    return setting(f"{name}.{what}", label if value == 1 else f"{label}s", value)
+def size_setting(name: str, what: str, value: int | str) -> Metric:
+    """What a baseline was fitted with: its latent dimensions or components, or the scaling of columns."""
+    label = {"latent_dim": "dimension", "components": "component", "scaling": "scaling"}[what]
+    return setting(f"{name}.{what}", f"{label}s" if isinstance(value, int) and value != 1 else label, value)

@@ -9,7 +9,7 @@ import numpy as np
 
 from isthmus.array_checks import length_mask
 from isthmus.errors import Declined
-from isthmus.evaluation.baselines import BaselineData, max_fit_rows
+from isthmus.evaluation.baseline_data import BaselineData, max_fit_rows
 from isthmus.evaluation.encoded import EncodedRows
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel

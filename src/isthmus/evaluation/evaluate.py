@@ -21,6 +21,8 @@ from isthmus.evaluation.latent_space import (
     label_probes,
     paths,
 )
+from isthmus.evaluation.likelihood_gain import likelihood_gain
+from isthmus.evaluation.linear_reference import column_offset, linear_dimensions, variance_explained
 from isthmus.evaluation.log_likelihood import (
     aggregate_posterior,
     ais_metrics,
@@ -36,6 +38,7 @@ from isthmus.evaluation.reconstruction import (
     residuals,
 )
 from isthmus.evaluation.result import Evaluation, PerRow, rows_digest
+from isthmus.evaluation.row_comparison import column_shift, train_overlap
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_quality_metrics, sharpness
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel, as_fitted
@@ -56,12 +59,18 @@ MEASURES: dict[str, Measure] = {
     "inference_gap": inference_gap_metrics,
     "condition": condition_gain,
     "reconstruction": reconstruction_error,
+    "variance_explained": variance_explained,
+    "linear_dimensions": linear_dimensions,
     "baselines": reconstruction_baselines,
     "density_baselines": density_baselines,
+    "train_overlap": train_overlap,
+    "column_shift": column_shift,
     "training": generalization_gap,
+    "likelihood_gain": likelihood_gain,
     "residuals": residuals,
     "residual_eigenvalue_ratio": residual_eigenvalue_ratio,
     "column_spread": column_spread,
+    "column_offset": column_offset,
     "identity_test": identity_test,
     "active_units": active_units,
     "geometry": geometry,

@@ -11,6 +11,7 @@ import torch
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.ais import ais, bdmc
 from isthmus.metrics.elbo_surgery import elbo_surgery
+from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.inference_gap import INFERENCE_GAP_MAX_ROWS, inference_gap
 from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate, mean_over_rows, setting
 
@@ -18,6 +19,10 @@ GAP_STEPS = 150
 """Steps of Adam by which a posterior is optimised for each row."""
 KHAT_GOOD = 0.7
 """Above this the importance weights may have infinite variance, and more draws do not help (Vehtari et al., 2024)."""
+MAX_GAP_NATS, MAX_GAP_ERRORS = 0.1, 0.5
+"""Distance of a bound from log p(x), in nats or in standard errors, from which on the text calls it a bound."""
+MIN_GAP_NATS = 0.01
+"""Smaller distances are not worth a word, whatever the tails of the weights: those of rounding errors may be heavy."""
 SATURATED = 0.9
 """Share of log n above which the mutual information that n rows can show is close to its ceiling."""
 BDMC_ROWS = 50
@@ -47,7 +52,7 @@ def likelihood_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
 def log_px_metric(context: EvalContext) -> Metric:
     """log p(x), and how much its estimate can be trusted if it is not exact."""
     schema, stats = context.schema, context.diagnostics
-    name, kind, shared_error = "log_likelihood", schema.measure, stats.log_px.shared_error
+    name, kind, shared_error = "log_likelihood", schema.measure, stats.log_px.error
     exact, conditional = stats.exact, schema.condition is not None
 
     def detail(key: str, label: str, unit: str, value: float | None, **kwargs: Any) -> Metric:
@@ -59,6 +64,7 @@ def log_px_metric(context: EvalContext) -> Metric:
         bits = -float(stats.log_px.values.mean()) / (schema.size * math.log(2))
     details = [
         detail("shared_error", "standard error shared by all rows", "nats", shared_error, shown=HIDDEN),
+        detail("bound_gap", "below log p(x) by extrapolation", "nats", stats.log_px.bound_gap, shown=HIDDEN),
         detail("deviation", "standard deviation over rows", "nats", deviation, shown=HIDDEN),
         setting(f"{name}.draws", "draws per row", stats.draws, HIDDEN if exact else INLINE),
         detail("bits_per_dim", "bits per dimension", "bits", bits, digits=".3f"),
@@ -77,8 +83,12 @@ def log_px_metric(context: EvalContext) -> Metric:
         ]
     details.append(setting(f"{name}.given_condition", "given the condition", conditional, HIDDEN))
     label = "log p(x) given the condition" if conditional else "log p(x)"
+    values, gap = stats.log_px.values, stats.log_px.bound_gap
     note = f"a log-{kind}{', exact' if exact else ''}"
-    values = stats.log_px.values
+    if gap > min(MAX_GAP_NATS, MAX_GAP_ERRORS * mean_and_error(values, shared_error).error):
+        note += f", a bound some {gap:.2g} too low"
+    elif not exact and khat > KHAT_GOOD and gap > MIN_GAP_NATS:
+        note += ", a lower bound"
     return mean_over_rows(name, label, "nats", kind, values, shared_error, note=note, details=tuple(details))
 
 

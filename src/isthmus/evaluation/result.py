@@ -97,14 +97,6 @@ class Evaluation:
         head = f"{prefix}."
         return {top.name[len(head) :]: top for top in self.metrics if top.name.startswith(head)}
 
-    def require_rows(self, examples: Examples) -> None:
-        """Raise InputError unless it was made on these checked rows; of one made by hand nothing is known."""
-        if self._rows is not None and not self._rows.fits(rows_digest(examples)):
-            raise InputError(
-                f"evaluation must be what evaluate returned for the {len(examples):,} rows of X, got one of "
-                f"{self.rows:,} other rows. Pass the same rows to both, or leave evaluation out."
-            )
-
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values for JSON."""
         tree = {"model": self.model, "rows": self.rows, **to_tree(self.metrics)}
@@ -157,3 +149,14 @@ def rows_digest(examples: Examples) -> RowsDigest:
     condition = examples.condition
     # As objects, which are hashed by their text, so that labels are the same in integers of any size.
     return RowsDigest(x, "" if condition is None else fingerprint(Examples(np.asarray(condition, dtype=object))))
+
+
+def check_evaluation(evaluation: Any, examples: Examples) -> None:
+    """Raise InputError unless it is an evaluation of these checked rows; of one made by hand nothing is known."""
+    if not isinstance(evaluation, Evaluation):
+        raise InputError(f"evaluation must be what evaluate returned, got {type(evaluation).__name__}.")
+    if evaluation._rows is not None and not evaluation._rows.fits(rows_digest(examples)):
+        raise InputError(
+            f"evaluation must be what evaluate returned for the {len(examples):,} rows of X, got one of "
+            f"{evaluation.rows:,} other rows. Pass the same rows to both, or leave evaluation out."
+        )

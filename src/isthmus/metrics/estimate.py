@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+MIN_RELATIVE_DIFFERENCE = 1e-6
+"""Differences smaller than this share of the compared numbers are rounding errors of single precision."""
+
 
 class Estimate(NamedTuple):
     """An estimate and its standard error, in the same unit."""
@@ -28,6 +31,26 @@ def mean_and_error(values: np.ndarray, shared_error: float = 0.0) -> Estimate:
     """
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return Estimate(float(values.mean()), math.hypot(error, shared_error))
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray, shared_error: float = 0.0) -> Estimate:
+    """Mean over rows of first - second and its standard error; a mean of 0 where it is within rounding.
+
+    Args:
+        first: (n,) one number for each row.
+        second: (n,) another one for each of the same rows.
+        shared_error: as in `mean_and_error`.
+
+    >>> paired_difference(np.array([-20.0, -22.0]), np.array([-20.0, -22.0 + 1e-12])).mean
+    0.0
+    """
+    mean, error = mean_and_error(first - second, shared_error)
+    return Estimate(mean if abs(mean) > rounding_of(first, second) else 0.0, error)
+
+
+def rounding_of(first: np.ndarray, second: np.ndarray) -> float:
+    """The largest difference of two means that rounding explains."""
+    return MIN_RELATIVE_DIFFERENCE * max(float(np.abs(first).mean()), float(np.abs(second).mean()))
 
 
 def proportion(hits: np.ndarray) -> Estimate:

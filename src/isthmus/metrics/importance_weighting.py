@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from isthmus.batch import Batch
@@ -27,6 +28,11 @@ NOISE_SEED = 1312_6114
 """Seed of all draws for log p(x): the same noise for every model."""
 JACKKNIFE_GROUPS = 10
 """Groups of draws; how much the estimate changes without one of them gives the error that all rows share."""
+UPPER_QUANTILE = 0.975
+"""Upper end of 95 % intervals."""
+MIN_GAIN_RATIO, MAX_GAIN_RATIO = 0.7, 0.9
+"""Range of the ratio of the gains of two successive doublings of draws. With many draws it is 1/2 for weights of finite
+variance and larger for heavy tails; what a few draws show of it is too uncertain to count on less than 0.7."""
 
 
 class Chunk(NamedTuple):
@@ -91,6 +97,22 @@ class LogLikelihood(NamedTuple):
     shared_error: float
     """Standard error of their mean that remains however many rows there are: all rows see the same draws, so the draws'
     noise does not average out over rows. Infinite for a single draw, 0 if the model gives log p(x) exactly."""
+    bound_gap: float = 0.0
+    """How far the mean of a lower bound is below that of log p(x), by extrapolation; at least 0."""
+    groups: int = JACKKNIFE_GROUPS
+    """Groups of draws whose differences gave the shared error."""
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean that all rows share, of the draws and of the bound: 1.96 of it are 95 %.
+
+        The spread of few groups is itself uncertain, so it counts as many times as the quantile of Student's t is
+        larger than that of the normal distribution.
+        """
+        if not math.isfinite(self.shared_error) or not self.shared_error:
+            return self.shared_error
+        widening = float(stats.t.ppf(UPPER_QUANTILE, self.groups - 1) / stats.norm.ppf(UPPER_QUANTILE))
+        return math.hypot(widening * self.shared_error, self.bound_gap)
 
 
 class ChunkWeights(NamedTuple):
@@ -157,7 +179,7 @@ def elbo(model: Model, chunks: Iterable[Chunk], draws: int, seed: int = NOISE_SE
     if exact:
         return LogLikelihood(sums[0].numpy(), 0.0)
     group_means = (sums.mean(1) / torch.tensor(sizes)).numpy()  # (G,)
-    return LogLikelihood((sums.sum(0) / draws).numpy(), mean_and_error(group_means).error)
+    return LogLikelihood((sums.sum(0) / draws).numpy(), mean_and_error(group_means).error, groups=len(sizes))
 
 
 def iter_weights(model: Model, chunks: Iterable[Chunk], draws: int, seed: int) -> Iterator[ChunkWeights]:
@@ -236,6 +258,8 @@ def group_log_sums(log_weight: Tensor, sizes: list[int]) -> Tensor:
 def combine(log_sums: np.ndarray, sizes: np.ndarray, exact: bool = False) -> LogLikelihood:
     """Log-likelihoods from the weights of groups of draws; the shared error is a jackknife over groups.
 
+    Values stay what the draws give: how far they are below log p(x) is estimated of their mean only.
+
     Args:
         log_sums: (G, n) log of the sum of the importance weights of each group; (1, n) log p(x) itself if exact.
         sizes: (G,) draws in each group.
@@ -251,4 +275,31 @@ def combine(log_sums: np.ndarray, sizes: np.ndarray, exact: bool = False) -> Log
         float((np.logaddexp.reduce(np.delete(log_sums, g, 0)) - math.log(sizes.sum() - sizes[g])).mean())
         for g in range(len(sizes))
     ]
-    return LogLikelihood(values, math.sqrt((len(sizes) - 1) * float(np.var(replicates))))
+    shared_error = math.sqrt((len(sizes) - 1) * float(np.var(replicates)))
+    return LogLikelihood(values, shared_error, bound_gap(log_sums, sizes), len(sizes))
+
+
+def bound_gap(log_sums: np.ndarray, sizes: np.ndarray) -> float:
+    """How far the mean importance-weighted bound of all draws is below log p(x).
+
+    The bound of K draws gains g = L(K) - L(K / 2) by the last doubling. If each further doubling gains r times as much
+    as the one before, all of them gain g (r + r² + ...) = g r / (1 - r). Both g and r = g / (L(K / 2) - L(K / 4)) are
+    means over all halves and quarters of the same draws, whose noise they share.
+
+    Args:
+        log_sums: (G, n) log of the sum of the importance weights of each group, G > 1.
+        sizes: (G,) draws in each group.
+    """
+
+    def mean_bound(parts: list[np.ndarray]) -> float:
+        bounds = [np.logaddexp.reduce(log_sums[part]) - math.log(sizes[part].sum()) for part in parts]
+        return float(np.mean(bounds))
+
+    whole = np.arange(len(sizes))
+    halves = [whole[::2], whole[1::2]]
+    gain, ratio = mean_bound([whole]) - mean_bound(halves), MIN_GAIN_RATIO
+    if len(sizes) >= 4:
+        quarters = [part for half in halves for part in (half[::2], half[1::2])]
+        gain_before = mean_bound(halves) - mean_bound(quarters)
+        ratio = min(max(gain / gain_before, MIN_GAIN_RATIO), MAX_GAIN_RATIO) if gain_before > 0 else MIN_GAIN_RATIO
+    return max(gain, 0.0) * ratio / (1 - ratio)

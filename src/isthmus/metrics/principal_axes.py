@@ -1,7 +1,9 @@
-"""Principal axes of training rows: one triangular factor of the centred rows gives them in any scaling of columns."""
+"""Principal axes of rows, and densities along them: one triangular factor of the rows serves any scaling of columns."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +12,9 @@ from isthmus.schema import safe_std
 
 ROUNDING_SHARE = 1e-12
 """Share of the rows' variance below which a remainder is rounding."""
+
+LogDensity = Callable[[np.ndarray], np.ndarray]
+"""Rows (n, d) to their log-densities (n,), nats."""
 
 
 class PrincipalAxes(NamedTuple):
@@ -62,3 +67,98 @@ def rank_of(rows: np.ndarray, rounding: float, factor: np.ndarray | None = None)
     singular = np.linalg.svd(centred / scale, compute_uv=False)
     noise = 4 * rounding * np.sqrt(rows.size) * (np.abs(rows).max(0) / scale)[rows.std(0) > 0].max(initial=1)
     return int((singular > noise).sum())
+
+
+def along_axes(axes: PrincipalAxes, k: int, log_density: LogDensity) -> LogDensity:
+    """A density of rows whose standardised coordinates along the first k axes have `log_density`.
+
+    In all other directions they are normal, with the mean variance of these.
+    """
+    turn, variance, rest = axes.axes[:k], clipped_variance(axes, k), axes.axes.shape[1] - k
+    noise = 1.0
+    if rest:
+        noise = max(float(axes.variance[k:].mean()), ROUNDING_SHARE * float(axes.variance[0]))
+    log_volume = 0.5 * float(np.log(variance).sum()) + 0.5 * rest * math.log(2 * math.pi * noise)
+
+    def density(rows: np.ndarray) -> np.ndarray:
+        centred = rows - axes.mean
+        along = centred @ turn.T  # (n, k)
+        outside = np.square(centred - along @ turn).sum(1) / (2 * noise) if rest else 0.0
+        return log_density(along / np.sqrt(variance)) - outside - log_volume
+
+    return density
+
+
+def clipped_variance(axes: PrincipalAxes, k: int) -> np.ndarray:
+    """(k,) variances along the first axes, none of them zero."""
+    return np.maximum(axes.variance[:k], ROUNDING_SHARE * float(axes.variance[0]))
+
+
+def linear_density(axes: PrincipalAxes, k: int) -> LogDensity:
+    """Probabilistic PCA with k dimensions: one noise variance in all other directions (Tipping & Bishop, 1999)."""
+
+    def standard_normal(u: np.ndarray) -> np.ndarray:
+        return -0.5 * (np.square(u).sum(1) + k * math.log(2 * math.pi))
+
+    return along_axes(axes, k, standard_normal)
+
+
+def linear_scores_by_size(axes: PrincipalAxes, x: np.ndarray, max_size: int) -> np.ndarray:
+    """Mean log-density of rows under probabilistic PCA of each size, all from one decomposition.
+
+    Args:
+        axes: principal axes of other rows.
+        x: (n, d) the rows that are scored.
+        max_size: the largest size.
+
+    Returns:
+        (max_size + 1,) nats, for 0, 1, ... dimensions; those of `linear_density`.
+    """
+    centred = x - axes.mean
+    d, m, kept = x.shape[1], len(axes.variance), np.arange(max_size + 1)  # (K,) numbers of kept dimensions
+    squares = np.square(centred @ axes.axes[:max_size].T).mean(0)  # (max_size,) of the rows along each axis
+    variance = clipped_variance(axes, max_size)
+    discarded = np.cumsum(axes.variance[::-1])[::-1]  # (m,) sum from each axis on
+    noise = np.array([discarded[k] / (m - k) if k < m else 1.0 for k in kept])
+    noise = np.maximum(noise, ROUNDING_SHARE * float(axes.variance[0]))
+    along = np.concatenate([[0.0], np.cumsum(squares / variance + np.log(2 * math.pi * variance))])
+    outside = np.square(centred).sum(1).mean() - np.concatenate([[0.0], np.cumsum(squares)])
+    return -0.5 * (along + np.where(kept < d, outside / noise + (d - kept) * np.log(2 * math.pi * noise), 0.0))
+
+
+def axes_by_scaling(
+    mean: np.ndarray, factor: np.ndarray, n: int, scales: dict[str, np.ndarray]
+) -> dict[str, PrincipalAxes]:
+    """Principal axes of n rows divided by each scale, from the rows' mean (d,) and triangular factor."""
+    return {name: principal_axes(mean / scale, factor / scale, n) for name, scale in scales.items()}
+
+
+def in_data_units(log_density: LogDensity, scale: np.ndarray) -> LogDensity:
+    """The density of rows whose quotients by `scale` (d,) have `log_density`."""
+    log_volume = float(np.log(scale).sum())
+    return lambda rows: log_density(rows / scale) - log_volume
+
+
+def choose_linear(
+    axes: dict[str, PrincipalAxes],
+    scales: dict[str, np.ndarray],
+    valid: np.ndarray,
+    max_size: Callable[[PrincipalAxes], int],
+) -> tuple[str, int]:
+    """Scaling and size of probabilistic PCA by which validation rows score best; the first of equal ones.
+
+    One decomposition for each scaling gives the scores of all sizes.
+
+    Args:
+        axes: principal axes of the training rows by the name of the scaling.
+        scales: (d,) by which columns are divided, by the same names.
+        valid: (m, d) the validation rows, not scaled.
+        max_size: the largest size that leaves a noise to learn, by the principal axes of the scaled training rows.
+    """
+    best, best_score = ("", 0), -math.inf
+    for name, scaled_axes in axes.items():
+        scores = linear_scores_by_size(scaled_axes, valid / scales[name], max_size(scaled_axes))
+        scores -= np.log(scales[name]).sum()
+        if not best[0] or scores.max() > best_score:
+            best, best_score = (name, int(scores.argmax())), float(scores.max())
+    return best

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from isthmus.evaluation.baselines import LINEAR
 from isthmus.evaluation.result import Evaluation
 from isthmus.examples import Examples
 from isthmus.finding import Finding
@@ -59,8 +60,8 @@ def plot_context(
     model: FittedModel, rows: Examples, evaluation: Evaluation, train: Examples | None, rows_name: str
 ) -> PlotContext:
     """The context of all figures; what was measured row by row is not measured again."""
-    name, label = ("ppca", "probabilistic PCA") if model.capabilities.has_density else ("pca", "PCA")
-    linear = evaluation.value(f"baselines.{name}")
-    reference = None if linear is None or not math.isfinite(linear) else (label, linear)
+    names, label = (LINEAR, "probabilistic PCA") if model.capabilities.has_density else (("pca",), "PCA")
+    linear = [value for name in names if (value := evaluation.value(f"baselines.{name}")) is not None]
+    reference = (label, max(linear)) if linear and all(map(math.isfinite, linear)) else None
     seed = model.seed % 2**31
     return PlotContext(model, rows, train, evaluation.per_row, reference, rows_name=rows_name, seed=seed)

@@ -11,7 +11,7 @@ from typing import Any
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.evaluation.evaluate import DEFAULT_DRAWS, check_train, evaluate
-from isthmus.evaluation.result import Evaluation
+from isthmus.evaluation.result import Evaluation, check_evaluation
 from isthmus.evaluation.splits import HeldOut
 from isthmus.examples import Examples
 from isthmus.finding import Finding
@@ -102,7 +102,7 @@ def report_page(
     train_rows = check_train(fitted, train)
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train_rows)
-    evaluation.require_rows(rows)
+    check_evaluation(evaluation, rows)
     findings = diagnose(fitted, rows, evaluation=evaluation)
     plots = plot_context(fitted, rows, evaluation, train_rows, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))

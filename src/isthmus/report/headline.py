@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from isthmus.evaluation.baseline_metrics import CLEAR_ERRORS
+from isthmus.evaluation.baselines import LINEAR
 from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding, ranked
 from isthmus.metrics.metric import Metric
@@ -52,20 +53,21 @@ def verdict(evaluation: Evaluation, findings: list[Finding], *, rows: str, close
 
 
 def headline(evaluation: Evaluation, closed_form: bool = False) -> str:
-    """Better or worse than the linear model, in a few words."""
+    """Better or worse than the best linear model, in a few words; and than the best baseline, if that is another."""
     name, log_px, others = evaluation.model, evaluation.get("log_likelihood"), density_baselines(evaluation)
     if log_px is not None and not is_finite(log_px):
         return f"{name} cannot be used: its log p(x) is not a number."
     if log_px is not None and "ppca" in others:
         better = {key: compared(other) for key, other in others.items()}
-        best = max(others, key=lambda key: value_of(others[key]))
-        text = f"{name} is {COMPARISONS[better['ppca']]} {label_of(others['ppca'])} by log p(x)"
+        best, linear = best_of(others), best_linear(others)
+        text = f"{name} is {COMPARISONS[better[linear]]} {label_of(others[linear])} by log p(x)"
         if closed_form:
             text = f"{name} is the linear model itself"
         elif len(better) > 1 and all(sign > 0 for sign in better.values()):
             text = f"{name} is better than every baseline by log p(x)"
-        if best != "ppca" and better[best] < 0:
-            text += f", {'and' if better['ppca'] < 0 else 'but'} worse than a {label_of(others[best])}"
+        if (closed_form or best != linear) and better[best] < 0:
+            also = better[linear] < 0 and not closed_form
+            text += f", {'and' if also else 'but'} worse than {with_article(others[best])}"
         given = " (the model is given the condition, the baselines are not)" if is_conditional(evaluation) else ""
         return f"{text}{given}."
     pca = evaluation.get("baselines.pca")
@@ -88,9 +90,9 @@ def likelihood(evaluation: Evaluation, rows: str) -> str:
     if "ppca" in others:
         size = evaluation.value("baselines.ppca.latent_dim")
         text += f"; {label_of(others['ppca'])} with {pluralize(size, 'dimension')}: {shown(others['ppca'])}"
-        best = max(others, key=lambda key: value_of(others[key]))
+        best = best_of(others)
         if best != "ppca":
-            text += f"; the best baseline, a {label_of(others[best])}: {shown(others[best])}"
+            text += f"; the best baseline, {with_article(others[best])}: {shown(others[best])}"
         if others["ppca"].note:
             text += f" (baselines are {others['ppca'].note})"
     bits = evaluation.value("log_likelihood.bits_per_dim")
@@ -155,6 +157,16 @@ def density_baselines(evaluation: Evaluation) -> dict[str, Metric]:
     return {key: metric for key, metric in baselines if metric.unit == "nats" and is_finite(metric)}
 
 
+def best_of(baselines: dict[str, Metric]) -> str:
+    """The baseline of the highest log p(x); the first of equal ones."""
+    return max(baselines, key=lambda key: value_of(baselines[key]))
+
+
+def best_linear(baselines: dict[str, Metric]) -> str:
+    """The linear baseline of the highest log p(x)."""
+    return best_of({key: baselines[key] for key in LINEAR if key in baselines})
+
+
 def compared(baseline: Metric) -> int:
     """1 if the model is clearly better than a baseline, -1 if it is clearly worse, else 0; by the margin row by row."""
     details = {detail.key: detail for detail in baseline.details}
@@ -183,6 +195,12 @@ def value_of(metric: Metric) -> float:
 def label_of(baseline: Metric) -> str:
     """The name of a baseline."""
     return baseline.label.removeprefix("baseline: ")
+
+
+def with_article(baseline: Metric) -> str:
+    """The name of a baseline in a sentence: methods have no article, models have one."""
+    label = label_of(baseline)
+    return f"a {label}" if label.endswith("mixture") else label
 
 
 def shown(metric: Metric) -> str:

@@ -16,9 +16,9 @@ from isthmus.persistence.run_dir import Run
 from isthmus.plot.context import squared_errors
 from isthmus.plot.reconstruction import views_of
 from isthmus.report.from_run import MeasuredRun, measure
-from isthmus.report.headline import compared, is_conditional, is_finite, label_of, value_of
+from isthmus.report.headline import best_linear, compared, density_baselines, is_conditional, is_finite, value_of
 from isthmus.train.runtime import count_flops
-from isthmus.wording import capitalize, join_names, pluralize
+from isthmus.wording import join_names, pluralize
 
 SUMMARY_MAX_DRAWS, SUMMARY_MIN_DRAWS = 1000, 50
 """Draws per row for log p(x)."""
@@ -109,7 +109,7 @@ def best_epoch(run: Run) -> int | None:
 
 
 def likelihood_lines(run: Run, evaluation: Evaluation, rows: str) -> list[str]:
-    """log p(x), beside probabilistic PCA's."""
+    """log p(x), beside probabilistic PCA's: of the model's size, and of the size and scaling that validation chose."""
     log_px, schema = evaluation.get("log_likelihood"), run.fitted.schema
     if log_px is None:
         return []
@@ -123,15 +123,20 @@ def likelihood_lines(run: Run, evaluation: Evaluation, rows: str) -> list[str]:
     if rank is not None:
         span = f"The training rows span {rank:,} of {schema.size:,} dimensions (constant or collinear columns)"
         return [*lines, f"{span}: they have no density, so no baselines are compared."]
-    linear = evaluation.get("baselines.ppca")
-    if linear is None:
+    others = density_baselines(evaluation)
+    if "ppca" not in others:
         return lines
+    linear = best_linear(others)
+    note = f" ({others['ppca'].note})" if others["ppca"].note else ""
     size = pluralize(evaluation.value("baselines.ppca.latent_dim"), "dimension")
-    note = f" ({linear.note})" if linear.note else ""
-    name = label_of(linear)
-    lines.append(f"{capitalize(name)} with {size} on the same rows: {linear}{note}.")
-    sign, margin = compared(linear), evaluation["baselines.ppca.margin"]
-    how = {1: "better", -1: "worse", 0: "not clearly different"}[sign]
+    lines.append(f"Probabilistic PCA with {size} on the same rows: {others['ppca']}{note}.")
+    if "ppca_best" in others and others["ppca_best"].value != others["ppca"].value:
+        size = pluralize(evaluation.value("baselines.ppca_best.latent_dim"), "dimension")
+        scaling = evaluation.value("baselines.ppca_best.scaling")
+        lines.append(f"With {size} and {scaling} scaling, chosen by validation: {others['ppca_best']}{note}.")
+    sign, margin = compared(others[linear]), evaluation[f"baselines.{linear}.margin"]
+    than = " than the better of the two" if len(lines) == 3 else ""
+    how = {1: f"better{than}", -1: f"worse{than}", 0: f"not clearly different{than.replace('than', 'from')}"}[sign]
     by = f" by {abs(value_of(margin)):.2f} ± {margin.standard_error or 0.0:.2f} nats" if sign else ""
     given = "; the model is given the condition, the baseline is not" if is_conditional(evaluation) else ""
     return [*lines, f"{evaluation.model} is {how}{by}{given}."]

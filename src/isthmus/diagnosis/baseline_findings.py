@@ -1,0 +1,171 @@
+"""Findings about the model compared with something simpler: the mean row, PCA, densities without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
+from isthmus.diagnosis.symptoms import (
+    far_worse_than_mean,
+    margin,
+    margin_error,
+    no_better_than_mean,
+    significantly_worse,
+    uncorrelated,
+    worse_than_pca,
+    worst_linear,
+)
+from isthmus.diagnosis.training_findings import LINEAR
+from isthmus.finding import Finding
+
+MIN_EPOCHS = 20
+"""Epochs of which a remedy for a model that is no better than the mean suggests twice as many, at least."""
+MAX_COLUMN_OFFSET = 3.0
+"""Means of the columns, in their standard deviations, from which a network mostly learns the means."""
+DENSITY_BASELINES = {
+    "baselines.factor_analysis": "factor analysis",
+    "baselines.gaussian_mixture": "a Gaussian mixture",
+}
+
+
+def uncorrelated_features(context: DiagnosisContext) -> Iterator[Finding]:
+    """No linear code captures structure in the columns."""
+    if not context.code_size or not uncorrelated(context):
+        return
+    mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
+    evidence = {"latent_dim": context.code_size, "features": context.fitted.schema.size}
+    message = "the best linear model of these rows has no latent dimension: the columns are uncorrelated"
+    if mean and pca is not None:
+        message = f"PCA of the same size keeps {1 - pca / mean:.1%} of the variance, no more than of uncorrelated noise"
+        evidence |= {"pca": pca, "mean": mean}
+    yield Finding(
+        "uncorrelated-features",
+        "info",
+        message,
+        "no action needed: uncorrelated columns cannot be compressed",
+        evidence,
+        "no linear code of this size captures structure in these columns",
+    )
+
+
+def worse_than_mean(context: DiagnosisContext) -> Iterator[Finding]:
+    """Reconstructions are no better than the mean row of the training rows, or of the measured ones."""
+    own, mean = context.value("reconstruction.scaled"), context.value("baselines.mean.scaled")
+    explained = context.value("variance_explained")
+    if not no_better_than_mean(context):
+        return
+    of_mean = mean if mean else own / (1 - explained)
+    which = "training mean" if mean else "mean row"
+    far = far_worse_than_mean(context)
+    remedy, cause = reason_for_scale(context) if far else ("", "")
+    yield Finding(
+        "worse-than-mean",
+        "error",
+        f"reconstructions are {'far worse' if far else 'no better'} than the {which}: squared error {own:.4g}, the "
+        f"mean's {of_mean:.4g}",
+        remedy or context.retrain(epochs=longer(context)),
+        {"squared_error": own, "mean": of_mean, "variance_explained": explained, "unit": "scaled units"},
+        cause or "no information about x passes through the code",
+    )
+
+
+def reason_for_scale(context: DiagnosisContext) -> tuple[str, str]:
+    """Remedy and cause of reconstructions that are on another scale than the rows; empty if it is not that."""
+    offset, spread = context.value("column_offset") or 0.0, context.value("column_spread") or 1.0
+    if offset < MAX_COLUMN_OFFSET and spread < MAX_COLUMN_OFFSET:
+        if context.convention is None:
+            return "", "training went wrong, or the rows are on another scale than the training rows"
+        return (
+            f"{OWN_CODE}check that the networks were trained, on rows scaled like these",
+            "the networks are untrained, or these rows are scaled otherwise than those that they were trained on",
+        )
+    if context.convention is not None:
+        remedy = f"{OWN_CODE}standardise the rows before training: (X - X.mean(0)) / X.std(0)"
+    else:
+        remedy = context.retrain(scaling="standard")
+    return remedy, (
+        f"the columns' means are {offset:.3g} times their standard deviations, so that the networks first have to "
+        "learn the means"
+    )
+
+
+def column_offset(context: DiagnosisContext) -> Iterator[Finding]:
+    """Columns far from 0 that are not centred."""
+    offset = context.value("column_offset")
+    if offset is None or offset < MAX_COLUMN_OFFSET or context.fitted.closed_form or far_worse_than_mean(context):
+        return
+    remedy = context.retrain(scaling="standard")
+    if context.convention is not None:
+        remedy = f"{OWN_CODE}centre the rows before training: X - X.mean(0)"
+    yield Finding(
+        "large-offset",
+        "warning",
+        f"the columns' means are {offset:,.3g} times their standard deviations",
+        remedy,
+        {"offset": offset},
+        "the columns are not centred, so that most of the squared error and of the code goes to their means",
+    )
+
+
+def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
+    """PCA reconstructs better, or a linear model or another density scores the same rows higher."""
+    if uncorrelated(context) and not context.has_density:
+        return
+    if worse_than_pca(context):
+        own, pca = context.value("reconstruction.scaled"), context.value("baselines.pca.scaled")
+        yield Finding(
+            "worse-than-pca",
+            "warning",
+            f"PCA of the same size reconstructs better: squared error {own:.4g}, PCA's {pca:.4g}",
+            context.first_effective(LINEAR if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}),
+            {"squared_error": own, "pca": pca, "unit": "scaled units"},
+            "the network is undertrained or overfits; without hidden layers it would converge to PCA",
+        )
+    elif (name := worst_linear(context)) is not None:
+        yield worse_than_linear(context, name)
+    else:
+        yield from worse_than_densities(context)
+
+
+def worse_than_linear(context: DiagnosisContext, name: str) -> Finding:
+    """A linear model scores the same rows higher; `name` is that of the baseline."""
+    value = margin(context, name) or 0.0
+    dim = context.value("linear_dimensions" if name == "linear_dimensions" else f"{name}.latent_dim")
+    scaling = context.value(f"{name}.scaling")
+    params = {"latent_dim": max(1, dim or 1)} | ({"scaling": scaling} if scaling == "standard" else {})
+    if context.fitted.schema.condition is not None or context.fitted.schema.discrete:
+        remedy = context.first_effective(
+            LINEAR if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}
+        )
+    else:
+        remedy = context.other_model("ProbabilisticPCA", **params)
+    return Finding(
+        "worse-than-pca",
+        "warning",
+        f"probabilistic PCA, which is exact and instant, scores the same rows {-value:.2f} nats higher",
+        remedy,
+        {"margin": value, "standard_error": margin_error(context, name), "latent_dim": dim},
+        "there are too few rows for a network of this size, or it is undertrained",
+    )
+
+
+def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
+    """log p(x) below that of factor analysis or a Gaussian mixture."""
+    known = [name for name in DENSITY_BASELINES if margin(context, name) is not None]
+    best = min(known, key=lambda name: margin(context, name) or 0.0, default=None)
+    if best is None or not significantly_worse(context, best):
+        return
+    value = margin(context, best) or 0.0
+    yield Finding(
+        "worse-than-baseline",
+        "warning",
+        f"{DENSITY_BASELINES[best]} scores the same rows {-value:.2f} nats higher",
+        context.retrain(epochs=longer(context)),
+        {"margin": value, "standard_error": margin_error(context, best)},
+        "a density model without a network fits better: the network is too small or undertrained",
+    )
+
+
+def longer(context: DiagnosisContext) -> int:
+    """Twice the number of epochs."""
+    return 2 * max(len(context.fitted.history), MIN_EPOCHS)

@@ -1,0 +1,50 @@
+"""Which finding explains which: what follows from another one is reported under it."""
+
+from __future__ import annotations
+
+NO_BETTER = ("worse-than-mean", "worse-than-pca", "worse-than-baseline", "low-sample-diversity")
+"""The model is no better than something simpler: never a cause, except of one another."""
+UNUSED_CODE = ("posterior-collapse", "too-many-dimensions", "too-few-dimensions", "dead-units", "latent-holes")
+"""What a code looks like that training did not shape."""
+LOOSE = ("prior-hole", "loose-bound")
+"""What the posterior and the prior look like of a model that does not fit the rows."""
+
+FOLLOWS: dict[str, tuple[str, ...]] = {
+    "leak": ("duplicate-rows", "memorization", "not-measured"),
+    "unlike-training": (
+        "distribution-shift",
+        "overfitting",
+        "wrong-likelihood",
+        "labels-not-encoded",
+        "condition-ignored",
+        *NO_BETTER,
+        *UNUSED_CODE,
+        *LOOSE,
+    ),
+    "decoder-range": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "fixed-scale", "wrong-likelihood"),
+    "kl-not-minimized": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "fixed-scale", "no-noise"),
+    "no-noise": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "fixed-scale"),
+    "effective-beta": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "not-converged", "condition-ignored", "labels-not-encoded"),
+    "learning-rate": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "not-converged", "overfitting", "wrong-likelihood"),
+    "fixed-scale": (*NO_BETTER, *LOOSE, "not-converged", "overfitting"),
+    "wrong-likelihood": (
+        *NO_BETTER,
+        *LOOSE,
+        "too-many-dimensions",
+        "too-few-dimensions",
+        "integer-valued-floats",
+        "scale-floor",
+        "fixed-scale",
+    ),
+    "overfitting": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "not-converged", "memorization", "few-rows"),
+    "warmup-too-long": ("not-converged",),
+    "identity-leak": ("identity-mapping", "worse-than-pca", "too-many-dimensions", "latent-holes"),
+    "too-many-dimensions": (*NO_BETTER, "posterior-collapse", "not-converged"),
+    "too-few-dimensions": (*NO_BETTER, "not-converged"),
+    "not-converged": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "wrong-likelihood"),
+    "posterior-collapse": (*NO_BETTER, *LOOSE),
+    "worse-than-mean": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "unscaled-columns", "different-scales"),
+    "worse-than-pca": ("worse-than-baseline",),
+}
+"""The codes that each code explains, causes first: of two that explain each other, the first is the cause. Equally
+severe findings are reported in this order, then in that of `FINDINGS`. A new cause is one entry."""

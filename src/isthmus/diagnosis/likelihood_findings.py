@@ -1,0 +1,120 @@
+"""Findings about what the decoder and the encoder give: another likelihood, a bounded output, a scale misread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
+from isthmus.diagnosis.symptoms import hardly_trained
+from isthmus.finding import Finding
+
+GAIN_SIGMA = 3.0
+"""Standard errors by which the gain of another likelihood must differ from 0."""
+GAIN_PER_COLUMN_INFO, GAIN_PER_COLUMN_WARN = 0.08, 0.2
+"""Nats per column that another likelihood gains from which it is worth mentioning, and worth a warning."""
+BOUNDS = {"a sigmoid": (0.0, 1.0), "a tanh": (-1.0, 1.0)}
+"""Outputs that cannot leave an interval."""
+BOUND_SHARE = 0.9
+"""Share of the interval that outputs fill if nothing else bounds them."""
+MIN_OUTSIDE = 0.2
+"""Share of numbers outside the outputs' interval that matters."""
+MAX_KL_PER_DIM_NATS = 100.0
+"""KL of a dimension that no loss with a KL term of some weight leaves."""
+MIN_NOISE_LOSS = 0.5
+"""Share of the variance that drawing the code loses if the decoder was trained without."""
+
+
+def wrong_likelihood(context: DiagnosisContext) -> Iterator[Finding]:
+    """Another likelihood gives rows that nothing was fitted to a higher log p(x)."""
+    gain, name = context.value("likelihood_gain"), context.value("likelihood_gain.name")
+    if gain is None or gain < GAIN_SIGMA * context.error("likelihood_gain") or hardly_trained(context):
+        return
+    per_column = gain / context.fitted.schema.size
+    if per_column < GAIN_PER_COLUMN_INFO:
+        return
+    current, largest = (context.value(f"likelihood_gain.{key}") for key in ("current", "largest"))
+    remedy, kind = {
+        "student_t": (context.retrain(likelihood="student_t"), "the residuals have heavy tails"),
+        "negative_binomial": (counts_remedy(context), "the rows are counts that vary more than the likelihood allows"),
+        "beta_binomial": (levels_remedy(context, int(largest) + 1), "the rows are integer levels of a bounded scale"),
+    }[name]
+    yield Finding(
+        "wrong-likelihood",
+        "warning" if per_column >= GAIN_PER_COLUMN_WARN else "info",
+        f"likelihood {name!r} instead of {current!r} gains {gain:.2f} nats per row, column by column on held-out rows",
+        remedy,
+        {"gain": gain, "standard_error": context.error("likelihood_gain"), "likelihood": name, "current": current},
+        kind,
+    )
+
+
+def counts_remedy(context: DiagnosisContext) -> str:
+    """Retrain with a negative binomial; it needs an integer type."""
+    line = context.retrain(likelihood="negative_binomial")
+    return line if context.fitted.schema.discrete else integer_rows(context, line, "int64")
+
+
+def levels_remedy(context: DiagnosisContext, levels: int) -> str:
+    """Retrain on integer levels."""
+    line = context.retrain(likelihood="beta_binomial", levels=levels)
+    return integer_rows(context, line, "uint8")
+
+
+def integer_rows(context: DiagnosisContext, line: str, dtype: str) -> str:
+    """A remedy on rows that are converted to integers."""
+    if ".fit(X" in line:
+        return line.replace(".fit(X", f".fit(X.astype({dtype!r})")
+    return f"{line}, on the rows as {dtype}"
+
+
+def decoder_range(context: DiagnosisContext) -> Iterator[Finding]:
+    """Outputs stay within an interval that the rows leave."""
+    low, high, outside = (context.value(f"variance_explained.{key}") for key in ("low", "high", "outside"))
+    if context.convention is None or low is None or outside < MIN_OUTSIDE:
+        return
+    for name, (least, largest) in BOUNDS.items():
+        if low >= least and high <= largest and high - low > BOUND_SHARE * (largest - least) / 2:
+            yield Finding(
+                "decoder-range",
+                "error",
+                f"the decoder's output lies within [{least:g}, {largest:g}], as after {name}, but {outside:.0%} of the "
+                "numbers of the rows lie outside its range",
+                f"{OWN_CODE}drop the decoder's last activation, or scale the rows to [{least:g}, {largest:g}]",
+                {"low": low, "high": high, "outside": outside},
+                "the decoder cannot reach these numbers, whatever the code",
+            )
+            return
+
+
+def kl_not_minimized(context: DiagnosisContext) -> Iterator[Finding]:
+    """The KL of a wrapped model is so large that no loss kept it down."""
+    kl = context.value("kl")
+    if context.convention is None or kl is None or kl < MAX_KL_PER_DIM_NATS * context.code_size:
+        return
+    yield Finding(
+        "kl-not-minimized",
+        "error",
+        f"KL(q(z|x) || p(z)) is {kl:,.0f} nats per row, more than {MAX_KL_PER_DIM_NATS:g} for each dimension",
+        f"{OWN_CODE}add the KL term to the loss: 0.5 * (mean^2 + exp(log_variance) - 1 - log_variance), summed",
+        {"kl": kl, "latent_dim": context.code_size},
+        "the KL term was subtracted or left out, or the encoder's second output is no log-variance",
+    )
+
+
+def no_noise(context: DiagnosisContext) -> Iterator[Finding]:
+    """The decoder reconstructs from the mean of q(z|x), but not from draws: it was trained without noise."""
+    centre, sampled = context.value("variance_explained"), context.value("variance_explained.sampled")
+    if context.convention is None or centre is None or sampled is None:
+        return
+    if centre < MIN_NOISE_LOSS or centre - sampled < MIN_NOISE_LOSS:
+        return
+    yield Finding(
+        "no-noise",
+        "error",
+        f"reconstructions from the mean of q(z|x) explain {centre:.0%} of the variance, from a draw only "
+        f"{max(sampled, 0):.0%}",
+        f"{OWN_CODE}decode a draw, mean + exp(0.5 * log_variance) * torch.randn_like(mean); and check that the second "
+        "output is what scale_output says",
+        {"centre": centre, "sampled": sampled},
+        "the decoder was trained on the mean alone, or the encoder's second output is no log-variance",
+    )

@@ -1,0 +1,160 @@
+"""What several findings ask of the numbers: is the code in use, is the model better than something simpler."""
+
+from __future__ import annotations
+
+from isthmus.diagnosis.context import DiagnosisContext
+
+MEASURED_MIN_ROWS = 10
+"""Rows below which standard errors are unreliable."""
+MIN_KL_NATS = 0.1
+"""KL of a row below which the posterior has collapsed; also the least gain of a condition that is used."""
+MIN_KL_PER_DIM_NATS = 0.1
+"""KL below which a dimension is inactive; with few rows chance alone produces differences of this size."""
+MEAN_ERROR_RATIO = 0.99
+"""Ratio of the model's squared error to that of the mean row from which the model is no better."""
+FAR_ERROR_RATIO = 3.0
+"""The same ratio from which too little training, which leaves a model near the mean, is no explanation."""
+PCA_ERROR_RATIO = 1.05
+"""Ratio of the model's squared error to that of PCA from which PCA is preferable."""
+MARGIN_SIGMA = 2.0
+"""Standard errors by which a margin over a baseline must differ from 0."""
+MIN_MARGIN_NATS = 1e-3
+"""Margin beyond rounding."""
+NOISE_VARIANCE_RATIO = 1.5
+"""PCA of noise keeps latent_dim / features of the variance; up to this many times that share there is no structure."""
+FEW_UPDATES = 200
+"""Updates of the weights that are too few to shape a network."""
+FEW_EPOCHS = 2
+"""Passes over the rows that are too few."""
+HIGH_LEARNING_RATE = 0.05
+"""Learning rate from which Adam is suspected of what is wrong."""
+HIGH_BETA = 2.0
+"""KL weight from which it is suspected of what is wrong."""
+LINEAR = ("baselines.ppca_best", "linear_dimensions", "baselines.ppca")
+"""Linear models, the best first, with which log p(x) is compared."""
+
+
+def margin(context: DiagnosisContext, name: str) -> float | None:
+    """By how much the model is better than a baseline, by the baseline's name; negative if it is worse."""
+    return context.value(f"{name}.margin")
+
+
+def margin_error(context: DiagnosisContext, name: str) -> float:
+    """The standard error of the margin."""
+    return context.error(f"{name}.margin")
+
+
+def significantly_worse(context: DiagnosisContext, name: str) -> bool:
+    """Whether the model is worse than a baseline by more than chance and rounding."""
+    value = margin(context, name)
+    return value is not None and value < -max(MARGIN_SIGMA * margin_error(context, name), MIN_MARGIN_NATS)
+
+
+def worst_linear(context: DiagnosisContext) -> str | None:
+    """The linear model that is better than this one by the most; None if none is, or none is known."""
+    worse = [name for name in LINEAR if significantly_worse(context, name)]
+    return min(worse, key=lambda name: margin(context, name) or 0.0, default=None)
+
+
+def error_ratio(context: DiagnosisContext) -> float | None:
+    """The squared error of reconstructions over that of the mean row, of training rows if they are known."""
+    own, mean = context.value("reconstruction.scaled"), context.value("baselines.mean.scaled")
+    if own is not None and mean:
+        return float(own / mean)
+    explained = context.value("variance_explained")
+    return None if explained is None else 1.0 - float(explained)
+
+
+def uncorrelated(context: DiagnosisContext) -> bool:
+    """Whether there is no structure that a linear code of this size could represent."""
+    mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
+    size, sequence = context.fitted.schema.size, context.fitted.schema.sequence
+    if context.value("linear_dimensions") == 0 and (pca is None or context.code_size < size):
+        return True
+    if not mean or pca is None or sequence or context.code_size >= size / 2:
+        return False
+    return 1 - pca / mean < NOISE_VARIANCE_RATIO * context.code_size / size
+
+
+def no_better_than_mean(context: DiagnosisContext) -> bool:
+    """Whether reconstructions are no better than the mean row."""
+    ratio = error_ratio(context)
+    if ratio is None or context.rows < MEASURED_MIN_ROWS or uncorrelated(context):
+        return False
+    if ratio > 1.0 + 2 * context.error("variance_explained"):
+        return True
+    mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
+    explainable = 1 - pca / mean if mean and pca is not None else 1.0
+    return ratio > MEAN_ERROR_RATIO and 1 - ratio < 0.5 * explainable
+
+
+def far_worse_than_mean(context: DiagnosisContext) -> bool:
+    """Whether reconstructions are so much worse than the mean row that they are on another scale."""
+    return no_better_than_mean(context) and (error_ratio(context) or 0.0) > FAR_ERROR_RATIO
+
+
+def worse_than_pca(context: DiagnosisContext) -> bool:
+    """Whether PCA of the same size reconstructs better; nothing is compared with an error of 0."""
+    own, pca = context.value("reconstruction.scaled"), context.value("baselines.pca.scaled")
+    if own is None or not pca or context.has_density or context.code_size >= context.fitted.schema.size:
+        return False
+    return own > PCA_ERROR_RATIO * pca and significantly_worse(context, "baselines.pca")
+
+
+def n_informative_dims(context: DiagnosisContext) -> int | None:
+    """Dimensions with a KL of at least `MIN_KL_PER_DIM_NATS`; where it is not known for each, those that vary."""
+    per_dim = context.value("kl_per_dim")
+    return context.value("active_units") if per_dim is None else sum(kl >= MIN_KL_PER_DIM_NATS for kl in per_dim)
+
+
+def needed_dims(context: DiagnosisContext) -> int:
+    """As many of the code's dimensions as the best linear model would use; all of them if that is unknown."""
+    size, best = context.value("active_units.of") or 0, context.value("linear_dimensions")
+    return size if best is None else min(size, best)
+
+
+def collapsed(context: DiagnosisContext) -> bool:
+    """Whether the posterior equals the prior for every row, in all dimensions."""
+    kl, active = context.value("kl"), n_informative_dims(context)
+    if not context.code_size or kl is None or active is None or uncorrelated(context):
+        return False
+    return kl < MIN_KL_NATS or (active == 0 and kl < MIN_KL_PER_DIM_NATS * max(1, needed_dims(context)))
+
+
+def mostly_collapsed(context: DiagnosisContext) -> bool:
+    """Whether at most half of the dimensions that the rows need are in use."""
+    kl, active = context.value("kl"), n_informative_dims(context)
+    if not context.code_size or kl is None or active is None or uncorrelated(context):
+        return False
+    return collapsed(context) or active < 0.5 * needed_dims(context)
+
+
+def harmed(context: DiagnosisContext) -> bool:
+    """Whether the model is worse than something without a network, or its code is not in use."""
+    return (
+        mostly_collapsed(context)
+        or no_better_than_mean(context)
+        or worse_than_pca(context)
+        or worst_linear(context) is not None
+    )
+
+
+def harmful_beta(context: DiagnosisContext) -> bool:
+    """Whether the KL weight is high and the model does badly."""
+    beta = context.beta if context.convention is None else context.convention.effective_beta
+    return context.has_density and beta >= HIGH_BETA and harmed(context)
+
+
+def harmful_learning_rate(context: DiagnosisContext) -> bool:
+    """Whether the learning rate is high and the model does badly."""
+    rate = context.fitted.fields.get("learning_rate")
+    trained = context.fitted.history and not context.fitted.closed_form
+    return bool(trained) and isinstance(rate, float | int) and rate >= HIGH_LEARNING_RATE and harmed(context)
+
+
+def hardly_trained(context: DiagnosisContext) -> bool:
+    """Whether the model does badly after few updates or few epochs."""
+    history = context.fitted.history
+    if not history or context.fitted.closed_form or far_worse_than_mean(context) or not harmed(context):
+        return False
+    return len(history) <= FEW_EPOCHS or history[-1].get("step", FEW_UPDATES) < FEW_UPDATES / 4

@@ -1,0 +1,148 @@
+"""What another likelihood gains on held-out rows, by densities of one column that need no training."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from isthmus.evaluation.context import EvalContext
+from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.metric import HIDDEN, Metric, setting
+
+MIN_ROWS = 40
+"""Rows below which nothing is fitted."""
+MAX_ROWS, MAX_COLUMNS = 500, 200
+"""Rows and columns that are compared, at most."""
+DEGREES = (1.0, 2.0, 3.0, 5.0, 10.0)
+"""Degrees of freedom of Student's t that are tried."""
+DISPERSIONS = np.geomspace(0.05, 1000.0, 25)
+"""Numbers of failures r of a negative binomial that are tried: its variance is m + m^2 / r."""
+MIN_MEAN = 1e-3
+"""Least mean of a count."""
+MAX_LEVELS = 256
+"""Values from which integers are counts and not levels."""
+MAX_GAIN = 3.0
+"""Nats per column that one row contributes at most: a single outlier decides nothing."""
+SMOOTHING = 0.5
+"""Added to the number of rows with each level."""
+
+
+class Halves(NamedTuple):
+    """Rows to fit a density of one column to, and rows to score; with the model's reconstructions of both."""
+
+    x: np.ndarray
+    """(n, d)"""
+    test: np.ndarray
+    """(m, d)"""
+    mean: np.ndarray
+    """(n, d)"""
+    test_mean: np.ndarray
+    """(m, d)"""
+
+
+def likelihood_gain(context: EvalContext) -> Metric | None:
+    """Nats per row that the best other likelihood gains on held-out rows, and its name.
+
+    Of measurements, Student's t over a normal around the model's reconstructions; of counts under a Poisson, a
+    negative binomial around them; of integers under a density, a distribution of counts or of levels, column by column.
+    Both are fitted to half of the rows and score the other. None for other likelihoods, and for few rows.
+    """
+    current, rows = context.schema.likelihood, context.examples
+    if not context.has_density or not context.has_code or context.schema.sequence or len(rows) < MIN_ROWS:
+        return None
+    if rows.observed is not None or context.nominal.any() or current not in COMPARED:
+        return None
+    order = np.random.default_rng(context.seed).permutation(len(rows))[:MAX_ROWS]
+    x, mean = (values[order].reshape(len(order), -1).astype(np.float64) for values in (rows.x, context.reconstructions))
+    columns = np.flatnonzero(np.ptp(x, 0) > 0)[:MAX_COLUMNS]
+    if not len(columns):
+        return None
+    half = len(order) // 2
+    x, mean = x[:, columns], mean[:, columns]
+    halves = Halves(x[:half], x[half:], mean[:half], mean[half:])
+    integers = bool((x >= 0).all() and (x % 1 == 0).all() and x.max() > 1)
+    scores = COMPARED[current](halves, integers)
+    base = scores.pop("current")
+    if not scores:
+        return None
+    best = max(scores, key=lambda name: scores[name].mean())
+    per_column = np.clip((scores[best] - base) / x.shape[1], -MAX_GAIN, MAX_GAIN)  # (m,)
+    gain, error = mean_and_error(per_column * context.schema.size)
+    name = "likelihood_gain"
+    details = (
+        setting(f"{name}.current", "likelihood", current, HIDDEN),
+        setting(f"{name}.name", "better likelihood", best, HIDDEN),
+        setting(f"{name}.largest", "largest value", float(x.max()), HIDDEN),
+    )
+    label = "gain of another likelihood"
+    return Metric(name, label, "nats", "difference", gain, error, shown=HIDDEN, details=details)
+
+
+def of_measurements(halves: Halves, integers: bool) -> dict[str, np.ndarray]:
+    """(m,) log-densities of rows under a normal and Student's t; of integers, as `of_integers` says."""
+    if integers:
+        return of_integers(halves)
+    residual, test = halves.x - halves.mean, halves.test - halves.test_mean
+    scale = np.sqrt(np.square(residual).mean(0)) + np.finfo(float).tiny
+    current = stats.norm.logpdf(test / scale).sum(1) - np.log(scale).sum()
+    scores = np.empty(test.shape)
+    for j, column in enumerate(residual.T):
+        options = [(student_score(column, df, width), df, width) for df in DEGREES for width in widths(column)]
+        _, df, width = max(options)
+        scores[:, j] = stats.t.logpdf(test[:, j] / width, df) - np.log(width)
+    return {"current": current, "student_t": scores.sum(1)}
+
+
+def student_score(residual: np.ndarray, df: float, width: float) -> float:
+    """Mean log-density of residuals (n,) under Student's t."""
+    return float(stats.t.logpdf(residual / width, df).mean() - np.log(width))
+
+
+def widths(residual: np.ndarray) -> np.ndarray:
+    """Scales to try for residuals (n,): around their median size."""
+    median = float(np.median(np.abs(residual))) or float(np.abs(residual).mean()) or 1.0
+    return median * np.geomspace(0.5, 2.0, 7)
+
+
+def of_integers(halves: Halves) -> dict[str, np.ndarray]:
+    """(m,) log-probabilities of rows of integers, column by column: as measurements, counts, or levels."""
+    loc, scale = halves.x.mean(0), halves.x.std(0) + np.finfo(float).eps
+    cells = stats.norm.cdf(halves.test + 0.5, loc, scale) - stats.norm.cdf(halves.test - 0.5, loc, scale)
+    current = np.log(np.maximum(cells, 1e-12)).sum(1)
+    mean = np.broadcast_to(np.maximum(loc, MIN_MEAN), halves.x.shape)
+    test_mean = np.broadcast_to(np.maximum(loc, MIN_MEAN), halves.test.shape)
+    scores = {"current": current, "negative_binomial": binomial_scores(halves._replace(mean=mean, test_mean=test_mean))}
+    levels = int(max(halves.x.max(), halves.test.max())) + 1
+    if levels <= MAX_LEVELS:
+        values = np.zeros(halves.test.shape)
+        for j in range(halves.test.shape[1]):
+            counts = np.bincount(halves.x[:, j].astype(int), minlength=levels) + SMOOTHING
+            values[:, j] = np.log(counts / counts.sum())[halves.test[:, j].astype(int)]
+        scores["beta_binomial"] = values.sum(1)
+    return scores
+
+
+def of_counts(halves: Halves, integers: bool) -> dict[str, np.ndarray]:
+    """(m,) log-probabilities of counts under a Poisson and a negative binomial around the model's reconstructions."""
+    halves = halves._replace(mean=np.maximum(halves.mean, MIN_MEAN), test_mean=np.maximum(halves.test_mean, MIN_MEAN))
+    current = stats.poisson.logpmf(halves.test, halves.test_mean).sum(1)
+    return {"current": current, "negative_binomial": binomial_scores(halves)}
+
+
+def binomial_scores(halves: Halves) -> np.ndarray:
+    """(m,) log-probability of counts under a negative binomial whose dispersion in each column suits the other half."""
+    x, mean = halves.x, halves.mean
+    fits = np.stack([stats.nbinom.logpmf(x, r, r / (r + mean)).mean(0) for r in DISPERSIONS])
+    r = DISPERSIONS[fits.argmax(0)]  # (d,)
+    return np.asarray(stats.nbinom.logpmf(halves.test, r, r / (r + halves.test_mean)).sum(1))
+
+
+COMPARED = {
+    "normal": of_measurements,
+    "diagonal_normal": of_measurements,
+    "laplace": of_measurements,
+    "poisson": of_counts,
+}
+"""Likelihoods that are compared with others, and how."""

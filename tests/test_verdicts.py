@@ -1,0 +1,436 @@
+"""Verdicts: the cause is named first, what follows from it is folded under it, and healthy models are left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isthmus
+from isthmus.diagnosis.causes import FOLLOWS
+from isthmus.diagnosis.diagnose import diagnose
+from isthmus.evaluation.evaluate import evaluate
+from isthmus.finding import Finding, fold
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+SLOW = ("inference_gap", "classifier", "samples", "copies", "sharpness", "paths")
+
+
+def linear(n: int, k: int = 4, d: int = 16, seed: int = 0, noise: float = 0.5) -> np.ndarray:
+    """Rows of a linear model with k dimensions, the same one for every seed."""
+    axes, random = np.random.default_rng(42).normal(size=(k, d)), np.random.default_rng(seed)
+    return random.normal(size=(n, k)) @ axes + noise * random.normal(size=(n, d))
+
+
+TRAIN, TEST = linear(600), linear(200, seed=1)
+
+
+def vae(**fields) -> isthmus.VAE:
+    defaults = {"latent_dim": 4, "hidden": (), "scaling": "global", "epochs": 150, "batch_size": 64}
+    return isthmus.VAE(**{**defaults, "learning_rate": 1e-2, "threads": 1, "random_state": 0, **fields})
+
+
+def verdicts(model, test, train=None, **kwargs) -> list[Finding]:
+    measured = evaluate(model, test, draws=100, train=train, without=SLOW)
+    return diagnose(model, test, train=train, evaluation=measured, **kwargs)
+
+
+def every(findings: list[Finding]) -> set[str]:
+    """Codes of findings and of their consequences."""
+    return {f.code for finding in findings for f in (finding, *finding.consequences)}
+
+
+def refitted(line: str, x: np.ndarray):
+    """The model that a remedy trains."""
+    return eval(line, {"isthmus": isthmus, "X": x})
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    return vae().fit(TRAIN)
+
+
+@pytest.fixture(scope="module")
+def of_healthy(healthy):
+    return every(verdicts(healthy, TEST, TRAIN))
+
+
+def test_a_healthy_model_is_left_alone(of_healthy):
+    assert not of_healthy
+
+
+# ------------------------------------------------------------------------------ KL weight
+
+
+class TwoHeads(nn.Module):
+    """An encoder that returns a mean and a log-variance."""
+
+    def __init__(self, features: int, latent_dim: int):
+        super().__init__()
+        self.net = nn.Linear(features, 2 * latent_dim)
+
+    def forward(self, x):
+        return self.net(x).chunk(2, 1)
+
+
+def wrapped(**kwargs):
+    torch.manual_seed(0)
+    return isthmus.wrap(TwoHeads(16, 4), nn.Linear(4, 16), likelihood="mse", **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "severity"),
+    [
+        ({"reduction": "mean", "beta": 1 / 16}, None),  # right: 1/16 of both terms
+        ({"kl_reduction": "mean", "beta": 4.0}, None),
+        ({"reduction": "mean"}, "error"),
+        ({"reduction": "mean", "beta": 1 / 4}, "warning"),
+        ({"kl_reduction": "mean"}, "warning"),
+    ],
+)
+def test_an_average_is_right_if_its_beta_makes_the_weight_one(kwargs, severity):
+    found = [f for f in verdicts_of_wrapped(wrapped(**kwargs)) if f.code == "effective-beta"]
+    assert [f.severity for f in found] == ([severity] if severity else [])
+
+
+def verdicts_of_wrapped(model) -> list[Finding]:
+    return model.diagnose(TEST.astype(np.float32))
+
+
+@pytest.mark.parametrize("epochs", [10, 80])
+def test_a_high_beta_comes_first_and_no_remedy_keeps_it(epochs, of_healthy):
+    findings = verdicts(vae(beta=50.0, epochs=epochs).fit(TRAIN), TEST, TRAIN)
+    first = findings[0]
+    assert first.code == "effective-beta"
+    assert "beta=1.0" in first.remedy
+    assert not any("beta=50" in f.remedy for f in (*findings, *first.consequences))
+    assert "posterior-collapse" in {f.code for f in first.consequences}
+    assert "effective-beta" not in of_healthy
+
+
+def test_the_remedy_of_a_high_beta_helps():
+    model = vae(beta=50.0, epochs=80).fit(TRAIN)
+    better = refitted(verdicts(model, TEST, TRAIN)[0].remedy, TRAIN)
+    assert better.score(TEST) > model.score(TEST) + 2
+
+
+# -------------------------------------------------------------------------------- training
+
+
+@pytest.mark.parametrize("name", ["VAE", "Autoencoder"])
+def test_one_epoch_is_too_short_and_collapse_its_consequence(name):
+    model = getattr(isthmus, name)(latent_dim=4, hidden=(16,), epochs=1, random_state=0).fit(TRAIN)
+    first, *others = verdicts(model, TEST, TRAIN)
+    assert (first.code, first.severity) == ("not-converged", "error")
+    assert "epochs='auto'" in first.remedy
+    assert "worse-than-mean" in {f.code for f in first.consequences}
+    assert not {f.code for f in others} & {"posterior-collapse", "worse-than-mean", "worse-than-pca"}
+
+
+@pytest.mark.parametrize(("name", "rate"), [("VAE", 1.0), ("Autoencoder", 1.0), ("VAE", 0.5)])
+def test_a_learning_rate_that_is_too_high_is_named(name, rate, of_healthy):
+    fields = {"latent_dim": 4, "hidden": (32,), "epochs": 40, "random_state": 0}
+    model = getattr(isthmus, name)(**fields, learning_rate=rate).fit(TRAIN)
+    findings = verdicts(model, TEST, TRAIN)
+    assert findings[0].code == "learning-rate"
+    assert "learning_rate=0.001" in findings[0].remedy
+    assert "learning-rate" not in of_healthy
+
+
+# ------------------------------------------------------------------------------ dimensions
+
+
+@pytest.mark.grid
+def test_far_too_many_dimensions_come_first_with_the_number_to_take(of_healthy):
+    train, test = linear(600, k=3, noise=0.3), linear(200, k=3, seed=1, noise=0.3)
+    model = vae(latent_dim=64, hidden=(32,), epochs=30, learning_rate=1e-3).fit(train)
+    first = verdicts(model, test, train)[0]
+    assert first.code == "too-many-dimensions"
+    assert first.evidence["linear"] == 3
+    assert "latent_dim=3" in first.remedy
+    assert refitted(first.remedy, train).score(test) > model.score(test)
+    assert "too-many-dimensions" not in of_healthy
+
+
+@pytest.mark.parametrize("k", [6, 8])
+def test_one_dimension_for_several_is_too_few_with_the_number_to_take(k, of_healthy):
+    train, test = linear(500, k=k, noise=0.2), linear(200, k=k, seed=1, noise=0.2)
+    model = vae(latent_dim=1, epochs=60).fit(train)
+    first = verdicts(model, test, train)[0]
+    assert first.code == "too-few-dimensions"
+    assert f"latent_dim={k}" in first.remedy
+    assert refitted(first.remedy, train).score(test) > model.score(test) + 3
+    assert "too-few-dimensions" not in of_healthy
+
+
+def test_the_held_out_curve_finds_the_dimensions_of_linear_data(healthy):
+    for k in (1, 3, 7):
+        rows = linear(400, k=k)
+        assert evaluate(healthy, rows[:50], train=rows, draws=1, without=SLOW).value("linear_dimensions") == k
+    noise = np.random.default_rng(0).normal(size=(400, 16))
+    assert evaluate(healthy, noise[:50], train=noise, draws=1, without=SLOW).value("linear_dimensions") == 0
+
+
+# ------------------------------------------------------------------- the mean row, data scale
+
+
+@pytest.mark.parametrize("given", [None, TRAIN + 50])
+def test_an_offset_is_named_where_reconstructions_are_far_worse_than_the_mean(given):
+    model = isthmus.Autoencoder(latent_dim=4, epochs=1, scaling="none", random_state=0).fit(TRAIN + 50)
+    first = verdicts(model, TEST + 50, given)[0]
+    assert (first.code, first.severity) == ("worse-than-mean", "error")
+    assert "scaling='standard'" in first.remedy
+    better = refitted(first.remedy, TRAIN + 50)
+    errors = [np.square(m.inverse_transform(m.transform(TEST + 50)) - TEST - 50).sum(1).mean() for m in (better, model)]
+    assert errors[0] < 0.1 * errors[1]
+
+
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+def test_untrained_networks_are_worse_than_the_mean_row(offset):
+    torch.manual_seed(0)
+    nets = nn.Linear(16, 4), nn.Sequential(nn.Linear(4, 16), nn.Unflatten(1, (16,)))
+    rows = (TEST + offset).astype(np.float32)
+    findings = isthmus.wrap(*nets, likelihood="mse").diagnose(10 * rows)
+    assert ("worse-than-mean", "error") in {(f.code, f.severity) for f in findings}
+
+
+def test_uncorrelated_rows_are_no_collapse_with_or_without_training_rows():
+    x = np.random.default_rng(0).normal(size=(800, 6)).astype(np.float32)
+    model = isthmus.VAE(latent_dim=4, epochs=3, hidden=(32,), random_state=0).fit(x[:600])
+    for train in (None, x[:600]):
+        assert every(verdicts(model, x[600:], train)) <= {"uncorrelated-features", "not-converged", "worse-than-pca"}
+
+
+# ------------------------------------------------------------------------ ordering and rounding
+
+
+def test_a_model_is_never_worse_than_itself():
+    model = isthmus.ProbabilisticPCA(latent_dim=3).fit(linear(1000, k=3))
+    assert not every(verdicts(model, linear(300, k=3, seed=1), linear(1000, k=3)))
+
+
+def test_causes_come_before_consequences_and_take_their_severity():
+    names = ("symptom", "cause", "root", "apart", "note")
+    severities = ("error", "warning", "warning", "warning", "info")
+    findings = [Finding(name, severity, "", "") for name, severity in zip(names, severities, strict=True)]
+    follows = {"root": ("cause",), "cause": ("symptom",), "note": ("apart",)}
+    folded = fold(findings, follows)
+    assert [(f.code, f.severity) for f in folded] == [("root", "error"), ("apart", "warning"), ("note", "info")]
+    assert [f.code for f in folded[0].consequences] == ["symptom", "cause"]
+    assert "consequences: symptom, cause" in str(folded[0])
+
+
+def test_no_code_explains_itself():
+    assert not [code for code, explained in FOLLOWS.items() if code in explained and code != "worse-than-mean"]
+
+
+@pytest.mark.grid
+def test_the_remedy_of_a_conditional_model_runs():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 800)
+    x = linear(800, k=2, d=8) + 4 * np.eye(8)[labels]
+    model = isthmus.ConditionalVAE(latent_dim=1, hidden=(8,), epochs=4, random_state=0)
+    model.fit(x[:600], condition=labels[:600])
+    given = {"X": x[:600], "condition": labels[:600]}
+    measured = evaluate(model, x[600:], condition=labels[600:], draws=50, train=given, without=SLOW)
+    findings = diagnose(model, x[600:], condition=labels[600:], train=given, evaluation=measured)
+    lines = [f.remedy for finding in findings for f in (finding, *finding.consequences)]
+    ran = [eval(line, {"isthmus": isthmus, "X": x[:200], "y": labels[:200]}) for line in lines if "isthmus." in line]
+    assert ran
+
+
+# --------------------------------------------------------------------------------- the rows
+
+
+def test_training_rows_among_the_measured_rows_are_counted(healthy, of_healthy):
+    for test, count in ((np.r_[TEST[:100], TRAIN[:100]], 100), (TRAIN[:200], 200)):
+        first = verdicts(healthy, test, TRAIN)[0]
+        assert (first.code, first.severity) == ("leak", "error")
+        assert first.evidence["rows"] == count
+    doubled = np.repeat(linear(400), 2, 0)[np.random.default_rng(0).permutation(800)]
+    first = verdicts(vae(epochs=5).fit(doubled[:600]), doubled[600:], doubled[:600])[0]
+    assert first.code == "leak"
+    assert first.evidence["doubled"] == 600 - len(np.unique(doubled[:600], axis=0))
+    assert "duplicate-rows" in {f.code for f in first.consequences}
+    assert "leak" not in of_healthy
+
+
+def test_rows_of_few_values_coincide_without_a_leak():
+    bits = (linear(800, k=3, d=8) > 0).astype(np.uint8)
+    model = vae(epochs=5).fit(bits[:600])
+    assert not {f.code for f in verdicts(model, bits[600:], bits[:600]) if f.severity != "info"} & {
+        "leak",
+        "duplicate-rows",
+    }
+
+
+@pytest.mark.parametrize("n", [5, 200])
+@pytest.mark.parametrize("how", ["scaled", "moved", "permuted"])
+def test_rows_from_elsewhere_are_unlike_training_in_any_number(n, how, healthy, of_healthy):
+    test = linear(n, seed=1)
+    if how == "scaled":
+        test = 20 * test
+    elif how == "moved":
+        test[:, 3] += 15
+    else:
+        test = np.stack([column[np.random.default_rng(j).permutation(n)] for j, column in enumerate(test.T)], 1)
+    first, *others = verdicts(healthy, test, TRAIN)
+    if n == 5 and how == "permuted":  # too few to tell
+        return
+    assert first.code == "unlike-training"
+    if how == "moved":
+        assert first.evidence["columns"][0] == "3"
+    assert "overfitting" not in {f.code for f in others}
+    assert "unlike-training" not in of_healthy
+
+
+def test_a_label_among_the_columns_is_a_leak():
+    labels = np.arange(300) % 3
+    x = linear(300, d=8) + 12 * np.eye(8)[labels]
+    with_label = np.c_[x, labels]
+    for examples in (with_label, isthmus.Examples(with_label, y=labels + 5)):
+        (finding,) = [f for f in isthmus.check(examples).findings if f.code == "leak"]
+        assert finding.evidence["column"] == "8"
+    random = np.c_[x, np.random.default_rng(0).integers(0, 3, 300)]
+    for rows in (x, isthmus.Examples(x, y=labels), random, isthmus.Examples(random, y=labels)):
+        assert "leak" not in {f.code for f in isthmus.check(rows).findings}
+    model = vae(epochs=5).fit(with_label)
+    assert "leak" in every(verdicts(model, with_label[:200]))
+
+
+def test_zeros_that_stand_for_missing_values():
+    x = 50 + linear(300, d=4)
+    assert "zeros" not in {f.code for f in isthmus.check(x).findings}
+    x[:30, 2] = 0
+    (finding,) = [f for f in isthmus.check(x).findings if f.code == "zeros"]
+    assert finding.evidence == {"columns": 1, "zeros": 30}
+    counts = np.random.default_rng(0).poisson(5, size=(300, 4))
+    assert "zeros" not in {f.code for f in isthmus.check(counts).findings}
+
+
+def test_columns_far_from_zero_should_be_centred():
+    for scaling, expected in (("none", True), ("auto", False)):
+        codes = {f.code for f in isthmus.check(TRAIN + 100, scaling=scaling).findings}
+        assert ("large-offset" in codes) == expected
+
+
+# ------------------------------------------------------------------------------- likelihoods
+
+
+def counts(n: int, seed: int) -> np.ndarray:
+    """Overdispersed counts of two factors."""
+    random, axes = np.random.default_rng(seed), 0.5 * np.random.default_rng(42).normal(size=(2, 20))
+    return random.poisson(np.exp(random.normal(size=(n, 2)) @ axes + 1.5) * random.gamma(2, 0.5, size=(n, 20)))
+
+
+def heavy(n: int, seed: int) -> np.ndarray:
+    """Linear rows with noise of heavy tails."""
+    return linear(n, k=3, seed=seed, noise=0.0) + 0.5 * np.random.default_rng(seed).standard_t(1.5, size=(n, 16))
+
+
+LIKELIHOODS = {
+    "normal on counts": ({}, lambda n, s: counts(n, s).astype(float), "negative_binomial"),
+    "poisson on overdispersed counts": ({"likelihood": "poisson"}, counts, "negative_binomial"),
+    "normal on heavy tails": ({"latent_dim": 3}, heavy, "student_t"),
+    "normal on normal": ({}, lambda n, s: linear(n, seed=s), None),
+    "negative binomial on counts": ({}, counts, None),
+}
+
+
+@pytest.mark.parametrize("case", LIKELIHOODS)
+def test_the_likelihood_to_take_is_named_by_what_it_gains(case):
+    fields, rows, expected = LIKELIHOODS[case]
+    train, test = rows(500, 0), rows(200, 1)
+    model = vae(**{"latent_dim": 2, "hidden": (16,), "epochs": 40, "scaling": "auto", **fields}).fit(train)
+    findings = [f for f in verdicts(model, test, train) if f.code == "wrong-likelihood"]
+    assert [f.evidence["likelihood"] for f in findings] == ([expected] if expected else [])
+    for finding in findings:
+        assert f"likelihood={expected!r}" in finding.remedy
+        refitted(finding.remedy, train[:100])
+
+
+def test_levels_stored_as_floats_are_levels():
+    levels = np.clip(np.round(8 + 5 * linear(500, k=2, d=9)), 0, 16)
+    model = vae(latent_dim=2, epochs=30).fit(levels[:300])
+    finding = next(f for f in verdicts(model, levels[300:], levels[:300]) if f.code == "wrong-likelihood")
+    assert finding.evidence["likelihood"] == "beta_binomial"
+    assert refitted(finding.remedy, levels[:300]).schema_.levels == 17
+
+
+# -------------------------------------------------------------------------------- wide codes
+
+
+def test_a_plain_code_wider_than_the_data_leaks_and_a_sparse_one_is_healthy():
+    plain = isthmus.Autoencoder(hidden=(32,), latent_dim=32, epochs=40, learning_rate=3e-3, random_state=0).fit(TRAIN)
+    findings = verdicts(plain, TEST, TRAIN)
+    assert findings[0].code == "identity-leak"
+    assert "latent_dim=4" in findings[0].remedy
+    assert not every(findings) & {"worse-than-pca", "too-few-dimensions"}
+    fields = {"latent_dim": 64, "sparsity": "top_k(8)", "epochs": 60, "learning_rate": 3e-3, "random_state": 0}
+    sparse = isthmus.SparseAutoencoder(**fields).fit(TRAIN)
+    assert not {f.code for f in verdicts(sparse, TEST, TRAIN) if f.severity != "info"}
+
+
+# ------------------------------------------------------------------------------- overfitting
+
+
+@pytest.mark.parametrize("name", ["VAE", pytest.param("Autoencoder", marks=pytest.mark.grid)])
+def test_overfitting_comes_first_and_its_remedy_improves_other_rows(name):
+    train, test = linear(60, noise=0.3), linear(200, seed=1, noise=0.3)
+    fields = {"latent_dim": 6, "hidden": (256, 256), "epochs": 400, "validation_fraction": 0, "random_state": 0}
+    model = getattr(isthmus, name)(**fields).fit(train)
+    first = verdicts(model, test, train)[0]
+    assert first.code == "overfitting"
+    better = refitted(first.remedy, train)
+    key = "log_likelihood" if name == "VAE" else "reconstruction"
+    before, after = (evaluate(m, test, draws=100, without=SLOW).value(key) for m in (model, better))
+    assert after > before if name == "VAE" else after < before
+
+
+# -------------------------------------------------------------------------- wrapped networks
+
+
+class Heads(nn.Module):
+    """An encoder whose mean is exact and whose log-variance is a constant."""
+
+    def __init__(self, axes: np.ndarray, log_variance: float, factor: float = 1.0):
+        super().__init__()
+        self.axes, self.log_variance = nn.Parameter(torch.tensor(axes, dtype=torch.float32)), log_variance
+        self.factor = factor
+
+    def forward(self, x):
+        mean = self.factor * x @ self.axes.T
+        return mean, torch.full_like(mean, self.log_variance)
+
+
+class Turn(nn.Module):
+    """The decoder of `Heads`."""
+
+    def __init__(self, axes: np.ndarray, factor: float = 1.0, last: nn.Module | None = None):
+        super().__init__()
+        self.axes, self.factor = nn.Parameter(torch.tensor(axes, dtype=torch.float32)), factor
+        self.last = last or nn.Identity()
+
+    def forward(self, z):
+        return self.last(z @ self.axes / self.factor)
+
+
+@pytest.mark.parametrize(
+    ("factor", "log_variance", "last", "code"),
+    [
+        (0.3, 0.0, None, "no-noise"),
+        (100.0, 0.0, None, "kl-not-minimized"),
+        (1.0, -4.0, nn.Sigmoid(), "decoder-range"),
+        (1.0, -4.0, None, None),
+    ],
+)
+def test_mistakes_of_a_loop_are_named(factor, log_variance, last, code):
+    axes = np.linalg.svd(TRAIN - TRAIN.mean(0), full_matrices=False)[2][:4]
+    nets = Heads(axes, log_variance, factor), Turn(axes, factor, last)
+    findings = isthmus.wrap(*nets, likelihood="mse").diagnose(TEST.astype(np.float32))
+    causes = {"no-noise", "kl-not-minimized", "decoder-range"}
+    if code is None:
+        assert not every(findings) & causes
+    else:
+        assert (findings[0].code, findings[0].severity) == (code, "error")
