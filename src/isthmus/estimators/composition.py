@@ -156,7 +156,14 @@ def is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
 
 
-BARE_VALUES = {"latent_dim": 2, "hidden": (), "prior": "normal", "warmup": 0.0, "initialization": "random"}
+BARE_VALUES = {
+    "latent_dim": 2,
+    "hidden": (),
+    "prior": "normal",
+    "warmup": 0.0,
+    "initialization": "random",
+    "learning_rate": 1e-3,
+}
 """Of fields that are "auto", for a model that is made only to be asked what it can do."""
 
 

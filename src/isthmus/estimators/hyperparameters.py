@@ -49,7 +49,7 @@ class Hyperparameters:
     """Passes over the rows, >= 1; auto makes about 5,000 updates, 20 epochs at least; more if the loss still falls."""
     batch_size: int = 128
     """Rows in an update, >= 1; all rows if there are fewer."""
-    learning_rate: float = 1e-3
+    learning_rate: float | Auto = "auto"
     """Peak step size of Adam, > 0, after a short rise and before a cosine to zero; lower it if training diverges."""
     clip: float = 10.0
     """Gradient norm above which gradients are clipped, in units of its running mean; lower it if the loss jumps."""

@@ -38,8 +38,9 @@ def check_fields(estimator: Hyperparameters) -> None:
             raise InputError(f"{name} must be a number from 0 to 1, got {value!r}.")
     if estimator.validation_fraction == 1:
         raise InputError("validation_fraction must be below 1, got 1: no rows would be left to train on.")
-    if not 0 < estimator.learning_rate < math.inf:
-        raise InputError(f"learning_rate must be a number > 0, got {estimator.learning_rate!r}.")
+    rate = estimator.learning_rate
+    if rate != "auto" and not (is_real_number(rate) and 0 < rate < math.inf):
+        raise InputError(f"learning_rate must be a number > 0 or 'auto', got {rate!r}.")
 
 
 def check_integers(estimator: Hyperparameters) -> None:

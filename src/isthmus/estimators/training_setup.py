@@ -17,7 +17,8 @@ from isthmus.estimators.auto_fields import as_dataset, choose, linear_rows
 from isthmus.estimators.composition import with_values
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
-from isthmus.estimators.linear_start import code_mixture, fit_linear_model, start_at_linear_model
+from isthmus.estimators.linear_model import fit_linear_model
+from isthmus.estimators.linear_start import code_mixture, start_at_linear_model
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
 from isthmus.examples import Examples, as_examples, fingerprint
@@ -192,6 +193,8 @@ def setup_training(
     if chosen is None:
         chosen = choose(estimator, labelled, inputs.take(train), seed)
     estimator = with_values(estimator, chosen)
+    if "likelihood" in chosen:
+        schema, labelled = (with_likelihood(each, chosen["likelihood"]) for each in (schema, labelled))
     try:
         with seeded(weights_seed, torch.device("cpu")):
             recipe = estimator.compose(labelled)
@@ -243,6 +246,11 @@ def with_classes(schema: Schema, y: Any, n: int) -> Schema:
     except InputError:  # raised again if the model learns from them
         labels = Labels()
     return replace(schema, labels=labels)
+
+
+def with_likelihood(schema: Schema, name: str) -> Schema:
+    """The schema of a homogeneous array with another likelihood of the same kind."""
+    return replace(schema, columns=(replace(schema.columns[0], likelihood=name),))
 
 
 def training_config(

@@ -1,0 +1,128 @@
+"""Linear models of rows in closed form: probabilistic PCA and factor analysis, given a condition or not."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from isthmus.families import SCALE_FLOOR
+from isthmus.metrics.principal_axes import principal_axes, triangular_factor
+
+MIN_NOISE_VARIANCE = SCALE_FLOOR**2
+"""Smallest variance of the noise, in the units that networks read: no learned scale goes lower."""
+UNUSED_SHARE = 1e-2
+"""Scale of a dimension that the linear model does not use, in units of the noise: networks may take it up."""
+MIN_UNIQUE_SHARE = 1e-3
+"""Share of a column's variance that factor analysis leaves as its noise, at least: it must not vanish."""
+MAX_FACTOR_STEPS, MAX_FACTOR_COLUMNS = 50, 128
+"""Steps of factor analysis, and columns up to which it is iterated: each step decomposes a matrix."""
+
+
+class LinearModel(NamedTuple):
+    """x = z W + c B + mean + noise with z ~ N(0, I): probabilistic PCA, or factor analysis (Tipping & Bishop, 1999).
+
+    W = sqrt(kept) axes scale, and the noise of column j is normal with variance noise scale_j².
+    """
+
+    mean: np.ndarray
+    """(d,)"""
+    coefficients: np.ndarray
+    """(C, d) B."""
+    scale: np.ndarray
+    """(d,)"""
+    axes: np.ndarray
+    """(D, d) orthonormal."""
+    variance: np.ndarray
+    """(D,) of the rows along the axes, in units of the scale."""
+    noise: float
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(D,) what the code explains of the variance along each axis."""
+        unused = UNUSED_SHARE**2 * self.noise
+        return np.maximum(self.variance - self.noise, unused)
+
+    def coordinates(self, x: np.ndarray) -> np.ndarray:
+        """(n, D) rows along the axes, in units of their standard deviation there."""
+        spread = np.sqrt(np.maximum(self.variance, MIN_NOISE_VARIANCE))
+        return (x - self.mean) / self.scale @ self.axes.T / spread
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """(n,) log p of rows (n, d) without a condition, nats."""
+        centred = (x - self.mean) / self.scale
+        along, variance = centred @ self.axes.T, self.kept + self.noise  # (n, D), (D,)
+        rest = x.shape[1] - len(variance)
+        outside = np.maximum(np.square(centred).sum(1) - np.square(along).sum(1), 0.0) / self.noise if rest else 0.0
+        squares = np.square(along) @ (1 / variance) + outside
+        log_volume = np.log(variance).sum() + rest * math.log(self.noise) + 2 * np.log(self.scale).sum()
+        return -0.5 * (squares + log_volume + x.shape[1] * math.log(2 * math.pi))
+
+
+def without_condition(x: np.ndarray, c: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a linear function of the condition leaves of x: residuals (n, d), coefficients (C, d), mean (d,)."""
+    if c is None:
+        mean = x.mean(0)
+        return x - mean, np.zeros((0, x.shape[1])), mean
+    centre = c.mean(0)
+    coefficients = np.linalg.lstsq(c - centre, x - x.mean(0), rcond=1e-6)[0]
+    mean = x.mean(0) - centre @ coefficients
+    return x - c @ coefficients - mean, coefficients, mean
+
+
+def fit_linear_model(x: np.ndarray, c: np.ndarray | None, latent_dim: int, noise_per_column: bool) -> LinearModel:
+    """The linear model of most likelihood on rows (n, d).
+
+    Args:
+        x: (n, d) rows.
+        c: (n, C) conditions.
+        latent_dim: D, of which those beyond the rows' rank are not used.
+        noise_per_column: factor analysis instead of probabilistic PCA.
+    """
+    residuals, coefficients, mean = without_condition(x, c)
+    n, d = x.shape
+    factor = triangular_factor(residuals)
+    k = min(latent_dim, len(factor))
+    scale = np.ones(d)
+    total = np.square(factor).sum(0) / max(1, n - 1)  # (d,) variances
+    if noise_per_column:
+        scale = noise_scales(factor, total, k, n)
+    _, axes, variance = principal_axes(np.zeros(d), factor / scale, n)
+    rest = variance[k:].sum() / (d - k) if d > k else 0.0
+    noise = 1.0 if noise_per_column else max(float(rest), MIN_NOISE_VARIANCE)
+    padding = latent_dim - k
+    if padding:  # directions at random, which the networks may take up
+        random = np.random.default_rng(0).normal(size=(padding, d))
+        axes = np.concatenate([axes[:k], random / np.linalg.norm(random, axis=1, keepdims=True)])
+        variance = np.concatenate([variance[:k], np.zeros(padding)])
+    return LinearModel(mean, coefficients, scale, axes[:latent_dim], variance[:latent_dim], noise)
+
+
+def noise_scales(factor: np.ndarray, total: np.ndarray, k: int, n: int) -> np.ndarray:
+    """(d,) scales of the noise of factor analysis with k dimensions.
+
+    Given the scales, W is that of probabilistic PCA on scaled columns; given W, the noise of a column is what W leaves
+    of its variance. The two are iterated; each step raises the likelihood (Rubin & Thayer, 1982).
+
+    Args:
+        factor: (m, d) triangular factor of the centred rows.
+        total: (d,) their variances.
+        k: dimensions.
+        n: number of rows.
+    """
+    noise = np.maximum(total, MIN_NOISE_VARIANCE)
+    steps = MAX_FACTOR_STEPS if len(total) <= MAX_FACTOR_COLUMNS else 1
+    for _ in range(steps + 1):
+        _, axes, variance = principal_axes(np.zeros(len(total)), factor / np.sqrt(noise), n)
+        explained = (np.maximum(variance[:k] - 1, 0)[:, None] * np.square(axes[:k])).sum(0) * noise
+        new = np.clip(
+            total - explained,
+            np.maximum(MIN_UNIQUE_SHARE * total, MIN_NOISE_VARIANCE),
+            np.maximum(total, MIN_NOISE_VARIANCE),
+        )
+        done = np.abs(np.log(new / noise)).max() < 1e-3
+        noise = new
+        if done:
+            break
+    return np.sqrt(noise)
