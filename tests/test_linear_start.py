@@ -8,14 +8,9 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA, FactorAnalysis
 
 import isthmus
-from isthmus.estimators.auto_fields import auto_hidden
-from isthmus.estimators.linear_start import (
-    auto_latent_dim,
-    auto_prior,
-    fit_linear_model,
-    held_out_curve,
-    log_densities,
-)
+from isthmus.estimators.auto_fields import AUTO_FIELDS, auto_hidden, auto_latent_dim, auto_prior, noise_differs
+from isthmus.estimators.linear_model import fit_linear_model
+from isthmus.metrics.held_out_curve import held_out_scores, linear_scores
 
 
 def linear_rows(n: int, rank: int = 3, d: int = 8, noise: float = 0.5, seed: int = 0) -> np.ndarray:
@@ -27,24 +22,29 @@ def linear_rows(n: int, rank: int = 3, d: int = 8, noise: float = 0.5, seed: int
 
 def test_the_held_out_curve_is_that_of_pca():
     train, test = linear_rows(200), linear_rows(50, seed=1)
-    centred = test - train.mean(0)
-    curve = log_densities(train - train.mean(0), centred)
+    curve = linear_scores(train, test, 7)
     for k in (1, 3, 6):
         np.testing.assert_allclose(curve[:, k], PCA(k).fit(train).score_samples(test), rtol=1e-9)
 
 
 def test_the_size_is_that_of_the_data():
-    assert auto_latent_dim(linear_rows(600), None, 0) == 3
-    assert auto_latent_dim(linear_rows(600, rank=5, d=12), None, 0) == 5
-    assert held_out_curve(linear_rows(60), None, 0).shape[0] == 60
+    assert auto_latent_dim(linear_rows(600), 0) == 3
+    assert auto_latent_dim(linear_rows(600, rank=5, d=12), 0) == 5
+    assert len(held_out_scores(linear_rows(60), np.ones(8), 0)) == 60
+
+
+def test_a_noise_for_each_column_is_chosen_where_columns_differ():
+    random = np.random.default_rng(0)
+    assert not noise_differs(linear_rows(400), 3, 0)
+    assert noise_differs(linear_rows(400) + random.normal(size=(400, 8)) * np.linspace(0.1, 2, 8), 3, 0)
 
 
 def test_the_prior_is_a_mixture_only_where_there_are_groups():
     random = np.random.default_rng(0)
     groups = random.integers(0, 3, 400)
     islands = 6 * np.eye(3)[groups] @ random.normal(size=(3, 6)) + random.normal(size=(400, 6))
-    assert auto_prior(islands, 3, 0).startswith("mixture")
-    assert auto_prior(linear_rows(400), 3, 0) == "normal"
+    assert auto_prior(islands, 3, False, 0).startswith("mixture")
+    assert auto_prior(linear_rows(400), 3, False, 0) == "normal"
 
 
 def test_factor_analysis_is_that_of_scikit_learn():
@@ -55,6 +55,7 @@ def test_factor_analysis_is_that_of_scikit_learn():
     weight = np.sqrt(ours.kept)[:, None] * ours.axes * ours.scale
     covariance = weight.T @ weight + np.diag(ours.scale**2 * ours.noise)
     density = multivariate_normal(ours.mean, covariance).logpdf(x).mean()
+    np.testing.assert_allclose(ours.log_density(x).mean(), density, rtol=1e-9)
     assert abs(density - theirs.score(x)) < 0.01  # nats: the likelihood is flat around its maximum
 
 
@@ -111,7 +112,7 @@ def test_a_default_fit_is_not_below_the_linear_model(likelihood):
 def test_what_was_chosen_is_recorded_and_kept(tmp_path):
     model = isthmus.VAE(epochs=2, random_state=0).fit(linear_rows(100))
     chosen = model.settings_["chosen"]
-    assert set(chosen) == {"latent_dim", "hidden", "prior", "warmup", "initialization"}
+    assert set(chosen) <= set(AUTO_FIELDS)
     assert chosen["latent_dim"] == model.fitted_.code_size == 3
     assert chosen["initialization"] == "pca"
     assert model.latent_dim == "auto"

@@ -12,7 +12,7 @@ from torch import nn
 from isthmus.distributions.mixture_fit import fit_diagonal_mixture
 from isthmus.estimators.linear_model import MIN_NOISE_VARIANCE, LinearModel
 from isthmus.families import DiagonalNormal, Point
-from isthmus.latent_model import LatentModel
+from isthmus.latent_model import LatentModel, Model
 from isthmus.nets.layers import Preprocess
 from isthmus.nets.mlp import MLP
 
@@ -20,9 +20,16 @@ MIN_CODE_VARIANCE = 1e-2
 """Smallest variance of a component of the prior at the start, in units of all codes' variance."""
 
 
-def linear_maps(model: LatentModel) -> tuple[nn.Linear, nn.Linear] | None:
-    """The linear layers of encoder and decoder; None if a model has none on either side, or another posterior."""
-    maps = []
+def linear_maps(model: Model, linear: LinearModel) -> tuple[nn.Linear, nn.Linear] | None:
+    """The linear layers of encoder and decoder; None where they cannot be a linear model's.
+
+    They cannot where a model has no such layer on either side, layers of other sizes, or another kind of posterior.
+    """
+    if not isinstance(model, LatentModel):
+        return None
+    family, maps = getattr(model.posterior, "family", None), []
+    if not (isinstance(family, DiagonalNormal) or (isinstance(family, Point) and family.rule is None)):
+        return None
     for part in (model.posterior, model.likelihood):
         net = getattr(part, "net", None)
         net = net.net if isinstance(net, Preprocess) else net
@@ -30,25 +37,31 @@ def linear_maps(model: LatentModel) -> tuple[nn.Linear, nn.Linear] | None:
         if layer is None:
             return None
         maps.append(layer)
-    family = model.posterior.family
-    usable = isinstance(family, DiagonalNormal) or (isinstance(family, Point) and family.rule is None)
-    return (maps[0], maps[1]) if usable else None
+    encoder, decoder = maps
+    raw, event = model.likelihood.family.raw_shape, model.likelihood.event_shape
+    (size, d), given = linear.axes.shape, len(linear.coefficients)
+    fits = (
+        math.prod(event) == d  # what the encoder reads is laid out as x is
+        and (encoder.in_features, decoder.in_features) == (d + given, size + given)
+        and encoder.out_features == size * (1 if isinstance(family, Point) else 2)
+        and decoder.out_features == math.prod(raw)
+    )
+    return (encoder, decoder) if fits else None
 
 
 @torch.no_grad()
-def start_at_linear_model(model: LatentModel, linear: LinearModel) -> bool:
+def start_at_linear_model(model: Model, linear: LinearModel) -> bool:
     """Set linear paths, posterior scales and noise to a linear model; False, and nothing is set, where that cannot be.
 
     With W' W = kept along orthonormal axes, q(z given x) of the linear model has the precision 1 + kept / noise and the
     mean W Ψ^-1 (x - mean) / precision, where Ψ is the noise's variance (Tipping & Bishop, 1999, equation 6).
     """
-    maps = linear_maps(model)
+    maps = linear_maps(model, linear)
     if maps is None:
         return False
+    assert isinstance(model, LatentModel)
     encoder, decoder = maps
     family, event = model.likelihood.family, model.likelihood.event_shape
-    if math.prod(event) != len(linear.mean):  # what the encoder reads is not laid out as x is
-        return False
     point = isinstance(model.posterior.family, Point)
     # A point code has unit variance: the whole variance along an axis is kept.
     floor = MIN_NOISE_VARIANCE

@@ -23,7 +23,7 @@ from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
 from isthmus.examples import Examples, as_examples, fingerprint
 from isthmus.fitted import FittedModel
-from isthmus.latent_model import Model
+from isthmus.latent_model import LatentModel, Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.priors import Mixture
@@ -90,9 +90,12 @@ class TrainingJob:
         """Set the untrained model to the linear model of the training rows, where its parts have such a start."""
         model, seed = self.recipe.model, self.config.seed
         x, c = linear_rows(self.schema, self.train_rows, seed)
-        linear = fit_linear_model(x, c, model.code.size, model.likelihood.family.scale_per_element)
-        if start_at_linear_model(model, linear) and isinstance(model.prior, Mixture) and c is None:
-            model.prior.start_at(*code_mixture(x, linear, len(model.prior.logits), seed))
+        per_column = self.schema.likelihood == "diagonal_normal"
+        linear = fit_linear_model(x, c, model.code.size, per_column)
+        if start_at_linear_model(model, linear) and c is None:
+            assert isinstance(model, LatentModel)
+            if isinstance(model.prior, Mixture):
+                model.prior.start_at(*code_mixture(x, linear, len(model.prior.logits), seed))
 
     def train(
         self, checkpointer: Checkpointer | None = None, callback: ProgressCallback | None = None
@@ -106,7 +109,7 @@ class TrainingJob:
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
-        if self.estimator.initialization == "pca":
+        if self.estimator.initialization == "pca" and self.recipe.model.code.size:
             self.start_linear()
         return fit(
             self.recipe.model,
