@@ -257,7 +257,7 @@ def test_training_rows_among_the_measured_rows_are_counted(healthy, of_healthy):
 
 
 def test_how_many_rows_are_measured_says_nothing_of_the_training_rows(healthy):
-    few, few_train = TEST[:50], TRAIN[:60]
+    few, few_train = TEST[:40], TRAIN[:40]
     assert "few-rows" not in every(verdicts(healthy, few)) | every(verdicts(healthy, few, TRAIN))
     assert "few-rows" in every(verdicts(vae(epochs=5).fit(few_train), TEST, few_train))
 
