@@ -367,6 +367,15 @@ def test_models_may_be_names_classes_and_estimators():
     assert all(("probe" in row["cells"]) == (row["model"] != "pca_best") for row in table_of.to_dict()["models"])
 
 
+def test_a_class_of_the_users_that_is_called_pca_is_no_baseline():
+    pca = type("PCA", (isthmus.Autoencoder,), {})
+    table_of = isthmus.compare(table(), models=[pca], seeds=1, **QUICK)
+    assert [row.label for row in table_of.rows][:2] == ["pca", "pca_best"]
+    own = table_of.rows[-1]
+    assert own.label.endswith(".PCA")
+    assert not own.closed_form
+
+
 def test_too_few_rows():
     with pytest.raises(InputError, match="at least 10 rows"):
         isthmus.compare(table(9), models="ae")

@@ -19,6 +19,7 @@ from isthmus.data import Dataset
 from isthmus.evaluation import context
 from isthmus.evaluation.baseline_data import BaselineData, as_scored
 from isthmus.evaluation.baselines import DENSITIES
+from isthmus.evaluation.splits import held_out
 from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
 from isthmus.metrics.principal_axes import rank_of
@@ -239,3 +240,9 @@ def test_a_full_run_and_a_solved_one():
 @pytest.mark.parametrize("name", ["VAE", "DenoisingAutoencoder", "SparseAutoencoder"])
 def test_lines_are_short_for_data_of_every_kind(name, x):
     ran(getattr(isthmus, name)(**FAST, **({"sparsity": "l1(0.1)"} if name == "SparseAutoencoder" else {})), x)
+
+
+def test_a_run_is_diagnosed_with_its_training_rows():
+    _, run = ran(isthmus.VAE(**FAST), table(400))  # 40 rows are held out: few, but training had many
+    found = summary.measure(run, held_out(run), 10).findings
+    assert "few-rows" not in {consequence.code for f in found for consequence in (f, *f.consequences)}

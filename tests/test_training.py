@@ -66,8 +66,30 @@ def test_a_model_made_by_hand_trains_with_rows_kept_aside():
     other = isthmus.fit(parts(condition=3), x[:60], nll + kl, condition=c[:60], validation=turned, epochs=3)
     assert history[0]["loss"] == other[0]["loss"]
     assert history[0]["valid_loss"] != other[0]["valid_loss"]
-    with pytest.raises(isthmus.InputError, match="validation must have a condition"):
-        isthmus.fit(parts(condition=3), x[:60], nll + kl, condition=c[:60], validation=x[60:], epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"condition": np.eye(3)[np.arange(60) % 3], "validation": X[60:]}, "validation must have condition if the"),
+        ({"target": X[:60], "validation": X[60:]}, "validation must have target if the"),
+        ({"validation": {"X": X[60:], "y": np.zeros(30, int)}}, "validation must have y if the"),
+        ({"validation": X[:0]}, "rows must be an array .n, 5. with n > 0, got .0, 5."),
+        ({"validation": X[60:, :3]}, "got .30, 3."),
+        ({"validation": X[60:].tolist()}, "got list"),
+        ({"observed": np.ones((60, 4), bool)}, "observed must be booleans of X's shape"),
+        ({"lengths": np.full(60, 2)}, "X must be padded sequences"),
+    ],
+)
+def test_what_does_not_belong_to_the_rows_of_a_hand_made_model(given, message):
+    width = 3 if "condition" in given else 0
+    with pytest.raises(isthmus.InputError, match=message):
+        isthmus.fit(parts(condition=width), X[:60].astype(np.float32), nll + kl, epochs=1, **given)
+
+
+def test_a_hand_made_model_takes_arrays_only():
+    with pytest.raises(isthmus.InputError, match="data must be an array or a tensor, got list"):
+        isthmus.fit(parts(), X.tolist(), nll + kl, epochs=1)
 
 
 def test_validation_repeats_to_the_last_bit_and_sees_the_corruption():

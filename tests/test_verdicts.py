@@ -256,6 +256,12 @@ def test_training_rows_among_the_measured_rows_are_counted(healthy, of_healthy):
     assert "leak" not in of_healthy
 
 
+def test_how_many_rows_are_measured_says_nothing_of_the_training_rows(healthy):
+    few, few_train = TEST[:40], TRAIN[:40]
+    assert "few-rows" not in every(verdicts(healthy, few)) | every(verdicts(healthy, few, TRAIN))
+    assert "few-rows" in every(verdicts(vae(epochs=5).fit(few_train), TEST, few_train))
+
+
 def test_rows_of_few_values_coincide_without_a_leak():
     bits = (linear(800, k=3, d=8) > 0).astype(np.uint8)
     model = vae(epochs=5).fit(bits[:600])

@@ -142,7 +142,10 @@ def estimator_spec(estimator: Estimator) -> ModelSpec:
         for name, value in estimator.get_params(deep=False).items()
         if value is not defaults[name] and not same_value(value, defaults[name])
     }
-    return ModelSpec(short_name(cls.__name__.lower()), clone(estimator), fields, show_fields=False)
+    name = short_name(cls.__name__.lower())
+    if name in (PCA, PCA_BEST) and cls is not class_of(find_model(PCA_MODEL)):
+        name = f"{cls.__module__}.{cls.__qualname__}"  # a user's class of this name is no baseline
+    return ModelSpec(name, clone(estimator), fields, show_fields=False)
 
 
 def same_value(a: Any, b: Any) -> bool:

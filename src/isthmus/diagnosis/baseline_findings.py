@@ -15,7 +15,7 @@ from isthmus.diagnosis.symptoms import (
     worse_than_pca,
     worst_linear,
 )
-from isthmus.diagnosis.training_findings import LINEAR
+from isthmus.diagnosis.training_findings import LINEAR_FIELDS
 from isthmus.finding import Finding
 
 MIN_EPOCHS = 20
@@ -117,7 +117,9 @@ def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
             "worse-than-pca",
             "warning",
             f"PCA of the same size reconstructs better: squared error {own:.4g}, PCA's {pca:.4g}",
-            context.first_effective(LINEAR if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}),
+            context.first_effective(
+                LINEAR_FIELDS if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}
+            ),
             {"squared_error": own, "pca": pca, "unit": "scaled units"},
             "the network is undertrained or overfits; without hidden layers it would converge to PCA",
         )
@@ -135,7 +137,7 @@ def worse_than_linear(context: DiagnosisContext, name: str) -> Finding:
     params = {"latent_dim": max(1, dim or 1)} | ({"scaling": scaling} if scaling == "standard" else {})
     if context.fitted.schema.condition is not None or context.fitted.schema.discrete:
         remedy = context.first_effective(
-            LINEAR if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}
+            LINEAR_FIELDS if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}
         )
     else:
         remedy = context.other_model("ProbabilisticPCA", **params)

@@ -67,6 +67,8 @@ FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
 )
 """Everything that is looked for, in the order in which equally severe findings are reported. A new finding is one
 entry."""
+OF_TRAINING_ROWS = ("few-rows", "constant-columns")
+"""Findings of `check` that say something about training rows only."""
 SMALL_LEARNING_RATE = 1e-3
 """Learning rate that a remedy suggests in place of a high one."""
 
@@ -134,14 +136,14 @@ def diagnose(
 def checked(fitted: FittedModel, rows: Examples, train: Any) -> tuple[Finding, ...]:
     """What `check` says of the training rows if they are known, and of the measured rows and their labels."""
     scaling, levels = fitted.fields.get("scaling", "auto"), fitted.fields.get("levels")
-    findings = list(check(rows, scaling=scaling, levels=levels).findings)
-    if train is not None:
-        given = dict(train) if isinstance(train, dict) else {"X": train}
-        known = as_examples(given.pop("X"), **given)
-        labels = [finding for finding in findings if finding.code == "leak"]
-        findings = list(check(known, scaling=scaling, levels=levels).findings)
-        findings += labels if not any(finding.code == "leak" for finding in findings) else []
-    return tuple(findings)
+    of_rows = check(rows, scaling=scaling, levels=levels).findings
+    if train is None:
+        return tuple(finding for finding in of_rows if finding.code not in OF_TRAINING_ROWS)
+    given = dict(train) if isinstance(train, dict) else {"X": train}
+    findings = check(as_examples(given.pop("X"), **given), scaling=scaling, levels=levels).findings
+    known = {finding.code for finding in findings}
+    labels = [finding for finding in of_rows if finding.code == "leak" and "leak" not in known]
+    return (*findings, *labels)
 
 
 def corrections(context: DiagnosisContext) -> dict[str, Any]:

@@ -30,7 +30,7 @@ HIGH_LEARNING_RATE = 0.05
 """Learning rate from which Adam is suspected of what is wrong."""
 HIGH_BETA = 2.0
 """KL weight from which it is suspected of what is wrong."""
-LINEAR = ("baselines.ppca_best", "linear_dimensions", "baselines.ppca")
+LINEAR_BASELINES = ("baselines.ppca_best", "linear_dimensions", "baselines.ppca")
 """Linear models, the best first, with which log p(x) is compared."""
 
 
@@ -52,7 +52,7 @@ def significantly_worse(context: DiagnosisContext, name: str) -> bool:
 
 def worst_linear(context: DiagnosisContext) -> str | None:
     """The linear model that is better than this one by the most; None if none is, or none is known."""
-    worse = [name for name in LINEAR if significantly_worse(context, name)]
+    worse = [name for name in LINEAR_BASELINES if significantly_worse(context, name)]
     return min(worse, key=lambda name: margin(context, name) or 0.0, default=None)
 
 

@@ -23,7 +23,7 @@ CONTRACTION = 0.1
 """Weight of the penalty on the encoder's derivatives that a remedy for an overfitted autoencoder adds."""
 NOISE = "gaussian(0.1)"
 """Corruption of the input that a remedy for overfitting adds."""
-LINEAR: dict[str, Any] = {"hidden": (), "epochs": "auto"}
+LINEAR_FIELDS: dict[str, Any] = {"hidden": (), "epochs": "auto"}
 """A linear model, trained for as long as it needs."""
 MIN_GAP_STD = 0.5
 """Gap between training and held-out rows, in standard deviations of log p(x) over rows, that counts as overfitting."""
@@ -80,13 +80,15 @@ def less_overfitting(context: DiagnosisContext) -> str:
         return smaller_network(context)
     if not context.has_density:
         penalty = {"contraction": CONTRACTION} if context.fitted.fields.get("contraction") == 0 else {}
-        return context.first_effective(LINEAR if worse_than_pca(context) else penalty, penalty, {"corruption": NOISE})
+        return context.first_effective(
+            LINEAR_FIELDS if worse_than_pca(context) else penalty, penalty, {"corruption": NOISE}
+        )
     if context.fitted.fields.get("validation_fraction") == 0:
         return context.retrain(validation_fraction=EARLY_STOPPING_FRACTION)
     if worst_linear(context) is not None and context.fitted.network_kind == "mlp":
         best = context.value("linear_dimensions")
         size = {"latent_dim": best} if best and context.latent_dim and best < context.latent_dim else {}
-        return context.first_effective({**LINEAR, **size}, {"corruption": NOISE})
+        return context.first_effective({**LINEAR_FIELDS, **size}, {"corruption": NOISE})
     return smaller_network(context)
 
 

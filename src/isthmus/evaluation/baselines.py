@@ -172,7 +172,7 @@ def mixture(data: BaselineData, axes: dict[str, PrincipalAxes], x: np.ndarray, f
     return in_data_units(along_axes(along, k, model.score_samples), scale)
 
 
-LINEAR = ("ppca", "ppca_best")
+LINEAR_DENSITIES = ("ppca", "ppca_best")
 """Probabilistic PCA: as large as the model and in its scaling; with both chosen by validation."""
 DENSITIES: dict[str, Fit] = {
     "ppca": probabilistic_pca,

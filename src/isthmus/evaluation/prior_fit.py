@@ -29,6 +29,8 @@ def refit_gain(context: EvalContext) -> Metric | None:
     if not context.has_density or not context.has_code or train is None:
         return None
     prior = rows.chunks[0].prior
+    if prior is None:
+        raise Declined("The prior has no density of its own.")
     if prior.batch_shape:
         raise Declined("Each row has its own prior.")
     if not is_evaluable(prior) or context.fitted.model.code.discrete:

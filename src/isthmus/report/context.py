@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from isthmus.evaluation.baselines import LINEAR
+from isthmus.evaluation.baselines import LINEAR_DENSITIES
 from isthmus.evaluation.result import Evaluation
 from isthmus.examples import Examples
 from isthmus.finding import Finding
@@ -60,7 +60,7 @@ def plot_context(
     model: FittedModel, rows: Examples, evaluation: Evaluation, train: Examples | None, rows_name: str
 ) -> PlotContext:
     """The context of all figures; what was measured row by row is not measured again."""
-    names, label = (LINEAR, "probabilistic PCA") if model.capabilities.has_density else (("pca",), "PCA")
+    names, label = (LINEAR_DENSITIES, "probabilistic PCA") if model.capabilities.has_density else (("pca",), "PCA")
     linear = [value for name in names if (value := evaluation.value(f"baselines.{name}")) is not None]
     reference = (label, max(linear)) if linear and all(map(math.isfinite, linear)) else None
     seed = model.seed % 2**31

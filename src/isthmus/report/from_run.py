@@ -65,7 +65,8 @@ def measure(run: Run, held: HeldOut, draws: int = DEFAULT_DRAWS, without: Collec
     model, rows = run.fitted, run.fitted.check(held.examples)
     evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)
     command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
-    return MeasuredRun(run, held, rows, evaluation, diagnose(model, rows, evaluation=evaluation, command=command))
+    findings = diagnose(model, rows, train=run.job.train_rows, evaluation=evaluation, command=command)
+    return MeasuredRun(run, held, rows, evaluation, findings)
 
 
 def report_page(
@@ -103,6 +104,6 @@ def report_page(
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train_rows)
     check_evaluation(evaluation, rows)
-    findings = diagnose(fitted, rows, evaluation=evaluation)
+    findings = diagnose(fitted, rows, train=train_rows, evaluation=evaluation)
     plots = plot_context(fitted, rows, evaluation, train_rows, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from isthmus.evaluation.baseline_metrics import CLEAR_ERRORS
-from isthmus.evaluation.baselines import LINEAR
+from isthmus.evaluation.baselines import LINEAR_DENSITIES
 from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding, ranked
 from isthmus.metrics.metric import Metric
@@ -164,7 +164,7 @@ def best_of(baselines: dict[str, Metric]) -> str:
 
 def best_linear(baselines: dict[str, Metric]) -> str:
     """The linear baseline of the highest log p(x)."""
-    return best_of({key: baselines[key] for key in LINEAR if key in baselines})
+    return best_of({key: baselines[key] for key in LINEAR_DENSITIES if key in baselines})
 
 
 def compared(baseline: Metric) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isthmus.array_checks import as_lengths, as_observed, to_cpu_array
 from isthmus.errors import InputError
 from isthmus.latent_model import Model
 from isthmus.model_checks import check_composition, check_taken
@@ -63,16 +64,23 @@ def fit(
         InputError: if arrays differ in length, or validation rows lack what the training rows have.
         TrainingError: if a number is not finite. The model then has its last good weights.
     """
+    if not isinstance(data, Tensor | np.ndarray):
+        raise InputError(f"data must be an array or a tensor, got {type(data).__name__}.")
     parameter = next(model.parameters())
     schema = Schema.homogeneous(
         event_shape=tuple(data.shape[1:]), kind="real", dtype="float32", sequence=lengths is not None
     )
     names = ("condition", "lengths", "y", "target", "observed")
 
-    def to_device(X: Array, condition: Array | None = None, **arrays: Any) -> DeviceDataset:
+    def to_device(X: Any, condition: Array | None = None, **arrays: Any) -> DeviceDataset:
+        if not isinstance(X, Tensor | np.ndarray) or not len(X) or X.shape[1:] != data.shape[1:]:
+            got = X.shape if hasattr(X, "shape") else type(X).__name__
+            raise InputError(f"rows must be an array (n, {', '.join(map(str, data.shape[1:]))}) with n > 0, got {got}.")
         for name, array in {"condition": condition, **arrays}.items():
             if array is not None and len(array) != len(X):
                 raise InputError(f"{name} must have one row for each of the {len(X)} rows of data, got {len(array)}.")
+        as_lengths(arrays.get("lengths"), to_cpu_array(X))
+        as_observed(arrays.get("observed"), to_cpu_array(X))
         c = None if condition is None else np.asarray(condition)
         return DeviceDataset(X, schema, device=parameter.device, dtype=parameter.dtype, c=c, **arrays)
 
@@ -82,11 +90,12 @@ def fit(
         unknown = sorted(set(parts) - {"X", *names})
         if unknown or "X" not in parts:
             raise InputError(f"validation must be an array, or a dict of X and any of {names}, got {sorted(parts)}.")
-        if (condition is None) != (parts.get("condition") is None):
-            raise InputError(
-                f"validation must have a condition if the training rows have one, and only then, got {sorted(parts)}. "
-                "Pass validation={'X': ..., 'condition': ...}."
-            )
+        for name, array in {"condition": condition, "lengths": lengths, "y": y, "target": target}.items():
+            if (array is None) != (parts.get(name) is None):
+                raise InputError(
+                    f"validation must have {name} if the training rows have it, and only then, got {sorted(parts)}. "
+                    f"Pass validation={{'X': ..., '{name}': ...}}."
+                )
         validation_rows = to_device(**parts)
 
     rows = to_device(data, condition, lengths=lengths, y=y, target=target, observed=observed)
