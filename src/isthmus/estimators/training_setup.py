@@ -86,16 +86,20 @@ class TrainingJob:
         """Rows on the device."""
         return as_dataset(self.schema, examples, self.device, self.dtype)
 
-    def start_linear(self) -> None:
-        """Set the untrained model to the linear model of the training rows, where its parts have such a start."""
+    def start_linear(self) -> bool:
+        """Set the untrained model to the linear model of the training rows; whether it is then that model's optimum."""
         model, seed = self.recipe.model, self.config.seed
+        if not model.code.size:
+            return False
         x, c = linear_rows(self.schema, self.train_rows, seed)
         per_column = self.schema.likelihood == "diagonal_normal"
         linear = fit_linear_model(x, c, model.code.size, per_column)
-        if start_at_linear_model(model, linear) and c is None:
-            assert isinstance(model, LatentModel)
-            if isinstance(model.prior, Mixture):
-                model.prior.start_at(*code_mixture(x, linear, len(model.prior.logits), seed))
+        if not start_at_linear_model(model, linear):
+            return False
+        assert isinstance(model, LatentModel)
+        if isinstance(model.prior, Mixture) and c is None:
+            model.prior.start_at(*code_mixture(x, linear, len(model.prior.logits), seed))
+        return model.likelihood.family.normal_scale() is not None
 
     def train(
         self, checkpointer: Checkpointer | None = None, callback: ProgressCallback | None = None
@@ -109,13 +113,12 @@ class TrainingJob:
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
-        if self.estimator.initialization == "pca" and self.recipe.model.code.size:
-            self.start_linear()
+        fitted = self.estimator.initialization == "pca" and self.start_linear()
         return fit(
             self.recipe.model,
             rows,
             self.recipe.objective,
-            self.config,
+            replace(self.config, start_is_fitted=fitted),
             validation=validation,
             checkpointer=checkpointer,
             callback=callback,

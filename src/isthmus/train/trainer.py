@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,8 @@ VALIDATION_BATCH_SIZE = 256
 """Rows of a validation batch, at least."""
 VALIDATION_SEED = 20_140_501
 """All validation passes have the same noise, so that their differences are the model's."""
+VALIDATION_GROUPS, GROUP_READS = 32, 8
+"""Groups of validation rows by which a fitted start is compared, and how often each row is read under other noise."""
 CALLBACK_INTERVAL_SECONDS = 0.2
 """Wall-clock time between two calls of the progress callback."""
 GPU_CHECK_INTERVAL_STEPS = 50
@@ -68,6 +70,8 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step = math.inf, 0
+        fitted = config.start_is_fitted and validation is not None
+        self.start = {name: value.clone() for name, value in self.weights().items()} if fitted else {}
 
     def prepare(self) -> None:
         """Compile or record the update where the configuration says so; the state stays as it is."""
@@ -114,20 +118,26 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Means over the validation rows, at the terms' final weights and under one fixed noise, nats."""
         assert self.validation is not None
-        rows, was_training = self.validation, self.model.training
-        size = max(self.batch_size, VALIDATION_BATCH_SIZE)
-        names = ["loss", *self.objective.names]
+        # Few rows are read several times, each time under other noise.
+        order = torch.arange(len(self.validation), device=self.device)
+        order = order.repeat(max(1, VALIDATION_BATCH_SIZE // len(self.validation)))
+        parts = order.split(max(self.batch_size, VALIDATION_BATCH_SIZE))
+        sums = [len(part) * means for part, means in zip(parts, self.means_of(parts))]
+        return dict(zip(["loss", *self.objective.names], (torch.stack(sums).sum(0) / len(order)).tolist()))
+
+    @torch.no_grad()
+    def means_of(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """The loss and each term as means over parts of the validation rows, on the CPU, under the same noise."""
+        assert self.validation is not None
+        was_training = self.model.training
         self.model.eval()
-        sums, end = [0.0] * len(names), torch.ones_like(self.update.progress)
-        with torch.no_grad(), seeded(VALIDATION_SEED, self.device):
-            # Few rows are read several times, each time under other noise.
-            order = torch.arange(len(rows), device=self.device).repeat(max(1, VALIDATION_BATCH_SIZE // len(rows)))
-            for index in order.split(size):
-                _, values = self.step_module(rows.batch(index), end, train=False)
-                for i, value in enumerate(values):
-                    sums[i] += value.item() * len(index)
+        end, means = torch.ones_like(self.update.progress), []
+        with seeded(VALIDATION_SEED, self.device):
+            for part in parts:
+                _, values = self.step_module(self.validation.batch(part), end, train=False)
+                means.append(torch.stack(values).double().cpu())
         self.model.train(was_training)
-        return dict(zip(names, [s / len(order) for s in sums]))
+        return means
 
     def raise_if_validation_nonfinite(self, values: dict[str, float]) -> None:
         """Raise TrainingError for validation values that are not finite: they cannot select weights."""
@@ -170,12 +180,26 @@ class Trainer:
             self.best_value, self.best_step = values["loss"], self.step
             self.best = {name: value.clone() for name, value in self.weights().items()}
 
-    def keep_start(self) -> None:
-        """Let the weights before the first update be candidates: they may be a closed form that is hard to better."""
-        if self.validation is not None and self.step == 0:
-            values = self.validate()
-            if all(map(math.isfinite, values.values())):
-                self.keep_if_best(values)
+    def group_losses(self, weights: dict[str, Tensor]) -> Tensor:
+        """(g,) losses of groups of validation rows under these weights, each row read several times."""
+        assert self.validation is not None
+        self.load(weights)
+        groups = torch.arange(len(self.validation), device=self.device).chunk(VALIDATION_GROUPS)
+        return torch.stack(self.means_of([group.repeat(GROUP_READS) for group in groups]))[:, 0]
+
+    def worth_training(self) -> bool:
+        """Whether the best weights are better than a fitted start by more than a standard error, over groups of rows.
+
+        The best of many weights is better by chance already: a closed form that networks do not better is kept.
+        """
+        gain = self.group_losses(self.start) - self.group_losses(self.best)
+        return len(gain) < 2 or bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Load weights by the names that `weights` gives them."""
+        for name, value in self.weights().items():
+            if name in weights:
+                value.copy_(weights[name])
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers by name."""
@@ -184,11 +208,14 @@ class Trainer:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Load the best averaged weights, or the last where none were selected, and release the flat buffers."""
+        """Load the best averaged weights, or the last where none were selected, and release the flat buffers.
+
+        A start that was fitted is loaded again where training did not better it.
+        """
         self.optimizer.load_ema()
-        for name, value in self.weights().items():
-            if name in self.best:
-                value.copy_(self.best[name])
+        if self.start and self.best and not self.worth_training():
+            self.best = self.start
+        self.load(self.best)
         self.optimizer.unflatten()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -269,7 +296,6 @@ def fit(
                     checkpointer.resume(trainer)
                 model.train()
                 trainer.prepare()
-                trainer.keep_start()
                 try:
                     run(trainer, checkpointer, callback, interrupted)
                 finally:  # also after an error: the model gets its best, or last good, weights
