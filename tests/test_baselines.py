@@ -13,7 +13,7 @@ from sklearn.datasets import load_wine
 import isthmus
 from isthmus.evaluation import baselines
 from isthmus.evaluation.baseline_data import BaselineData, as_scored
-from isthmus.evaluation.baselines import DENSITIES, LINEAR, ppca_scores
+from isthmus.evaluation.baselines import DENSITIES, LINEAR_DENSITIES, ppca_scores
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.examples import Examples
 from isthmus.metrics.principal_axes import (
@@ -111,7 +111,7 @@ def test_a_weak_baseline_makes_no_winner():
     facts = evaluate(model, test, draws=100, train=train).to_dict()["baselines"]
     exact = isthmus.ProbabilisticPCA(latent_dim=3, scaling="standard").fit(train)
     assert facts["ppca"]["mean"] == pytest.approx(exact.score(test), abs=0.1)  # 13 rows chose the weights of the model
-    assert all(facts[name]["margin"]["mean"] < 2 * facts[name]["margin"]["standard_error"] for name in LINEAR)
+    assert all(facts[name]["margin"]["mean"] < 2 * facts[name]["margin"]["standard_error"] for name in LINEAR_DENSITIES)
 
 
 @pytest.mark.parametrize("precision", ["double", "single"])
