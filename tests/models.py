@@ -23,8 +23,12 @@ def small(name: str, **fields: Any):
         defaults: dict[str, Any] = {"latent_dim": 3, "random_state": 0}
     else:
         defaults = {"hidden": (16,), "epochs": 4, "batch_size": 16, "threads": 1, "random_state": 0}
-        if models()[name].fields["latent_dim"].default == 16:
+        known = models()[name].fields
+        if known["latent_dim"].default in (16, "auto"):
             defaults["latent_dim"] = 3
+        if known["prior"].default == "auto":
+            defaults["prior"] = "normal"
+        defaults["learning_rate"] = 1e-3
     return getattr(isthmus, name)(**(defaults | fields))
 
 

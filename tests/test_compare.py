@@ -349,7 +349,7 @@ def test_parsing_of_models_and_fields():
         ({"random_state": -1}, "random_state must be an integer >= 0.*got -1"),
         ({"sweep": {"latent_dim": [2]}}, "at least two different values"),
         ({"sweep": {"latent_dim": [2, 2]}}, "at least two different values"),
-        ({"sweep": {"latent_dim": [2, 0]}}, "latent_dim must be an integer >= 1, got 0"),
+        ({"sweep": {"latent_dim": [2, 0]}}, "latent_dim must be an integer >= 1 or 'auto', got 0"),
         ({"sweep": {"random_state": [1, 2]}}, "are the same for all"),
         ({"sweep": {"epochs": [1, 2], "beta": [1, 2]}}, "must have one field"),
     ],

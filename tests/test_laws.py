@@ -35,6 +35,9 @@ def test_gradients_reach_every_parameter_and_the_loss_falls(name, kind):
     job = setup_training(small(name, epochs=40, learning_rate=1e-2), x)
     model, rows = job.recipe.model, job.to_device(job.train_rows)
     step = Step(model, as_objective(job.recipe.objective))
+    with torch.no_grad():  # layers that start at zero let no gradient through
+        for parameter in step.parameters():
+            parameter.add_(1e-2 * torch.randn_like(parameter))
     loss, _ = step(rows.batch(torch.arange(len(rows))), torch.tensor(0.5))
     loss.backward()
     unreached = [n for n, p in step.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
