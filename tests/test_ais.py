@@ -129,7 +129,9 @@ def test_log_evidence_by_quadrature(nonlinear, start):
 
 def test_probabilities_of_all_outcomes_sum_to_one():
     x = bits(200, 3)
-    fitted = small("VAE", latent_dim=2, prior="mixture(3)", precision="double", epochs=20).fit(x)
+    fitted = small("VAE", latent_dim=2, prior="mixture(3)", precision="double", epochs=20, initialization="random").fit(
+        x
+    )
     outcomes = np.indices((2, 2, 2)).reshape(3, -1).T.astype(np.uint8)
     result = ais(fitted.model_, rows_of(fitted, outcomes, bits="fixed"), **FEW_STEPS)
     chance = np.exp(result.values)

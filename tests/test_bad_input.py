@@ -294,8 +294,14 @@ def test_loading_what_is_no_model(case, tmp_path, capsys):
         (["fit", "vae", "digits"], "-o"),
         (["fit", "vae"], "DATA"),
         (["fit", "vae", "digits", "-o", "r", "--latent-dims", "3"], "Did you mean '--latent-dim'"),
-        (["fit", "vae", "digits", "-o", "r", "--latent-dim", "many"], "--latent-dim: must be an integer"),
-        (["fit", "vae", "digits", "-o", "r", "--latent-dim", "0"], "latent_dim must be an integer >= 1 or 'auto', got 0."),
+        (
+            ["fit", "vae", "digits", "-o", "r", "--latent-dim", "many"],
+            "latent_dim must be an integer >= 1 or 'auto', got 'many'.",
+        ),
+        (
+            ["fit", "vae", "digits", "-o", "r", "--latent-dim", "0"],
+            "latent_dim must be an integer >= 1 or 'auto', got 0.",
+        ),
         (["fit", "vae", "digits", "-o", "r", "--likelihood", "nromal"], "Did you mean 'normal'"),
         (["fit", "vae", "digits", "-o", "r", "--device", "cuda:9"], "GPU"),
         (["fit", "vae", "words.csv", "-o", "r"], "column"),

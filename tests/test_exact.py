@@ -72,7 +72,9 @@ def test_linear_vae_is_probabilistic_pca(name, x, k):
         latent_dim=k,
         hidden=(),
         likelihood="normal",
+        prior="normal",
         scaling="global",
+        initialization="random",
         validation_fraction=0,
         learning_rate=1e-2,
         batch_size=len(x),
@@ -172,7 +174,7 @@ def test_the_importance_weighted_loss_is_the_bound_itself(draws):
 @pytest.mark.parametrize("prior", ["mixture(3)", "refit(3)"])
 def test_samples_come_from_the_prior_that_was_trained(prior):
     """Not from a standard normal whatever the model's prior is."""
-    model = small("VAE", prior=prior, latent_dim=2, epochs=20, beta=0.05).fit(table())
+    model = small("VAE", prior=prior, latent_dim=2, epochs=20, beta=0.05, initialization="random").fit(table())
     distribution = model.model_.prior_for(Batch(torch.empty(1, 0)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)

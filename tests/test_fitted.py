@@ -37,7 +37,7 @@ def test_the_model_behind_an_estimator(vae):
     assert as_fitted(vae) is as_fitted(vae.fitted_) is vae.fitted_
     assert isinstance(vae.fitted_, isthmus.FittedModel)
     assert vae.fitted_.name == "VAE"
-    assert vae.fitted_.fields == vae.get_params(deep=False)
+    assert vae.fitted_.requested_fields == vae.get_params(deep=False)
     with pytest.raises(isthmus.InputError, match="must be fitted first"):
         as_fitted(small("VAE"))
     with pytest.raises(isthmus.InputError, match="must be a fitted model, got int"):

@@ -28,6 +28,7 @@ TRAIN, TEST = linear(600), linear(200, seed=1)
 
 def vae(**fields) -> isthmus.VAE:
     defaults = {"latent_dim": 4, "hidden": (), "scaling": "global", "epochs": 150, "batch_size": 64}
+    defaults |= {"initialization": "random", "prior": "normal"}
     return isthmus.VAE(**{**defaults, "learning_rate": 1e-2, "threads": 1, "random_state": 0, **fields})
 
 

@@ -12,11 +12,11 @@ from torch import nn
 
 from isthmus.distributions.mixture_fit import fit_diagonal_mixture
 from isthmus.errors import InputError
-from isthmus.estimators.composition import input_reader, is_auto, likelihood_family, network_kind
+from isthmus.estimators.composition import has_linear_path, input_reader, is_auto, likelihood_family, network_kind
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.linear_model import MAX_FACTOR_COLUMNS, LinearModel, fit_linear_model, without_condition
 from isthmus.examples import Examples
-from isthmus.families import Family
+from isthmus.families import DiagonalNormal, Family
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.held_out_curve import fewest_dimensions, held_out_scores
 from isthmus.schema import Schema
@@ -108,8 +108,8 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     linear = not own_networks and may_start_linear(estimator, schema)
     if estimator.initialization == "pca" and not linear:
         raise InputError(
-            "initialization must be 'random' or 'auto' for networks of your own, convolutions, sequences and unlike "
-            "columns, got 'pca'."
+            "initialization must be 'random' or 'auto' for networks of your own, convolutions, sequences, unlike "
+            "columns and corrupted rows, got 'pca'."
         )
     from_pca = linear and estimator.initialization != "random"
     chosen: dict[str, Any] = {"initialization": "pca" if from_pca else "random"}
@@ -151,7 +151,8 @@ def may_start_linear(estimator: Any, schema: Schema) -> bool:
     """Whether encoder and decoder have linear paths, over rows that a linear model describes."""
     if len(schema.columns) > 1 or schema.sequence or network_kind(estimator, schema) != "mlp":
         return False
-    if getattr(estimator, "posterior", "normal") != "normal":
+    posterior = getattr(estimator, "posterior", "normal")
+    if not (posterior == "normal" or isinstance(posterior, DiagonalNormal)) or not has_linear_path(estimator):
         return False
     if getattr(estimator, "sparsity", None) not in (None, "none"):
         return False

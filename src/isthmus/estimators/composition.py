@@ -79,6 +79,14 @@ def network_kind(estimator: Hyperparameters, schema: Schema) -> str:
     return estimator.network
 
 
+def has_linear_path(estimator: Hyperparameters) -> bool:
+    """Whether networks have a linear path beside their hidden layers.
+
+    Not where x is corrupted in training: what a linear path learns of masked numbers is too large for whole rows.
+    """
+    return estimator.corruption in (None, "none")
+
+
 def encoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Module:
     """x to `out` numbers."""
     kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
@@ -90,7 +98,7 @@ def encoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Modu
     elif network_kind(estimator, schema) == "conv":
         net = conv.ConvEncoder(shape, tuple(estimator.channels), out, **kwargs)
     else:
-        net = MLP(shape, tuple(estimator.hidden), out, linear_path=True, **kwargs)
+        net = MLP(shape, tuple(estimator.hidden), out, linear_path=has_linear_path(estimator), **kwargs)
     return net if reader is None else Preprocess(reader, net)
 
 
@@ -112,7 +120,7 @@ def decoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Modu
         return UserModule(copy.deepcopy(estimator.decoder), (latent_dim,), schema.condition_width)
     if network_kind(estimator, schema) == "conv":
         return conv.ConvDecoder(latent_dim, tuple(estimator.channels), out // schema.size, schema.event_shape, **kwargs)
-    return MLP((latent_dim,), tuple(estimator.hidden)[::-1], out, linear_path=True, **kwargs)
+    return MLP((latent_dim,), tuple(estimator.hidden)[::-1], out, linear_path=has_linear_path(estimator), **kwargs)
 
 
 def likelihood_family(estimator: Hyperparameters, schema: Schema) -> Family:

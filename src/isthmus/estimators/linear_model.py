@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from isthmus.families import SCALE_FLOOR
 from isthmus.metrics.principal_axes import principal_axes, triangular_factor
+from isthmus.scales import SCALE_FLOOR
 
 MIN_NOISE_VARIANCE = SCALE_FLOOR**2
 """Smallest variance of the noise, in the units that networks read: no learned scale goes lower."""

@@ -9,10 +9,11 @@ import torch
 
 from isthmus.evaluation.context import EvalContext
 from isthmus.examples import Examples
-from isthmus.families import SCALE_FLOOR, Family
+from isthmus.families import Family
 from isthmus.latent_model import Model
 from isthmus.metrics.importance_weighting import NOISE_SEED
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
+from isthmus.scales import SCALE_FLOOR
 from isthmus.train.runtime import seeded
 
 DATA_UNIT = "squared data units, summed"

@@ -99,11 +99,15 @@ def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
         epochs = f"stopped early after {done:,} of {pluralize(planned, 'epoch')}"
         if values["best_epoch"] is not None:
             epochs += f", with the best weights at epoch {values['best_epoch']:,}"
+            if not values["best_epoch"]:
+                epochs += ", the linear model that training started at and did not better"
     return [f"{what}; {epochs}.", f"{likelihood}; {values['seconds']:.1f} s of training (seed {values['seed']})."]
 
 
 def best_epoch(run: Run) -> int | None:
-    """The epoch whose weights were kept: the lowest validation loss; None without validation."""
+    """The epoch whose weights were kept: the lowest validation loss, 0 for the start; None without validation."""
+    if run.fitted.history and run.fitted.history[-1].get("kept_start"):
+        return 0
     known = [record for record in run.fitted.history if "valid_loss" in record]
     return min(known, key=lambda record: record["valid_loss"])["epoch"] if known else None
 

@@ -171,6 +171,8 @@ class Trainer:
             record |= {f"valid_{name}": value for name, value in values.items()}
             waited = self.step - max(self.best_step, self.config.warmup * self.total_steps)
             stop = 0 < self.config.patience <= waited
+        if (stop or self.step == self.total_steps) and self.start and self.best and not self.worth_training():
+            self.best, record["kept_start"] = self.start, True
         self.history.append(record)
         return stop
 
@@ -208,13 +210,8 @@ class Trainer:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Load the best averaged weights, or the last where none were selected, and release the flat buffers.
-
-        A start that was fitted is loaded again where training did not better it.
-        """
+        """Load the best averaged weights, or the last where none were selected, and release the flat buffers."""
         self.optimizer.load_ema()
-        if self.start and self.best and not self.worth_training():
-            self.best = self.start
         self.load(self.best)
         self.optimizer.unflatten()
 
