@@ -19,8 +19,10 @@ from isthmus.metrics.importance_weighting import (
     iter_weights,
 )
 
+ROUNDING = 1e-4
+"""Share of the largest weight by which equal weights may differ: a log-weight of hundreds of nats in single precision."""
 MIN_RELATIVE_WEIGHT = 1e-12
-"""Differences of weights below this share of the largest one are rounding errors."""
+"""Least excess over the threshold, as a share of the largest: the fit takes its logarithm."""
 
 
 class ImportanceDiagnostics(NamedTuple):
@@ -89,7 +91,7 @@ def pareto_k(log_weight: np.ndarray) -> float:
         log_weight: (K,).
 
     Returns:
-        NaN for fewer than 25 draws and for weights that are not finite; minus infinity if all weights are equal.
+        NaN for fewer than 25 draws and for weights that are not finite; minus infinity if the largest weights are equal up to rounding.
     """
     n_tail = int(min(len(log_weight) / 5, 3 * math.sqrt(len(log_weight))))
     if n_tail < 5 or not np.isfinite(log_weight.max()):
@@ -97,7 +99,7 @@ def pareto_k(log_weight: np.ndarray) -> float:
     log_sorted = np.sort(log_weight)
     weight = np.exp(log_sorted - log_sorted[-1])
     excess = weight[-n_tail:] - weight[-n_tail - 1]  # over the threshold, the largest weight that is not in the tail
-    if excess[-1] < MIN_RELATIVE_WEIGHT:
+    if excess[-1] < ROUNDING:
         return -math.inf
     shape = generalized_pareto_shape(np.maximum(excess, MIN_RELATIVE_WEIGHT * excess[-1]))
     return (n_tail * shape + 10 * 0.5) / (n_tail + 10)
