@@ -61,6 +61,8 @@ def vae(**fields) -> isthmus.VAE:
         "batch_size": 64,
         "learning_rate": 1e-2,
         "threads": 1,
+        "initialization": "random",
+        "prior": "normal",
     }
     return isthmus.VAE(**{**defaults, "random_state": 0, **fields})
 
@@ -74,6 +76,7 @@ def autoencoder(name: str = "Autoencoder", **fields):
         "batch_size": 64,
         "learning_rate": 1e-2,
         "threads": 1,
+        "initialization": "random",
     }
     return getattr(isthmus, name)(**{**defaults, "random_state": 0, **fields})
 
