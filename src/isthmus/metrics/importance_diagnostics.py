@@ -20,7 +20,7 @@ from isthmus.metrics.importance_weighting import (
 )
 
 ROUNDING = 1e-4
-"""Share of the largest weight by which equal weights may differ: a log-weight of hundreds of nats in single precision."""
+"""Share of the largest weight by which equal weights may differ: log-weights of hundreds of nats are rounded to it."""
 MIN_RELATIVE_WEIGHT = 1e-12
 """Least excess over the threshold, as a share of the largest: the fit takes its logarithm."""
 
@@ -91,7 +91,8 @@ def pareto_k(log_weight: np.ndarray) -> float:
         log_weight: (K,).
 
     Returns:
-        NaN for fewer than 25 draws and for weights that are not finite; minus infinity if the largest weights are equal up to rounding.
+        NaN for fewer than 25 draws and for weights that are not finite; minus infinity if the largest weights are
+        equal up to rounding.
     """
     n_tail = int(min(len(log_weight) / 5, 3 * math.sqrt(len(log_weight))))
     if n_tail < 5 or not np.isfinite(log_weight.max()):
