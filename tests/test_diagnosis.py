@@ -596,7 +596,8 @@ def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys, m
     without_slow_measures(monkeypatch)
     without_page(monkeypatch)
     run = str(tmp_path / "run")
-    assert main(["fit", "vae", "iris", "-o", run, "--epochs", "30", "--beta", "1000", "--random-state", "0"]) == 0
+    fields = ["--epochs", "30", "--beta", "1000", "--initialization", "random", "--random-state", "0"]
+    assert main(["fit", "vae", "iris", "-o", run, *fields]) == 0
     capsys.readouterr()
     assert main(["diagnose", run, "--draws", "50", "--json"]) == 3
     result = json.loads(capsys.readouterr().out)
