@@ -16,7 +16,7 @@ ORDER = [
     {"wording"},
     {"errors", "examples", "atomic_io", "finding", "model_registry", "__init__"},
     {"batch", "schema", "data"},
-    {"nets", "distributions"},
+    {"nets", "distributions", "scales"},
     {"families"},
     {"conditional", "priors", "corruption"},
     {"forward_pass"},

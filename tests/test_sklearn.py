@@ -20,7 +20,9 @@ from models import NAMES, small, table
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NAMES)
 def test_check_estimator_passes_without_exceptions(name):
-    model = small(name, epochs=2, random_state=None)
+    # Each row's score must be that of any subset to 1e-7: a fitted noise magnifies single precision beyond that.
+    more = {} if name == "ProbabilisticPCA" else {"precision": "double"}
+    model = small(name, epochs=2, random_state=None, **more)
     assert not model.__sklearn_tags__().non_deterministic
     results = check_estimator(model, on_fail="raise", on_skip=None)
     assert not [r for r in results if r["status"] in ("failed", "xfail")]

@@ -224,8 +224,12 @@ def test_the_summary_reports_early_stopping():
 
 def test_a_full_run_and_a_solved_one():
     result, _ = ran(isthmus.VAE(**FAST), table())
-    assert result.text.splitlines()[0] == "VAE of rows.csv: 81 training rows; 3 epochs."
-    assert result.values["best_epoch"] in (1, 2, 3)
+    kept = "no better than the linear model that it started at, which is kept"
+    assert result.text.splitlines()[0] == f"VAE of rows.csv: 81 training rows; 3 epochs; {kept}."
+    assert result.values["best_epoch"] == 0
+    other, _ = ran(isthmus.VAE(**FAST, initialization="random"), table())
+    assert other.text.splitlines()[0] == "VAE of rows.csv: 81 training rows; 3 epochs."
+    assert other.values["best_epoch"] in (1, 2, 3)
     blind, _ = ran(isthmus.VAE(**FAST, validation_fraction=0), table())
     assert blind.values["best_epoch"] is None
     exact, _ = ran(isthmus.ProbabilisticPCA(latent_dim=2), table())

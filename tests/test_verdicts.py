@@ -121,7 +121,9 @@ def test_the_remedy_of_a_high_beta_helps():
 
 @pytest.mark.parametrize("name", ["VAE", "Autoencoder"])
 def test_one_epoch_is_too_short_and_collapse_its_consequence(name):
-    model = getattr(isthmus, name)(latent_dim=4, hidden=(16,), epochs=1, initialization="random", random_state=0)
+    model = getattr(isthmus, name)(
+        latent_dim=4, hidden=(16,), epochs=1, initialization="random", learning_rate=1e-3, random_state=0
+    )
     model.fit(TRAIN)
     first, *others = verdicts(model, TEST, TRAIN)
     assert (first.code, first.severity) == ("not-converged", "error")

@@ -22,7 +22,7 @@ DESCRIPTIONS = {
     "kl": "kl: KL(q(z given x) || p(z))",
 }
 """Titles of terms that need a word; others are shown by their names."""
-NOT_TERMS = ("epoch", "step", "progress", "seconds", "loss")
+NOT_TERMS = ("epoch", "step", "progress", "seconds", "loss", "kept_start")
 """Numbers of a history that are not terms of the loss."""
 TRANSIENT = 10
 """The first epochs (one in so many) do not decide the limits of the vertical axis."""

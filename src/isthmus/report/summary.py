@@ -97,10 +97,10 @@ def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
     epochs = pluralize(done, "epoch")
     if done < planned:
         epochs = f"stopped early after {done:,} of {pluralize(planned, 'epoch')}"
-        if values["best_epoch"] is not None:
+        if values["best_epoch"]:
             epochs += f", with the best weights at epoch {values['best_epoch']:,}"
-            if not values["best_epoch"]:
-                epochs += ", the linear model that training started at and did not better"
+    if values["best_epoch"] == 0:
+        epochs += "; no better than the linear model that it started at, which is kept"
     return [f"{what}; {epochs}.", f"{likelihood}; {values['seconds']:.1f} s of training (seed {values['seed']})."]
 
 
