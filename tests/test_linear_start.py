@@ -92,10 +92,13 @@ def data_for(likelihood: str, n: int, seed: int) -> np.ndarray:
     return x if likelihood != "student_t" else x + 0.2 * random.standard_t(3, x.shape)
 
 
+SLOW = ("student_t", "bernoulli", "negative_binomial")
 LIKELIHOODS = ("normal", "diagonal_normal", "student_t", "bernoulli", "poisson", "negative_binomial")
 
 
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize(
+    "likelihood", [pytest.param(name, marks=pytest.mark.grid) if name in SLOW else name for name in LIKELIHOODS]
+)
 def test_a_default_fit_is_not_below_the_linear_model(likelihood):
     """Of the same size, on held-out rows, by more than two paired standard errors."""
     x, test = data_for(likelihood, 400, 0), data_for(likelihood, 300, 1)
