@@ -250,3 +250,22 @@ def test_baselines_are_reported_with_their_size_and_unit():
     assert "baseline: Gaussian mixture" in str(found)
     plain = evaluate(small("Autoencoder").fit(x), x, train=Examples(x)).to_dict()["baselines"]
     assert set(plain) == {"mean", "pca"}
+
+
+def test_the_noise_of_fewer_rows_than_columns_is_that_of_all_other_directions():
+    random = np.random.default_rng(0)
+    axes = random.normal(size=(5, 300))
+    train, test = (random.normal(size=(n, 5)) @ axes + 0.5 * random.normal(size=(n, 300)) for n in (60, 40))
+    model = isthmus.ProbabilisticPCA(latent_dim=5, scaling="none").fit(train)
+    deviations = np.linalg.svd(train - train.mean(0), compute_uv=False)
+    _, _, turn = np.linalg.svd(train - train.mean(0), full_matrices=False)
+    variance = np.square(deviations) / 59
+    noise = variance[5:].sum() / 295
+    covariance = turn[:5].T @ np.diag(variance[:5] - noise) @ turn[:5] + noise * np.eye(300)
+    exact = multivariate_normal(train.mean(0), covariance).logpdf(test)
+    np.testing.assert_allclose(model.score_samples(test), exact, rtol=1e-6)
+    found = principal_axes(train.mean(0), triangular_factor(train), 60)
+    np.testing.assert_allclose(linear_density(found, 5)(test), exact, rtol=1e-8)
+    assert linear_scores_by_size(found, test, 5)[5] == pytest.approx(exact.mean(), rel=1e-8)
+    findings = isthmus.diagnose(model, test, train=train)
+    assert "worse-than-baseline" not in {finding.code for finding in findings}

@@ -28,7 +28,7 @@ ISOLATION = 0.2
 """Least size of the other numbers of a column, in units of their median, from which 0 is apart from them."""
 LOWEST, MIN_GAP_SPACINGS = 10, 5.0
 """Numbers next to 0 whose spacing is measured, and such spacings between 0 and the first of them."""
-MAX_OFFSET = 10.0
+MAX_OFFSET = 3.0
 """Means of the columns, in their standard deviations, from which they should be centred."""
 MIN_COINCIDENCE = 1e-6
 """Expected equals of a row, were columns independent, from which equal rows are no surprise."""
@@ -50,6 +50,8 @@ def label_column(view: TableView, defaults: Defaults) -> Iterator[Finding]:
             continue
         codes = np.searchsorted(values, x[:, j])
         same = classes is not None and same_classes(codes, classes)
+        if not same and is_indicator(x, j):
+            continue
         if same or (
             classes is None and is_class_number(values) and j in (0, x.shape[1] - 1) and predicted(x, j, codes)
         ):
@@ -81,6 +83,19 @@ def same_classes(codes: np.ndarray, classes: np.ndarray) -> bool:
 def is_class_number(values: np.ndarray) -> bool:
     """Whether the values of a column are 0, 1, 2, ... or 1, 2, 3, ..."""
     return bool(values[0] in (0, 1) and (values == values[0] + range(len(values))).all())
+
+
+def is_indicator(x: np.ndarray, j: int) -> bool:
+    """Whether column j and the columns next to it are 1 for one class each, so that they sum to 1."""
+    total = x[:, j]
+    neighbours = range(j - 1, -1, -1) if j else range(1, x.shape[1])  # the column is the first or the last
+    for k in neighbours:
+        if not ((x[:, k] == 0) | (x[:, k] == 1)).all():
+            return False
+        total = total + x[:, k]
+        if (total == 1).all():
+            return True
+    return False
 
 
 def predicted(x: np.ndarray, j: int, codes: np.ndarray) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from isthmus.data_checks.suspect_columns import MAX_OFFSET
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
 from isthmus.diagnosis.symptoms import (
+    cleaning_harms,
     far_worse_than_mean,
+    harmful_offset,
     margin,
     margin_error,
     no_better_than_mean,
@@ -20,8 +23,8 @@ from isthmus.finding import Finding
 
 MIN_EPOCHS = 20
 """Epochs of which a remedy for a model that is no better than the mean suggests twice as many, at least."""
-MAX_COLUMN_OFFSET = 3.0
-"""Means of the columns, in their standard deviations, from which a network mostly learns the means."""
+MAX_SPREAD = 3.0
+"""Widest over narrowest scaled column from which networks may have been trained on rows that were scaled otherwise."""
 DENSITY_BASELINES = {
     "baselines.factor_analysis": "factor analysis",
     "baselines.gaussian_mixture": "a Gaussian mixture",
@@ -69,10 +72,28 @@ def worse_than_mean(context: DiagnosisContext) -> Iterator[Finding]:
     )
 
 
+def worse_than_input(context: DiagnosisContext) -> Iterator[Finding]:
+    """Cleaned rows are farther from the clean rows than the damaged rows were."""
+    if not cleaning_harms(context):
+        return
+    ratio, best = context.value("cleaning"), context.value("linear_dimensions") or 0
+    size = min(context.fitted.schema.size, max(best, 2 * context.code_size))
+    yield Finding(
+        "worse-than-input",
+        "warning",
+        f"cleaning does harm: cleaned rows are {ratio:.2g} times as far from the clean rows as the damaged rows were, "
+        "by squared error",
+        context.first_effective({"latent_dim": size}, {"epochs": longer(context)}),
+        {"ratio": ratio, "standard_error": context.error("cleaning")},
+        "the code loses more of a row than the damage does: it is too narrow, or the network undertrained, for damage "
+        "this small",
+    )
+
+
 def reason_for_scale(context: DiagnosisContext) -> tuple[str, str]:
     """Remedy and cause of reconstructions that are on another scale than the rows; empty if it is not that."""
     offset, spread = context.value("column_offset") or 0.0, context.value("column_spread") or 1.0
-    if offset < MAX_COLUMN_OFFSET and spread < MAX_COLUMN_OFFSET:
+    if offset < MAX_OFFSET and spread < MAX_SPREAD:
         if context.convention is None:
             return "", "training went wrong, or the rows are on another scale than the training rows"
         return (
@@ -90,9 +111,9 @@ def reason_for_scale(context: DiagnosisContext) -> tuple[str, str]:
 
 
 def column_offset(context: DiagnosisContext) -> Iterator[Finding]:
-    """Columns far from 0 that are not centred."""
+    """Columns far from 0 that are not centred, of a model that does badly."""
     offset = context.value("column_offset")
-    if offset is None or offset < MAX_COLUMN_OFFSET or context.fitted.closed_form or far_worse_than_mean(context):
+    if not harmful_offset(context) or far_worse_than_mean(context):
         return
     remedy = context.retrain(scaling="standard")
     if context.convention is not None:

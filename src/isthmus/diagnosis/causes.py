@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-NO_BETTER = ("worse-than-mean", "worse-than-pca", "worse-than-baseline", "low-sample-diversity")
+from collections.abc import Collection, Iterable, Mapping
+
+from isthmus.finding import Finding
+
+NO_BETTER = ("worse-than-mean", "worse-than-input", "worse-than-pca", "worse-than-baseline", "low-sample-diversity")
 """The model is no better than something simpler: never a cause, except of one another."""
 UNUSED_CODE = ("posterior-collapse", "too-many-dimensions", "too-few-dimensions", "dead-units", "latent-holes")
 """What a code looks like that training did not shape."""
@@ -26,6 +30,7 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "no-noise": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "fixed-scale"),
     "effective-beta": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "not-converged", "condition-ignored", "labels-not-encoded"),
     "learning-rate": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "not-converged", "overfitting", "wrong-likelihood"),
+    "large-offset": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "not-converged", "unscaled-columns", "different-scales"),
     "fixed-scale": (*NO_BETTER, *LOOSE, "not-converged", "overfitting"),
     "wrong-likelihood": (
         *NO_BETTER,
@@ -43,8 +48,15 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "too-few-dimensions": (*NO_BETTER, "not-converged"),
     "not-converged": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "wrong-likelihood"),
     "posterior-collapse": (*NO_BETTER, *LOOSE),
+    "worse-than-input": ("worse-than-pca", "worse-than-baseline", "too-few-dimensions"),
     "worse-than-mean": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "unscaled-columns", "different-scales"),
     "worse-than-pca": ("worse-than-baseline",),
 }
 """The codes that each code explains, causes first: of two that explain each other, the first is the cause. Equally
 severe findings are reported in this order, then in that of `FINDINGS`. A new cause is one entry."""
+
+
+def follows(findings: Iterable[Finding]) -> Mapping[str, Collection[str]]:
+    """`FOLLOWS` for these findings: a label among the columns explains no copies of rows."""
+    copies = any(finding.code == "leak" and "share" in finding.evidence for finding in findings)
+    return FOLLOWS if copies else {**FOLLOWS, "leak": ()}

@@ -17,9 +17,9 @@ from isthmus.diagnosis import (
     loss_findings,
     training_findings,
 )
-from isthmus.diagnosis.causes import FOLLOWS
+from isthmus.diagnosis.causes import follows
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
-from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate
+from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate, harmful_offset
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.evaluation.result import Evaluation, check_evaluation
@@ -46,6 +46,7 @@ FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
     generative_findings.memorization,
     generative_findings.distribution_shift,
     baseline_findings.worse_than_mean,
+    baseline_findings.worse_than_input,
     baseline_findings.worse_than_baselines,
     baseline_findings.column_offset,
     baseline_findings.uncorrelated_features,
@@ -130,7 +131,8 @@ def diagnose(
     if log_likelihood is not None and not math.isfinite(log_likelihood):
         return [diverged(context)]
     context = replace(context, corrections=corrections(context), data_findings=checked(fitted, rows, train))
-    return fold([finding for look_for in FINDINGS for finding in look_for(context)], FOLLOWS)
+    findings = [finding for look_for in FINDINGS for finding in look_for(context)]
+    return fold(findings, follows(findings))
 
 
 def checked(fitted: FittedModel, rows: Examples, train: Any) -> tuple[Finding, ...]:
@@ -153,6 +155,8 @@ def corrections(context: DiagnosisContext) -> dict[str, Any]:
         better["beta"] = 1.0
     if harmful_learning_rate(context):
         better["learning_rate"] = SMALL_LEARNING_RATE
+    if harmful_offset(context) and context.fitted.fields.get("scaling") == "none":
+        better["scaling"] = "standard"
     return better
 
 

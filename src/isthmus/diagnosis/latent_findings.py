@@ -192,13 +192,18 @@ def identity_leak(context: DiagnosisContext) -> Iterator[Finding]:
     kept = any(fields.get(name) for name in ("sparsity", "contraction", "corruption"))
     if context.has_density or units < size or kept or context.fitted.schema.sequence or context.fitted.closed_form:
         return
+    lost = context.value("identity_test")
+    # What keeps networks of the user's own from copying is not known: it is seen.
+    copies = lost is not None and lost <= MAX_IDENTITY_LOSS and not context.value("active_units.silent")
+    if context.convention is not None and not copies:
+        return
     best = context.value("linear_dimensions")
     yield Finding(
         "identity-leak",
         "warning",
         f"the code has {units} numbers for {size} features: a plain autoencoder of this width can copy its input",
         context.retrain(latent_dim=best if best and best < size else max(1, size // 4)),
-        {"latent_dim": units, "features": size, "linear": best, "lost": context.value("identity_test")},
+        {"latent_dim": units, "features": size, "linear": best, "lost": lost},
         "a code that is no narrower than the data need not learn their structure; sparsity or corruption would also "
         "prevent copying",
     )

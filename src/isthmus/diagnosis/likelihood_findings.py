@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
 from isthmus.diagnosis.symptoms import hardly_trained
+from isthmus.evaluation.linear_reference import OUTPUT_BOUNDS
 from isthmus.finding import Finding
 
 GAIN_SIGMA = 3.0
 """Standard errors by which the gain of another likelihood must differ from 0."""
 GAIN_PER_COLUMN_INFO, GAIN_PER_COLUMN_WARN = 0.08, 0.2
 """Nats per column that another likelihood gains from which it is worth mentioning, and worth a warning."""
-BOUNDS = {"a sigmoid": (0.0, 1.0), "a tanh": (-1.0, 1.0)}
-"""Outputs that cannot leave an interval."""
+SQUASHED = ("a sigmoid", "a tanh")
+"""After what outputs cannot leave each of `OUTPUT_BOUNDS`."""
 BOUND_SHARE = 0.9
 """Share of the interval that outputs fill if nothing else bounds them."""
 MIN_OUTSIDE = 0.2
@@ -64,7 +65,7 @@ def integer_rows(context: DiagnosisContext, line: str, dtype: str) -> str:
     """A remedy on rows that are converted to integers."""
     if ".fit(X" in line:
         return line.replace(".fit(X", f".fit(X.astype({dtype!r})")
-    return f"{line}, on the rows as {dtype}"
+    return f"convert the numbers of the file to integers, then: {line}"
 
 
 def decoder_range(context: DiagnosisContext) -> Iterator[Finding]:
@@ -72,7 +73,7 @@ def decoder_range(context: DiagnosisContext) -> Iterator[Finding]:
     low, high, outside = (context.value(f"variance_explained.{key}") for key in ("low", "high", "outside"))
     if context.convention is None or low is None or outside < MIN_OUTSIDE:
         return
-    for name, (least, largest) in BOUNDS.items():
+    for name, (least, largest) in zip(SQUASHED, OUTPUT_BOUNDS, strict=True):
         if low >= least and high <= largest and high - low > BOUND_SHARE * (largest - least) / 2:
             yield Finding(
                 "decoder-range",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isthmus.data_checks.suspect_columns import MAX_OFFSET
 from isthmus.diagnosis.context import DiagnosisContext
 
 MEASURED_MIN_ROWS = 10
@@ -69,7 +70,8 @@ def uncorrelated(context: DiagnosisContext) -> bool:
     """Whether there is no structure that a linear code of this size could represent."""
     mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
     size, sequence = context.fitted.schema.size, context.fitted.schema.sequence
-    if context.value("linear_dimensions") == 0 and (pca is None or context.code_size < size):
+    narrow = context.has_density or context.code_size < size  # a wide code can copy noise
+    if context.value("linear_dimensions") == 0 and narrow:
         return True
     if not mean or pca is None or sequence or context.code_size >= size / 2:
         return False
@@ -79,8 +81,10 @@ def uncorrelated(context: DiagnosisContext) -> bool:
 def no_better_than_mean(context: DiagnosisContext) -> bool:
     """Whether reconstructions are no better than the mean row."""
     ratio = error_ratio(context)
-    if ratio is None or context.rows < MEASURED_MIN_ROWS or uncorrelated(context):
+    if ratio is None or context.rows < MEASURED_MIN_ROWS:
         return False
+    if uncorrelated(context):  # a network that memorised noise gives other noise, of twice the error
+        return ratio > FAR_ERROR_RATIO
     if ratio > 1.0 + 2 * context.error("variance_explained"):
         return True
     mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
@@ -99,6 +103,12 @@ def worse_than_pca(context: DiagnosisContext) -> bool:
     if own is None or not pca or context.has_density or context.code_size >= context.fitted.schema.size:
         return False
     return own > PCA_ERROR_RATIO * pca and significantly_worse(context, "baselines.pca")
+
+
+def cleaning_harms(context: DiagnosisContext) -> bool:
+    """Whether cleaned rows are farther from the clean ones than the damaged rows were."""
+    excess = context.value("cleaning.excess")
+    return excess is not None and excess > MARGIN_SIGMA * context.error("cleaning.excess")
 
 
 def n_informative_dims(context: DiagnosisContext) -> int | None:
@@ -126,6 +136,8 @@ def mostly_collapsed(context: DiagnosisContext) -> bool:
     kl, active = context.value("kl"), n_informative_dims(context)
     if not context.code_size or kl is None or active is None or uncorrelated(context):
         return False
+    if context.fitted.schema.discrete:  # a linear model of measurements says nothing of how many are needed
+        return collapsed(context) or active == 0
     return collapsed(context) or active < 0.5 * needed_dims(context)
 
 
@@ -134,6 +146,7 @@ def harmed(context: DiagnosisContext) -> bool:
     return (
         mostly_collapsed(context)
         or no_better_than_mean(context)
+        or cleaning_harms(context)
         or worse_than_pca(context)
         or worst_linear(context) is not None
     )
@@ -142,7 +155,7 @@ def harmed(context: DiagnosisContext) -> bool:
 def harmful_beta(context: DiagnosisContext) -> bool:
     """Whether the KL weight is high and the model does badly."""
     beta = context.beta if context.convention is None else context.convention.effective_beta
-    return context.has_density and beta >= HIGH_BETA and harmed(context)
+    return context.has_density and beta >= HIGH_BETA and harmed(context) and not hardly_trained(context)
 
 
 def harmful_learning_rate(context: DiagnosisContext) -> bool:
@@ -150,6 +163,12 @@ def harmful_learning_rate(context: DiagnosisContext) -> bool:
     rate = context.fitted.fields.get("learning_rate")
     trained = context.fitted.history and not context.fitted.closed_form
     return bool(trained) and isinstance(rate, float | int) and rate >= HIGH_LEARNING_RATE and harmed(context)
+
+
+def harmful_offset(context: DiagnosisContext) -> bool:
+    """Whether the columns are far from 0, and the model does badly."""
+    offset = context.value("column_offset")
+    return offset is not None and offset > MAX_OFFSET and not context.fitted.closed_form and harmed(context)
 
 
 def hardly_trained(context: DiagnosisContext) -> bool:

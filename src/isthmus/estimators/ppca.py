@@ -49,8 +49,11 @@ class ProbabilisticPCA(Estimator):
             flat = x.flatten(1).double().cpu().numpy()
             rank = min(self.latent_dim, *flat.shape)
             pca = PCA(rank, svd_solver="full").fit(flat)
-            # Without a discarded direction nothing is left as noise, and the density would have no bound.
-            variance = max(float(pca.noise_variance_), 1e-12 * float(pca.explained_variance_.sum()))
+            # The noise is the mean variance of all other directions, also of those that fewer rows than columns do not
+            # span. Without a discarded direction nothing is left as noise, and the density would have no bound.
+            total_variance = float(flat.var(0, ddof=1).sum())
+            discarded = total_variance - float(pca.explained_variance_.sum())
+            variance = max(discarded / max(1, flat.shape[1] - rank), 1e-12 * total_variance)
             kept = torch.zeros(self.latent_dim, dtype=torch.float64)  # eigenvalues above the noise
             kept[:rank] = torch.from_numpy((pca.explained_variance_ - variance).clip(min=0))
             axes = torch.zeros(self.latent_dim, flat.shape[1], dtype=torch.float64)

@@ -14,7 +14,7 @@ from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import as_dataset, choose, linear_rows
-from isthmus.estimators.composition import with_values
+from isthmus.estimators.composition import is_auto, with_values
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.linear_model import fit_linear_model
@@ -28,6 +28,7 @@ from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.priors import Mixture
 from isthmus.schema import Labels, Schema
+from isthmus.schema.array_statistics import is_integer_valued
 from isthmus.schema.labels import UNKNOWN
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.config import TrainConfig
@@ -192,6 +193,8 @@ def setup_training(
     seed = resolve_seed(estimator.random_state) if seed is None else seed
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
+    if not settings:
+        warn_integer_valued(estimator, schema, inputs)
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     labelled = with_classes(schema, given.y, len(inputs))
@@ -331,6 +334,20 @@ def zeros(model: Model, schema: Schema) -> Batch:
         weight.new_ones(2, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None,
         None if schema.labels is None else weight.new_full((2,), UNKNOWN, dtype=torch.int64),
     )
+
+
+def warn_integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Examples) -> None:
+    """Warn of floats that are all whole numbers, which are modelled as measurements and may be counts or levels."""
+    x = inputs.x if inputs.target is None else inputs.target
+    chosen = is_auto(estimator.likelihood) and schema.kind == "real"
+    if chosen and x.dtype.kind == "f" and x.min() >= 0 and is_integer_valued(x):
+        levels = f", or X.astype('uint8') and levels={int(x.max()) + 1} for grey levels" if x.max() < 256 else ""
+        warnings.warn(
+            f"X holds whole numbers stored as {x.dtype}, modelled as measurements. Pass X.astype('int64') for counts"
+            f"{levels}; likelihood='normal' if they are measurements.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:

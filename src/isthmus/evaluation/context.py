@@ -125,13 +125,23 @@ class EvalContext:
         return np.searchsorted(kept, chosen)
 
     @cached_property
+    def row_keys(self) -> tuple[list[bytes], list[bytes]]:
+        """The bytes of each measured and of each training row, equal for equal rows.
+
+        In the narrower of the two types: files often hold single precision of what was double.
+        """
+        sets = [rows for rows in (self.examples, self.train) if rows is not None]
+        types = [rows.x.dtype for rows in sets]
+        narrowest = min(types, key=lambda dtype: dtype.itemsize) if {t.kind for t in types} == {"f"} else types[-1]
+        keys = [[row.tobytes() for row in flat_rows(rows, narrowest)] for rows in sets]
+        return keys[0], keys[1] if len(keys) > 1 else []
+
+    @cached_property
     def overlaps_train(self) -> bool:
         """Whether most of the rows are training rows."""
-        if self.train is None:
-            return False
-        known = {row.tobytes() for row in np.ascontiguousarray(self.train.x)}
-        rows = np.ascontiguousarray(self.examples.x.astype(self.train.x.dtype))
-        return sum(row.tobytes() in known for row in rows) > len(self) / 2
+        measured, trained = self.row_keys
+        known = set(trained)
+        return sum(key in known for key in measured) > len(self) / 2
 
     @cached_property
     def train_mean(self) -> np.ndarray:
@@ -252,3 +262,9 @@ def observed_mean(examples: Examples) -> np.ndarray:
     if counted is None:
         return examples.x.mean(0, dtype=np.float64)
     return np.where(counted, examples.x, 0).sum(0, dtype=np.float64) / np.maximum(counted.sum(0), 1)
+
+
+def flat_rows(rows: Examples, dtype: np.dtype) -> np.ndarray:
+    """(n, d) rows in a type, 0 where nothing was observed."""
+    x = rows.x if rows.observed is None else np.where(rows.observed, rows.x, 0)
+    return np.ascontiguousarray(x.astype(dtype)).reshape(len(rows), -1)

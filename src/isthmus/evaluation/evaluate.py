@@ -31,6 +31,7 @@ from isthmus.evaluation.log_likelihood import (
 )
 from isthmus.evaluation.prior_fit import refit_gain, sample_spread
 from isthmus.evaluation.reconstruction import (
+    cleaning,
     column_spread,
     identity_test,
     reconstruction_error,
@@ -59,6 +60,7 @@ MEASURES: dict[str, Measure] = {
     "inference_gap": inference_gap_metrics,
     "condition": condition_gain,
     "reconstruction": reconstruction_error,
+    "cleaning": cleaning,
     "variance_explained": variance_explained,
     "linear_dimensions": linear_dimensions,
     "baselines": reconstruction_baselines,

@@ -62,10 +62,12 @@ def active_units(context: EvalContext) -> Metric | None:
         return None
     codes = context.flat_codes
     count = int(active_dimensions(codes, context.has_density).sum())
-    size, never = codes.shape[1], float((codes == 0).all(0).mean())
+    zero = codes == 0
+    size, never, silent = codes.shape[1], float(zero.all(0).mean()), float(zero.mean())
     details = (
         Metric("active_units.of", "dimensions of the code", "", "count", size, shown=HIDDEN, plain=True),
         Metric("active_units.never", "dimensions that are always 0", "share", "share", never, shown=HIDDEN, plain=True),
+        Metric("active_units.silent", "numbers that are 0", "share", "share", silent, shown=HIDDEN, plain=True),
     )
     label = "latent dimensions in use"
     return Metric("active_units", label, "dimensions", "count", count, note=f"of {size}", details=details)

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.special import betaln
 
 from isthmus.evaluation.context import EvalContext
+from isthmus.examples import Examples
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.metric import HIDDEN, Metric, setting
 
@@ -19,14 +21,16 @@ DEGREES = (1.0, 2.0, 3.0, 5.0, 10.0)
 """Degrees of freedom of Student's t that are tried."""
 DISPERSIONS = np.geomspace(0.05, 1000.0, 25)
 """Numbers of failures r of a negative binomial that are tried: its variance is m + m^2 / r."""
+CONCENTRATIONS = np.geomspace(0.1, 300.0, 12)
+"""Concentrations a + b of a beta-binomial that are tried."""
 MIN_MEAN = 1e-3
 """Least mean of a count."""
+MIN_CELL = 1e-12
+"""Least probability of an integer under a normal."""
 MAX_LEVELS = 256
 """Values from which integers are counts and not levels."""
 MAX_GAIN = 3.0
 """Nats per column that one row contributes at most: a single outlier decides nothing."""
-SMOOTHING = 0.5
-"""Added to the number of rows with each level."""
 
 
 class Halves(NamedTuple):
@@ -45,9 +49,10 @@ class Halves(NamedTuple):
 def likelihood_gain(context: EvalContext) -> Metric | None:
     """Nats per row that the best other likelihood gains on held-out rows, and its name.
 
-    Of measurements, Student's t over a normal around the model's reconstructions; of counts under a Poisson, a
-    negative binomial around them; of integers under a density, a distribution of counts or of levels, column by column.
-    Both are fitted to half of the rows and score the other. None for other likelihoods, and for few rows.
+    All are centred at the model's reconstructions, column by column: of measurements a normal and Student's t; of
+    counts a Poisson and a negative binomial; of integers under a density the normal's share of a cell, a negative
+    binomial, and levels. They are fitted to half of the rows and score the other. None for other likelihoods, and for
+    few rows.
     """
     current, rows = context.schema.likelihood, context.examples
     if not context.has_density or not context.has_code or context.schema.sequence or len(rows) < MIN_ROWS:
@@ -74,10 +79,15 @@ def likelihood_gain(context: EvalContext) -> Metric | None:
     details = (
         setting(f"{name}.current", "likelihood", current, HIDDEN),
         setting(f"{name}.name", "better likelihood", best, HIDDEN),
-        setting(f"{name}.largest", "largest value", float(x.max()), HIDDEN),
+        setting(f"{name}.largest", "largest value", largest(rows, context.train), HIDDEN),
     )
     label = "gain of another likelihood"
     return Metric(name, label, "nats", "difference", gain, error, shown=HIDDEN, details=details)
+
+
+def largest(*sets: Examples | None) -> float:
+    """The largest number of all rows."""
+    return max(float(rows.x.max()) for rows in sets if rows is not None)
 
 
 def of_measurements(halves: Halves, integers: bool) -> dict[str, np.ndarray]:
@@ -107,36 +117,47 @@ def widths(residual: np.ndarray) -> np.ndarray:
 
 
 def of_integers(halves: Halves) -> dict[str, np.ndarray]:
-    """(m,) log-probabilities of rows of integers, column by column: as measurements, counts, or levels."""
-    loc, scale = halves.x.mean(0), halves.x.std(0) + np.finfo(float).eps
-    cells = stats.norm.cdf(halves.test + 0.5, loc, scale) - stats.norm.cdf(halves.test - 0.5, loc, scale)
-    current = np.log(np.maximum(cells, 1e-12)).sum(1)
-    mean = np.broadcast_to(np.maximum(loc, MIN_MEAN), halves.x.shape)
-    test_mean = np.broadcast_to(np.maximum(loc, MIN_MEAN), halves.test.shape)
-    scores = {"current": current, "negative_binomial": binomial_scores(halves._replace(mean=mean, test_mean=test_mean))}
+    """(m,) log-probabilities of rows of integers as measurements, counts or levels around the reconstructions."""
+    scale = np.sqrt(np.square(halves.x - halves.mean).mean(0)) + np.finfo(float).eps
+    above, below = ((halves.test - halves.test_mean + side) / scale for side in (0.5, -0.5))
+    cells = stats.norm.cdf(above) - stats.norm.cdf(below)
+    scores = {"current": np.log(np.maximum(cells, MIN_CELL)).sum(1)}
+    scores["negative_binomial"] = binomial_scores(halves)
     levels = int(max(halves.x.max(), halves.test.max())) + 1
     if levels <= MAX_LEVELS:
-        values = np.zeros(halves.test.shape)
-        for j in range(halves.test.shape[1]):
-            counts = np.bincount(halves.x[:, j].astype(int), minlength=levels) + SMOOTHING
-            values[:, j] = np.log(counts / counts.sum())[halves.test[:, j].astype(int)]
-        scores["beta_binomial"] = values.sum(1)
+        scores["beta_binomial"] = level_scores(halves, levels)
     return scores
+
+
+def level_scores(halves: Halves, levels: int) -> np.ndarray:
+    """(m,) log-probability of levels under a beta-binomial whose concentration in each column suits the other half."""
+    most = levels - 1
+    means = ((mean / most).clip(1e-3, 1 - 1e-3) for mean in (halves.mean, halves.test_mean))
+    p, test_p = means
+    fits = np.stack([log_beta_binomial(halves.x, most, p, s).mean(0) for s in CONCENTRATIONS])
+    s = CONCENTRATIONS[fits.argmax(0)]  # (d,)
+    return log_beta_binomial(halves.test, most, test_p, s).sum(1)
+
+
+def log_beta_binomial(x: np.ndarray, most: int, p: np.ndarray, s: np.ndarray | float) -> np.ndarray:
+    """log C(most, x) B(x + a, most - x + b) / B(a, b) with a = p s, b = (1 - p) s."""
+    a, b = p * s, (1 - p) * s
+    log_choose = -np.log(most + 1) - betaln(most - x + 1, x + 1)
+    return np.asarray(log_choose + betaln(x + a, most - x + b) - betaln(a, b))
 
 
 def of_counts(halves: Halves, integers: bool) -> dict[str, np.ndarray]:
     """(m,) log-probabilities of counts under a Poisson and a negative binomial around the model's reconstructions."""
-    halves = halves._replace(mean=np.maximum(halves.mean, MIN_MEAN), test_mean=np.maximum(halves.test_mean, MIN_MEAN))
-    current = stats.poisson.logpmf(halves.test, halves.test_mean).sum(1)
+    current = stats.poisson.logpmf(halves.test, np.maximum(halves.test_mean, MIN_MEAN)).sum(1)
     return {"current": current, "negative_binomial": binomial_scores(halves)}
 
 
 def binomial_scores(halves: Halves) -> np.ndarray:
     """(m,) log-probability of counts under a negative binomial whose dispersion in each column suits the other half."""
-    x, mean = halves.x, halves.mean
+    x, mean, test_mean = halves.x, np.maximum(halves.mean, MIN_MEAN), np.maximum(halves.test_mean, MIN_MEAN)
     fits = np.stack([stats.nbinom.logpmf(x, r, r / (r + mean)).mean(0) for r in DISPERSIONS])
     r = DISPERSIONS[fits.argmax(0)]  # (d,)
-    return np.asarray(stats.nbinom.logpmf(halves.test, r, r / (r + halves.test_mean)).sum(1))
+    return np.asarray(stats.nbinom.logpmf(halves.test, r, r / (r + test_mean)).sum(1))
 
 
 COMPARED = {

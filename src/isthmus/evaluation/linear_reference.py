@@ -18,6 +18,8 @@ WIDE = 1_000
 """Columns from which rows are wide."""
 MIN_CURVE_ROWS = 20
 """Rows below which no curve is computed."""
+OUTPUT_BOUNDS = ((0.0, 1.0), (-1.0, 1.0))
+"""Intervals that outputs after a sigmoid or a tanh cannot leave, the narrower one first."""
 
 
 def variance_explained(context: EvalContext) -> Metric | None:
@@ -51,12 +53,16 @@ def sampled_share(context: EvalContext, total: float) -> tuple[Metric, ...]:
 
 
 def output_range(context: EvalContext) -> tuple[Metric, ...]:
-    """The least and the largest number of the reconstructions in scaled units, and the share of numbers outside."""
+    """The least and the largest number of the reconstructions in scaled units, and the share of the rows outside.
+
+    Outside the narrowest of `OUTPUT_BOUNDS` that holds all reconstructions.
+    """
     if context.schema.discrete or counted_elements(context.examples) is not None:
         return ()
     decoded, x = context.scaled(context.reconstructions), context.scaled_x
     low, high = float(decoded.min()), float(decoded.max())
-    outside = float(((x < low) | (x > high)).mean())
+    least, largest = next((bounds for bounds in OUTPUT_BOUNDS if bounds[0] <= low and high <= bounds[1]), (low, high))
+    outside = float(((x < least) | (x > largest)).mean())
     labels = {"low": "least output", "high": "largest output", "outside": "numbers outside"}
     return tuple(
         Metric(f"variance_explained.{key}", labels[key], "scaled units", "value", value, shown=HIDDEN, plain=True)

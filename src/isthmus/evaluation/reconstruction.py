@@ -11,6 +11,7 @@ from isthmus.evaluation.context import EvalContext
 from isthmus.examples import Examples
 from isthmus.families import Family
 from isthmus.latent_model import Model
+from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.importance_weighting import NOISE_SEED
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 from isthmus.scales import SCALE_FLOOR
@@ -102,6 +103,40 @@ def likelihood_family(model: Model) -> Family | None:
     """The family of p(x given z), which says what scale it has; None for a likelihood that is made otherwise."""
     family = getattr(model.parts().get("likelihood"), "family", None)
     return family if isinstance(family, Family) else None
+
+
+def cleaning(context: EvalContext) -> Metric | None:
+    """Squared error of the rows' reconstructions over that of the damaged rows themselves; above 1 cleaning does harm.
+
+    Both are compared with the clean rows, in scaled units: the rows' `target`, or the rows before the model's own
+    corruption damages them. None for models that do not clean, and where nothing was damaged.
+    """
+    rows, corruption = context.examples, context.fitted.model.corruption
+    if not context.has_code or rows.observed is not None or context.nominal.any():
+        return None
+    if rows.target is not None:
+        cleaned, damage = context.scaled_errors, context.fitted.squared_errors(rows, rows.x, scaled=True)
+    elif corruption is not None and not context.schema.binarize:
+        dataset = context.encoded.dataset
+        with torch.no_grad(), context.fitted.threads(), seeded(NOISE_SEED, context.fitted.device):
+            damaged, codes = [], []
+            for batch in dataset.batches(RESIDUAL_MAX_ROWS):
+                x = corruption(batch.x)
+                damaged.append(context.schema.to_data(x))
+                codes.append(context.fitted.model.encode(batch._replace(x=x)).cpu().numpy())
+        decoded = context.fitted.decode(np.concatenate(codes), rows.condition, rows.lengths)
+        cleaned = context.fitted.squared_errors(rows, decoded, scaled=True)
+        damage = context.fitted.squared_errors(rows, np.concatenate(damaged), scaled=True)
+    else:
+        return None
+    total = float(damage.mean())
+    if not total:
+        return None
+    ratio, error = mean_and_error(cleaned / total)
+    excess, excess_error = mean_and_error((cleaned - damage) / total)
+    details = (Metric("cleaning.excess", "beyond that", "times", "ratio", excess, excess_error, shown=HIDDEN),)
+    label = "error of cleaned rows over that of damaged rows"
+    return Metric("cleaning", label, "times", "ratio", ratio, error, digits=".2f", details=details)
 
 
 def column_spread(context: EvalContext) -> Metric | None:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import ks_2samp
 
 from isthmus.data_checks.suspect_columns import MIN_COINCIDENCE, coincidences
-from isthmus.evaluation.context import EvalContext, counted_elements
+from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.held_out_curve import linear_scores
 from isthmus.metrics.metric import HIDDEN, Metric, setting
 from isthmus.schema import safe_std
@@ -23,6 +23,9 @@ SHIFT_SIGNIFICANCE = 1e-5
 """Probability of such a difference by chance, over all columns."""
 TYPICAL_DIMS = 10
 """Latent dimensions of the linear model that says how usual a row is."""
+FAR_RANGES, MIN_FAR_ROWS = 2.0, 40
+"""Distance below the least log-density of so many training rows, in units of that below their median, from which rows
+are far from them in any number: even of tails that fall like a power, one of hundreds of rows lies as far."""
 MIN_TRAIN_ROWS = 20
 """Training rows below which nothing is known of where rows come from."""
 
@@ -30,12 +33,12 @@ MIN_TRAIN_ROWS = 20
 def train_overlap(context: EvalContext) -> Metric | None:
     """How many of the measured rows are training rows, and how many of these are copies of one another.
 
-    None if the training rows are unknown, and for rows with missing values.
+    Missing values count as equal. None if the training rows are unknown.
     """
-    train, rows = context.train, context.examples
-    if train is None or train.observed is not None or rows.observed is not None:
+    train = context.train
+    if train is None:
         return None
-    keys, others = (row_keys(some.x, context) for some in (rows, train))
+    keys, others = context.row_keys
     known = set(others)
     count = sum(key in known for key in keys)
     doubled = len(others) - len(known)
@@ -52,35 +55,36 @@ def train_overlap(context: EvalContext) -> Metric | None:
     return Metric(name, "rows that are training rows", "rows", "count", count, shown=HIDDEN, details=details)
 
 
-def row_keys(x: np.ndarray, context: EvalContext) -> list[bytes]:
-    """The bytes of each row, in the type of the training rows."""
-    dtype = x.dtype if context.train is None else context.train.x.dtype
-    flat = np.ascontiguousarray(x.astype(dtype)).reshape(len(x), -1)
-    return [row.tobytes() for row in flat]
-
-
 def column_shift(context: EvalContext) -> Metric | None:
     """How much the columns' distributions differ from those of the training rows (Kolmogorov-Smirnov).
 
     The largest difference of the cumulative distributions, of those that chance hardly explains; with it how far a
     linear model of half of the training rows tells the rows from the other half, which columns together may show where
-    no column does. None if the training rows are unknown; not of sequences, missing values or unordered categories.
+    no column does. Missing values, and in the joint comparison rows with any, are left out. None if the training rows
+    are unknown; not of sequences.
     """
     train, rows = context.train, context.examples
     if train is None or context.schema.sequence or len(train) < MIN_TRAIN_ROWS:
         return None
-    if counted_elements(rows) is not None or counted_elements(train) is not None or context.nominal.any():
-        return None
-    most = COMPARED_ROWS if train.x[0].size < WIDE else COMPARED_ROWS_WIDE
-    known, given = (
-        some.subsample(most, context.seed).x.reshape(-1, train.x[0].size).astype(np.float64) for some in (train, rows)
+    size = train.x[0].size
+    most = COMPARED_ROWS if size < WIDE else COMPARED_ROWS_WIDE
+    sets = [some.subsample(most, context.seed) for some in (train, rows)]
+    known, given = (some.x.reshape(-1, size).astype(np.float64) for some in sets)
+    seen, seen_given = (
+        np.ones((len(some), size), dtype=bool) if some.observed is None else some.observed.reshape(-1, size)
+        for some in sets
     )
-    differences = np.zeros(known.shape[1])
-    for j in np.flatnonzero((np.ptp(known, 0) > 0) | (np.ptp(given, 0) > 0)):
-        test = ks_2samp(known[:, j], given[:, j])
-        if test.pvalue * known.shape[1] < SHIFT_SIGNIFICANCE:
+    differences = np.zeros(size)
+    for j in range(size):
+        column, other = known[seen[:, j], j], given[seen_given[:, j], j]
+        if not len(column) or not len(other) or not np.ptp(np.concatenate([column, other])):
+            continue
+        test = ks_2samp(column, other)
+        if test.pvalue * size < SHIFT_SIGNIFICANCE:
             differences[j] = test.statistic
-    jointly = joint_difference(known, given, context.seed)
+    ordered = ~context.nominal.reshape(-1)
+    complete, given_complete = known[seen.all(1)][:, ordered], given[seen_given.all(1)][:, ordered]
+    jointly = joint_difference(complete, given_complete, context.seed) if len(given_complete) else 0.0
     order = np.argsort(-differences, kind="stable")
     columns = tuple(int(j) for j in order if differences[j] >= MIN_SHIFT)
     name = "column_shift"
@@ -95,15 +99,18 @@ def column_shift(context: EvalContext) -> Metric | None:
 def joint_difference(train: np.ndarray, test: np.ndarray, seed: int) -> float:
     """How far the log-density under a linear model of half of the training rows differs between the rest and others.
 
-    0 where chance may explain it, or where the others are more usual, as copies of training rows are.
+    1 where nearly all of few others lie far outside. 0 where chance may explain it, or where the others are more usual,
+    as copies of training rows are: of such copies one is kept, so that none is in both halves.
     """
-    order = np.random.default_rng(seed).permutation(len(train))
-    first, second = np.array_split(train[order], 2)
-    varies = np.ptp(first, 0) > 0
-    if not varies.any():
+    train = np.unique(train, axis=0)
+    first, second = np.array_split(train[np.random.default_rng(seed).permutation(len(train))], 2)
+    if len(train) < MIN_TRAIN_ROWS or not (varies := np.ptp(first, 0) > 0).any():
         return 0.0
     scale = safe_std(first)[varies]
     k = max(0, min(TYPICAL_DIMS, int(varies.sum()) - 1, len(first) // 4))
     of_train, of_test = (linear_scores(first[:, varies] / scale, x[:, varies] / scale, k)[:, k] for x in (second, test))
+    median, lowest = float(np.median(of_train)), float(of_train.min())
+    if len(of_train) >= MIN_FAR_ROWS and np.median(of_test) < lowest - FAR_RANGES * (median - lowest):
+        return 1.0
     result = ks_2samp(of_train, of_test, alternative="less")  # the training rows have the higher densities
     return float(result.statistic) if result.pvalue < SHIFT_SIGNIFICANCE else 0.0

@@ -27,6 +27,16 @@ class PrincipalAxes(NamedTuple):
     variance: np.ndarray
     """(m,) of the rows along each axis."""
 
+    def noise_variance(self, k: int) -> float:
+        """Mean variance in the d - k directions beyond the first k axes: fewer rows than columns span only some.
+
+        1 if there are none, and never zero.
+        """
+        rest = self.axes.shape[1] - k
+        if not rest:
+            return 1.0
+        return max(float(self.variance[k:].sum()) / rest, ROUNDING_SHARE * float(self.variance[0]))
+
     def reconstruct(self, x: np.ndarray, k: int) -> np.ndarray:
         """Rows (n, d) projected onto the first k axes; these rows themselves if only rounding is left."""
         centred, axes = x - self.mean, self.axes[:k]
@@ -75,9 +85,7 @@ def along_axes(axes: PrincipalAxes, k: int, log_density: LogDensity) -> LogDensi
     In all other directions they are normal, with the mean variance of these.
     """
     turn, variance, rest = axes.axes[:k], clipped_variance(axes, k), axes.axes.shape[1] - k
-    noise = 1.0
-    if rest:
-        noise = max(float(axes.variance[k:].mean()), ROUNDING_SHARE * float(axes.variance[0]))
+    noise = axes.noise_variance(k)
     log_volume = 0.5 * float(np.log(variance).sum()) + 0.5 * rest * math.log(2 * math.pi * noise)
 
     def density(rows: np.ndarray) -> np.ndarray:
@@ -115,12 +123,10 @@ def linear_scores_by_size(axes: PrincipalAxes, x: np.ndarray, max_size: int) -> 
         (max_size + 1,) nats, for 0, 1, ... dimensions; those of `linear_density`.
     """
     centred = x - axes.mean
-    d, m, kept = x.shape[1], len(axes.variance), np.arange(max_size + 1)  # (K,) numbers of kept dimensions
+    d, kept = x.shape[1], np.arange(max_size + 1)  # (K,) numbers of kept dimensions
     squares = np.square(centred @ axes.axes[:max_size].T).mean(0)  # (max_size,) of the rows along each axis
     variance = clipped_variance(axes, max_size)
-    discarded = np.cumsum(axes.variance[::-1])[::-1]  # (m,) sum from each axis on
-    noise = np.array([discarded[k] / (m - k) if k < m else 1.0 for k in kept])
-    noise = np.maximum(noise, ROUNDING_SHARE * float(axes.variance[0]))
+    noise = np.array([axes.noise_variance(k) for k in range(max_size + 1)])
     along = np.concatenate([[0.0], np.cumsum(squares / variance + np.log(2 * math.pi * variance))])
     outside = np.square(centred).sum(1).mean() - np.concatenate([[0.0], np.cumsum(squares)])
     return -0.5 * (along + np.where(kept < d, outside / noise + (d - kept) * np.log(2 * math.pi * noise), 0.0))
