@@ -8,7 +8,7 @@ STAMP := .venv/installed
 .PHONY: demo install test test-all lint format bench clean
 
 demo: $(STAMP)
-	$(BIN)/isthmus fit vae digits -o runs/digits --prior "mixture(50)" --random-state 0 --force
+	$(BIN)/isthmus fit vae digits -o runs/digits --patience 400 --random-state 0 --force
 
 install: $(STAMP)
 

@@ -21,6 +21,7 @@ from isthmus.diagnosis.symptoms import (
 )
 from isthmus.estimators.parts_by_name import sparse_by_penalty
 from isthmus.finding import Finding
+from isthmus.priors import StandardNormal
 
 EIGENVALUE_RATIO_INFO = 3.0
 """Strongest eigenvalue of the residuals, relative to noise, from which a further dimension would help."""
@@ -292,15 +293,20 @@ def interpolation_holes(context: DiagnosisContext) -> Iterator[Finding]:
     loss = context.value(worst)
     by_likelihood = worst == "paths.log_likelihood"
     lost = f"{loss:.2f} nats less likely" if by_likelihood else f"{loss:.3g} farther from training rows"
-    if context.has_density:
-        remedy = context.first_effective({"prior": "mixture(50)"}, {"beta": 2.0 * context.beta})
+    # Between the parts of a mixture prior there may be nothing: nobody samples there.
+    joined = context.has_density and isinstance(context.fitted.model.parts().get("prior"), StandardNormal)
+    if context.has_density and not joined:
+        remedy = context.retrain(prior="normal")
+        cause = "the prior has islands, and the codes lie on them: samples are none the worse, only paths between codes"
+    elif context.has_density:
+        remedy = context.retrain(prior="mixture(50)")
         cause = "the codes form islands that the KL term has not joined; a mixture prior at least models where they are"
     else:
         remedy = context.other_model("VAE", latent_dim=context.code_size)
         cause = "the loss of a plain autoencoder does not constrain the space between codes: this is expected"
     yield Finding(
         "latent-holes",
-        "warning" if context.has_density else "info",
+        "warning" if joined else "info",
         f"{share:.0%} of straight paths between two codes cross a hole: the midpoint is {lost} than the ends",
         remedy,
         {"holes": share, "standard_error": error, "worse": loss},

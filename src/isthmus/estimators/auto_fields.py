@@ -33,8 +33,9 @@ FOLDS = 5
 """Parts of the rows, each of which is held out once."""
 FALLBACK_LATENT_DIM = 16
 """Size of a code where a linear model of the data says nothing."""
-MIN_AUTO_LATENT_DIM, MAX_AUTO_LATENT_DIM = 2, 50
-"""Sizes that are chosen automatically; networks fold curved data into fewer dimensions than a linear model needs."""
+MIN_AUTO_LATENT_DIM, MAX_AUTO_LATENT_DIM, MAX_AUTO_OF_IMAGES = 2, 50, 16
+"""Sizes that are chosen automatically: networks fold curved data, and images most of all, into fewer dimensions than a
+linear model needs."""
 MIXTURE_COMPONENTS, MIN_ROWS_PER_COMPONENT = (3, 5, 10, 20, 40), 10
 """Components of a prior that are tried, and training rows for each at least."""
 RANDOM_START_WARMUP = 0.1
@@ -131,11 +132,12 @@ def choose_code(
 ) -> dict[str, Any]:
     """Size of the code, noise and prior, by the held-out likelihood of linear models."""
     x, c = linear_rows(schema, examples, seed)
-    most = max(MIN_CHOICE_ROWS, MAX_CHOICE_NUMBERS // max(1, x.shape[1]))
-    part = np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
+    count = max(MIN_CHOICE_ROWS, MAX_CHOICE_NUMBERS // max(1, x.shape[1]))
+    part = np.sort(np.random.default_rng(seed).permutation(len(x))[:count])
     x, c = x[part], None if c is None else c[part]
     x = without_condition(x, c)[0]
-    chosen: dict[str, Any] = {"latent_dim": auto_latent_dim(x, seed), "prior": "normal"}
+    most = MAX_AUTO_OF_IMAGES if schema.image else MAX_AUTO_LATENT_DIM
+    chosen: dict[str, Any] = {"latent_dim": auto_latent_dim(x, seed, most), "prior": "normal"}
     size = chosen["latent_dim"] if is_auto(estimator.latent_dim) else estimator.latent_dim
     per_column = schema.likelihood == "diagonal_normal"
     if is_auto(estimator.likelihood) and schema.likelihood == "normal" and len(schema.event_shape) == 1:
@@ -177,12 +179,15 @@ def folds(x: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(x[part], np.delete(x, part, 0)) for part in parts]
 
 
-def auto_latent_dim(x: np.ndarray, seed: int) -> int:
-    """The size of a code for rows (n, d): the smallest within one standard error of the best held-out likelihood."""
+def auto_latent_dim(x: np.ndarray, seed: int, most: int = MAX_AUTO_LATENT_DIM) -> int:
+    """The size of a code for rows (n, d): the smallest within one standard error of the best held-out likelihood.
+
+    From `MIN_AUTO_LATENT_DIM` to `most`, but not more than d.
+    """
     if x.shape[1] <= MIN_AUTO_LATENT_DIM or len(x) < 2 * FOLDS:
         return min(x.shape[1], MIN_AUTO_LATENT_DIM)
     best = fewest_dimensions(held_out_scores(x, np.ones(x.shape[1]), seed))
-    return int(np.clip(best, MIN_AUTO_LATENT_DIM, min(MAX_AUTO_LATENT_DIM, x.shape[1])))
+    return int(np.clip(best, MIN_AUTO_LATENT_DIM, min(most, x.shape[1])))
 
 
 def noise_differs(x: np.ndarray, latent_dim: int, seed: int) -> bool:
