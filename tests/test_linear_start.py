@@ -92,7 +92,7 @@ def data_for(likelihood: str, n: int, seed: int) -> np.ndarray:
     return x if likelihood != "student_t" else x + 0.2 * random.standard_t(3, x.shape)
 
 
-SLOW = ("student_t", "bernoulli", "negative_binomial")
+SLOW = ("diagonal_normal", "student_t", "bernoulli", "poisson", "negative_binomial")
 LIKELIHOODS = ("normal", "diagonal_normal", "student_t", "bernoulli", "poisson", "negative_binomial")
 
 
