@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
+from isthmus.distributions.latent import FullNormal
 from isthmus.distributions.latent import Mixture as MixtureDistribution
-from isthmus.distributions.mixture_fit import fit_diagonal_mixture
+from isthmus.distributions.mixture_fit import fit_mixture
 from isthmus.errors import InputError
 
 
@@ -47,30 +48,47 @@ class Flat(nn.Module):
 
 
 class Mixture(nn.Module):
-    """A learned mixture of k diagonal normals."""
+    """A learned mixture of k normals, with independent coordinates or with a full covariance each."""
 
-    formula = "z ~ Σ weight[k] N(mean[k], diag scale[k]²)"
-
-    def __init__(self, dim: int, k: int):
+    def __init__(self, dim: int, k: int, full: bool = False):
         super().__init__()
         k = check_components(k)
         self.logits = nn.Parameter(torch.zeros(k))
         self.loc = nn.Parameter(torch.randn(k, dim))
         self.log_scale = nn.Parameter(torch.zeros(k, dim))
+        self.slopes = nn.Parameter(torch.zeros(k, dim, dim)) if full else None
+
+    @property
+    def formula(self) -> str:
+        """The density as text."""
+        spread = "diag scale[k]²" if self.slopes is None else "covariance[k]"
+        return f"z ~ Σ weight[k] N(mean[k], {spread})"
 
     @torch.no_grad()
-    def start_at(self, weights: Any, means: Any, variances: Any) -> None:
-        """Start at a mixture: weights (k,), means (k, D) and variances (k, D) of its components."""
+    def start_at(self, weights: Any, means: Any, covariances: Any) -> None:
+        """Start at a mixture: weights (k,), means (k, D) and covariances (k, D, D) of its components."""
         self.logits.copy_(torch.as_tensor(weights).clamp(min=1e-6).log())
         self.loc.copy_(torch.as_tensor(means))
-        self.log_scale.copy_(0.5 * torch.as_tensor(variances).log())
+        covariances = torch.as_tensor(covariances)
+        if self.slopes is None:
+            self.log_scale.copy_(0.5 * covariances.diagonal(dim1=-2, dim2=-1).log())
+            return
+        normal = FullNormal.of(torch.as_tensor(means), covariances)
+        self.log_scale.copy_(normal.log_scale)
+        self.slopes.copy_(normal.slopes)
 
     def learned(self) -> dict[str, Tensor]:
-        """Parameters by name, as they enter the distribution."""
-        return {"weight": self.logits.softmax(-1), "mean": self.loc, "scale": self.log_scale.exp()}
+        """Parameters by name, as they enter the distribution; the scale is the standard deviation of a coordinate."""
+        return {"weight": self.logits.softmax(-1), "mean": self.loc, "scale": self.components().std}
+
+    def components(self) -> Normal | FullNormal:
+        """The components' distributions."""
+        if self.slopes is None:
+            return Normal(self.loc, self.log_scale)
+        return FullNormal(self.loc, self.log_scale, self.slopes)
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
-        return MixtureDistribution(self.logits.log_softmax(-1), Normal(self.loc, self.log_scale))
+        return MixtureDistribution(self.logits.log_softmax(-1), self.components())
 
 
 class PostHocPrior(nn.Module):
@@ -121,12 +139,12 @@ class PostHocPrior(nn.Module):
         if len(codes) < 2 or not bool(codes.isfinite().all()):
             raise InputError(f"codes must be at least 2 finite rows to fit a mixture to, got {len(codes)}.")
         k = min(len(self.log_weight), len(codes))
-        weights, means, variances = fit_diagonal_mixture(codes.double().cpu().numpy(), k, seed)
+        mixture = fit_mixture(codes.double().cpu().numpy(), k, seed)
         with torch.no_grad():
             self.log_weight.fill_(-math.inf)
-            self.log_weight[:k] = torch.as_tensor(weights).log()
-            self.loc[:k] = torch.as_tensor(means)
-            self.log_scale[:k] = 0.5 * torch.as_tensor(variances).log()
+            self.log_weight[:k] = torch.as_tensor(mixture.weights).log()
+            self.loc[:k] = torch.as_tensor(mixture.means)
+            self.log_scale[:k] = 0.5 * torch.as_tensor(mixture.covariances).diagonal(dim1=-2, dim2=-1).log()
         self.fitted = True
 
     def get_extra_state(self) -> Tensor:

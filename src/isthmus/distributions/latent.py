@@ -1,4 +1,4 @@
-"""Distributions of codes: a point, none, a mixture."""
+"""Distributions of codes: a point, none, normals with full covariances, a mixture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isthmus.distributions.continuous import Normal
+from isthmus.distributions.continuous import HALF_LOG_TWO_PI, Normal
 from isthmus.distributions.independent import Drawn, LightDistribution
 
 
@@ -84,10 +84,71 @@ class NoCode(LightDistribution):
         return z.new_zeros(z.shape[:-1])
 
 
-class Mixture(LightDistribution):
-    """A mixture of M components with independent elements (..., M, D), by their log-weights (..., M)."""
+class FullNormal(LightDistribution):
+    """M normals with full covariances: each element is normal given those before it.
 
-    def __init__(self, log_weight: Tensor, components: Normal):
+    With L the strictly lower triangle of `slopes`, (I - L) (z - loc) has independent elements of scale exp(log_scale).
+
+    Args:
+        loc: (M, D) the means.
+        log_scale: (M, D) of each element given those before it.
+        slopes: (M, D, D) by which an element depends on those before it; only the strictly lower triangle counts.
+    """
+
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, slopes: Tensor):
+        super().__init__(loc.shape[:-1], loc.shape[-1:])
+        self.loc, self.log_scale, self.slopes = loc, log_scale, slopes
+
+    @classmethod
+    def of(cls, loc: Tensor, covariance: Tensor) -> FullNormal:
+        """Normals of means (M, D) and covariances (M, D, D).
+
+        A Cholesky factor is (I - L)^-1 times the diagonal matrix of the scales.
+        """
+        factor = torch.linalg.cholesky(covariance)
+        scale = factor.diagonal(dim1=-2, dim2=-1)
+        identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
+        inverse = torch.linalg.solve_triangular(
+            factor / scale[..., None, :], identity.expand_as(factor), upper=False, unitriangular=True
+        )
+        return cls(loc, scale.log(), identity - inverse)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def triangle(self) -> Tensor:
+        """(M, D, D) I - L."""
+        return torch.eye(self.loc.shape[-1], dtype=self.loc.dtype, device=self.loc.device) - self.slopes.tril(-1)
+
+    @property
+    def std(self) -> Tensor:
+        scales = torch.diag_embed(self.log_scale.exp())
+        factor = torch.linalg.solve_triangular(self.triangle, scales, upper=False, unitriangular=True)
+        return factor.square().sum(-1).sqrt()
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """(..., M) nats of z (..., 1, D), the same point under each of the normals."""
+        m, d = self.loc.shape
+        whiten = self.triangle * (-self.log_scale).exp()[..., None]  # (M, D, D)
+        # One product of matrices for all of them.
+        e = (z[..., 0, :] @ whiten.reshape(m * d, d).T).unflatten(-1, (m, d)) - (whiten @ self.loc[..., None])[..., 0]
+        return -0.5 * e.square().sum(-1) - self.log_scale.sum(-1) - d * HALF_LOG_TWO_PI
+
+    def rsample(self, sample_shape=()) -> Tensor:
+        e = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+        scaled = (e * self.log_scale.exp())[..., None]
+        apart = torch.linalg.solve_triangular(self.triangle, scaled, upper=False, unitriangular=True)
+        return self.loc + apart[..., 0]
+
+
+class Mixture(LightDistribution):
+    """A mixture of M components of D elements (..., M, D), by their log-weights (..., M)."""
+
+    def __init__(self, log_weight: Tensor, components: Normal | FullNormal):
         # Either or both may have a batch. torch.broadcast_shapes would import sympy: a second of every process.
         super().__init__(log_weight.shape[:-1] or components.loc.shape[:-2], components.loc.shape[-1:])
         self.log_weight, self.components = log_weight, components

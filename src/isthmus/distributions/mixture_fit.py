@@ -2,20 +2,89 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 MIN_VARIANCE = 1e-4
 """Added to every variance: a component must not become a spike on a point."""
+ADDED = (1e-3, 1e-2, 1e-1)
+"""Variances to add to full covariances of whitened points, of which held-out points choose one."""
+FOLDS = 5
+"""Parts of the points, each of which is held out once."""
+MAX_STEPS = 100
+"""Steps of expectation maximisation."""
 
 
-def fit_diagonal_mixture(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights (k,), means (k, D) and variances (k, D) of k diagonal normals fitted to points (n, D)."""
-    mixture = GaussianMixture(k, covariance_type="diag", reg_covar=MIN_VARIANCE, random_state=seed % 2**31)
+class Components(NamedTuple):
+    """A mixture of k normals in D dimensions."""
+
+    weights: np.ndarray
+    """(k,)"""
+    means: np.ndarray
+    """(k, D)"""
+    covariances: np.ndarray
+    """(k, D, D)"""
+
+    def at_least(self, floor: np.ndarray) -> Components:
+        """The same components, none narrower in any direction than a normal of variances `floor` (D,)."""
+        width = np.sqrt(np.outer(floor, floor))
+        values, vectors = np.linalg.eigh(self.covariances / width)
+        wide = (vectors * np.maximum(values, 1.0)[:, None, :]) @ vectors.transpose(0, 2, 1)
+        return self._replace(covariances=wide * width)
+
+    def log_density(self, points: np.ndarray) -> np.ndarray:
+        """(n,) log-density of points (n, D), nats."""
+        scores = np.empty((len(points), len(self.weights)))
+        for j, (mean, covariance) in enumerate(zip(self.means, self.covariances, strict=True)):
+            factor = np.linalg.cholesky(covariance)
+            e = solve_triangular(factor, (points - mean).T, lower=True)  # (D, n)
+            scores[:, j] = -0.5 * np.square(e).sum(0) - np.log(np.diag(factor)).sum()
+        constant = 0.5 * points.shape[1] * math.log(2 * math.pi)
+        return np.asarray(logsumexp(scores + np.log(np.maximum(self.weights, 1e-300)), axis=1)) - constant
+
+
+def fit_mixture(points: np.ndarray, k: int, seed: int, full: bool = False, added: float = MIN_VARIANCE) -> Components:
+    """k normals fitted to points (n, D).
+
+    Args:
+        points: (n, D).
+        k: number of components.
+        seed: of their initial places.
+        full: with a full covariance each, instead of independent coordinates.
+        added: to every variance; covariances of few points need more.
+    """
+    mixture = GaussianMixture(
+        k,
+        covariance_type="full" if full else "diag",
+        reg_covar=added,
+        max_iter=MAX_STEPS,
+        random_state=seed % 2**31,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that is not converged is still a density
         mixture.fit(points)
-    return mixture.weights_, mixture.means_, mixture.covariances_
+    covariances = mixture.covariances_ if full else mixture.covariances_[:, :, None] * np.eye(points.shape[1])
+    return Components(mixture.weights_, mixture.means_, covariances)
+
+
+def held_out_scores(
+    points: np.ndarray, k: int, seed: int, floor: np.ndarray, full: bool = False, added: float = MIN_VARIANCE
+) -> np.ndarray:
+    """(n,) log-density of each point (n, D) under a mixture fitted to other points, no narrower than `floor`, nats."""
+    scores = np.empty(len(points))
+    for part in np.array_split(np.random.default_rng(seed).permutation(len(points)), FOLDS):
+        mixture = fit_mixture(np.delete(points, part, 0), k, seed, full, added)
+        scores[part] = mixture.at_least(floor).log_density(points[part])
+    return scores
+
+
+def best_added(points: np.ndarray, k: int, seed: int, floor: np.ndarray) -> float:
+    """The variance to add to full covariances of k components that gives held-out points the highest density."""
+    return max(ADDED, key=lambda added: held_out_scores(points, k, seed, floor, True, added).mean())

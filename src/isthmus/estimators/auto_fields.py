@@ -6,15 +6,15 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.special
 import torch
 from torch import nn
 
-from isthmus.distributions.mixture_fit import fit_diagonal_mixture
+from isthmus.distributions.mixture_fit import ADDED, MIN_VARIANCE
+from isthmus.distributions.mixture_fit import held_out_scores as mixture_scores
 from isthmus.errors import InputError
 from isthmus.estimators.composition import has_linear_path, input_reader, is_auto, likelihood_family, network_kind
 from isthmus.estimators.hyperparameters import Hyperparameters
-from isthmus.estimators.linear_model import MAX_FACTOR_COLUMNS, LinearModel, fit_linear_model, without_condition
+from isthmus.estimators.linear_model import MAX_FACTOR_COLUMNS, fit_linear_model, without_condition
 from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Family
 from isthmus.metrics.estimate import mean_and_error
@@ -36,8 +36,12 @@ FALLBACK_LATENT_DIM = 16
 MIN_AUTO_LATENT_DIM, MAX_AUTO_LATENT_DIM, MAX_AUTO_OF_IMAGES = 2, 50, 16
 """Sizes that are chosen automatically: networks fold curved data, and images most of all, into fewer dimensions than a
 linear model needs."""
-MIXTURE_COMPONENTS, MIN_ROWS_PER_COMPONENT = (3, 5, 10, 20, 40), 10
-"""Components of a prior that are tried, and training rows for each at least."""
+MIXTURES, MIN_ROWS_PER_COMPONENT = {"mixture": (3, 5, 10, 20, 40), "full_mixture": (2, 3, 5, 8, 12, 20)}, 12
+"""Numbers of components of a prior that are tried, and training rows for each at least."""
+MAX_FAILURES = 2
+"""Numbers of components in turn that are no better, after which no larger one is tried."""
+MAX_FULL_DIM = 32
+"""Codes up to which components with full covariances are tried."""
 RANDOM_START_WARMUP = 0.1
 """Share of the updates over which the KL weight rises where training starts at random."""
 MIN_AUTO_WIDTH, MAX_AUTO_WIDTH = 32, 512
@@ -138,14 +142,28 @@ def choose_code(
     x = without_condition(x, c)[0]
     most = MAX_AUTO_OF_IMAGES if schema.image else MAX_AUTO_LATENT_DIM
     chosen: dict[str, Any] = {"latent_dim": auto_latent_dim(x, seed, most), "prior": "normal"}
-    size = chosen["latent_dim"] if is_auto(estimator.latent_dim) else estimator.latent_dim
-    per_column = schema.likelihood == "diagonal_normal"
-    if is_auto(estimator.likelihood) and schema.likelihood == "normal" and len(schema.event_shape) == 1:
-        per_column = noise_differs(x, size, seed)
+    own_size = not is_auto(estimator.latent_dim)
+    size = estimator.latent_dim if own_size else chosen["latent_dim"]
+    d, table = x.shape[1], len(schema.event_shape) == 1
+    per_column, of_noise = schema.likelihood == "diagonal_normal", np.zeros(len(x))
+    noise_is_free = is_auto(estimator.likelihood) and schema.likelihood == "normal" and table
+    if noise_is_free:
+        of_noise = gain_of_noise_per_column(x, size, seed)
+        per_column = is_clear(of_noise)
         if per_column:
             chosen["likelihood"] = "diagonal_normal"
-    if from_pca and c is None and getattr(estimator, "beta", 1.0) == 1:
-        chosen["prior"] = auto_prior(x, size, per_column, seed)
+    if not from_pca or c is not None or getattr(estimator, "beta", 1.0) != 1:
+        return chosen
+    prior = auto_prior(x, size, per_column, seed)
+    chosen["prior"] = prior.name
+    if own_size or not noise_is_free or not is_auto(estimator.prior) or not size < d <= MAX_FULL_DIM:
+        return chosen
+    # A code as wide as the data leaves hardly any noise: all that the rows are is then in the prior and the networks.
+    whole, linear = auto_prior(x, d, False, seed), held_out_scores(x, np.ones(d), seed)
+    narrow = linear[:, min(size, linear.shape[1] - 1)] + prior.gains + (of_noise if per_column else 0.0)
+    if is_clear(linear[:, -1] + whole.gains - narrow):
+        chosen |= {"latent_dim": d, "prior": whole.name}
+        chosen.pop("likelihood", None)
     return chosen
 
 
@@ -173,12 +191,6 @@ def auto_learning_rate(hidden: tuple[int, ...]) -> float:
     return min(MAX_AUTO_RATE, BASE_RATE * max(1.0, MAX_AUTO_WIDTH / widest))
 
 
-def folds(x: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows (n, d) as pairs of held-out rows and the others, each row held out once."""
-    parts = np.array_split(np.random.default_rng(seed).permutation(len(x)), min(FOLDS, len(x)))
-    return [(x[part], np.delete(x, part, 0)) for part in parts]
-
-
 def auto_latent_dim(x: np.ndarray, seed: int, most: int = MAX_AUTO_LATENT_DIM) -> int:
     """The size of a code for rows (n, d): the smallest within one standard error of the best held-out likelihood.
 
@@ -190,48 +202,56 @@ def auto_latent_dim(x: np.ndarray, seed: int, most: int = MAX_AUTO_LATENT_DIM) -
     return int(np.clip(best, MIN_AUTO_LATENT_DIM, min(most, x.shape[1])))
 
 
-def noise_differs(x: np.ndarray, latent_dim: int, seed: int) -> bool:
-    """Whether a noise for each column is clearly more likely on held-out rows (n, d) than one for all."""
+def gain_of_noise_per_column(x: np.ndarray, latent_dim: int, seed: int) -> np.ndarray:
+    """(n,) nats by which a noise for each column raises the log-density of held-out rows (n, d) over one for all."""
+    gains = np.zeros(len(x))
     if len(x) < 2 * FOLDS or not 2 <= x.shape[1] <= MAX_FACTOR_COLUMNS:
-        return False
-    gains = []
-    for held_out, others in folds(x, seed):
+        return gains
+    for part in np.array_split(np.random.default_rng(seed).permutation(len(x)), FOLDS):
+        others = np.delete(x, part, 0)
         one, each = (fit_linear_model(others, None, latent_dim, noise_per_column) for noise_per_column in (False, True))
-        gains.append(each.log_density(held_out) - one.log_density(held_out))
-    gain, error = mean_and_error(np.concatenate(gains))
+        gains[part] = each.log_density(x[part]) - one.log_density(x[part])
+    return gains
+
+
+def is_clear(gains: np.ndarray) -> bool:
+    """Whether the mean of gains (n,) is above 0 by more than its standard error."""
+    gain, error = mean_and_error(gains)
     return gain > error
 
 
-def auto_prior(x: np.ndarray, latent_dim: int, noise_per_column: bool, seed: int) -> str:
-    """ "normal", or "mixture(k)" where a mixture of the codes is clearly more likely on held-out rows (n, d)."""
+class CodePrior(NamedTuple):
+    """A prior of codes, and what it gains."""
+
+    name: str
+    gains: np.ndarray
+    """(n,) nats over the standard normal, of held-out rows."""
+
+
+def auto_prior(x: np.ndarray, latent_dim: int, noise_per_column: bool, seed: int) -> CodePrior:
+    """The prior of codes of rows (n, d), by the density of held-out rows along the axes of the linear model.
+
+    "normal" unless a mixture is clearly better; then the best "mixture(k)" or "full_mixture(k)".
+    """
+    best = CodePrior("normal", np.zeros(len(x)))
     if len(x) < 2 * FOLDS or not latent_dim:
-        return "normal"
-    pairs = [coordinates(held_out, others, latent_dim, noise_per_column) for held_out, others in folds(x, seed)]
-    values = np.concatenate([-0.5 * (np.square(held_out) + math.log(2 * math.pi)).sum(1) for held_out, _ in pairs])
-    best = 1
-    for k in MIXTURE_COMPONENTS:
-        if k * MIN_ROWS_PER_COMPONENT > len(pairs[0][1]):
-            break
-        scores = np.concatenate(
-            [log_mixture(held_out, *fit_diagonal_mixture(rest, k, seed)) for held_out, rest in pairs]
-        )
-        gain, error = mean_and_error(scores - values)
-        if gain > error:
-            best, values = k, scores
-        elif best > 1:
-            break
-    return f"mixture({best})" if best > 1 else "normal"
-
-
-def coordinates(
-    held_out: np.ndarray, others: np.ndarray, latent_dim: int, noise_per_column: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Held-out and other rows along the axes of the linear model of the others, (m, D) and (n, D)."""
-    linear: LinearModel = fit_linear_model(others, None, min(latent_dim, *others.shape), noise_per_column)
-    return linear.coordinates(held_out), linear.coordinates(others)
-
-
-def log_mixture(x: np.ndarray, weights: np.ndarray, means: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """(n,) log-density of rows (n, D) under a mixture of diagonal normals, nats."""
-    each = -0.5 * (np.square(x[:, None] - means) / variances + np.log(2 * math.pi * variances)).sum(-1)  # (n, k)
-    return np.asarray(scipy.special.logsumexp(each + np.log(weights), axis=1))
+        return best
+    linear = fit_linear_model(x, None, min(latent_dim, *x.shape), noise_per_column)
+    points = linear.coordinates(x)
+    normal = -0.5 * (np.square(points) + math.log(2 * math.pi)).sum(1)
+    for kind, components in MIXTURES.items():
+        full, failures = kind == "full_mixture", 0
+        if full and points.shape[1] > MAX_FULL_DIM:
+            continue
+        for k in components:
+            if k * MIN_ROWS_PER_COMPONENT > len(points) or failures == MAX_FAILURES:
+                break
+            options = ADDED if full else (MIN_VARIANCE,)
+            gains = (
+                max((mixture_scores(points, k, seed, linear.narrowest, full, added) for added in options), key=np.mean)
+                - normal
+            )
+            failures += 1
+            if is_clear(gains) and gains.mean() > best.gains.mean():
+                best, failures = CodePrior(f"{kind}({k})", gains), 0
+    return best

@@ -36,7 +36,7 @@ class Hyperparameters:
     likelihood: str | tuple[str, ...] | nn.Module = "auto"
     """p(x given z) by name, auto to choose by the data, or one name for each column; s of normal(s) in scaled units."""
     prior: str | nn.Module = "normal"
-    """p(z): normal, mixture(k), conditional, or refit(k), a mixture fitted to the codes after training."""
+    """p(z): normal, mixture(k), full_mixture(k), conditional, or refit(k), a mixture fitted after training."""
     corruption: str | nn.Module | None = None
     """Noise on the encoder's input in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s); none for none."""
     scaling: str = "auto"

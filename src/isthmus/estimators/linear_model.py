@@ -14,6 +14,8 @@ MIN_NOISE_VARIANCE = SCALE_FLOOR**2
 """Smallest variance of the noise, in the units that networks read: no learned scale goes lower."""
 UNUSED_SHARE = 1e-2
 """Scale of a dimension that the linear model does not use, in units of the noise: networks may take it up."""
+NOISE_OF_FULL_CODES = 0.03
+"""Variance of the noise where no direction is left for it, in units of the smallest variance along an axis."""
 MIN_UNIQUE_SHARE = 1e-3
 """Share of a column's variance that factor analysis leaves as its noise, at least: it must not vanish."""
 MAX_FACTOR_STEPS, MAX_FACTOR_COLUMNS = 50, 128
@@ -48,6 +50,12 @@ class LinearModel(NamedTuple):
         """(n, D) rows along the axes, in units of their standard deviation there."""
         spread = np.sqrt(np.maximum(self.variance, MIN_NOISE_VARIANCE))
         return (x - self.mean) / self.scale @ self.axes.T / spread
+
+    @property
+    def narrowest(self) -> np.ndarray:
+        """(D,) variance of `coordinates` that a narrow component of the prior has: the noise's and q(z given x)'s."""
+        spread = np.maximum(self.variance, MIN_NOISE_VARIANCE)
+        return np.minimum(2 * self.noise / spread, 1.0)
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """(n,) log p of rows (n, d) without a condition, nats."""
@@ -89,7 +97,7 @@ def fit_linear_model(x: np.ndarray, c: np.ndarray | None, latent_dim: int, noise
     if noise_per_column:
         scale = noise_scales(factor, total, k, n)
     _, axes, variance = principal_axes(np.zeros(d), factor / scale, n)
-    rest = variance[k:].sum() / (d - k) if d > k else 0.0
+    rest = variance[k:].sum() / (d - k) if d > k else NOISE_OF_FULL_CODES * variance[d - 1 : d].sum()
     noise = 1.0 if noise_per_column else max(float(rest), MIN_NOISE_VARIANCE)
     padding = latent_dim - k
     if padding:  # directions at random, which the networks may take up

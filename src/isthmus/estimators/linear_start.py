@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from isthmus.distributions.mixture_fit import fit_diagonal_mixture
+from isthmus.distributions.mixture_fit import MIN_VARIANCE, Components, best_added, fit_mixture
 from isthmus.estimators.linear_model import MIN_NOISE_VARIANCE, LinearModel
 from isthmus.families import DiagonalNormal, Point
 from isthmus.latent_model import LatentModel, Model
 from isthmus.nets.layers import Preprocess
 from isthmus.nets.mlp import MLP
-
-MIN_CODE_VARIANCE = 1e-2
-"""Smallest variance of a component of the prior at the start, in units of all codes' variance."""
 
 
 def linear_maps(model: Model, linear: LinearModel) -> tuple[nn.Linear, nn.Linear] | None:
@@ -95,27 +91,21 @@ def start_at_linear_model(model: Model, linear: LinearModel) -> bool:
     return True
 
 
-class CodeMixture(NamedTuple):
-    """A mixture of diagonal normals over the codes of a linear model."""
-
-    weights: np.ndarray
-    """(k,)"""
-    means: np.ndarray
-    """(k, D)"""
-    variances: np.ndarray
-    """(k, D)"""
-
-
-def code_mixture(x: np.ndarray, linear: LinearModel, k: int, seed: int) -> CodeMixture:
+def code_mixture(x: np.ndarray, linear: LinearModel, k: int, seed: int, full: bool) -> Components:
     """k components for the prior, so that the linear model has the density of a mixture fitted along its axes.
 
-    Along an axis x = sqrt(kept) z + noise: a component of mean m and variance v there has codes of mean m / sqrt(kept)
-    and variance (v - noise) / kept.
+    Along the axes x = sqrt(kept) z + noise: a component of mean m and covariance C there has codes of mean
+    m / sqrt(kept) and covariance (C - noise) / sqrt(kept kept').
     """
-    weights, means, variances = fit_diagonal_mixture(linear.coordinates(x), k, seed)
+    points, floor = linear.coordinates(x), linear.narrowest
+    added = best_added(points, k, seed, floor) if full else MIN_VARIANCE
+    mixture = fit_mixture(points, k, seed, full, added).at_least(floor)
     spread, kept = np.maximum(linear.variance, MIN_NOISE_VARIANCE), linear.kept
-    means = means * np.sqrt(spread / kept)
-    variances = np.maximum((variances * spread - linear.noise) / kept, MIN_CODE_VARIANCE)
+    means = mixture.means * np.sqrt(spread / kept)
+    covariances = mixture.covariances * np.sqrt(np.outer(spread, spread)) - linear.noise * np.eye(len(kept))
+    covariances = covariances / np.sqrt(np.outer(kept, kept))
     unused = linear.variance <= linear.noise
-    means[:, unused], variances[:, unused] = 0.0, 1.0
-    return CodeMixture(weights, means, variances)
+    means[:, unused] = 0.0
+    covariances[:, unused, :] = covariances[:, :, unused] = 0.0
+    covariances[:, unused, unused] = 1.0
+    return Components(mixture.weights, means, covariances)

@@ -77,6 +77,7 @@ POSTERIORS: dict[str, Callable[..., families.Family]] = {
 PRIORS: dict[str, Callable[..., nn.Module]] = {
     "normal": lambda estimator, schema: priors.StandardNormal(estimator.latent_dim),
     "mixture": lambda estimator, schema, k=10: priors.Mixture(estimator.latent_dim, k),
+    "full_mixture": lambda estimator, schema, k=5: priors.Mixture(estimator.latent_dim, k, full=True),
     "refit": lambda estimator, schema, k=10: priors.PostHocPrior(estimator.latent_dim, k),
     "conditional": lambda estimator, schema: _conditional_prior(estimator, schema),
 }

@@ -99,7 +99,9 @@ class TrainingJob:
             return False
         assert isinstance(model, LatentModel)
         if isinstance(model.prior, Mixture) and c is None:
-            model.prior.start_at(*code_mixture(x, linear, len(model.prior.logits), seed))
+            model.prior.start_at(
+                *code_mixture(x, linear, len(model.prior.logits), seed, model.prior.slopes is not None)
+            )
         return model.likelihood.family.normal_scale() is not None
 
     def train(
