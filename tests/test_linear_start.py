@@ -51,8 +51,8 @@ def test_the_prior_is_a_mixture_only_where_there_are_groups():
     random = np.random.default_rng(0)
     groups = random.integers(0, 3, 400)
     islands = 6 * np.eye(3)[groups] @ random.normal(size=(3, 6)) + random.normal(size=(400, 6))
-    assert "mixture" in auto_prior(islands, 3, False, 0).name
-    assert auto_prior(linear_rows(400), 3, False, 0).name == "normal"
+    assert "mixture" in auto_prior(islands, fit_linear_model(islands, None, 3, False), 0).name
+    assert auto_prior(linear_rows(400), fit_linear_model(linear_rows(400), None, 3, False), 0).name == "normal"
 
 
 def test_factor_analysis_is_that_of_scikit_learn():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,13 @@ from isthmus.distributions.mixture_fit import held_out_scores as mixture_scores
 from isthmus.errors import InputError
 from isthmus.estimators.composition import has_linear_path, input_reader, is_auto, likelihood_family, network_kind
 from isthmus.estimators.hyperparameters import Hyperparameters
-from isthmus.estimators.linear_model import MAX_FACTOR_COLUMNS, fit_linear_model, without_condition
+from isthmus.estimators.linear_model import (
+    MAX_FACTOR_COLUMNS,
+    LinearModel,
+    fit_linear_model,
+    independent_columns,
+    without_condition,
+)
 from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Family
 from isthmus.metrics.estimate import mean_and_error
@@ -111,10 +118,10 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     wanted = {name for name in AUTO_FIELDS if is_auto(getattr(estimator, name, None))}
     own_networks = estimator.encoder is not None or estimator.decoder is not None
     linear = not own_networks and may_start_linear(estimator, schema)
-    if estimator.initialization == "pca" and not linear:
+    if estimator.initialization in ("pca", "columns") and not linear:
         raise InputError(
             "initialization must be 'random' or 'auto' for networks of your own, convolutions, sequences, unlike "
-            "columns and corrupted rows, got 'pca'."
+            "columns and corrupted rows, got {estimator.initialization!r}."
         )
     from_pca = linear and estimator.initialization != "random"
     chosen: dict[str, Any] = {"initialization": "pca" if from_pca else "random"}
@@ -154,16 +161,24 @@ def choose_code(
             chosen["likelihood"] = "diagonal_normal"
     if not from_pca or c is not None or getattr(estimator, "beta", 1.0) != 1:
         return chosen
-    prior = auto_prior(x, size, per_column, seed)
+    linear = fit_linear_model(x, None, size, per_column)
+    prior = auto_prior(x, linear, seed)
     chosen["prior"] = prior.name
-    if own_size or not noise_is_free or not is_auto(estimator.prior) or not size < d <= MAX_FULL_DIM:
+    if own_size or not noise_is_free or not is_auto(estimator.prior) or not size <= d <= MAX_FULL_DIM:
         return chosen
     # A code as wide as the data leaves hardly any noise: all that the rows are is then in the prior and the networks.
-    whole, linear = auto_prior(x, d, False, seed), held_out_scores(x, np.ones(d), seed)
-    narrow = linear[:, min(size, linear.shape[1] - 1)] + prior.gains + (of_noise if per_column else 0.0)
-    if is_clear(linear[:, -1] + whole.gains - narrow):
-        chosen |= {"latent_dim": d, "prior": whole.name}
-        chosen.pop("likelihood", None)
+    curve = held_out_scores(x, np.ones(d), seed)
+    best = curve[:, min(size, curve.shape[1] - 1)] + prior.gains + (of_noise if per_column else 0.0)
+    by_column = independent_columns(x)
+    wide = {
+        "pca": (curve[:, -1], auto_prior(x, fit_linear_model(x, None, d, False), seed)),
+        "columns": (by_column.log_density(x), auto_prior(x, by_column, seed, ("mixture",))),
+    }
+    for initialization, (values, prior) in wide.items():
+        if is_clear(values + prior.gains - best):
+            best = values + prior.gains
+            chosen |= {"latent_dim": d, "prior": prior.name, "initialization": initialization}
+            chosen.pop("likelihood", None)
     return chosen
 
 
@@ -228,22 +243,21 @@ class CodePrior(NamedTuple):
     """(n,) nats over the standard normal, of held-out rows."""
 
 
-def auto_prior(x: np.ndarray, latent_dim: int, noise_per_column: bool, seed: int) -> CodePrior:
-    """The prior of codes of rows (n, d), by the density of held-out rows along the axes of the linear model.
+def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[str] = tuple(MIXTURES)) -> CodePrior:
+    """The prior of codes of rows (n, d), by the density of held-out rows along the axes of a linear model of them.
 
     "normal" unless a mixture is clearly better; then the best "mixture(k)" or "full_mixture(k)".
     """
     best = CodePrior("normal", np.zeros(len(x)))
-    if len(x) < 2 * FOLDS or not latent_dim:
+    if len(x) < 2 * FOLDS or not len(linear.axes):
         return best
-    linear = fit_linear_model(x, None, min(latent_dim, *x.shape), noise_per_column)
     points = linear.coordinates(x)
     normal = -0.5 * (np.square(points) + math.log(2 * math.pi)).sum(1)
-    for kind, components in MIXTURES.items():
+    for kind in kinds:
         full, failures = kind == "full_mixture", 0
         if full and points.shape[1] > MAX_FULL_DIM:
             continue
-        for k in components:
+        for k in MIXTURES[kind]:
             if k * MIN_ROWS_PER_COMPONENT > len(points) or failures == MAX_FAILURES:
                 break
             options = ADDED if full else (MIN_VARIANCE,)

@@ -107,6 +107,13 @@ def fit_linear_model(x: np.ndarray, c: np.ndarray | None, latent_dim: int, noise
     return LinearModel(mean, coefficients, scale, axes[:latent_dim], variance[:latent_dim], noise)
 
 
+def independent_columns(x: np.ndarray) -> LinearModel:
+    """The linear model in which each dimension of the code is a column of the rows (n, d), with little noise."""
+    d, variance = x.shape[1], np.maximum(x.var(0), MIN_NOISE_VARIANCE)
+    noise = max(NOISE_OF_FULL_CODES * float(variance.min()), MIN_NOISE_VARIANCE)
+    return LinearModel(x.mean(0), np.zeros((0, d)), np.ones(d), np.eye(d), variance, noise)
+
+
 def noise_scales(factor: np.ndarray, total: np.ndarray, k: int, n: int) -> np.ndarray:
     """(d,) scales of the noise of factor analysis with k dimensions.
 

@@ -15,14 +15,17 @@ from isthmus.estimators.hyperparameters import Hyperparameters
 MAX_LATENT_DIM = 1_000_000
 """Larger codes are typing errors and would not fit into memory."""
 
+INITIALIZATIONS = ("auto", "pca", "columns", "random")
+"""Where training may start: at a linear model, with a dimension for each column, or at random."""
+
 
 def check_fields(estimator: Hyperparameters) -> None:
     """Raise InputError for the first field whose value is impossible whatever the data."""
     check_integers(estimator)
     if estimator.hidden != "auto":
         check_widths("hidden", estimator.hidden, min_layers=0)
-    if estimator.initialization not in ("auto", "pca", "random"):
-        raise unknown("initialization", str(estimator.initialization), ("auto", "pca", "random"))
+    if estimator.initialization not in INITIALIZATIONS:
+        raise unknown("initialization", str(estimator.initialization), INITIALIZATIONS)
     check_widths("channels", estimator.channels, min_layers=1)
     for field in dataclasses.fields(estimator):
         value = getattr(estimator, field.name)

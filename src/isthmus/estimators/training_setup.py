@@ -17,7 +17,7 @@ from isthmus.estimators.auto_fields import as_dataset, choose, linear_rows
 from isthmus.estimators.composition import is_auto, with_values
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
-from isthmus.estimators.linear_model import fit_linear_model
+from isthmus.estimators.linear_model import fit_linear_model, independent_columns
 from isthmus.estimators.linear_start import code_mixture, start_at_linear_model
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
@@ -26,7 +26,7 @@ from isthmus.fitted import FittedModel
 from isthmus.latent_model import LatentModel, Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
-from isthmus.priors import Mixture
+from isthmus.priors import Mixture, StandardNormal
 from isthmus.schema import Labels, Schema
 from isthmus.schema.array_statistics import is_integer_valued
 from isthmus.schema.labels import UNKNOWN
@@ -94,7 +94,8 @@ class TrainingJob:
             return False
         x, c = linear_rows(self.schema, self.train_rows, seed)
         per_column = self.schema.likelihood == "diagonal_normal"
-        linear = fit_linear_model(x, c, model.code.size, per_column)
+        by_column = self.estimator.initialization == "columns" and c is None and model.code.size == x.shape[1]
+        linear = independent_columns(x) if by_column else fit_linear_model(x, c, model.code.size, per_column)
         if not start_at_linear_model(model, linear):
             return False
         assert isinstance(model, LatentModel)
@@ -102,7 +103,8 @@ class TrainingJob:
             model.prior.start_at(
                 *code_mixture(x, linear, len(model.prior.logits), seed, model.prior.slopes is not None)
             )
-        return model.likelihood.family.normal_scale() is not None
+        exact = isinstance(model.prior, StandardNormal) and not by_column
+        return exact and model.likelihood.family.normal_scale() is not None
 
     def train(
         self, checkpointer: Checkpointer | None = None, callback: ProgressCallback | None = None
@@ -116,7 +118,7 @@ class TrainingJob:
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
-        fitted = self.estimator.initialization == "pca" and self.start_linear()
+        fitted = self.estimator.initialization != "random" and self.start_linear()
         return fit(
             self.recipe.model,
             rows,
