@@ -518,6 +518,25 @@ def test_mixture_agrees_with_torch(batch):
     assert ours.event_shape == theirs.event_shape
 
 
+def test_normals_with_full_covariances_agree_with_torch():
+    random = torch.randn(3, 4, 4, dtype=F64)
+    loc, covariance = torch.randn(3, 4, dtype=F64), random @ random.mT + 0.1 * torch.eye(4, dtype=F64)
+    ours, theirs = latent.FullNormal.of(loc, covariance), D.MultivariateNormal(loc, covariance)
+    for shape in ((), (7,), (7, 2)):
+        z = torch.randn(*shape, 1, 4, dtype=F64)
+        torch.testing.assert_close(ours.log_prob(z), theirs.log_prob(z), rtol=1e-10, atol=1e-10)  # rounding
+    torch.testing.assert_close(ours.std, theirs.stddev)
+    draws = ours.sample((200_000,))
+    # The standard error of a covariance of 200,000 draws is below a hundredth of the variances.
+    for m in range(3):
+        torch.testing.assert_close(draws[:, m].T.cov(), covariance[m], rtol=0, atol=0.03 * float(covariance[m].max()))
+    mixed = latent.Mixture(torch.randn(3, dtype=F64).log_softmax(-1), ours)
+    same = D.MixtureSameFamily(D.Categorical(logits=mixed.log_weight), theirs)
+    z = torch.randn(5, 4, dtype=F64)
+    torch.testing.assert_close(mixed.log_prob(z), same.log_prob(z), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(mixed.sample((100_000,)).mean(0), same.mean, rtol=0, atol=0.05)  # 5 standard errors
+
+
 def test_mixture_is_finite_far_away_in_single_precision():
     ours, _ = mixture()
     single = latent.Mixture(

@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.mixture import GaussianMixture
 
 import isthmus
+from isthmus.distributions.mixture_fit import best_added, fit_mixture
 from isthmus.estimators.auto_fields import (
     AUTO_FIELDS,
     auto_hidden,
     auto_latent_dim,
     auto_prior,
     gain_of_noise_per_column,
+    held_out_curve,
     is_clear,
 )
-from isthmus.estimators.linear_model import fit_linear_model
+from isthmus.estimators.linear_model import fit_linear_model, independent_columns
 from isthmus.metrics.held_out_curve import held_out_scores, linear_scores
 
 
@@ -35,8 +38,10 @@ def test_the_held_out_curve_is_that_of_pca():
 
 
 def test_the_size_is_that_of_the_data():
-    assert auto_latent_dim(linear_rows(600), 0) == 3
-    assert auto_latent_dim(linear_rows(600, rank=5, d=12), 0) == 5
+    assert auto_latent_dim(held_out_curve(linear_rows(600), np.ones(8), 0), 8) == 3
+    assert auto_latent_dim(held_out_curve(linear_rows(600, rank=5, d=12), np.ones(12), 0), 12) == 5
+    x = linear_rows(600)
+    assert auto_latent_dim(held_out_curve(x / x.std(0), x.std(0), 0), 8) == 3  # equal noise in the data's units
     assert len(held_out_scores(linear_rows(60), np.ones(8), 0)) == 60
 
 
@@ -76,6 +81,47 @@ def test_a_linear_model_starts_at_its_optimum():
     # The ELBO is exact up to its draws: |error| of a mean of 100 rows x 2,000 draws is below 0.02.
     np.testing.assert_allclose(model.elbo(test, draws=2000).mean(), exact.mean(), atol=0.02)
     np.testing.assert_allclose(model.score_samples(test, draws=2000).mean(), exact.mean(), atol=0.02)
+
+
+def groups(n: int, seed: int) -> np.ndarray:
+    """Rows of three groups, each with its own correlations."""
+    random, shapes = np.random.default_rng(seed), np.random.default_rng(5).normal(size=(3, 4, 4))
+    which = random.integers(0, 3, n)
+    return 4 * np.eye(4)[which] + np.einsum("nij,nj->ni", shapes[which], random.normal(size=(n, 4)))
+
+
+def test_components_have_the_density_of_scikit_learn_and_a_least_width():
+    x = groups(400, 0)
+    ours = fit_mixture(x, 3, 0, full=True)
+    theirs = GaussianMixture(3, reg_covar=1e-4, random_state=0).fit(x)
+    np.testing.assert_allclose(ours.log_density(x), theirs.score_samples(x), rtol=1e-9)
+    floor = np.array([0.1, 0.5, 1.0, 2.0])
+    wide = ours.at_least(floor)
+    assert (np.linalg.eigvalsh(wide.covariances - np.diag(floor)) > -1e-9).all()
+    np.testing.assert_allclose(ours.at_least(np.full(4, 1e-9)).covariances, ours.covariances, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("prior", "initialization"), [("full_mixture(3)", "pca"), ("mixture(6)", "columns")])
+def test_a_wide_code_starts_at_a_mixture_of_the_rows(prior, initialization):
+    """Before the first update log p(x) of a VAE is that of the mixture, as far as its little noise allows."""
+    x, test = groups(500, 0), groups(200, 1)
+    fields = {"latent_dim": 4, "scaling": "none", "likelihood": "normal", "precision": "double", "random_state": 0}
+    model = isthmus.VAE(prior=prior, initialization=initialization, epochs=1, learning_rate=1e-12, **fields)
+    model.fit(x, validation=test)
+    linear = fit_linear_model(x, None, 4, False) if initialization == "pca" else independent_columns(x)
+    full = prior.startswith("full")
+    k, points = (3, 6)[not full], linear.coordinates(x)
+    added = best_added(points, k, 0, linear.narrowest) if full else 1e-4
+    mixture = fit_mixture(points, k, 0, full, added).at_least(linear.narrowest)
+    exact = mixture.log_density(linear.coordinates(test)) - 0.5 * np.log(linear.variance).sum()
+    # q(z given x) is that of the linear model, as narrow as the noise: its bound is a few hundredths of a nat low.
+    np.testing.assert_allclose(model.score_samples(test, draws=2000).mean(), exact.mean(), atol=0.1)
+
+
+def test_a_code_is_as_wide_as_rows_whose_groups_need_it():
+    chosen = isthmus.VAE(epochs=1, random_state=0).fit(groups(600, 0)).settings_["chosen"]
+    assert (chosen["latent_dim"], "mixture" in chosen["prior"]) == (4, True)
+    assert isthmus.VAE(epochs=1, random_state=0).fit(linear_rows(600)).settings_["chosen"]["latent_dim"] == 3
 
 
 def test_an_autoencoder_starts_at_pca():

@@ -36,6 +36,7 @@ def _seed():
 PRIORS = {
     "normal": lambda: priors.StandardNormal(2),
     "mixture": lambda: priors.Mixture(2, 3),
+    "full_mixture": lambda: priors.Mixture(2, 3, full=True),
     "conditional": lambda: priors.ConditionalPrior(Conditional(MLP((3,), (), 4), families.DiagonalNormal((2,)))),
 }
 
@@ -215,7 +216,7 @@ def test_shapes_of_a_pass(prior):
     run = model(batch, 4)
     assert run.z.shape == (4, 9, 2)
     assert run.log_px.shape == run.log_pz.shape == run.log_qz.shape == (4, 9)
-    assert run.kl.shape == (9, 1 if prior == "mixture" else 2)
+    assert run.kl.shape == (9, 1 if "mixture" in prior else 2)
     torch.testing.assert_close(run.log_qz, run.q.log_prob(run.z))
     torch.testing.assert_close(run.log_px, model.likelihood(run.z, batch.c).log_prob(batch.x))
 

@@ -147,38 +147,50 @@ def choose_code(
     part = np.sort(np.random.default_rng(seed).permutation(len(x))[:count])
     x, c = x[part], None if c is None else c[part]
     x = without_condition(x, c)[0]
+    d, own_noise = x.shape[1], schema.likelihood == "diagonal_normal"
+    noise_is_free = is_auto(estimator.likelihood) and schema.likelihood == "normal" and len(schema.event_shape) == 1
+    scale = np.broadcast_to(schema.scale, schema.event_shape).reshape(-1) if noise_is_free else np.ones(d)
+    curve = held_out_curve(x, scale if len(scale) == d else np.ones(d), seed)
     most = MAX_AUTO_OF_IMAGES if schema.image else MAX_AUTO_LATENT_DIM
-    chosen: dict[str, Any] = {"latent_dim": auto_latent_dim(x, seed, most), "prior": "normal"}
-    own_size = not is_auto(estimator.latent_dim)
-    size = estimator.latent_dim if own_size else chosen["latent_dim"]
-    d, table = x.shape[1], len(schema.event_shape) == 1
-    per_column, of_noise = schema.likelihood == "diagonal_normal", np.zeros(len(x))
-    noise_is_free = is_auto(estimator.likelihood) and schema.likelihood == "normal" and table
-    if noise_is_free:
-        of_noise = gain_of_noise_per_column(x, size, seed)
-        per_column = is_clear(of_noise)
-        if per_column:
-            chosen["likelihood"] = "diagonal_normal"
+    chosen: dict[str, Any] = {"latent_dim": auto_latent_dim(curve, d, most), "prior": "normal"}
+    size = chosen["latent_dim"] if is_auto(estimator.latent_dim) else estimator.latent_dim
+    of_noise = gain_of_noise_per_column(x, size, seed) if noise_is_free else np.zeros(len(x))
+    per_column = own_noise or is_clear(of_noise)
+    if per_column and not own_noise:
+        chosen["likelihood"] = "diagonal_normal"
     if not from_pca or c is not None or getattr(estimator, "beta", 1.0) != 1:
         return chosen
-    linear = fit_linear_model(x, None, size, per_column)
-    prior = auto_prior(x, linear, seed)
+    prior = auto_prior(x, fit_linear_model(x, None, size, per_column), seed)
     chosen["prior"] = prior.name
-    if own_size or not noise_is_free or not is_auto(estimator.prior) or not size <= d <= MAX_FULL_DIM:
-        return chosen
-    # A code as wide as the data leaves hardly any noise: all that the rows are is then in the prior and the networks.
-    curve = held_out_scores(x, np.ones(d), seed)
-    best = curve[:, min(size, curve.shape[1] - 1)] + prior.gains + (of_noise if per_column else 0.0)
-    by_column = independent_columns(x)
-    wide = {
-        "pca": (curve[:, -1], auto_prior(x, fit_linear_model(x, None, d, False), seed)),
+    if noise_is_free and is_auto(estimator.latent_dim) and is_auto(estimator.prior) and size <= d <= MAX_FULL_DIM:
+        narrow = curve[:, min(size, curve.shape[1] - 1)] + prior.gains + (of_noise if per_column else 0.0)
+        chosen |= wide_code(x, curve[:, -1], narrow, seed)
+        if chosen["latent_dim"] == d:
+            chosen.pop("likelihood", None)
+    return chosen
+
+
+def wide_code(x: np.ndarray, full: np.ndarray, narrow: np.ndarray, seed: int) -> dict[str, Any]:
+    """A code as wide as rows (n, d), its start and its prior, where that is clearly better; empty where it is not.
+
+    Such a code leaves hardly any noise: all that the rows are is then in the prior and the networks.
+
+    Args:
+        x: (n, d) rows.
+        full: (n,) log-density of held-out rows under one normal with a full covariance.
+        narrow: (n,) the same under the narrower code.
+        seed: of the parts that are held out.
+    """
+    d, by_column = x.shape[1], independent_columns(x)
+    options = {
+        "pca": (full, auto_prior(x, fit_linear_model(x, None, d, False), seed)),
         "columns": (by_column.log_density(x), auto_prior(x, by_column, seed, ("mixture",))),
     }
-    for initialization, (values, prior) in wide.items():
+    best, chosen = narrow, {}
+    for initialization, (values, prior) in options.items():
         if is_clear(values + prior.gains - best):
             best = values + prior.gains
-            chosen |= {"latent_dim": d, "prior": prior.name, "initialization": initialization}
-            chosen.pop("likelihood", None)
+            chosen = {"latent_dim": d, "prior": prior.name, "initialization": initialization}
     return chosen
 
 
@@ -206,15 +218,26 @@ def auto_learning_rate(hidden: tuple[int, ...]) -> float:
     return min(MAX_AUTO_RATE, BASE_RATE * max(1.0, MAX_AUTO_WIDTH / widest))
 
 
-def auto_latent_dim(x: np.ndarray, seed: int, most: int = MAX_AUTO_LATENT_DIM) -> int:
-    """The size of a code for rows (n, d): the smallest within one standard error of the best held-out likelihood.
+def held_out_curve(x: np.ndarray, scale: np.ndarray, seed: int) -> np.ndarray:
+    """(n, K) log-density of held-out rows (n, d) under linear models with 0 to K - 1 dimensions.
+
+    In columns as networks read them, or as the data had them before they were divided by `scale` (d,): where that is
+    better, a noise that is equal in the data's units takes no dimensions.
+    """
+    if len(x) < 2 * FOLDS:
+        return np.zeros((len(x), 1))
+    curves = [held_out_scores(x, unit, seed) for unit in (np.ones(len(scale)), 1 / scale)[: 1 + (np.ptp(scale) > 0)]]
+    return max(curves, key=lambda scores: scores.mean(0).max())
+
+
+def auto_latent_dim(curve: np.ndarray, d: int, most: int = MAX_AUTO_LATENT_DIM) -> int:
+    """The size of a code for rows with d numbers: the smallest within one standard error of the best by the curve.
 
     From `MIN_AUTO_LATENT_DIM` to `most`, but not more than d.
     """
-    if x.shape[1] <= MIN_AUTO_LATENT_DIM or len(x) < 2 * FOLDS:
-        return min(x.shape[1], MIN_AUTO_LATENT_DIM)
-    best = fewest_dimensions(held_out_scores(x, np.ones(x.shape[1]), seed))
-    return int(np.clip(best, MIN_AUTO_LATENT_DIM, min(most, x.shape[1])))
+    if d <= MIN_AUTO_LATENT_DIM or len(curve) < 2 * FOLDS:
+        return min(d, MIN_AUTO_LATENT_DIM)
+    return int(np.clip(fewest_dimensions(curve), MIN_AUTO_LATENT_DIM, min(most, d)))
 
 
 def gain_of_noise_per_column(x: np.ndarray, latent_dim: int, seed: int) -> np.ndarray:
