@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from isthmus.cli.flags import add_fields, fields_given, flag_of
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.report.summary import summarise
     from isthmus.train.progress import ProgressBar
 
+    began = time.perf_counter()
     if args.resume is not None:
         folder = Path(args.resume)
         started = run_dir.resume(folder)
@@ -104,15 +106,18 @@ def run(args: argparse.Namespace) -> None:
             )
         dataset = read(args.data, condition=args.condition)
         started = run_dir.start(estimator, dataset, folder, condition=args.condition, force=args.force)
+    stages = {"preparing": time.perf_counter() - began}
     try:
+        began = time.perf_counter()
         if not started.trained:
             with ProgressBar() as show:
                 run_dir.finish(started, show)
     except Interrupted as error:
         raise Interrupted(f"{error}; resume with: isthmus fit --resume {folder}") from None
+    stages["training"] = time.perf_counter() - began
     log("evaluating on held-out rows")
     try:
-        summary = summarise(started)
+        summary = summarise(started, stages)
     except KeyboardInterrupt:
         raise Interrupted(
             f"the model is saved, but not all of its figures are; draw them with: isthmus fit --resume {folder}"

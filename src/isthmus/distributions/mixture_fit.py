@@ -16,9 +16,9 @@ MIN_VARIANCE = 1e-4
 """Added to every variance: a component must not become a spike on a point."""
 ADDED = (1e-3, 1e-2, 1e-1)
 """Variances to add to full covariances of whitened points, of which held-out points choose one."""
-FOLDS = 5
+FOLDS = 4
 """Parts of the points, each of which is held out once."""
-MAX_STEPS = 100
+MAX_STEPS = 50
 """Steps of expectation maximisation."""
 
 

@@ -160,13 +160,14 @@ def choose_code(
         chosen["likelihood"] = "diagonal_normal"
     if not from_pca or c is not None or getattr(estimator, "beta", 1.0) != 1:
         return chosen
+    may_be_wide = noise_is_free and is_auto(estimator.latent_dim) and is_auto(estimator.prior) and d <= MAX_FULL_DIM
+    narrow = curve[:, min(size, curve.shape[1] - 1)] + (of_noise if per_column else 0.0)
+    if may_be_wide and 2 * size > d and (wide := wide_code(x, curve[:, -1], narrow, seed)):
+        return wide
     prior = auto_prior(x, fit_linear_model(x, None, size, per_column), seed)
     chosen["prior"] = prior.name
-    if noise_is_free and is_auto(estimator.latent_dim) and is_auto(estimator.prior) and size <= d <= MAX_FULL_DIM:
-        narrow = curve[:, min(size, curve.shape[1] - 1)] + prior.gains + (of_noise if per_column else 0.0)
-        chosen |= wide_code(x, curve[:, -1], narrow, seed)
-        if chosen["latent_dim"] == d:
-            chosen.pop("likelihood", None)
+    if may_be_wide and 2 * size <= d and (wide := wide_code(x, curve[:, -1], narrow + prior.gains, seed)):
+        return wide
     return chosen
 
 

@@ -46,7 +46,7 @@ from isthmus.train.runtime import (
 )
 from isthmus.train.trainer import fit
 
-AUTO_UPDATES = 5_000
+AUTO_UPDATES = 4_000
 """Updates that `epochs="auto"` aims at."""
 MIN_AUTO_EPOCHS = 20
 """Epochs that it makes at least, however many updates these are."""

@@ -255,8 +255,16 @@ def of_columns(schema: Schema) -> str:
     return f", the first {MAX_PANELS} of {schema.size} columns" if schema.size > MAX_PANELS else ""
 
 
+def lay_out(figure: Figure) -> None:
+    """Place a figure's axes once: every file that it is written to would place them anew, and twice."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, completely or not at all; the bytes hold no version and no date."""
+    lay_out(figure)
     with atomic_write(path) as part:
         figure.savefig(part, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
     return path

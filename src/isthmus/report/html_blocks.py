@@ -11,7 +11,7 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from isthmus.plot.style import BLUE, INK, MUTED, ORANGE, PALE
+from isthmus.plot.style import BLUE, INK, MUTED, ORANGE, PALE, lay_out
 from isthmus.plot.tables import Table
 
 THEME = {INK: "var(--ink)", MUTED: "var(--muted)", PALE: "var(--pale)", BLUE: "var(--blue)", ORANGE: "var(--orange)"}
@@ -40,6 +40,7 @@ class Section(NamedTuple):
 
 def svg(figure: Figure, alt: str, caption: str = "") -> Picture:
     """A figure as SVG inside the page: its text stays text, its colours follow the page, its ids are unique."""
+    lay_out(figure)
     out = io.StringIO()
     # Names inside the file are made from the salt; without one they change from call to call.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "isthmus"}):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,10 +43,17 @@ class Summary:
     text: str
 
 
-def summarise(run: Run) -> Summary:
-    """Evaluate and diagnose a run on held-out rows, write its page and figures, and describe it in sentences."""
+def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
+    """Evaluate and diagnose a run on held-out rows, write its page and figures, and describe it in sentences.
+
+    Args:
+        run: a trained run.
+        stages: seconds that earlier stages took, by name, to be told with those of this one.
+    """
+    started = time.perf_counter()
     model, held = run.fitted, held_out(run)
     measured = measure(run, held, affordable_draws(run, len(held)), LEFT_OUT)
+    stages = {**(stages or {}), "measuring": time.perf_counter() - started}
     evaluation = measured.evaluation
     values: dict[str, Any] = {
         **model.settings,
@@ -70,11 +79,15 @@ def summarise(run: Run) -> Summary:
     severe = [finding.code for finding in measured.findings if finding.severity != "info"]
     if severe:
         lines.append(f"Findings: {join_names(severe)}; isthmus diagnose {run.folder} says how to fix them.")
+    started = time.perf_counter()
     values["report"] = str(measured.write_page())
     pictures = measured.write_figures()
     values["pictures"] = [str(path) for path in pictures]
     files = [path.name for path in (Path(values["report"]), *pictures)]
     lines.append(f"Written to {run.folder}: {', '.join(files)}.")
+    stages["drawing"] = time.perf_counter() - started
+    values["stages"] = {name: round(seconds, 2) for name, seconds in stages.items()}
+    lines.append("Time: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items()) + ".")
     return Summary(values, "\n".join(lines))
 
 
