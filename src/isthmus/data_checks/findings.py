@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from isthmus.data_checks.defaults import Defaults, outside_support
 from isthmus.data_checks.suspect_columns import (
+    MAX_REPEATED_BITS,
     MIN_COINCIDENCE,
     coincidences,
     isolated_zeros,
@@ -185,7 +186,8 @@ def duplicate_rows(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     duplicates = len(rows) - len({hash(row.tobytes()) for row in rows})
     if duplicates and not all_rows_equal(view.x):
         share = duplicates / len(rows)
-        surprising = coincidences(rows) < MIN_COINCIDENCE
+        of_bits = defaults.schema.kind == "binary" and share < MAX_REPEATED_BITS
+        surprising = coincidences(rows) < MIN_COINCIDENCE and not of_bits
         yield Finding(
             "duplicate-rows",
             "warning" if share > DUPLICATE_SHARE_WARN and surprising else "info",

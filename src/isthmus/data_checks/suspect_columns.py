@@ -30,6 +30,8 @@ LOWEST, MIN_GAP_SPACINGS = 10, 5.0
 """Numbers next to 0 whose spacing is measured, and such spacings between 0 and the first of them."""
 MAX_OFFSET = 3.0
 """Means of the columns, in their standard deviations, from which they should be centred."""
+MAX_REPEATED_BITS = 0.1
+"""Share of rows of bits that may be equal because bits depend on one another."""
 MIN_COINCIDENCE = 1e-6
 """Expected equals of a row, were columns independent, from which equal rows are no surprise."""
 

@@ -52,13 +52,14 @@ def likelihood_gain(context: EvalContext) -> Metric | None:
     All are centred at the model's reconstructions, column by column: of measurements a normal and Student's t; of
     counts a Poisson and a negative binomial; of integers under a density the normal's share of a cell, a negative
     binomial, and levels. They are fitted to half of the rows and score the other. None for other likelihoods, and for
-    few rows.
+    few rows; nor where the code is as wide as measurements, which then hardly leave residuals.
     """
     current, rows = context.schema.likelihood, context.examples
     if not context.has_density or not context.has_code or context.schema.sequence or len(rows) < MIN_ROWS:
         return None
     if rows.observed is not None or context.nominal.any() or current not in COMPARED:
         return None
+    copied = COMPARED[current] is of_measurements and context.fitted.code_size >= context.schema.size
     order = np.random.default_rng(context.seed).permutation(len(rows))[:MAX_ROWS]
     x, mean = (values[order].reshape(len(order), -1).astype(np.float64) for values in (rows.x, context.reconstructions))
     columns = np.flatnonzero(np.ptp(x, 0) > 0)[:MAX_COLUMNS]
@@ -68,6 +69,8 @@ def likelihood_gain(context: EvalContext) -> Metric | None:
     x, mean = x[:, columns], mean[:, columns]
     halves = Halves(x[:half], x[half:], mean[:half], mean[half:])
     integers = bool((x >= 0).all() and (x % 1 == 0).all() and x.max() > 1)
+    if copied and not integers:
+        return None
     scores = COMPARED[current](halves, integers)
     base = scores.pop("current")
     if not scores:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from scipy.stats import ks_2samp
 
-from isthmus.data_checks.suspect_columns import MIN_COINCIDENCE, coincidences
+from isthmus.data_checks.suspect_columns import MAX_REPEATED_BITS, MIN_COINCIDENCE, coincidences
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.held_out_curve import linear_scores
 from isthmus.metrics.metric import HIDDEN, Metric, setting
@@ -42,10 +42,12 @@ def train_overlap(context: EvalContext) -> Metric | None:
     known = set(others)
     count = sum(key in known for key in keys)
     doubled = len(others) - len(known)
-    by_chance = 0.0
+    by_chance, times = 0.0, Counter(others)
+    repeated = sum(times[key] > 1 for key in others) / len(others)
     if count and coincidences(train.x.reshape(len(train), -1)) > MIN_COINCIDENCE:
-        times = Counter(others)
-        by_chance = sum(times[key] > 1 for key in others) / len(others)
+        by_chance = repeated
+    elif count and context.schema.kind == "binary":  # bits that depend on one another coincide more often
+        by_chance = min(repeated, MAX_REPEATED_BITS)
     name = "train_overlap"
     details = (
         setting(f"{name}.share", "share of the rows", count / len(keys), HIDDEN),
