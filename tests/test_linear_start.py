@@ -20,7 +20,9 @@ from isthmus.estimators.auto_fields import (
     is_clear,
 )
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
+from isthmus.families import DiagonalNormal
 from isthmus.metrics.held_out_curve import held_out_scores, linear_scores
+from isthmus.priors import Mixture
 
 
 def linear_rows(n: int, rank: int = 3, d: int = 8, noise: float = 0.5, seed: int = 0) -> np.ndarray:
@@ -122,6 +124,50 @@ def test_a_code_is_as_wide_as_rows_whose_groups_need_it():
     chosen = isthmus.VAE(epochs=1, random_state=0).fit(groups(600, 0)).settings_["chosen"]
     assert (chosen["latent_dim"], "mixture" in chosen["prior"]) == (4, True)
     assert isthmus.VAE(epochs=1, random_state=0).fit(linear_rows(600)).settings_["chosen"]["latent_dim"] == 3
+
+
+def chosen_for(x: np.ndarray, observed: np.ndarray | None = None, **fields) -> dict:
+    """What is chosen for rows."""
+    model = isthmus.VAE(**{"epochs": 1, "random_state": 0, **fields})
+    return model.fit(x, observed=observed).settings_["chosen"]
+
+
+def test_what_says_nothing_of_the_rows_chooses_nothing():
+    """A constant column, few rows, missing values, dimensions beyond the columns."""
+    x = linear_rows(300, rank=2, d=6, noise=0.3)
+    expected = (2, "normal", "pca")
+    gaps = np.random.default_rng(0).random(x.shape) > 0.3
+    for chosen in (chosen_for(np.c_[x, np.ones(300)]), chosen_for(x, observed=gaps), chosen_for(x)):
+        assert (chosen["latent_dim"], chosen["prior"], chosen["initialization"]) == expected
+    noise = np.random.default_rng(0).normal(size=(400, 6))
+    assert chosen_for(noise[:, :3], latent_dim=5)["prior"] == "normal"
+    for n in (12, 20, 30):
+        assert chosen_for(noise[:n])["initialization"] == "pca"
+
+
+def test_a_users_prior_is_left_alone():
+    prior = Mixture(2, 2)
+    prior.loc.data.fill_(9.0)
+    model = isthmus.VAE(latent_dim=2, prior=prior, learning_rate=1e-9, epochs=1, random_state=0).fit(linear_rows(100))
+    np.testing.assert_allclose(model.fitted_.model.prior.loc.detach(), 9.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("prior", "n"), [("mixture(50)", 40), ("full_mixture(5)", 6), ("full_mixture(5)", 12)])
+def test_a_mixture_of_more_components_than_rows_place_starts_at_random(prior, n):
+    assert np.isfinite(isthmus.VAE(prior=prior, epochs=1, random_state=0).fit(linear_rows(n)).score(linear_rows(20)))
+
+
+def test_fields_that_are_given_hold_for_what_is_chosen():
+    x = np.random.default_rng(0).exponential(size=(400, 3))
+    assert chosen_for(x, posterior=DiagonalNormal((2,)))["latent_dim"] == 2
+    assert chosen_for(x)["latent_dim"] == 3
+    assert "initialization" not in chosen_for(x, initialization="pca")
+    assert chosen_for(x, initialization="columns")["latent_dim"] == 3
+    assert isthmus.Autoencoder(prior="auto", epochs=1).fit(x).settings_["chosen"]["prior"] == "normal"
+    with pytest.raises(isthmus.InputError, match="latent_dim must be 3"):
+        isthmus.VAE(initialization="columns", latent_dim=2).fit(x)
+    with pytest.raises(isthmus.InputError, match="hidden must be a tuple"):
+        isthmus.VAE(hidden=np.array([8, 8])).fit(x)
 
 
 def test_an_autoencoder_starts_at_pca():

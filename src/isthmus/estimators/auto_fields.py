@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from isthmus.distributions.mixture_fit import ADDED, MIN_VARIANCE
 from isthmus.distributions.mixture_fit import held_out_scores as mixture_scores
 from isthmus.errors import InputError
-from isthmus.estimators.composition import has_linear_path, input_reader, is_auto, likelihood_family, network_kind
-from isthmus.estimators.hyperparameters import Hyperparameters
+from isthmus.estimators.composition import has_linear_path, input_reader, likelihood_family, network_kind
+from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 from isthmus.estimators.linear_model import (
     MAX_FACTOR_COLUMNS,
     LinearModel,
@@ -47,6 +46,10 @@ MIXTURES, MIN_ROWS_PER_COMPONENT = {"mixture": (3, 5, 10, 20, 40), "full_mixture
 """Numbers of components of a prior that are tried, and training rows for each at least."""
 MAX_FAILURES = 2
 """Numbers of components in turn that are no better, after which no larger one is tried."""
+MIN_COMPLETE_ROWS = 20
+"""Rows without missing values by which sizes are chosen, at least."""
+MIN_ROWS_PER_COLUMN = 5
+"""Rows for each column from which a code as wide as the data is considered."""
 MAX_FULL_DIM = 32
 """Codes up to which components with full covariances are tried."""
 RANDOM_START_WARMUP = 0.1
@@ -120,8 +123,8 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     linear = not own_networks and may_start_linear(estimator, schema)
     if estimator.initialization in ("pca", "columns") and not linear:
         raise InputError(
-            "initialization must be 'random' or 'auto' for networks of your own, convolutions, sequences, unlike "
-            "columns and corrupted rows, got {estimator.initialization!r}."
+            "initialization must be 'random' or 'auto' for networks and likelihoods of your own, convolutions, "
+            f"sequences, unlike columns and corrupted rows, got {estimator.initialization!r}."
         )
     from_pca = linear and estimator.initialization != "random"
     chosen: dict[str, Any] = {"initialization": "pca" if from_pca else "random"}
@@ -129,49 +132,89 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     chosen["hidden"] = auto_hidden(len(examples), schema.size)
     hidden = chosen["hidden"] if "hidden" in wanted else estimator.hidden
     chosen["learning_rate"] = auto_learning_rate(hidden) if linear else BASE_RATE
+    size = size_of_code(estimator)
     if {"latent_dim", "prior"} & wanted:  # a variational model's
-        of_code = None if own_networks else choose_code(estimator, schema, examples, from_pca, seed)
+        of_code = None if own_networks else choose_code(estimator, schema, examples, size, from_pca, seed)
         chosen |= of_code or {"latent_dim": FALLBACK_LATENT_DIM, "prior": "normal"}
-    posterior: Any = getattr(estimator, "posterior", None)
-    if isinstance(posterior, nn.Module):
-        chosen["latent_dim"] = math.prod(tuple(getattr(posterior, "event_shape", ())))
+        chosen["latent_dim"] = size or chosen["latent_dim"]
+    if estimator.initialization == "columns":
+        check_columns(schema, size or chosen.get("latent_dim"))
+    if not hasattr(estimator, "posterior"):  # a plain autoencoder's codes have no density
+        chosen["prior"] = "normal"
     return {name: value for name, value in chosen.items() if name in wanted}
 
 
+def size_of_code(estimator: Hyperparameters) -> int | None:
+    """The size of a code that latent_dim or a user's posterior gives; None if it is to be chosen."""
+    shape = getattr(getattr(estimator, "posterior", None), "event_shape", None)
+    if shape is not None:
+        return math.prod(tuple(shape))
+    return None if is_auto(estimator.latent_dim) else int(estimator.latent_dim)
+
+
+def check_columns(schema: Schema, size: int | None) -> None:
+    """Raise InputError where a dimension of the code for each column cannot be."""
+    if schema.condition is not None:
+        raise InputError("initialization must be 'pca', 'random' or 'auto' with a condition, got 'columns'.")
+    if size != schema.size:
+        raise InputError(f"latent_dim must be {schema.size}, the number of columns, for 'columns', got {size}.")
+
+
 def choose_code(
-    estimator: Hyperparameters, schema: Schema, examples: Examples, from_pca: bool, seed: int
+    estimator: Hyperparameters, schema: Schema, examples: Examples, given: int | None, from_pca: bool, seed: int
 ) -> dict[str, Any]:
-    """Size of the code, noise and prior, by the held-out likelihood of linear models."""
-    x, c = linear_rows(schema, examples, seed)
+    """Size of the code, noise and prior, by the held-out likelihood of linear models.
+
+    Args:
+        estimator: the fields.
+        schema: of the data.
+        examples: the training rows.
+        given: the size of the code, if it is not to be chosen.
+        from_pca: whether training starts at a linear model.
+        seed: chooses among many rows, and the parts that are held out.
+    """
+    complete = examples
+    if examples.observed is not None:  # rows with missing values say little of how columns go together
+        index = np.flatnonzero(examples.observed.reshape(len(examples), -1).all(1))
+        complete = examples.take(index) if len(index) >= MIN_COMPLETE_ROWS else examples
+    x, c = linear_rows(schema, complete, seed)
     count = max(MIN_CHOICE_ROWS, MAX_CHOICE_NUMBERS // max(1, x.shape[1]))
     part = np.sort(np.random.default_rng(seed).permutation(len(x))[:count])
     x, c = x[part], None if c is None else c[part]
     x = without_condition(x, c)[0]
-    d, own_noise = x.shape[1], schema.likelihood == "diagonal_normal"
+    d, varies = x.shape[1], np.ptp(x, 0) > 0
+    if 0 < varies.sum() < d:  # a constant column says nothing
+        x = x[:, varies]
+    own_noise = schema.likelihood == "diagonal_normal"
     noise_is_free = is_auto(estimator.likelihood) and schema.likelihood == "normal" and len(schema.event_shape) == 1
     scale = np.broadcast_to(schema.scale, schema.event_shape).reshape(-1) if noise_is_free else np.ones(d)
-    curve = held_out_curve(x, scale if len(scale) == d else np.ones(d), seed)
+    curve = held_out_curve(x, scale[varies] if len(scale) == d and varies.any() else np.ones(x.shape[1]), seed)
     most = MAX_AUTO_OF_IMAGES if schema.image else MAX_AUTO_LATENT_DIM
     chosen: dict[str, Any] = {"latent_dim": auto_latent_dim(curve, d, most), "prior": "normal"}
-    size = chosen["latent_dim"] if is_auto(estimator.latent_dim) else estimator.latent_dim
+    size = given or chosen["latent_dim"]
     of_noise = gain_of_noise_per_column(x, size, seed) if noise_is_free else np.zeros(len(x))
     per_column = own_noise or is_clear(of_noise)
     if per_column and not own_noise:
         chosen["likelihood"] = "diagonal_normal"
-    if not from_pca or c is not None or getattr(estimator, "beta", 1.0) != 1:
+    if estimator.initialization == "columns" and given is None:
+        size = chosen["latent_dim"] = d
+    if not from_pca or c is not None or getattr(estimator, "beta", 1.0) != 1 or complete.observed is not None:
         return chosen
-    may_be_wide = noise_is_free and is_auto(estimator.latent_dim) and is_auto(estimator.prior) and d <= MAX_FULL_DIM
+    starts = ("pca", "columns") if is_auto(estimator.initialization) else (estimator.initialization,)
+    may_be_wide = noise_is_free and given is None and is_auto(estimator.prior) and varies.all()
+    may_be_wide = may_be_wide and d <= MAX_FULL_DIM and len(x) >= MIN_ROWS_PER_COLUMN * d
     narrow = curve[:, min(size, curve.shape[1] - 1)] + (of_noise if per_column else 0.0)
-    if may_be_wide and 2 * size > d and (wide := wide_code(x, curve[:, -1], narrow, seed)):
+    if may_be_wide and 2 * size > d and (wide := wide_code(x, curve[:, -1], narrow, starts, seed)):
         return wide
-    prior = auto_prior(x, fit_linear_model(x, None, size, per_column), seed)
+    by_column = estimator.initialization == "columns" and size == d
+    prior = auto_prior(x, independent_columns(x) if by_column else fit_linear_model(x, None, size, per_column), seed)
     chosen["prior"] = prior.name
-    if may_be_wide and 2 * size <= d and (wide := wide_code(x, curve[:, -1], narrow + prior.gains, seed)):
+    if may_be_wide and 2 * size <= d and (wide := wide_code(x, curve[:, -1], narrow + prior.gains, starts, seed)):
         return wide
     return chosen
 
 
-def wide_code(x: np.ndarray, full: np.ndarray, narrow: np.ndarray, seed: int) -> dict[str, Any]:
+def wide_code(x: np.ndarray, full: np.ndarray, narrow: np.ndarray, starts: Iterable[str], seed: int) -> dict[str, Any]:
     """A code as wide as rows (n, d), its start and its prior, where that is clearly better; empty where it is not.
 
     Such a code leaves hardly any noise: all that the rows are is then in the prior and the networks.
@@ -180,23 +223,34 @@ def wide_code(x: np.ndarray, full: np.ndarray, narrow: np.ndarray, seed: int) ->
         x: (n, d) rows.
         full: (n,) log-density of held-out rows under one normal with a full covariance.
         narrow: (n,) the same under the narrower code.
+        starts: the values of `initialization` that may be chosen.
         seed: of the parts that are held out.
     """
-    d, by_column = x.shape[1], independent_columns(x)
-    options = {
-        "pca": (full, auto_prior(x, fit_linear_model(x, None, d, False), seed)),
-        "columns": (by_column.log_density(x), auto_prior(x, by_column, seed, ("mixture",))),
-    }
+    d = x.shape[1]
     best, chosen = narrow, {}
-    for initialization, (values, prior) in options.items():
+    for initialization in starts:
+        if initialization == "columns":
+            values, prior = scores_by_column(x, seed), auto_prior(x, independent_columns(x), seed, ("mixture",))
+        else:
+            values, prior = full, auto_prior(x, fit_linear_model(x, None, d, False), seed)
         if is_clear(values + prior.gains - best):
             best = values + prior.gains
             chosen = {"latent_dim": d, "prior": prior.name, "initialization": initialization}
     return chosen
 
 
+def scores_by_column(x: np.ndarray, seed: int) -> np.ndarray:
+    """(n,) log-density of held-out rows (n, d) under independent normal columns."""
+    scores = np.empty(len(x))
+    for part in np.array_split(np.random.default_rng(seed).permutation(len(x)), FOLDS):
+        scores[part] = independent_columns(np.delete(x, part, 0)).log_density(x[part])
+    return scores
+
+
 def may_start_linear(estimator: Any, schema: Schema) -> bool:
     """Whether encoder and decoder have linear paths, over rows that a linear model describes."""
+    if not isinstance(estimator.likelihood, str):  # a user's own, which is left alone
+        return False
     if len(schema.columns) > 1 or schema.sequence or network_kind(estimator, schema) != "mlp":
         return False
     posterior = getattr(estimator, "posterior", "normal")
@@ -273,9 +327,10 @@ def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[st
     "normal" unless a mixture is clearly better; then the best "mixture(k)" or "full_mixture(k)".
     """
     best = CodePrior("normal", np.zeros(len(x)))
-    if len(x) < 2 * FOLDS or not len(linear.axes):
+    used = linear.used
+    if len(x) < 2 * FOLDS or not used.any():
         return best
-    points = linear.coordinates(x)
+    points, floor = linear.coordinates(x)[:, used], linear.narrowest[used]
     normal = -0.5 * (np.square(points) + math.log(2 * math.pi)).sum(1)
     for kind in kinds:
         full, failures = kind == "full_mixture", 0
@@ -286,8 +341,7 @@ def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[st
                 break
             options = ADDED if full else (MIN_VARIANCE,)
             gains = (
-                max((mixture_scores(points, k, seed, linear.narrowest, full, added) for added in options), key=np.mean)
-                - normal
+                max((mixture_scores(points, k, seed, floor, full, added) for added in options), key=np.mean) - normal
             )
             failures += 1
             if is_clear(gains) and gains.mean() > best.gains.mean():

@@ -11,7 +11,7 @@ from torch import nn
 from isthmus import priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
-from isthmus.estimators.hyperparameters import Hyperparameters
+from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 from isthmus.estimators.parts_by_name import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part
 from isthmus.families import Columns, Family
 from isthmus.latent_model import Capabilities, LatentModel
@@ -157,11 +157,6 @@ def with_values(estimator: Any, values: dict[str, Any]) -> Any:
         if is_auto(getattr(estimator, name, None)):
             setattr(copied, name, tuple(value) if isinstance(value, list) else value)
     return copied
-
-
-def is_auto(value: Any) -> bool:
-    """Whether a field is to be chosen for the data."""
-    return isinstance(value, str) and value == "auto"
 
 
 BARE_VALUES = {

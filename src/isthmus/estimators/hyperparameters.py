@@ -90,3 +90,8 @@ class Hyperparameters:
     def values(self) -> dict[str, Any]:
         """The fields by name; user-defined modules as they are."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a field is to be chosen for the data."""
+    return isinstance(value, str) and value == "auto"

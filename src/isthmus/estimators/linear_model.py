@@ -46,6 +46,11 @@ class LinearModel(NamedTuple):
         unused = UNUSED_SHARE**2 * self.noise
         return np.maximum(self.variance - self.noise, unused)
 
+    @property
+    def used(self) -> np.ndarray:
+        """(D,) whether the rows vary along an axis by more than the noise."""
+        return self.variance > self.noise
+
     def coordinates(self, x: np.ndarray) -> np.ndarray:
         """(n, D) rows along the axes, in units of their standard deviation there."""
         spread = np.sqrt(np.maximum(self.variance, MIN_NOISE_VARIANCE))

@@ -97,15 +97,13 @@ def code_mixture(x: np.ndarray, linear: LinearModel, k: int, seed: int, full: bo
     Along the axes x = sqrt(kept) z + noise: a component of mean m and covariance C there has codes of mean
     m / sqrt(kept) and covariance (C - noise) / sqrt(kept kept').
     """
-    points, floor = linear.coordinates(x), linear.narrowest
+    used = linear.used
+    points, floor = linear.coordinates(x)[:, used], linear.narrowest[used]
     added = best_added(points, k, seed, floor) if full else MIN_VARIANCE
     mixture = fit_mixture(points, k, seed, full, added).at_least(floor)
-    spread, kept = np.maximum(linear.variance, MIN_NOISE_VARIANCE), linear.kept
-    means = mixture.means * np.sqrt(spread / kept)
-    covariances = mixture.covariances * np.sqrt(np.outer(spread, spread)) - linear.noise * np.eye(len(kept))
-    covariances = covariances / np.sqrt(np.outer(kept, kept))
-    unused = linear.variance <= linear.noise
-    means[:, unused] = 0.0
-    covariances[:, unused, :] = covariances[:, :, unused] = 0.0
-    covariances[:, unused, unused] = 1.0
+    spread, kept = linear.variance[used], linear.kept[used]
+    means, covariances = np.zeros((k, len(used))), np.tile(np.eye(len(used)), (k, 1, 1))
+    means[:, used] = mixture.means * np.sqrt(spread / kept)
+    along = mixture.covariances * np.sqrt(np.outer(spread, spread)) - linear.noise * np.eye(len(kept))
+    covariances[np.ix_(np.arange(k), used, used)] = along / np.sqrt(np.outer(kept, kept))
     return Components(mixture.weights, means, covariances)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import InputError, unknown
-from isthmus.estimators.hyperparameters import Hyperparameters
+from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 
 MAX_LATENT_DIM = 1_000_000
 """Larger codes are typing errors and would not fit into memory."""
@@ -22,7 +22,7 @@ INITIALIZATIONS = ("auto", "pca", "columns", "random")
 def check_fields(estimator: Hyperparameters) -> None:
     """Raise InputError for the first field whose value is impossible whatever the data."""
     check_integers(estimator)
-    if estimator.hidden != "auto":
+    if not is_auto(estimator.hidden):
         check_widths("hidden", estimator.hidden, min_layers=0)
     if estimator.initialization not in INITIALIZATIONS:
         raise unknown("initialization", str(estimator.initialization), INITIALIZATIONS)
@@ -42,7 +42,7 @@ def check_fields(estimator: Hyperparameters) -> None:
     if estimator.validation_fraction == 1:
         raise InputError("validation_fraction must be below 1, got 1: no rows would be left to train on.")
     rate = estimator.learning_rate
-    if rate != "auto" and not (is_real_number(rate) and 0 < rate < math.inf):
+    if not is_auto(rate) and not (is_real_number(rate) and 0 < rate < math.inf):
         raise InputError(f"learning_rate must be a number > 0 or 'auto', got {rate!r}.")
 
 
@@ -52,12 +52,12 @@ def check_integers(estimator: Hyperparameters) -> None:
     auto = ("latent_dim", "epochs", "patience")
     for name, low in lowest.items():
         value = getattr(estimator, name)
-        if (name, value) == ("levels", None) or (name in auto and value == "auto"):
+        if (name, value) == ("levels", None) or (name in auto and is_auto(value)):
             continue
         if not is_integer(value) or value < low:
             alternative = " or 'auto'" if name in auto else ""
             raise InputError(f"{name} must be an integer >= {low}{alternative}, got {value!r}.")
-    if estimator.latent_dim != "auto" and estimator.latent_dim > MAX_LATENT_DIM:
+    if not is_auto(estimator.latent_dim) and estimator.latent_dim > MAX_LATENT_DIM:
         raise InputError(f"latent_dim must be at most {MAX_LATENT_DIM:,}, got {estimator.latent_dim!r}.")
 
 

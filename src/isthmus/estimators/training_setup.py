@@ -14,8 +14,8 @@ from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import as_dataset, choose, linear_rows
-from isthmus.estimators.composition import is_auto, with_values
-from isthmus.estimators.hyperparameters import Hyperparameters
+from isthmus.estimators.composition import with_values
+from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
 from isthmus.estimators.linear_start import code_mixture, start_at_linear_model
@@ -99,11 +99,13 @@ class TrainingJob:
         if not start_at_linear_model(model, linear):
             return False
         assert isinstance(model, LatentModel)
-        if isinstance(model.prior, Mixture) and c is None:
-            model.prior.start_at(
-                *code_mixture(x, linear, len(model.prior.logits), seed, model.prior.slopes is not None)
-            )
-        exact = isinstance(model.prior, StandardNormal) and not by_column
+        prior, whole = model.prior, self.train_rows.observed is None
+        # A prior of the user's own is left alone; one of more components than some rows can place starts at random.
+        own = not isinstance(self.estimator.prior, str)
+        if isinstance(prior, Mixture) and c is None and not own and 2 * len(prior.logits) <= len(x) and whole:
+            full = prior.slopes is not None
+            prior.start_at(*code_mixture(x, linear, len(prior.logits), seed, full))
+        exact = isinstance(prior, StandardNormal) and not by_column and whole
         return exact and model.likelihood.family.normal_scale() is not None
 
     def train(
