@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isthmus.diagnosis.context import python_arguments
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import held_out
 from isthmus.metrics.estimate import mean_and_error
@@ -114,7 +115,10 @@ def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
             epochs += f", with the best weights at epoch {values['best_epoch']:,}"
     if values["best_epoch"] == 0:
         epochs += "; no better than the linear model that it started at, which is kept"
-    return [f"{what}; {epochs}.", f"{likelihood}; {values['seconds']:.1f} s of training (seed {values['seed']})."]
+    lines = [f"{what}; {epochs}.", f"{likelihood}; {values['seconds']:.1f} s of training (seed {values['seed']})."]
+    if run.job.chosen:
+        lines.append(f"Chosen from the data: {python_arguments(run.job.chosen)}.")
+    return lines
 
 
 def best_epoch(run: Run) -> int | None:
