@@ -27,8 +27,9 @@ def affine(module) -> tuple[np.ndarray, np.ndarray]:
     return layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
 
 
-def noise_variance(fitted: FittedModel) -> float:
-    return float(torch.exp(2 * fitted.model.likelihood.family.log_scale().detach()))
+def noise_variance(fitted: FittedModel) -> np.ndarray:
+    """() or (d,): of all columns, or of each."""
+    return torch.exp(2 * fitted.model.likelihood.family.log_scale().detach()).double().numpy()
 
 
 def linear_gaussian(fitted: FittedModel, rows, code_covariance=None, label=None) -> np.ndarray:
