@@ -226,7 +226,20 @@ def wait_for(condition, seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-LONG = ["--hidden", "16", "--latent-dim", "2", "--random-state", "0", "--threads", "1", "--epochs", "60"]
+LONG = [
+    "--hidden",
+    "16",
+    "--latent-dim",
+    "2",
+    "--prior",
+    "normal",
+    "--random-state",
+    "0",
+    "--threads",
+    "1",
+    "--epochs",
+    "60",
+]
 
 
 OFTEN = """
@@ -266,7 +279,8 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, lines):
     assert not [*broken.rglob(".part-*")]
 
 
-def test_ctrl_c_saves_a_checkpoint_and_prints_how_to_resume(tmp_path):
+def test_ctrl_c_saves_a_checkpoint_and_prints_how_to_resume(tmp_path, monkeypatch):
+    without_page(monkeypatch)
     folder = tmp_path / "r"
     process = launch("fit", "vae", "digits", "-o", folder, *LONG, "--patience", "100000")
     history = folder / "history.jsonl"

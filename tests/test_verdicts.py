@@ -132,7 +132,9 @@ def test_one_epoch_is_too_short_and_collapse_its_consequence(name):
     assert not {f.code for f in others} & {"posterior-collapse", "worse-than-mean", "worse-than-pca"}
 
 
-@pytest.mark.parametrize(("name", "rate"), [("VAE", 1.0), ("Autoencoder", 1.0), ("VAE", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "rate"), [("VAE", 1.0), ("Autoencoder", 1.0), pytest.param("VAE", 0.5, marks=pytest.mark.grid)]
+)
 def test_a_learning_rate_that_is_too_high_is_named(name, rate, of_healthy):
     fields = {"latent_dim": 4, "hidden": (32,), "epochs": 40, "initialization": "random", "random_state": 0}
     model = getattr(isthmus, name)(**fields, learning_rate=rate).fit(TRAIN)
@@ -157,7 +159,7 @@ def test_far_too_many_dimensions_come_first_with_the_number_to_take(of_healthy):
     assert "too-many-dimensions" not in of_healthy
 
 
-@pytest.mark.parametrize("k", [6, 8])
+@pytest.mark.parametrize("k", [6, pytest.param(8, marks=pytest.mark.grid)])
 def test_one_dimension_for_several_is_too_few_with_the_number_to_take(k, of_healthy):
     train, test = linear(500, k=k, noise=0.2), linear(200, k=k, seed=1, noise=0.2)
     model = vae(latent_dim=1, epochs=60).fit(train)
@@ -437,7 +439,8 @@ def test_a_plain_code_wider_than_the_data_leaks_and_a_sparse_one_is_healthy():
 # ------------------------------------------------------------------------------- overfitting
 
 
-@pytest.mark.parametrize("name", ["VAE", pytest.param("Autoencoder", marks=pytest.mark.grid)])
+@pytest.mark.grid
+@pytest.mark.parametrize("name", ["VAE", "Autoencoder"])
 def test_overfitting_comes_first_and_its_remedy_improves_other_rows(name):
     train, test = linear(60, noise=0.3), linear(200, seed=1, noise=0.3)
     fields = {"latent_dim": 6, "hidden": (256, 256), "epochs": 400, "validation_fraction": 0, "random_state": 0}
