@@ -9,19 +9,13 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.mixture import GaussianMixture
 
 import isthmus
-from isthmus.distributions.mixture_fit import best_added, fit_mixture
-from isthmus.estimators.auto_fields import (
-    AUTO_FIELDS,
-    auto_hidden,
-    auto_latent_dim,
-    auto_prior,
-    gain_of_noise_per_column,
-    held_out_curve,
-    is_clear,
-)
+from isthmus.distributions.mixture_fit import fit_mixture
+from isthmus.estimators.auto_fields import AUTO_FIELDS, auto_hidden
+from isthmus.estimators.code_choice import auto_latent_dim, auto_prior, held_out_curve, scores_by_size
+from isthmus.estimators.code_mixture import best_added, code_mixture
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
 from isthmus.families import DiagonalNormal
-from isthmus.metrics.held_out_curve import held_out_scores, linear_scores
+from isthmus.metrics.held_out import held_out, held_out_scores, is_clear, linear_scores
 from isthmus.priors import Mixture
 
 
@@ -49,9 +43,13 @@ def test_the_size_is_that_of_the_data():
 
 def test_a_noise_for_each_column_is_chosen_where_columns_differ():
     random = np.random.default_rng(0)
-    assert not is_clear(gain_of_noise_per_column(linear_rows(400), 3, 0))
+
+    def gain(x: np.ndarray) -> np.ndarray:
+        return scores_by_size(x, 3, True, 0) - scores_by_size(x, 3, False, 0)
+
+    assert not is_clear(gain(linear_rows(400)))
     uneven = linear_rows(400) + random.normal(size=(400, 8)) * np.linspace(0.1, 2, 8)
-    assert is_clear(gain_of_noise_per_column(uneven, 3, 0))
+    assert is_clear(gain(uneven))
 
 
 def test_the_prior_is_a_mixture_only_where_there_are_groups():
@@ -113,7 +111,7 @@ def test_a_wide_code_starts_at_a_mixture_of_the_rows(prior, initialization):
     linear = fit_linear_model(x, None, 4, False) if initialization == "pca" else independent_columns(x)
     full = prior.startswith("full")
     k, points = (3, 6)[not full], linear.coordinates(x)
-    added = best_added(points, k, 0, linear.narrowest) if full else 1e-4
+    added = best_added(points, k, 0, linear.narrowest, full)[0]
     mixture = fit_mixture(points, k, 0, full, added).at_least(linear.narrowest)
     exact = mixture.log_density(linear.coordinates(test)) - 0.5 * np.log(linear.variance).sum()
     # q(z given x) is that of the linear model, as narrow as the noise: its bound is a few hundredths of a nat low.
@@ -233,6 +231,49 @@ def test_a_start_that_cannot_be_is_refused():
         )
     with pytest.raises(isthmus.InputError, match="initialization"):
         isthmus.VAE(initialization="ppca").fit(linear_rows(50))
+
+
+def test_each_row_is_scored_by_models_of_other_rows():
+    x = np.arange(22.0)[:, None]
+    scores = held_out(x, 0, lambda train, test: np.c_[test, np.isin(test, train)])
+    np.testing.assert_array_equal(scores, np.c_[x, np.zeros(22)])
+
+
+def test_a_noise_for_each_column_is_counted_once():
+    """Noise that is equal in the data's units is one for each scaled column, and gains what either way of it gains."""
+    random = np.random.default_rng(1)
+    x = linear_rows(600, noise=0.0) * np.linspace(0.3, 3, 8) + 0.5 * random.normal(size=(600, 8))
+    scaled = x / x.std(0)
+    each, one = (scores_by_size(scaled, 3, noise, 0) for noise in (True, False))
+    in_units = held_out_curve(scaled, x.std(0), 0)[:, 3]
+    assert is_clear(each - one)
+    assert abs((each - in_units).mean()) < 0.3
+    chosen = chosen_for(x)
+    assert (chosen["latent_dim"], chosen.get("likelihood"), chosen["prior"]) == (3, "diagonal_normal", "normal")
+
+
+def test_axes_that_rounding_decides_are_not_used():
+    """Equal variance in all directions: which of them exceed their mean is rounding."""
+    random = np.random.default_rng(0)
+    x, _ = np.linalg.qr(random.normal(size=(300, 5)) - 0.0)
+    x = np.linalg.qr(x - x.mean(0))[0] * 17.3
+    linear = fit_linear_model(x, None, 3, False)
+    assert not linear.used.any()
+    assert auto_prior(x, linear, 0).name == "normal"
+    components = code_mixture(x, linear, 3, 0, full=True)
+    np.testing.assert_allclose(components.covariances, np.tile(np.eye(3), (3, 1, 1)))
+    assert np.isfinite(isthmus.VAE(latent_dim=3, prior="full_mixture(3)", epochs=1, random_state=0).fit(x).score(x))
+
+
+@pytest.mark.parametrize("prior", ["normal", "full_mixture(3)"])
+def test_a_start_that_training_does_not_better_is_kept(prior):
+    """Of every linear start, a mixture's too: such a learning rate only harms."""
+    x = groups(400, 0)
+    fields = {"latent_dim": 4, "prior": prior, "likelihood": "normal", "random_state": 0, "hidden": (8,)}
+    model = isthmus.VAE(learning_rate=1.0, epochs=5, **fields).fit(x)
+    start = isthmus.VAE(learning_rate=1e-12, epochs=1, **fields).fit(x)
+    assert model.history_[-1]["kept_start"]
+    np.testing.assert_allclose(model.score_samples(x, draws=50), start.score_samples(x, draws=50), rtol=1e-4)
 
 
 def test_the_best_weights_may_be_those_of_the_start():

@@ -14,10 +14,6 @@ from sklearn.mixture import GaussianMixture
 
 MIN_VARIANCE = 1e-4
 """Added to every variance: a component must not become a spike on a point."""
-ADDED = (1e-3, 1e-2, 1e-1)
-"""Variances to add to full covariances of whitened points, of which held-out points choose one."""
-FOLDS = 4
-"""Parts of the points, each of which is held out once."""
 MAX_STEPS = 50
 """Steps of expectation maximisation."""
 
@@ -72,19 +68,3 @@ def fit_mixture(points: np.ndarray, k: int, seed: int, full: bool = False, added
         mixture.fit(points)
     covariances = mixture.covariances_ if full else mixture.covariances_[:, :, None] * np.eye(points.shape[1])
     return Components(mixture.weights_, mixture.means_, covariances)
-
-
-def held_out_scores(
-    points: np.ndarray, k: int, seed: int, floor: np.ndarray, full: bool = False, added: float = MIN_VARIANCE
-) -> np.ndarray:
-    """(n,) log-density of each point (n, D) under a mixture fitted to other points, no narrower than `floor`, nats."""
-    scores = np.empty(len(points))
-    for part in np.array_split(np.random.default_rng(seed).permutation(len(points)), FOLDS):
-        mixture = fit_mixture(np.delete(points, part, 0), k, seed, full, added)
-        scores[part] = mixture.at_least(floor).log_density(points[part])
-    return scores
-
-
-def best_added(points: np.ndarray, k: int, seed: int, floor: np.ndarray) -> float:
-    """The variance to add to full covariances of k components that gives held-out points the highest density."""
-    return max(ADDED, key=lambda added: held_out_scores(points, k, seed, floor, True, added).mean())

@@ -16,6 +16,8 @@ UNUSED_SHARE = 1e-2
 """Scale of a dimension that the linear model does not use, in units of the noise: networks may take it up."""
 NOISE_OF_FULL_CODES = 0.03
 """Variance of the noise where no direction is left for it, in units of the smallest variance along an axis."""
+USED_MARGIN = 1e-6
+"""Share of the noise by which the variance along an axis must exceed it: less is rounding."""
 MIN_UNIQUE_SHARE = 1e-3
 """Share of a column's variance that factor analysis leaves as its noise, at least: it must not vanish."""
 MAX_FACTOR_STEPS, MAX_FACTOR_COLUMNS = 50, 128
@@ -49,7 +51,7 @@ class LinearModel(NamedTuple):
     @property
     def used(self) -> np.ndarray:
         """(D,) whether the rows vary along an axis by more than the noise."""
-        return self.variance > self.noise
+        return self.variance > (1 + USED_MARGIN) * self.noise
 
     def coordinates(self, x: np.ndarray) -> np.ndarray:
         """(n, D) rows along the axes, in units of their standard deviation there."""

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from isthmus.distributions.mixture_fit import MIN_VARIANCE, Components, best_added, fit_mixture
 from isthmus.estimators.linear_model import MIN_NOISE_VARIANCE, LinearModel
 from isthmus.families import DiagonalNormal, Point
 from isthmus.latent_model import LatentModel, Model
@@ -89,21 +88,3 @@ def start_at_linear_model(model: Model, linear: LinearModel) -> bool:
     decoder.weight.copy_(decode)
     decoder.bias.copy_(start.bias.flatten())
     return True
-
-
-def code_mixture(x: np.ndarray, linear: LinearModel, k: int, seed: int, full: bool) -> Components:
-    """k components for the prior, so that the linear model has the density of a mixture fitted along its axes.
-
-    Along the axes x = sqrt(kept) z + noise: a component of mean m and covariance C there has codes of mean
-    m / sqrt(kept) and covariance (C - noise) / sqrt(kept kept').
-    """
-    used = linear.used
-    points, floor = linear.coordinates(x)[:, used], linear.narrowest[used]
-    added = best_added(points, k, seed, floor) if full else MIN_VARIANCE
-    mixture = fit_mixture(points, k, seed, full, added).at_least(floor)
-    spread, kept = linear.variance[used], linear.kept[used]
-    means, covariances = np.zeros((k, len(used))), np.tile(np.eye(len(used)), (k, 1, 1))
-    means[:, used] = mixture.means * np.sqrt(spread / kept)
-    along = mixture.covariances * np.sqrt(np.outer(spread, spread)) - linear.noise * np.eye(len(kept))
-    covariances[np.ix_(np.arange(k), used, used)] = along / np.sqrt(np.outer(kept, kept))
-    return Components(mixture.weights, means, covariances)

@@ -13,12 +13,14 @@ import torch
 from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.estimators.auto_fields import as_dataset, choose, linear_rows
+from isthmus.estimators.auto_fields import choose
+from isthmus.estimators.code_mixture import can_be_placed, code_mixture
 from isthmus.estimators.composition import with_values
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
-from isthmus.estimators.linear_start import code_mixture, start_at_linear_model
+from isthmus.estimators.linear_rows import as_dataset, linear_rows
+from isthmus.estimators.linear_start import start_at_linear_model
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
 from isthmus.examples import Examples, as_examples, fingerprint
@@ -51,6 +53,8 @@ AUTO_UPDATES = 4_000
 MIN_AUTO_EPOCHS = 20
 """Epochs that it makes at least, however many updates these are."""
 
+EXACT_MARGIN = 1.0
+"""Standard errors by which training must be better than the exact optimum of a linear model."""
 AUTO_PATIENCE_UPDATES, AUTO_PATIENCE_EPOCHS = 1_000, 5
 """Updates, and epochs, that `patience="auto"` waits for a better validation loss at least."""
 
@@ -87,26 +91,30 @@ class TrainingJob:
         """Rows on the device."""
         return as_dataset(self.schema, examples, self.device, self.dtype)
 
-    def start_linear(self) -> bool:
-        """Set the untrained model to the linear model of the training rows; whether it is then that model's optimum."""
+    def start_linear(self) -> float | None:
+        """Set the untrained model to the linear model of the training rows; None where that cannot be.
+
+        Returns:
+            The standard errors by which training must be better than the start, which else is kept: the exact optimum
+            of a linear model is not left for what may be chance.
+        """
         model, seed = self.recipe.model, self.config.seed
         if not model.code.size:
-            return False
+            return None
         x, c = linear_rows(self.schema, self.train_rows, seed)
         per_column = self.schema.likelihood == "diagonal_normal"
         by_column = self.estimator.initialization == "columns" and c is None and model.code.size == x.shape[1]
         linear = independent_columns(x) if by_column else fit_linear_model(x, c, model.code.size, per_column)
         if not start_at_linear_model(model, linear):
-            return False
+            return None
         assert isinstance(model, LatentModel)
         prior, whole = model.prior, self.train_rows.observed is None
-        # A prior of the user's own is left alone; one of more components than some rows can place starts at random.
-        own = not isinstance(self.estimator.prior, str)
-        if isinstance(prior, Mixture) and c is None and not own and 2 * len(prior.logits) <= len(x) and whole:
-            full = prior.slopes is not None
-            prior.start_at(*code_mixture(x, linear, len(prior.logits), seed, full))
+        own = not isinstance(self.estimator.prior, str)  # is left alone
+        # A mixture of more components than the rows can place starts at random.
+        if isinstance(prior, Mixture) and c is None and not own and whole and can_be_placed(len(prior.logits), len(x)):
+            prior.start_at(*code_mixture(x, linear, len(prior.logits), seed, full=prior.slopes is not None))
         exact = isinstance(prior, StandardNormal) and not by_column and whole
-        return exact and model.likelihood.family.normal_scale() is not None
+        return EXACT_MARGIN if exact and model.likelihood.family.normal_scale() is not None else 0.0
 
     def train(
         self, checkpointer: Checkpointer | None = None, callback: ProgressCallback | None = None
@@ -120,12 +128,12 @@ class TrainingJob:
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
-        fitted = self.estimator.initialization != "random" and self.start_linear()
+        margin = None if self.estimator.initialization == "random" else self.start_linear()
         return fit(
             self.recipe.model,
             rows,
             self.recipe.objective,
-            replace(self.config, start_is_fitted=fitted),
+            replace(self.config, start_margin=margin),
             validation=validation,
             checkpointer=checkpointer,
             callback=callback,

@@ -8,7 +8,7 @@ import numpy as np
 
 from isthmus.evaluation.context import EvalContext, counted_elements, observed_mean
 from isthmus.metrics.estimate import mean_and_error
-from isthmus.metrics.held_out_curve import fewest_dimensions, held_out_scores, linear_scores
+from isthmus.metrics.held_out import fewest_dimensions, held_out_scores, linear_scores
 from isthmus.metrics.metric import HIDDEN, Metric, setting
 from isthmus.schema import safe_std
 

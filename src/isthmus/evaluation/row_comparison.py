@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp
 
 from isthmus.data_checks.suspect_columns import MAX_REPEATED_BITS, MIN_COINCIDENCE, coincidences
 from isthmus.evaluation.context import EvalContext
-from isthmus.metrics.held_out_curve import linear_scores
+from isthmus.metrics.held_out import linear_scores
 from isthmus.metrics.metric import HIDDEN, Metric, setting
 from isthmus.schema import safe_std
 

@@ -20,7 +20,8 @@ class TrainConfig:
         clip: largest gradient norm, in units of its running mean.
         patience: updates without a better validation loss after which training stops early; 0 never stops.
         warmup: fraction of training over which a term's weight still rises: training does not stop in it.
-        start_is_fitted: whether the weights before training are a closed form, which is kept if training is no better.
+        start_margin: standard errors by which training must be better than the weights before it, which are kept if
+            it is not; None for weights that are no solution.
         seed: seed of everything random in training.
         threads: CPU threads.
         compile: whether to compile the update.
@@ -32,7 +33,7 @@ class TrainConfig:
     clip: float = 10.0
     patience: int = 0
     warmup: float = 0.0
-    start_is_fitted: bool = False
+    start_margin: float | None = None
     seed: int = 0
     threads: int = 1
     compile: bool = False

@@ -28,7 +28,7 @@ VALIDATION_BATCH_SIZE = 256
 VALIDATION_SEED = 20_140_501
 """All validation passes have the same noise, so that their differences are the model's."""
 VALIDATION_GROUPS, GROUP_READS = 32, 8
-"""Groups of validation rows by which a fitted start is compared, and how often each row is read under other noise."""
+"""Groups of validation rows by which the start is compared, and how often each row is read under other noise."""
 CALLBACK_INTERVAL_SECONDS = 0.2
 """Wall-clock time between two calls of the progress callback."""
 GPU_CHECK_INTERVAL_STEPS = 50
@@ -70,8 +70,8 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step = math.inf, 0
-        fitted = config.start_is_fitted and validation is not None
-        self.start = {name: value.clone() for name, value in self.weights().items()} if fitted else {}
+        kept = config.start_margin is not None and validation is not None
+        self.start = {name: value.clone() for name, value in self.weights().items()} if kept else {}
 
     def prepare(self) -> None:
         """Compile or record the update where the configuration says so; the state stays as it is."""
@@ -190,12 +190,14 @@ class Trainer:
         return torch.stack(self.means_of([group.repeat(GROUP_READS) for group in groups]))[:, 0]
 
     def worth_training(self) -> bool:
-        """Whether the best weights are better than a fitted start by more than a standard error, over groups of rows.
+        """Whether the best weights are better than the start by more than its margin, over groups of rows.
 
         The best of many weights is better by chance already: a closed form that networks do not better is kept.
         """
+        assert self.config.start_margin is not None
         gain = self.group_losses(self.start) - self.group_losses(self.best)
-        return len(gain) < 2 or bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
+        error = gain.std() / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+        return bool(gain.mean() > self.config.start_margin * error)
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Load weights by the names that `weights` gives them."""

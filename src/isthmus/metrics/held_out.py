@@ -1,19 +1,41 @@
-"""How many dimensions rows have: the log-density of held-out rows under linear models of each size."""
+"""Rows that are scored by models of the other rows, and what their log-density says: how many dimensions rows have."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from isthmus.metrics.estimate import mean_and_error
 
 FOLDS = 4
-"""Parts of the rows, each of which is scored by a linear model of the others."""
+"""Parts of the rows, each of which is held out once."""
+MIN_ROWS = 2 * FOLDS
+"""Rows below which holding out some leaves too few."""
 NOISE_SHARE = 1e-4
 """Least noise variance of the linear model, in units of the mean variance: rows may lie exactly in a plane."""
 MAX_CURVE_DIM = 256
 """Latent dimensions of the largest linear model."""
+
+
+def held_out(x: np.ndarray, seed: int, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """(n, ...) what `score` says of each row of x (n, d), which is held out.
+
+    Args:
+        x: (n, d) rows, at least `MIN_ROWS`.
+        seed: of the parts that are held out in turn.
+        score: given training rows (m, d) and other rows (k, d), their scores (k, ...).
+    """
+    parts = np.array_split(np.random.default_rng(seed).permutation(len(x)), FOLDS)
+    scored = np.concatenate([score(np.delete(x, part, 0), x[part]) for part in parts])
+    return scored[np.argsort(np.concatenate(parts))]
+
+
+def is_clear(gains: np.ndarray) -> bool:
+    """Whether the mean of gains (n,) is above 0 by more than its standard error."""
+    gain, error = mean_and_error(gains)
+    return gain > error
 
 
 def fewest_dimensions(scores: np.ndarray) -> int:
@@ -32,11 +54,8 @@ def held_out_scores(x: np.ndarray, scale: np.ndarray, seed: int) -> np.ndarray:
     The noise is the same in all columns of x / scale (d,).
     """
     n, d = x.shape
-    parts = np.array_split(np.random.default_rng(seed).permutation(n), FOLDS)
-    largest = max(0, min(d - 1, n - len(parts[0]) - 2, MAX_CURVE_DIM))
-    scores, scaled = np.empty((n, largest + 1)), x / scale
-    for part in parts:
-        scores[part] = linear_scores(np.delete(scaled, part, 0), scaled[part], largest)
+    largest = max(0, min(d - 1, n - math.ceil(n / FOLDS) - 2, MAX_CURVE_DIM))
+    scores = held_out(x / scale, seed, lambda train, test: linear_scores(train, test, largest))
     return scores - np.log(scale).sum()
 
 

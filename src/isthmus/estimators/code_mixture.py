@@ -1,0 +1,56 @@
+"""A mixture as the prior of codes: what it gains over one normal, and where it starts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isthmus.distributions.mixture_fit import MIN_VARIANCE, Components, fit_mixture
+from isthmus.estimators.linear_model import LinearModel
+from isthmus.metrics.held_out import MIN_ROWS, held_out
+
+ADDED = (1e-3, 1e-2, 1e-1)
+"""Variances to add to full covariances of whitened points, of which held-out points choose one."""
+
+
+def mixture_scores(
+    points: np.ndarray, k: int, seed: int, floor: np.ndarray, full: bool, added: float = MIN_VARIANCE
+) -> np.ndarray:
+    """(n,) log-density of each point (n, D) under k normals fitted to other points, no narrower than `floor`, nats."""
+
+    def score(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return fit_mixture(train, k, seed, full, added).at_least(floor).log_density(test)
+
+    return held_out(points, seed, score)
+
+
+def best_added(points: np.ndarray, k: int, seed: int, floor: np.ndarray, full: bool) -> tuple[float, np.ndarray]:
+    """The variance to add by which held-out points (n, D) have the highest density, and (n,) `mixture_scores` then."""
+    options = ADDED if full else (MIN_VARIANCE,)
+    scored = {added: mixture_scores(points, k, seed, floor, full, added) for added in options}
+    best = max(scored, key=lambda added: scored[added].mean())
+    return best, scored[best]
+
+
+def can_be_placed(k: int, n: int) -> bool:
+    """Whether n rows place k components: each needs two of them, also where a part of the rows is held out."""
+    return n >= max(MIN_ROWS, 2 * k)
+
+
+def code_mixture(x: np.ndarray, linear: LinearModel, k: int, seed: int, full: bool) -> Components:
+    """k components for the prior, so that the linear model has the density of a mixture fitted along its axes.
+
+    Along the axes x = sqrt(kept) z + noise: a component of mean m and covariance C there has codes of mean
+    m / sqrt(kept) and covariance (C - noise) / sqrt(kept kept').
+    """
+    used = linear.used
+    means, covariances = np.zeros((k, len(used))), np.tile(np.eye(len(used)), (k, 1, 1))
+    if not used.any():
+        return Components(np.full(k, 1 / k), means, covariances)
+    points, floor = linear.coordinates(x)[:, used], linear.narrowest[used]
+    added = best_added(points, k, seed, floor, full)[0] if full else MIN_VARIANCE
+    mixture = fit_mixture(points, k, seed, full, added).at_least(floor)
+    spread, kept = linear.variance[used], linear.kept[used]
+    means[:, used] = mixture.means * np.sqrt(spread / kept)
+    along = mixture.covariances * np.sqrt(np.outer(spread, spread)) - linear.noise * np.eye(len(kept))
+    covariances[np.ix_(np.arange(k), used, used)] = along / np.sqrt(np.outer(kept, kept))
+    return Components(mixture.weights, means, covariances)
