@@ -39,6 +39,7 @@ from isthmus.train.progress import ProgressCallback
 from isthmus.train.runtime import (
     UPDATE_PASSES,
     count_flops,
+    one_blas_thread,
     pick_compile,
     pick_device,
     pick_dtype,
@@ -128,7 +129,8 @@ class TrainingJob:
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
-        margin = None if self.estimator.initialization == "random" else self.start_linear()
+        with one_blas_thread():
+            margin = None if self.estimator.initialization == "random" else self.start_linear()
         return fit(
             self.recipe.model,
             rows,
@@ -214,7 +216,8 @@ def setup_training(
     labelled = with_classes(schema, given.y, len(inputs))
     chosen = settings.get("chosen")
     if chosen is None:
-        chosen = choose(estimator, labelled, inputs.take(train), seed)
+        with one_blas_thread():
+            chosen = choose(estimator, labelled, inputs.take(train), seed)
     estimator = with_values(estimator, chosen)
     if "likelihood" in chosen:
         schema, labelled = (with_likelihood(each, chosen["likelihood"]) for each in (schema, labelled))

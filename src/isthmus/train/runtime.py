@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -166,6 +167,14 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_flush_denormal(flushed_before)
         if threads != threads_before:
             torch.set_num_threads(threads_before)
+
+
+def one_blas_thread() -> threadpool_limits:
+    """Inside the context NumPy has one thread: many decompositions of small matrices take longer on several.
+
+    On two cores that other processes use, the choice of a code takes 0.3 seconds on one thread and 9 on two.
+    """
+    return threadpool_limits(1)
 
 
 @contextlib.contextmanager
