@@ -169,12 +169,13 @@ def torch_threads(threads: int) -> Iterator[None]:
             torch.set_num_threads(threads_before)
 
 
-def one_blas_thread() -> threadpool_limits:
+def one_blas_thread() -> contextlib.AbstractContextManager[object]:
     """Inside the context NumPy has one thread: many decompositions of small matrices take longer on several.
 
     On two cores that other processes use, the choice of a code takes 0.3 seconds on one thread and 9 on two.
     """
-    return threadpool_limits(1)
+    limits: contextlib.AbstractContextManager[object] = threadpool_limits(1)
+    return limits
 
 
 @contextlib.contextmanager
