@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+from sklearn.datasets import make_swiss_roll
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.mixture import GaussianMixture
 
@@ -281,6 +284,19 @@ def test_the_best_weights_may_be_those_of_the_start():
     model = isthmus.VAE(latent_dim=3, learning_rate=0.3, epochs=3, random_state=0).fit(x)
     start = isthmus.VAE(latent_dim=3, learning_rate=1e-12, epochs=1, random_state=0).fit(x)
     assert model.score(x) > start.score(x) - 0.05
+
+
+def test_a_start_that_is_a_trap_is_told():
+    """A rolled-up sheet in two dimensions: its linear model is a plane, which training does not leave."""
+    x = make_swiss_roll(400, noise=0.05, random_state=0)[0]
+    with pytest.warns(UserWarning, match="nats below a mixture of 20 normals"):
+        trapped = isthmus.VAE(latent_dim=2, epochs=50, random_state=0).fit(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        free = isthmus.VAE(epochs=50, random_state=0).fit(x)  # the remedy
+        isthmus.VAE(latent_dim=3, epochs=50, random_state=0).fit(linear_rows(300))
+    assert free.score(x) > trapped.score(x) + 1
+    assert trapped.settings_["chosen"]["initialization"] == "pca"
 
 
 def test_networks_are_as_wide_as_there_are_rows():

@@ -28,10 +28,11 @@ MIN_CHOICE_ROWS = 500
 MIN_AUTO_LATENT_DIM, MAX_AUTO_LATENT_DIM, MAX_AUTO_OF_IMAGES = 2, 50, 16
 """Sizes that are chosen automatically: networks fold curved data, and images most of all, into fewer dimensions than a
 linear model needs."""
-MIXTURES, MIN_ROWS_PER_COMPONENT = {"mixture": (3, 5, 10, 20, 40), "full_mixture": (2, 3, 5, 8, 12, 20)}, 12
-"""Numbers of components of a prior that are tried, and training rows for each at least."""
+MIXTURES, MIN_ROWS_PER_COMPONENT = {"mixture": (3, 5, 10, 20, 40), "full_mixture": (2, 3, 5, 8, 12, 20, 40)}, 12
+"""Numbers of components of a prior that are tried, and training rows for each at least; of full covariances, also more
+than they have dimensions."""
 MAX_FAILURES = 2
-"""Numbers of components in turn that are no better, after which no larger one is tried."""
+"""Numbers of components in turn that are no better than fewer of their kind, after which no more are tried."""
 MIN_WHOLE_ROWS = 20
 """Rows without missing values by which sizes are chosen, at least."""
 MIN_ROWS_PER_COLUMN = 5
@@ -190,14 +191,16 @@ def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[st
     points, floor = linear.coordinates(x)[:, used], linear.narrowest[used]
     normal = -0.5 * (np.square(points) + math.log(2 * math.pi)).sum(1)
     for kind in kinds:
-        full, failures = kind == "full_mixture", 0
+        full, failures, best_of_kind = kind == "full_mixture", 0, 0.0
         if full and points.shape[1] > MAX_FULL_DIM:
             continue
+        least = max(MIN_ROWS_PER_COMPONENT, points.shape[1] + 1) if full else MIN_ROWS_PER_COMPONENT
         for k in MIXTURES[kind]:
-            if k * MIN_ROWS_PER_COMPONENT > len(points) or failures == MAX_FAILURES:
+            if k * least > len(points) or failures == MAX_FAILURES:
                 break
             gains = best_added(points, k, seed, floor, full)[1] - normal
-            failures += 1
+            failures = 0 if gains.mean() > best_of_kind else failures + 1
+            best_of_kind = max(best_of_kind, gains.mean())
             if is_clear(gains) and gains.mean() > best.gains.mean():
-                best, failures = CodePrior(f"{kind}({k})", gains), 0
+                best = CodePrior(f"{kind}({k})", gains)
     return best

@@ -23,6 +23,7 @@ from isthmus.estimators.linear_rows import as_dataset, linear_rows
 from isthmus.estimators.linear_start import start_at_linear_model
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
+from isthmus.estimators.start_check import warn_of_trap
 from isthmus.examples import Examples, as_examples, fingerprint
 from isthmus.fitted import FittedModel
 from isthmus.latent_model import LatentModel, Model
@@ -56,7 +57,7 @@ MIN_AUTO_EPOCHS = 20
 
 EXACT_MARGIN = 1.0
 """Standard errors by which training must be better than the exact optimum of a linear model."""
-AUTO_PATIENCE_UPDATES, AUTO_PATIENCE_EPOCHS = 1_000, 5
+AUTO_PATIENCE_UPDATES, AUTO_PATIENCE_EPOCHS = 500, 5
 """Updates, and epochs, that `patience="auto"` waits for a better validation loss at least."""
 
 
@@ -131,7 +132,7 @@ class TrainingJob:
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
         with one_blas_thread():
             margin = None if self.estimator.initialization == "random" else self.start_linear()
-        return fit(
+        history = fit(
             self.recipe.model,
             rows,
             self.recipe.objective,
@@ -140,6 +141,11 @@ class TrainingJob:
             checkpointer=checkpointer,
             callback=callback,
         )
+        # A code whose size is chosen was compared with mixtures before.
+        if margin is not None and self.valid_rows is not None and "latent_dim" not in self.chosen:
+            with one_blas_thread():
+                warn_of_trap(self.fitted(history), self.train_rows, self.valid_rows, self.config.seed)
+        return history
 
     def run(self, verbose: bool = False) -> FittedModel:
         """Train, with a progress bar if `verbose`, and return the trained model."""
