@@ -28,11 +28,11 @@ MIN_CHOICE_ROWS = 500
 MIN_AUTO_LATENT_DIM, MAX_AUTO_LATENT_DIM, MAX_AUTO_OF_IMAGES = 2, 50, 16
 """Sizes that are chosen automatically: networks fold curved data, and images most of all, into fewer dimensions than a
 linear model needs."""
-MIXTURES, MIN_ROWS_PER_COMPONENT = {"mixture": (3, 5, 10, 20, 40), "full_mixture": (2, 3, 5, 8, 12, 20, 40)}, 12
-"""Numbers of components of a prior that are tried, and training rows for each at least; of full covariances, also more
-than they have dimensions."""
+MIXTURES, MIN_ROWS_PER_COMPONENT = {"mixture": (3, 5, 10, 20, 40), "full_mixture": (2, 3, 5, 8, 12, 20)}, 12
+"""Numbers of components of a prior that are tried, and training rows for each at least."""
 MAX_FAILURES = 2
-"""Numbers of components in turn that are no better than fewer of their kind, after which no more are tried."""
+"""Numbers of components in turn that are no better than the best so far, of either kind, after which no more of that
+kind are tried: full covariances that win by a hair lose it in training."""
 MIN_WHOLE_ROWS = 20
 """Rows without missing values by which sizes are chosen, at least."""
 MIN_ROWS_PER_COLUMN = 5
@@ -191,16 +191,14 @@ def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[st
     points, floor = linear.coordinates(x)[:, used], linear.narrowest[used]
     normal = -0.5 * (np.square(points) + math.log(2 * math.pi)).sum(1)
     for kind in kinds:
-        full, failures, best_of_kind = kind == "full_mixture", 0, 0.0
+        full, failures = kind == "full_mixture", 0
         if full and points.shape[1] > MAX_FULL_DIM:
             continue
-        least = max(MIN_ROWS_PER_COMPONENT, points.shape[1] + 1) if full else MIN_ROWS_PER_COMPONENT
         for k in MIXTURES[kind]:
-            if k * least > len(points) or failures == MAX_FAILURES:
+            if k * MIN_ROWS_PER_COMPONENT > len(points) or failures == MAX_FAILURES:
                 break
             gains = best_added(points, k, seed, floor, full)[1] - normal
-            failures = 0 if gains.mean() > best_of_kind else failures + 1
-            best_of_kind = max(best_of_kind, gains.mean())
+            failures += 1
             if is_clear(gains) and gains.mean() > best.gains.mean():
-                best = CodePrior(f"{kind}({k})", gains)
+                best, failures = CodePrior(f"{kind}({k})", gains), 0
     return best
