@@ -571,3 +571,19 @@ def test_few_dimensions_of_binary_rows_are_no_collapse():
     bits = (random.random((900, 40)) < 1 / (1 + np.exp(-z @ axes))).astype(np.uint8)
     model = isthmus.VAE(latent_dim=12, hidden=(32,), epochs=60, learning_rate=5e-3, random_state=0).fit(bits[:600])
     assert "posterior-collapse" not in every(verdicts(model, bits[600:], bits[:600]))
+
+
+# ------------------------------------------------------------------------------ missing values
+
+
+def test_a_mask_that_is_true_everywhere_is_no_mask():
+    whole = np.ones(TRAIN.shape, bool)
+    fields = {"epochs": 3, "hidden": (8,), "threads": 1, "random_state": 0}
+    plain, masked = isthmus.VAE(**fields).fit(TRAIN), isthmus.VAE(**fields).fit(TRAIN, observed=whole)
+    assert masked.settings_["chosen"] == plain.settings_["chosen"]
+    assert masked.score(TEST) == plain.score(TEST)
+    exact = isthmus.ProbabilisticPCA(latent_dim=4)
+    assert exact.fit(TRAIN, observed=whole).score(TEST) == exact.fit(TRAIN).score(TEST)
+    bare = evaluate(plain, TEST, draws=10, train=TRAIN, without=SLOW)
+    given = {"observed": whole[: len(TEST)], "train": {"X": TRAIN, "observed": whole}}
+    assert evaluate(plain, TEST, draws=10, without=SLOW, **given).metrics == bare.metrics
