@@ -10,7 +10,7 @@ from torch import nn
 import isthmus
 from isthmus.diagnosis.causes import FOLLOWS, follows
 from isthmus.diagnosis.diagnose import diagnose
-from isthmus.evaluation.evaluate import evaluate
+from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.finding import Finding, fold
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -587,3 +587,37 @@ def test_a_mask_that_is_true_everywhere_is_no_mask():
     bare = evaluate(plain, TEST, draws=10, train=TRAIN, without=SLOW)
     given = {"observed": whole[: len(TEST)], "train": {"X": TRAIN, "observed": whole}}
     assert evaluate(plain, TEST, draws=10, without=SLOW, **given).metrics == bare.metrics
+
+
+def overlap(x: np.ndarray, seen: np.ndarray, test: np.ndarray, test_seen: np.ndarray, model) -> set[str]:
+    """Findings about measured rows with missing values beside training rows with missing values."""
+    given = {"observed": test_seen, "train": {"X": x, "observed": seen}}
+    measured = evaluate(model, test, draws=1, without=[name for name in MEASURES if name != "train_overlap"], **given)
+    return every(diagnose(model, test, evaluation=measured, **given))
+
+
+def test_a_gap_is_no_zero(healthy):
+    random = np.random.default_rng(0)
+    seen = random.random(TRAIN.shape) < 0.9
+    seen[:, 0] = False
+    seen[0, 0] = True
+    zeros, whole = np.where(seen, TRAIN, 0)[1:201], seen[1:201].copy()
+    whole[:, 0] = True  # a zero where the training rows have a gap
+    assert "leak" not in overlap(TRAIN, seen, zeros, whole, healthy)
+    assert "leak" in overlap(TRAIN, seen, zeros, seen[1:201], healthy)
+
+
+def test_rows_of_which_little_was_observed_are_equal_by_chance(healthy):
+    random = np.random.default_rng(0)
+    bit = np.arange(16) == 3
+
+    def with_few(x: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of which a share has one bit alone, the others most of their values."""
+        x, few = x.copy(), random.random(len(x)) < share
+        x[:, 3] = x[:, 3] > 0
+        return x, np.where(few[:, None], bit, random.random(x.shape) < 0.8)
+
+    train, test = with_few(TRAIN, 0.05), with_few(TEST, 0.5)
+    assert "leak" not in overlap(*train, *test, healthy)
+    assert "leak" in overlap(*train, *(part[:100] for part in train), healthy)
+    assert "leak" not in overlap(*train, test[0], np.zeros(test[0].shape, bool), healthy)

@@ -35,13 +35,15 @@ def leak(context: DiagnosisContext) -> Iterator[Finding]:
     doubled, by_chance = (context.value(f"train_overlap.{name}") for name in ("doubled", "by_chance"))
     if share - by_chance < MIN_LEAKED_SHARE:
         return
+    compared = context.value("train_overlap.compared")
+    of = pluralize(compared, "row") + ("" if compared == context.rows else " with at least half of the values")
     copies = f"; {pluralize(doubled, 'training row')} are copies of others" if doubled else ""
     yield Finding(
         "leak",
         "error" if share >= LEAKED_SHARE_ERROR else "warning",
-        f"{count:,} of {pluralize(context.rows, 'row')} are also training rows ({share:.0%}){copies}",
+        f"{count:,} of {of} are also training rows ({share:.0%}){copies}",
         "drop duplicate rows before splitting (numpy.unique(X, axis=0)), and measure on rows that are not in train",
-        {"rows": count, "of": context.rows, "share": share, "doubled": doubled},
+        {"rows": count, "of": compared, "share": share, "doubled": doubled},
         "metrics on training rows say what was remembered, not what was learned",
     )
 

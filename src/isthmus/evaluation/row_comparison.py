@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 from scipy.stats import ks_2samp
 
 from isthmus.data_checks.suspect_columns import MAX_REPEATED_BITS, MIN_COINCIDENCE, coincidences
 from isthmus.evaluation.context import EvalContext
+from isthmus.examples import Examples
 from isthmus.metrics.held_out_curve import linear_scores
 from isthmus.metrics.metric import HIDDEN, Metric, setting
 from isthmus.schema import safe_std
@@ -33,28 +32,30 @@ MIN_TRAIN_ROWS = 20
 def train_overlap(context: EvalContext) -> Metric | None:
     """How many of the measured rows are training rows, and how many of these are copies of one another.
 
-    Missing values count as equal. None if the training rows are unknown.
+    None if the training rows are unknown, and if too many values are missing to compare any row.
     """
-    train = context.train
-    if train is None:
+    train, keys = context.train, context.row_keys
+    if train is None or not keys.measured.keys or not keys.train.keys:
         return None
-    keys, others = context.row_keys
-    known = set(others)
-    count = sum(key in known for key in keys)
-    doubled = len(others) - len(known)
-    by_chance, times = 0.0, Counter(others)
-    repeated = sum(times[key] > 1 for key in others) / len(others)
-    if count and coincidences(train.x.reshape(len(train), -1)) > MIN_COINCIDENCE:
-        by_chance = repeated
-    elif count and context.schema.kind == "binary":  # bits that depend on one another coincide more often
-        by_chance = min(repeated, MAX_REPEATED_BITS)
+    by_chance = 0.0
+    if keys.copies and coincidences(marked_missing(train)[keys.train.positions]) > MIN_COINCIDENCE:
+        by_chance = keys.repeated_share
+    elif keys.copies and context.schema.kind == "binary":  # bits that depend on one another coincide more often
+        by_chance = min(keys.repeated_share, MAX_REPEATED_BITS)
     name = "train_overlap"
     details = (
-        setting(f"{name}.share", "share of the rows", count / len(keys), HIDDEN),
-        setting(f"{name}.doubled", "training rows that are copies of others", doubled, HIDDEN),
+        setting(f"{name}.compared", "rows that are compared", len(keys.measured.keys), HIDDEN),
+        setting(f"{name}.share", "share of these rows", keys.share, HIDDEN),
+        setting(f"{name}.doubled", "training rows that are copies of others", keys.doubled, HIDDEN),
         setting(f"{name}.by_chance", "share expected of rows with few values", by_chance, HIDDEN),
     )
-    return Metric(name, "rows that are training rows", "rows", "count", count, shown=HIDDEN, details=details)
+    return Metric(name, "rows that are training rows", "rows", "count", keys.copies, shown=HIDDEN, details=details)
+
+
+def marked_missing(rows: Examples) -> np.ndarray:
+    """(n, d) rows, NaN where nothing was observed."""
+    x = rows.x if rows.observed is None else np.where(rows.observed, rows.x, np.nan)
+    return x.reshape(len(rows), -1)
 
 
 def column_shift(context: EvalContext) -> Metric | None:
