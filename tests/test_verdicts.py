@@ -11,6 +11,7 @@ import isthmus
 from isthmus.diagnosis.causes import FOLLOWS, follows
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.evaluation.row_comparison import JointComparison, joint_comparison
 from isthmus.finding import Finding, fold
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -320,6 +321,44 @@ def test_copies_and_missing_values_do_not_hide_where_rows_come_from():
     assert not found(x[600:], hole[600:]) & {"unlike-training", "leak"}
     assert "unlike-training" in found(x[600:] + 5, hole[600:])
     assert "leak" in found(x[:200], hole[:200])
+
+
+TAILS = {
+    "normal": lambda random, size: random.normal(size=size),
+    "lognormal": lambda random, size: random.lognormal(size=size),
+    "student_t": lambda random, size: random.standard_t(2, size=size),
+}
+
+
+@pytest.mark.parametrize("n", [100, 600])
+@pytest.mark.parametrize("tails", TAILS)
+def test_a_row_of_the_same_distribution_is_not_far_however_heavy_its_tails(tails, n):
+    random = np.random.default_rng(0)
+    for seed in range(5):
+        train, rows = (TAILS[tails](random, (count, 4)) for count in (n, 300))
+        far = [joint_comparison(train, row[None], seed).far for row in rows]
+        assert np.mean(far) < 0.01
+        assert joint_comparison(train, 1e3 * train[:5] + 1e4, seed).far == 1
+
+
+def test_rows_far_outside_are_called_so(healthy):
+    (moved := linear(1, seed=1))[:, 3] += 15
+    finding = verdicts(healthy, moved, TRAIN)[0]
+    assert finding.code == "unlike-training"
+    assert "far outside" in finding.message
+    assert "go together" not in finding.message
+    assert finding.evidence["far"] == 1
+    shuffled = np.stack([np.random.default_rng(j).permutation(column) for j, column in enumerate(TEST.T)], 1)
+    assert "go together" in verdicts(healthy, shuffled, TRAIN)[0].message
+
+
+def test_a_training_row_and_its_copy_are_compared_with_others_as_one_row():
+    # Of 40 rows in 200 columns a linear model knows each, and so its copy in the other half.
+    rows = np.random.default_rng(0).normal(size=(340, 200))
+    doubled = np.r_[rows[:40], rows[:40].astype(np.float32)]
+    for seed in range(4):
+        assert joint_comparison(doubled, rows[40:], seed) == joint_comparison(rows[:40], rows[40:], seed)
+        assert joint_comparison(doubled, rows[40:], seed) == JointComparison()
 
 
 def test_single_precision_does_not_hide_a_leak():

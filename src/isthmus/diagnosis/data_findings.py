@@ -16,6 +16,10 @@ MIN_LEAKED_ROWS = 2
 """Such rows that chance may explain."""
 LEAKED_SHARE_ERROR = 0.1
 """Share of such rows from which metrics on these rows cannot be used."""
+MIN_FAR_SHARE = 0.5
+"""Share of the rows that must lie far outside of the training rows for all of them to come from elsewhere."""
+MIN_COLUMN_ROWS = 20
+"""Rows from which a column that differs shows it by its own distribution."""
 REPEATED = {
     "leak": "warning",
     "duplicate-rows": "warning",
@@ -50,8 +54,9 @@ def leak(context: DiagnosisContext) -> Iterator[Finding]:
 
 def unlike_training(context: DiagnosisContext) -> Iterator[Finding]:
     """The measured rows come from elsewhere, or are scaled otherwise than the training rows."""
-    difference, jointly = context.value("column_shift"), context.value("column_shift.jointly")
-    if difference is None or max(difference, jointly) < MIN_SHIFT:
+    difference = context.value("column_shift")
+    jointly, far = (context.value(f"column_shift.{name}") for name in ("jointly", "far"))
+    if difference is None or (max(difference, jointly) < MIN_SHIFT and far <= MIN_FAR_SHARE):
         return
     columns = list(context.value("column_shift.columns"))
     names = context.fitted.feature_names
@@ -59,14 +64,19 @@ def unlike_training(context: DiagnosisContext) -> Iterator[Finding]:
     if columns:
         where = f"column {join_names(shown)} {'has' if len(shown) == 1 else 'have'} another distribution"
         where = where.replace("column", "columns", 1) if len(shown) > 1 else where
-    else:
+    elif jointly >= MIN_SHIFT and not difference and context.rows >= MIN_COLUMN_ROWS:
         where = "no single column differs, but columns go together otherwise"
+    elif far > MIN_FAR_SHARE:
+        which = "they lie" if far == 1 else f"{far:.0%} of them lie"
+        where = f"{which} far outside of them, farther than any training row"
+    else:
+        where = "no single column differs much, but columns go together otherwise"
     yield Finding(
         "unlike-training",
         "warning",
         f"these rows are unlike the training rows: {where}",
         "scale both sets of rows alike and shuffle before splitting, or measure on rows like those of training",
-        {"columns": shown, "largest_difference": difference, "jointly": jointly},
+        {"columns": shown, "largest_difference": difference, "jointly": jointly, "far": far},
         "these rows come from another source, time or scale than the training rows, so that metrics on them do not "
         "measure what was learned",
     )
