@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 import isthmus
@@ -459,6 +460,35 @@ def test_levels_stored_as_floats_are_levels():
     finding = next(f for f in verdicts(model, levels[300:], levels[:300]) if f.code == "wrong-likelihood")
     assert finding.evidence["likelihood"] == "beta_binomial"
     assert refitted(finding.remedy, levels[:300]).schema_.levels == 17
+
+
+def offered(train: np.ndarray, test: np.ndarray) -> str:
+    """The likelihood that gains the most over a normal."""
+    model = vae(latent_dim=2, hidden=(16,), epochs=10, scaling="auto").fit(train)
+    only = [name for name in MEASURES if name != "likelihood_gain"]
+    return evaluate(model, test, train=train, draws=1, without=only).value("likelihood_gain.name")
+
+
+@pytest.mark.parametrize("mean", [0.3, 1.0, 3.0])
+def test_integers_without_a_clear_bound_are_counts(mean):
+    random = np.random.default_rng(0)
+    train, test = (random.poisson(mean, size=(n, 20)).astype(float) for n in (500, 200))
+    assert offered(train, test) == "negative_binomial"
+
+
+def test_integers_that_pile_up_at_a_bound_are_levels():
+    pixels = load_digits().data[np.random.default_rng(0).permutation(1797)]  # from 0 to 16
+    assert offered(pixels[:300], pixels[300:500]) == "beta_binomial"
+
+
+def test_the_bound_of_levels_is_that_of_all_rows():
+    levels = np.clip(np.round(8 + 5 * linear(500, k=2, d=9)), 0, 16)
+    train, test = levels[:300], levels[300:]
+    assert offered(train, test) == "beta_binomial"
+    for value in (300.0, -1.0, 0.5):  # no byte holds these
+        other = train.copy()
+        other[0, 0] = value
+        assert offered(other, test) != "beta_binomial"
 
 
 # -------------------------------------------------------------------------------- wide codes
