@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from torch import nn
+from torch import distributions, nn
 
 import isthmus
 from isthmus.diagnosis.causes import FOLLOWS, follows
+from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.diagnosis.diagnose import diagnose
+from isthmus.diagnosis.latent_findings import interpolation_holes
 from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.row_comparison import JointComparison, joint_comparison
 from isthmus.finding import Finding, fold
+from isthmus.metrics.metric import Metric
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SLOW = ("inference_gap", "classifier", "samples", "copies", "sharpness", "paths")
@@ -46,7 +50,7 @@ def every(findings: list[Finding]) -> set[str]:
 
 def refitted(line: str, x: np.ndarray):
     """The model that a remedy trains."""
-    return eval(line, {"isthmus": isthmus, "X": x})
+    return eval(line, {"isthmus": isthmus, "np": np, "X": x})
 
 
 @pytest.fixture(scope="module")
@@ -690,3 +694,45 @@ def test_rows_of_which_little_was_observed_are_equal_by_chance(healthy):
     assert "leak" not in overlap(*train, *test, healthy)
     assert "leak" in overlap(*train, *(part[:100] for part in train), healthy)
     assert "leak" not in overlap(*train, test[0], np.zeros(test[0].shape, bool), healthy)
+
+
+# ----------------------------------------------------------------------- holes between the codes
+
+
+class OwnPrior(nn.Module):
+    """A learned normal, or a mixture of two."""
+
+    def __init__(self, mixture: bool):
+        super().__init__()
+        self.loc, self.mixture = nn.Parameter(torch.randn(2, 2)), mixture
+
+    def forward(self, c=None, mask=None, posterior=None):
+        normals = distributions.Independent(distributions.Normal(self.loc, 1.0), 1)
+        if self.mixture:
+            return distributions.MixtureSameFamily(distributions.Categorical(logits=self.loc.new_zeros(2)), normals)
+        return distributions.Independent(distributions.Normal(self.loc[0], 1.0), 1)
+
+
+HOLES = {
+    "normal": ("normal", "warning", "mixture prior", "prior='mixture(50)'"),
+    "mixture": ("mixture(3)", "info", "prior has islands", "prior='normal'"),
+    "full mixture": ("full_mixture(2)", "info", "prior has islands", "prior='normal'"),
+    "refit": ("refit(3)", "info", "prior has islands", "beta=2.0"),
+    "conditional": ("conditional", "warning", "not joined", "prior='normal'"),
+    "learned": (OwnPrior(mixture=False), "warning", "not joined", "prior='normal'"),
+    "mixture of one's own": (OwnPrior(mixture=True), "info", "prior has islands", "prior='normal'"),
+}
+
+
+@pytest.mark.parametrize("case", HOLES)
+def test_only_a_mixture_prior_has_islands(case):
+    prior, severity, cause, remedy = HOLES[case]
+    name, given = ("ConditionalVAE", {"condition": np.arange(600) % 3}) if prior == "conditional" else ("VAE", {})
+    model = getattr(isthmus, name)(latent_dim=2, hidden=(), epochs=1, prior=prior, random_state=0).fit(TRAIN, **given)
+    holes = Metric("paths.distance.holes", "", "", "share", 0.8, 0.01)
+    paths = Metric("paths.distance", "", "", "distance", 3.0, details=(holes,))
+    (finding,) = interpolation_holes(DiagnosisContext(model.fitted_, Evaluation(name, 200, (paths,))))
+    assert finding.severity == severity
+    assert cause in finding.cause
+    assert remedy in finding.remedy
+    refitted(finding.remedy.replace("condition=y", "condition=np.arange(600) % 3"), TRAIN)

@@ -170,13 +170,19 @@ class DiagnosisContext:
     @property
     def can_anneal(self) -> bool:
         """Whether chains can follow the density of the prior, as annealed importance sampling requires."""
+        prior = self.prior
+        discrete = self.fitted.model.code.discrete
+        return prior is not None and is_evaluable(prior) and is_differentiable(prior) and not discrete
+
+    @property
+    def prior(self) -> Any:
+        """p(z), or p(z given c) of one condition; None for a model without a prior."""
         schema, model = self.fitted.schema, self.fitted.model
         x = torch.zeros(1, *schema.event_shape, device=self.fitted.device, dtype=self.fitted.dtype)
         c = x.new_zeros(1, schema.condition_width) if schema.condition is not None else None
         mask = x.new_ones(1, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None
         with torch.no_grad():
-            prior = model.prior_for(Batch(x, c, mask))
-        return prior is not None and is_evaluable(prior) and is_differentiable(prior) and not model.code.discrete
+            return model.prior_for(Batch(x, c, mask))
 
     def fit_arguments(self, *, conditional: bool | None = None) -> str:
         """The arguments of `fit` as text, of a model that takes a condition or not; by default as this one does."""
