@@ -45,12 +45,17 @@ def verdicts(model, test, train=None, **kwargs) -> list[Finding]:
 
 def every(findings: list[Finding]) -> set[str]:
     """Codes of findings and of their consequences."""
-    return {f.code for finding in findings for f in (finding, *finding.consequences)}
+    return {f.code for f in flat(findings)}
 
 
-def refitted(line: str, x: np.ndarray):
+def flat(findings: list[Finding]) -> list[Finding]:
+    """Findings and their consequences."""
+    return [f for finding in findings for f in (finding, *finding.consequences)]
+
+
+def refitted(line: str, x: np.ndarray, **given: np.ndarray):
     """The model that a remedy trains."""
-    return eval(line, {"isthmus": isthmus, "np": np, "X": x})
+    return eval(line, {"isthmus": isthmus, "X": x, **given})
 
 
 @pytest.fixture(scope="module")
@@ -590,6 +595,30 @@ def test_cleaning_that_does_harm_is_named():
     assert ratio == pytest.approx(cleaned / np.square(rows.x - TEST).sum(), rel=1e-3)
 
 
+def test_remedies_of_a_model_of_damaged_and_clean_rows_take_both():
+    damaged, clean = TRAIN + linear(600, seed=5, noise=1.0), TRAIN
+    fields = {"latent_dim": 1, "hidden": (16,), "epochs": 1, "learning_rate": 1e-4, "initialization": "random"}
+    model = isthmus.DenoisingAutoencoder(corruption=None, random_state=0, **fields).fit(damaged, target=clean)
+    test = isthmus.Examples(TEST + linear(200, seed=6, noise=1.0), target=TEST)
+    findings = flat(verdicts(model, test, isthmus.Examples(damaged, target=clean)))
+    lines = [f.remedy for f in findings if ".fit(" in f.remedy]
+    assert lines
+    for line in lines:
+        assert ".fit(X, target=target)" in line
+        assert refitted(line.replace("'auto'", "2"), damaged[:100], target=clean[:100]).schema_.paired
+
+
+def test_remedies_of_a_model_of_rows_with_gaps_take_the_mask():
+    seen = np.random.default_rng(0).random(TRAIN.shape) < 0.8
+    model = isthmus.VAE(latent_dim=4, epochs=1, initialization="random", random_state=0).fit(TRAIN, observed=seen)
+    for observed, expected in ((seen, ".fit(X, observed=observed)"), (np.ones(seen.shape, bool), ".fit(X)")):
+        train = {"X": TRAIN, "observed": observed}
+        lines = [f.remedy for f in flat(verdicts(model, TEST, train)) if ".fit(" in f.remedy]
+        assert lines
+        assert all(expected in line for line in lines)
+        refitted(lines[0].replace("'auto'", "2"), TRAIN, observed=observed)
+
+
 # ------------------------------------------------------------------- networks that are healthy
 
 
@@ -735,4 +764,4 @@ def test_only_a_mixture_prior_has_islands(case):
     assert finding.severity == severity
     assert cause in finding.cause
     assert remedy in finding.remedy
-    refitted(finding.remedy.replace("condition=y", "condition=np.arange(600) % 3"), TRAIN)
+    refitted(finding.remedy, TRAIN, y=np.arange(600) % 3)

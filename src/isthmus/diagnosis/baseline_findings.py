@@ -156,7 +156,9 @@ def worse_than_linear(context: DiagnosisContext, name: str) -> Finding:
     dim = context.value("linear_dimensions" if name == "linear_dimensions" else f"{name}.latent_dim")
     scaling = context.value(f"{name}.scaling")
     params = {"latent_dim": max(1, dim or 1)} | ({"scaling": scaling} if scaling == "standard" else {})
-    if context.fitted.schema.condition is not None or context.fitted.schema.discrete:
+    schema = context.fitted.schema
+    # Probabilistic PCA takes neither conditions nor clean targets nor rows with missing values.
+    if schema.condition is not None or schema.discrete or schema.paired or context.incomplete:
         remedy = context.first_effective(
             LINEAR_FIELDS if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}
         )

@@ -61,6 +61,7 @@ class DiagnosisContext:
         failure: why training failed; empty if it did not.
         data_findings: what `check` says of the rows.
         corrections: hyperparameters that are the cause of what is wrong, at better values: every remedy has them.
+        incomplete: whether the training rows are known to have missing values.
     """
 
     fitted: FittedModel
@@ -70,6 +71,7 @@ class DiagnosisContext:
     failure: str = ""
     data_findings: tuple[Finding, ...] = ()
     corrections: dict[str, Any] = field(default_factory=dict)
+    incomplete: bool = False
 
     @property
     def has_density(self) -> bool:
@@ -188,8 +190,12 @@ class DiagnosisContext:
         """The arguments of `fit` as text, of a model that takes a condition or not; by default as this one does."""
         schema = self.fitted.schema
         given = schema.condition is not None if conditional is None else conditional
-        condition = ", condition=y" if given else ""
-        return f"X{condition}{', lengths=lengths' if schema.sequence else ''}"
+        arguments = ["X"]
+        arguments += ["condition=y"] if given else []
+        arguments += ["lengths=lengths"] if schema.sequence else []
+        arguments += ["target=target"] if schema.paired else []
+        arguments += ["observed=observed"] if self.incomplete else []
+        return ", ".join(arguments)
 
     def cli_command(self, name: str, run: str, params: dict[str, Any], *, conditional: bool = True) -> str:
         """The command that trains model `name` into folder `run`; parts that are objects cannot be expressed."""
