@@ -595,6 +595,43 @@ def test_cleaning_that_does_harm_is_named():
     assert ratio == pytest.approx(cleaned / np.square(rows.x - TEST).sum(), rel=1e-3)
 
 
+def cleaning_ratio(model, rows) -> float:
+    return evaluate(model, rows, without=[name for name in MEASURES if name != "cleaning"]).value("cleaning")
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy", "cause"),
+    [
+        ({"latent_dim": 1}, {"latent_dim": 4, "epochs": 80}, "fewer dimensions"),
+        ({"latent_dim": 8}, {"latent_dim": 8, "epochs": 80}, "undertrained"),
+        ({"latent_dim": 32}, {"latent_dim": 32, "epochs": 80}, "undertrained"),
+        ({"latent_dim": 32, "hidden": (64, 64), "epochs": 400}, {}, "smaller than"),
+    ],
+)
+def test_a_larger_code_is_no_remedy_of_cleaning_where_rows_do_not_need_it(fields, remedy, cause):
+    fields = {"hidden": (16,), "epochs": 40, "scaling": "global", "patience": 2000, "random_state": 0, **fields}
+    model = isthmus.DenoisingAutoencoder(corruption="gaussian(0.1)", **fields).fit(TRAIN)
+    (finding,) = [f for f in flat(verdicts(model, TEST, TRAIN)) if f.code == "worse-than-input"]
+    assert cause in finding.cause
+    assert ("isthmus." in finding.remedy) == bool(remedy)
+    if remedy:
+        better = refitted(finding.remedy, TRAIN)
+        assert better.get_params() == {**model.get_params(), **remedy}
+        assert cleaning_ratio(better, TEST) < 0.9 * cleaning_ratio(model, TEST)
+
+
+def test_a_wide_code_that_keeps_the_damage_should_be_narrower():
+    clean, test = linear(150, noise=0.1), linear(200, seed=1, noise=0.1)
+    noise = 0.3 * np.random.default_rng(0).normal(size=(350, 16))
+    damaged, rows = clean + noise[:150], isthmus.Examples(test + noise[150:], target=test)
+    fields = {"latent_dim": 32, "hidden": (64, 64), "epochs": 40, "random_state": 0, "corruption": None}
+    model = isthmus.DenoisingAutoencoder(**fields).fit(damaged, target=clean)
+    findings = verdicts(model, rows, isthmus.Examples(damaged, target=clean))
+    (finding,) = [f for f in flat(findings) if f.code == "worse-than-input"]
+    assert "latent_dim=4," in finding.remedy
+    assert cleaning_ratio(refitted(finding.remedy, damaged, target=clean), rows) < 1 < cleaning_ratio(model, rows)
+
+
 def test_remedies_of_a_model_of_damaged_and_clean_rows_take_both():
     damaged, clean = TRAIN + linear(600, seed=5, noise=1.0), TRAIN
     fields = {"latent_dim": 1, "hidden": (16,), "epochs": 1, "learning_rate": 1e-4, "initialization": "random"}
