@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -802,3 +804,47 @@ def test_only_a_mixture_prior_has_islands(case):
     assert cause in finding.cause
     assert remedy in finding.remedy
     refitted(finding.remedy, TRAIN, y=np.arange(600) % 3)
+
+
+# ---------------------------------------------------------------------- whole numbers as floats
+
+
+WHOLE = np.random.default_rng(0).poisson(3.0, size=(60, 4)).astype(float)
+GAPS = np.random.default_rng(1).random(WHOLE.shape) < 0.8
+
+
+def warning_of(x: np.ndarray, **given: np.ndarray) -> str:
+    """What `fit` says of whole numbers; empty if nothing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        isthmus.VAE(latent_dim=1, hidden=(), epochs=1, random_state=0).fit(x, **given)
+    return next((str(w.message) for w in caught if "whole numbers" in str(w.message)), "")
+
+
+def test_whole_numbers_as_floats_may_be_counts_or_levels():
+    most = int(WHOLE.max())
+    assert warning_of(WHOLE) == (
+        "X holds only whole numbers, stored as float64 and modelled as measurements. Pass X.astype('int64') for "
+        f"counts, X.astype('uint8') and levels={most + 1} for levels, or likelihood='normal' for measurements."
+    )
+    large = warning_of(100 * WHOLE)
+    assert "X.astype('int64') for counts, or likelihood='normal'" in large
+    assert "levels" not in large
+    for x in (WHOLE - 5, WHOLE + 0.5, 1e16 * WHOLE, WHOLE.astype(int)):
+        assert not warning_of(x)
+    assert warning_of(WHOLE + 0.5, target=WHOLE).startswith("target holds only whole numbers")
+
+
+@pytest.mark.parametrize("gap", [np.nan, -1.0, 0.5, 1e6])
+def test_what_was_not_observed_says_nothing_of_whole_numbers(gap):
+    x = np.where(GAPS, WHOLE, gap)
+    message = warning_of(x, observed=GAPS)
+    assert f"levels={int(WHOLE[GAPS].max()) + 1} " in message
+    assert not warning_of(np.where(GAPS, WHOLE + 0.5, 1.0), observed=GAPS)
+    target = np.where(GAPS, WHOLE, np.nan_to_num(gap))
+    assert f"levels={int(WHOLE[GAPS].max()) + 1} " in warning_of(x, target=target, observed=GAPS)
+    remedy = message.partition("Pass ")[2].partition(" for counts")[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of NaN as an integer
+        counts = eval(remedy, {"numpy": np, "X": x, "observed": GAPS})
+    assert isthmus.VAE(latent_dim=1, epochs=1, random_state=0).fit(counts, observed=GAPS).schema_.kind == "counts"
