@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from sklearn.datasets import load_digits
+from torch import distributions, nn
 
 import isthmus
 from isthmus.diagnosis.causes import FOLLOWS, follows
+from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.diagnosis.diagnose import diagnose
-from isthmus.evaluation.evaluate import evaluate
+from isthmus.diagnosis.latent_findings import interpolation_holes
+from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.evaluation.result import Evaluation
+from isthmus.evaluation.row_comparison import JointComparison, joint_comparison
 from isthmus.finding import Finding, fold
+from isthmus.metrics.metric import Metric
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SLOW = ("inference_gap", "classifier", "samples", "copies", "sharpness", "paths")
@@ -39,12 +47,17 @@ def verdicts(model, test, train=None, **kwargs) -> list[Finding]:
 
 def every(findings: list[Finding]) -> set[str]:
     """Codes of findings and of their consequences."""
-    return {f.code for finding in findings for f in (finding, *finding.consequences)}
+    return {f.code for f in flat(findings)}
 
 
-def refitted(line: str, x: np.ndarray):
+def flat(findings: list[Finding]) -> list[Finding]:
+    """Findings and their consequences."""
+    return [f for finding in findings for f in (finding, *finding.consequences)]
+
+
+def refitted(line: str, x: np.ndarray, **given: np.ndarray):
     """The model that a remedy trains."""
-    return eval(line, {"isthmus": isthmus, "X": x})
+    return eval(line, {"isthmus": isthmus, "X": x, **given})
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +335,44 @@ def test_copies_and_missing_values_do_not_hide_where_rows_come_from():
     assert "leak" in found(x[:200], hole[:200])
 
 
+TAILS = {
+    "normal": lambda random, size: random.normal(size=size),
+    "lognormal": lambda random, size: random.lognormal(size=size),
+    "student_t": lambda random, size: random.standard_t(2, size=size),
+}
+
+
+@pytest.mark.parametrize("n", [100, 600])
+@pytest.mark.parametrize("tails", TAILS)
+def test_a_row_of_the_same_distribution_is_not_far_however_heavy_its_tails(tails, n):
+    random = np.random.default_rng(0)
+    for seed in range(5):
+        train, rows = (TAILS[tails](random, (count, 4)) for count in (n, 300))
+        far = [joint_comparison(train, row[None], seed).far for row in rows]
+        assert np.mean(far) < 0.01
+        assert joint_comparison(train, 1e3 * train[:5] + 1e4, seed).far == 1
+
+
+def test_rows_far_outside_are_called_so(healthy):
+    (moved := linear(1, seed=1))[:, 3] += 15
+    finding = verdicts(healthy, moved, TRAIN)[0]
+    assert finding.code == "unlike-training"
+    assert "far outside" in finding.message
+    assert "go together" not in finding.message
+    assert finding.evidence["far"] == 1
+    shuffled = np.stack([np.random.default_rng(j).permutation(column) for j, column in enumerate(TEST.T)], 1)
+    assert "go together" in verdicts(healthy, shuffled, TRAIN)[0].message
+
+
+def test_a_training_row_and_its_copy_are_compared_with_others_as_one_row():
+    # Of 40 rows in 200 columns a linear model knows each, and so its copy in the other half.
+    rows = np.random.default_rng(0).normal(size=(340, 200))
+    doubled = np.r_[rows[:40], rows[:40].astype(np.float32)]
+    for seed in range(4):
+        assert joint_comparison(doubled, rows[40:], seed) == joint_comparison(rows[:40], rows[40:], seed)
+        assert joint_comparison(doubled, rows[40:], seed) == JointComparison()
+
+
 def test_single_precision_does_not_hide_a_leak():
     model = vae(epochs=5).fit(TRAIN)
     first = verdicts(model, TRAIN[:100].astype(np.float32), TRAIN)[0]
@@ -422,6 +473,35 @@ def test_levels_stored_as_floats_are_levels():
     assert refitted(finding.remedy, levels[:300]).schema_.levels == 17
 
 
+def offered(train: np.ndarray, test: np.ndarray) -> str:
+    """The likelihood that gains the most over a normal."""
+    model = vae(latent_dim=2, hidden=(16,), epochs=10, scaling="auto").fit(train)
+    only = [name for name in MEASURES if name != "likelihood_gain"]
+    return evaluate(model, test, train=train, draws=1, without=only).value("likelihood_gain.name")
+
+
+@pytest.mark.parametrize("mean", [0.3, 1.0, 3.0])
+def test_integers_without_a_clear_bound_are_counts(mean):
+    random = np.random.default_rng(0)
+    train, test = (random.poisson(mean, size=(n, 20)).astype(float) for n in (500, 200))
+    assert offered(train, test) == "negative_binomial"
+
+
+def test_integers_that_pile_up_at_a_bound_are_levels():
+    pixels = load_digits().data[np.random.default_rng(0).permutation(1797)]  # from 0 to 16
+    assert offered(pixels[:300], pixels[300:500]) == "beta_binomial"
+
+
+def test_the_bound_of_levels_is_that_of_all_rows():
+    levels = np.clip(np.round(8 + 5 * linear(500, k=2, d=9)), 0, 16)
+    train, test = levels[:300], levels[300:]
+    assert offered(train, test) == "beta_binomial"
+    for value in (300.0, -1.0, 0.5):  # no byte holds these
+        other = train.copy()
+        other[0, 0] = value
+        assert offered(other, test) != "beta_binomial"
+
+
 # -------------------------------------------------------------------------------- wide codes
 
 
@@ -517,6 +597,67 @@ def test_cleaning_that_does_harm_is_named():
     assert ratio == pytest.approx(cleaned / np.square(rows.x - TEST).sum(), rel=1e-3)
 
 
+def cleaning_ratio(model, rows) -> float:
+    return evaluate(model, rows, without=[name for name in MEASURES if name != "cleaning"]).value("cleaning")
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy", "cause"),
+    [
+        ({"latent_dim": 1}, {"latent_dim": 4, "epochs": 80}, "fewer dimensions"),
+        ({"latent_dim": 8}, {"latent_dim": 8, "epochs": 80}, "undertrained"),
+        ({"latent_dim": 32}, {"latent_dim": 32, "epochs": 80}, "undertrained"),
+        ({"latent_dim": 32, "hidden": (64, 64), "epochs": 400}, {}, "smaller than"),
+    ],
+)
+def test_a_larger_code_is_no_remedy_of_cleaning_where_rows_do_not_need_it(fields, remedy, cause):
+    fields = {"hidden": (16,), "epochs": 40, "scaling": "global", "patience": 2000, "random_state": 0, **fields}
+    model = isthmus.DenoisingAutoencoder(corruption="gaussian(0.1)", **fields).fit(TRAIN)
+    (finding,) = [f for f in flat(verdicts(model, TEST, TRAIN)) if f.code == "worse-than-input"]
+    assert cause in finding.cause
+    assert ("isthmus." in finding.remedy) == bool(remedy)
+    if remedy:
+        better = refitted(finding.remedy, TRAIN)
+        assert better.get_params() == {**model.get_params(), **remedy}
+        assert cleaning_ratio(better, TEST) < 0.9 * cleaning_ratio(model, TEST)
+
+
+def test_a_wide_code_that_keeps_the_damage_should_be_narrower():
+    clean, test = linear(150, noise=0.1), linear(200, seed=1, noise=0.1)
+    noise = 0.3 * np.random.default_rng(0).normal(size=(350, 16))
+    damaged, rows = clean + noise[:150], isthmus.Examples(test + noise[150:], target=test)
+    fields = {"latent_dim": 32, "hidden": (64, 64), "epochs": 40, "random_state": 0, "corruption": None}
+    model = isthmus.DenoisingAutoencoder(**fields).fit(damaged, target=clean)
+    findings = verdicts(model, rows, isthmus.Examples(damaged, target=clean))
+    (finding,) = [f for f in flat(findings) if f.code == "worse-than-input"]
+    assert "latent_dim=4," in finding.remedy
+    assert cleaning_ratio(refitted(finding.remedy, damaged, target=clean), rows) < 1 < cleaning_ratio(model, rows)
+
+
+def test_remedies_of_a_model_of_damaged_and_clean_rows_take_both():
+    damaged, clean = TRAIN + linear(600, seed=5, noise=1.0), TRAIN
+    fields = {"latent_dim": 1, "hidden": (16,), "epochs": 1, "learning_rate": 1e-4, "initialization": "random"}
+    model = isthmus.DenoisingAutoencoder(corruption=None, random_state=0, **fields).fit(damaged, target=clean)
+    test = isthmus.Examples(TEST + linear(200, seed=6, noise=1.0), target=TEST)
+    findings = flat(verdicts(model, test, isthmus.Examples(damaged, target=clean)))
+    lines = [f.remedy for f in findings if ".fit(" in f.remedy]
+    assert lines
+    for line in lines:
+        assert ".fit(X, target=target)" in line
+        assert refitted(line.replace("'auto'", "2"), damaged[:100], target=clean[:100]).schema_.paired
+
+
+def test_remedies_of_a_model_of_rows_with_gaps_take_the_mask():
+    seen = np.random.default_rng(0).random(TRAIN.shape) < 0.8
+    model = isthmus.VAE(latent_dim=4, epochs=1, initialization="random", random_state=0).fit(TRAIN, observed=seen)
+    for observed, expected in ((seen, ".fit(X, observed=observed)"), (np.ones(seen.shape, bool), ".fit(X)")):
+        train = {"X": TRAIN, "observed": observed}
+        lines = [f.remedy for f in flat(verdicts(model, TEST, train)) if ".fit(" in f.remedy]
+        assert lines
+        assert all(expected in line for line in lines)
+        refitted(lines[0].replace("'auto'", "2"), TRAIN, observed=observed)
+
+
 # ------------------------------------------------------------------- networks that are healthy
 
 
@@ -571,3 +712,139 @@ def test_few_dimensions_of_binary_rows_are_no_collapse():
     bits = (random.random((900, 40)) < 1 / (1 + np.exp(-z @ axes))).astype(np.uint8)
     model = isthmus.VAE(latent_dim=12, hidden=(32,), epochs=60, learning_rate=5e-3, random_state=0).fit(bits[:600])
     assert "posterior-collapse" not in every(verdicts(model, bits[600:], bits[:600]))
+
+
+# ------------------------------------------------------------------------------ missing values
+
+
+def test_a_mask_that_is_true_everywhere_is_no_mask():
+    whole = np.ones(TRAIN.shape, bool)
+    fields = {"epochs": 3, "hidden": (8,), "threads": 1, "random_state": 0}
+    plain, masked = isthmus.VAE(**fields).fit(TRAIN), isthmus.VAE(**fields).fit(TRAIN, observed=whole)
+    assert masked.settings_["chosen"] == plain.settings_["chosen"]
+    assert masked.score(TEST) == plain.score(TEST)
+    exact = isthmus.ProbabilisticPCA(latent_dim=4)
+    assert exact.fit(TRAIN, observed=whole).score(TEST) == exact.fit(TRAIN).score(TEST)
+    bare = evaluate(plain, TEST, draws=10, train=TRAIN, without=SLOW)
+    given = {"observed": whole[: len(TEST)], "train": {"X": TRAIN, "observed": whole}}
+    assert evaluate(plain, TEST, draws=10, without=SLOW, **given).metrics == bare.metrics
+
+
+def overlap(x: np.ndarray, seen: np.ndarray, test: np.ndarray, test_seen: np.ndarray, model) -> set[str]:
+    """Findings about measured rows with missing values beside training rows with missing values."""
+    given = {"observed": test_seen, "train": {"X": x, "observed": seen}}
+    measured = evaluate(model, test, draws=1, without=[name for name in MEASURES if name != "train_overlap"], **given)
+    return every(diagnose(model, test, evaluation=measured, **given))
+
+
+def test_a_gap_is_no_zero(healthy):
+    random = np.random.default_rng(0)
+    seen = random.random(TRAIN.shape) < 0.9
+    seen[:, 0] = False
+    seen[0, 0] = True
+    zeros, whole = np.where(seen, TRAIN, 0)[1:201], seen[1:201].copy()
+    whole[:, 0] = True  # a zero where the training rows have a gap
+    assert "leak" not in overlap(TRAIN, seen, zeros, whole, healthy)
+    assert "leak" in overlap(TRAIN, seen, zeros, seen[1:201], healthy)
+
+
+def test_rows_of_which_little_was_observed_are_equal_by_chance(healthy):
+    random = np.random.default_rng(0)
+    bit = np.arange(16) == 3
+
+    def with_few(x: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of which a share has one bit alone, the others most of their values."""
+        x, few = x.copy(), random.random(len(x)) < share
+        x[:, 3] = x[:, 3] > 0
+        return x, np.where(few[:, None], bit, random.random(x.shape) < 0.8)
+
+    train, test = with_few(TRAIN, 0.05), with_few(TEST, 0.5)
+    assert "leak" not in overlap(*train, *test, healthy)
+    assert "leak" in overlap(*train, *(part[:100] for part in train), healthy)
+    assert "leak" not in overlap(*train, test[0], np.zeros(test[0].shape, bool), healthy)
+
+
+# ----------------------------------------------------------------------- holes between the codes
+
+
+class OwnPrior(nn.Module):
+    """A learned normal, or a mixture of two."""
+
+    def __init__(self, mixture: bool):
+        super().__init__()
+        self.loc, self.mixture = nn.Parameter(torch.randn(2, 2)), mixture
+
+    def forward(self, c=None, mask=None, posterior=None):
+        normals = distributions.Independent(distributions.Normal(self.loc, 1.0), 1)
+        if self.mixture:
+            return distributions.MixtureSameFamily(distributions.Categorical(logits=self.loc.new_zeros(2)), normals)
+        return distributions.Independent(distributions.Normal(self.loc[0], 1.0), 1)
+
+
+HOLES = {
+    "normal": ("normal", "warning", "mixture prior", "prior='mixture(50)'"),
+    "mixture": ("mixture(3)", "info", "prior has islands", "prior='normal'"),
+    "full mixture": ("full_mixture(2)", "info", "prior has islands", "prior='normal'"),
+    "refit": ("refit(3)", "info", "prior has islands", "beta=2.0"),
+    "conditional": ("conditional", "warning", "not joined", "prior='normal'"),
+    "learned": (OwnPrior(mixture=False), "warning", "not joined", "prior='normal'"),
+    "mixture of one's own": (OwnPrior(mixture=True), "info", "prior has islands", "prior='normal'"),
+}
+
+
+@pytest.mark.parametrize("case", HOLES)
+def test_only_a_mixture_prior_has_islands(case):
+    prior, severity, cause, remedy = HOLES[case]
+    name, given = ("ConditionalVAE", {"condition": np.arange(600) % 3}) if prior == "conditional" else ("VAE", {})
+    model = getattr(isthmus, name)(latent_dim=2, hidden=(), epochs=1, prior=prior, random_state=0).fit(TRAIN, **given)
+    holes = Metric("paths.distance.holes", "", "", "share", 0.8, 0.01)
+    paths = Metric("paths.distance", "", "", "distance", 3.0, details=(holes,))
+    (finding,) = interpolation_holes(DiagnosisContext(model.fitted_, Evaluation(name, 200, (paths,))))
+    assert finding.severity == severity
+    assert cause in finding.cause
+    assert remedy in finding.remedy
+    refitted(finding.remedy, TRAIN, y=np.arange(600) % 3)
+
+
+# ---------------------------------------------------------------------- whole numbers as floats
+
+
+WHOLE = np.random.default_rng(0).poisson(3.0, size=(60, 4)).astype(float)
+GAPS = np.random.default_rng(1).random(WHOLE.shape) < 0.8
+
+
+def warning_of(x: np.ndarray, **given: np.ndarray) -> str:
+    """What `fit` says of whole numbers; empty if nothing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        isthmus.VAE(latent_dim=1, hidden=(), epochs=1, random_state=0).fit(x, **given)
+    return next((str(w.message) for w in caught if "whole numbers" in str(w.message)), "")
+
+
+def test_whole_numbers_as_floats_may_be_counts_or_levels():
+    most = int(WHOLE.max())
+    assert warning_of(WHOLE) == (
+        "X holds only whole numbers, stored as float64 and modelled as measurements. Pass X.astype('int64') for "
+        f"counts, X.astype('uint8') and levels={most + 1} for levels, or likelihood='normal' for measurements."
+    )
+    large = warning_of(100 * WHOLE)
+    assert "X.astype('int64') for counts, or likelihood='normal'" in large
+    assert "levels" not in large
+    for x in (WHOLE - 5, WHOLE + 0.5, 1e16 * WHOLE, WHOLE.astype(int)):
+        assert not warning_of(x)
+    assert warning_of(WHOLE + 0.5, target=WHOLE).startswith("target holds only whole numbers")
+
+
+@pytest.mark.parametrize("gap", [np.nan, -1.0, 0.5, 1e6])
+def test_what_was_not_observed_says_nothing_of_whole_numbers(gap):
+    x = np.where(GAPS, WHOLE, gap)
+    message = warning_of(x, observed=GAPS)
+    assert f"levels={int(WHOLE[GAPS].max()) + 1} " in message
+    assert not warning_of(np.where(GAPS, WHOLE + 0.5, 1.0), observed=GAPS)
+    target = np.where(GAPS, WHOLE, np.nan_to_num(gap))
+    assert f"levels={int(WHOLE[GAPS].max()) + 1} " in warning_of(x, target=target, observed=GAPS)
+    remedy = message.partition("Pass ")[2].partition(" for counts")[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of NaN as an integer
+        counts = eval(remedy, {"numpy": np, "X": x, "observed": GAPS})
+    assert isthmus.VAE(latent_dim=1, epochs=1, random_state=0).fit(counts, observed=GAPS).schema_.kind == "counts"

@@ -127,10 +127,13 @@ def validate_rows(
 ) -> Examples:
     """x (n, *X) and what accompanies it, each as an array with one entry for each row.
 
-    Padding and values that were not observed become 0: whatever stands there, no number may depend on it.
+    Padding and values that were not observed become 0: whatever stands there, no number may depend on it. A mask that
+    is True everywhere is dropped: the same rows without it must not be treated otherwise.
     """
     steps = as_lengths(lengths, x)
     seen = as_observed(observed, x)
+    if seen is not None and seen.all():
+        seen = None
     if steps is not None:
         x = np.where(length_mask(x, steps)[..., None], x, np.zeros((), x.dtype))
     if seen is not None:

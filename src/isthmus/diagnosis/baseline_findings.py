@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from isthmus.data_checks.suspect_columns import MAX_OFFSET
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
+from isthmus.diagnosis.latent_findings import EIGENVALUE_RATIO_INFO
 from isthmus.diagnosis.symptoms import (
     cleaning_harms,
     far_worse_than_mean,
@@ -18,7 +19,7 @@ from isthmus.diagnosis.symptoms import (
     worse_than_pca,
     worst_linear,
 )
-from isthmus.diagnosis.training_findings import LINEAR_FIELDS
+from isthmus.diagnosis.training_findings import LINEAR_FIELDS, not_converged
 from isthmus.finding import Finding
 
 MIN_EPOCHS = 20
@@ -76,17 +77,44 @@ def worse_than_input(context: DiagnosisContext) -> Iterator[Finding]:
     """Cleaned rows are farther from the clean rows than the damaged rows were."""
     if not cleaning_harms(context):
         return
-    ratio, best = context.value("cleaning"), context.value("linear_dimensions") or 0
-    size = min(context.fitted.schema.size, max(best, 2 * context.code_size))
+    ratio, (remedy, cause) = context.value("cleaning"), reason_for_harm(context)
     yield Finding(
         "worse-than-input",
         "warning",
         f"cleaning does harm: cleaned rows are {ratio:.2g} times as far from the clean rows as the damaged rows were, "
         "by squared error",
-        context.first_effective({"latent_dim": size}, {"epochs": longer(context)}),
-        {"ratio": ratio, "standard_error": context.error("cleaning")},
-        "the code loses more of a row than the damage does: it is too narrow, or the network undertrained, for damage "
-        "this small",
+        remedy,
+        {"ratio": ratio, "standard_error": context.error("cleaning"), "latent_dim": context.code_size},
+        cause,
+    )
+
+
+def reason_for_harm(context: DiagnosisContext) -> tuple[str, str]:
+    """Remedy and cause of cleaning that does harm: a narrow code, too little training, a wide code, or little damage.
+
+    A larger code helps only where rows have more dimensions than it, by the linear models or by the residuals.
+    """
+    schema, size, best = context.fitted.schema, context.code_size, context.value("linear_dimensions")
+    structured = (context.value("residual_eigenvalue_ratio") or 0.0) >= EIGENVALUE_RATIO_INFO
+    narrow = size < schema.size and (structured if best is None else size < best)
+    more = {"epochs": longer(context)} if any(not_converged(context)) else {}
+    if narrow and context.latent_dim is not None:
+        return (
+            context.retrain(latent_dim=min(schema.size, max(best or 0, 2 * size)), **more),
+            "the code has fewer dimensions than the rows, and loses more of a row than the damage does",
+        )
+    if more:
+        return context.retrain(**more), "the network is undertrained for damage this small"
+    if schema.paired and size >= schema.size and context.latent_dim is not None:
+        return (
+            context.retrain(latent_dim=best if best and best < schema.size else max(1, schema.size // 4)),
+            f"a code of {size} numbers for {schema.size} features can keep the damage as well as the row",
+        )
+    return (
+        "leave rows with so little damage as they are, or train on damage like theirs: corruption=..., or the clean "
+        "rows as target=...",
+        "the network loses more of a row than the damage does, which is smaller than what the rows vary by around "
+        "their structure",
     )
 
 
@@ -156,7 +184,9 @@ def worse_than_linear(context: DiagnosisContext, name: str) -> Finding:
     dim = context.value("linear_dimensions" if name == "linear_dimensions" else f"{name}.latent_dim")
     scaling = context.value(f"{name}.scaling")
     params = {"latent_dim": max(1, dim or 1)} | ({"scaling": scaling} if scaling == "standard" else {})
-    if context.fitted.schema.condition is not None or context.fitted.schema.discrete:
+    schema = context.fitted.schema
+    # Probabilistic PCA takes neither conditions nor clean targets nor rows with missing values.
+    if schema.condition is not None or schema.discrete or schema.paired or context.incomplete:
         remedy = context.first_effective(
             LINEAR_FIELDS if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}
         )

@@ -61,6 +61,7 @@ class DiagnosisContext:
         failure: why training failed; empty if it did not.
         data_findings: what `check` says of the rows.
         corrections: hyperparameters that are the cause of what is wrong, at better values: every remedy has them.
+        incomplete: whether the training rows are known to have missing values.
     """
 
     fitted: FittedModel
@@ -70,6 +71,7 @@ class DiagnosisContext:
     failure: str = ""
     data_findings: tuple[Finding, ...] = ()
     corrections: dict[str, Any] = field(default_factory=dict)
+    incomplete: bool = False
 
     @property
     def has_density(self) -> bool:
@@ -170,20 +172,30 @@ class DiagnosisContext:
     @property
     def can_anneal(self) -> bool:
         """Whether chains can follow the density of the prior, as annealed importance sampling requires."""
+        prior = self.prior
+        discrete = self.fitted.model.code.discrete
+        return prior is not None and is_evaluable(prior) and is_differentiable(prior) and not discrete
+
+    @property
+    def prior(self) -> Any:
+        """p(z), or p(z given c) of one condition; None for a model without a prior."""
         schema, model = self.fitted.schema, self.fitted.model
         x = torch.zeros(1, *schema.event_shape, device=self.fitted.device, dtype=self.fitted.dtype)
         c = x.new_zeros(1, schema.condition_width) if schema.condition is not None else None
         mask = x.new_ones(1, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None
         with torch.no_grad():
-            prior = model.prior_for(Batch(x, c, mask))
-        return prior is not None and is_evaluable(prior) and is_differentiable(prior) and not model.code.discrete
+            return model.prior_for(Batch(x, c, mask))
 
     def fit_arguments(self, *, conditional: bool | None = None) -> str:
         """The arguments of `fit` as text, of a model that takes a condition or not; by default as this one does."""
         schema = self.fitted.schema
         given = schema.condition is not None if conditional is None else conditional
-        condition = ", condition=y" if given else ""
-        return f"X{condition}{', lengths=lengths' if schema.sequence else ''}"
+        arguments = ["X"]
+        arguments += ["condition=y"] if given else []
+        arguments += ["lengths=lengths"] if schema.sequence else []
+        arguments += ["target=target"] if schema.paired else []
+        arguments += ["observed=observed"] if self.incomplete else []
+        return ", ".join(arguments)
 
     def cli_command(self, name: str, run: str, params: dict[str, Any], *, conditional: bool = True) -> str:
         """The command that trains model `name` into folder `run`; parts that are objects cannot be expressed."""

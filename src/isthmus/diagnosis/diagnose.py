@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from isthmus.array_checks import to_cpu_array
 from isthmus.data_checks import check
 from isthmus.diagnosis import (
     baseline_findings,
@@ -120,13 +121,14 @@ def diagnose(
     else:
         fitted = as_fitted(model)
     if failure or not has_finite_weights(fitted):
-        return [diverged(DiagnosisContext(fitted, None, command, convention, failure))]
+        context = DiagnosisContext(fitted, None, command, convention, failure, incomplete=is_incomplete(train))
+        return [diverged(context)]
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train)
     else:
         check_rows = fitted.check_without_condition if rows.condition is None else fitted.check
         check_evaluation(evaluation, check_rows(rows))
-    context = DiagnosisContext(fitted, evaluation, command, convention)
+    context = DiagnosisContext(fitted, evaluation, command, convention, incomplete=is_incomplete(train))
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
         return [diverged(context)]
@@ -141,11 +143,22 @@ def checked(fitted: FittedModel, rows: Examples, train: Any) -> tuple[Finding, .
     of_rows = check(rows, scaling=scaling, levels=levels).findings
     if train is None:
         return tuple(finding for finding in of_rows if finding.code not in OF_TRAINING_ROWS)
-    given = dict(train) if isinstance(train, dict) else {"X": train}
-    findings = check(as_examples(given.pop("X"), **given), scaling=scaling, levels=levels).findings
+    findings = check(train_examples(train), scaling=scaling, levels=levels).findings
     known = {finding.code for finding in findings}
     labels = [finding for finding in of_rows if finding.code == "leak" and "leak" not in known]
     return (*findings, *labels)
+
+
+def train_examples(train: Any) -> Examples:
+    """Training rows, or a dict of X and what accompanies them, as `Examples`."""
+    given = dict(train) if isinstance(train, dict) else {"X": train}
+    return as_examples(given.pop("X"), **given)
+
+
+def is_incomplete(train: Any) -> bool:
+    """Whether training rows are known, and have missing values."""
+    observed = None if train is None else train_examples(train).observed
+    return observed is not None and not bool(to_cpu_array(observed).all())
 
 
 def corrections(context: DiagnosisContext) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch.distributions import MixtureSameFamily
 
 from isthmus.diagnosis.context import SUM_OVER_FEATURES, DiagnosisContext
 from isthmus.diagnosis.symptoms import (
@@ -19,9 +22,10 @@ from isthmus.diagnosis.symptoms import (
     needed_dims,
     worst_linear,
 )
+from isthmus.distributions.latent import Mixture
 from isthmus.estimators.parts_by_name import sparse_by_penalty
 from isthmus.finding import Finding
-from isthmus.priors import StandardNormal
+from isthmus.priors import PostHocPrior, StandardNormal
 
 EIGENVALUE_RATIO_INFO = 3.0
 """Strongest eigenvalue of the residuals, relative to noise, from which a further dimension would help."""
@@ -293,22 +297,40 @@ def interpolation_holes(context: DiagnosisContext) -> Iterator[Finding]:
     loss = context.value(worst)
     by_likelihood = worst == "paths.log_likelihood"
     lost = f"{loss:.2f} nats less likely" if by_likelihood else f"{loss:.3g} farther from training rows"
-    # Between the parts of a mixture prior there may be nothing: nobody samples there.
-    joined = context.has_density and isinstance(context.fitted.model.parts().get("prior"), StandardNormal)
-    if context.has_density and not joined:
-        remedy = context.retrain(prior="normal")
-        cause = "the prior has islands, and the codes lie on them: samples are none the worse, only paths between codes"
-    elif context.has_density:
-        remedy = context.retrain(prior="mixture(50)")
-        cause = "the codes form islands that the KL term has not joined; a mixture prior at least models where they are"
-    else:
-        remedy = context.other_model("VAE", latent_dim=context.code_size)
-        cause = "the loss of a plain autoencoder does not constrain the space between codes: this is expected"
+    remedy, cause = reason_for_holes(context)
     yield Finding(
         "latent-holes",
-        "warning" if joined else "info",
+        "warning" if context.has_density and not is_mixture(context.prior) else "info",
         f"{share:.0%} of straight paths between two codes cross a hole: the midpoint is {lost} than the ends",
         remedy,
         {"holes": share, "standard_error": error, "worse": loss},
         cause,
     )
+
+
+def reason_for_holes(context: DiagnosisContext) -> tuple[str, str]:
+    """Remedy and cause of holes between codes."""
+    if not context.has_density:
+        remedy = context.other_model("VAE", latent_dim=context.code_size)
+        return remedy, "the loss of a plain autoencoder does not constrain the space between codes: this is expected"
+    part = context.fitted.model.parts().get("prior")
+    if is_mixture(context.prior):  # nobody samples between its components
+        # A mixture that was fitted after training had no part in where the codes are.
+        fitted_later = isinstance(part, PostHocPrior)
+        remedy = context.reweight_kl(2 * context.beta) if fitted_later else context.retrain(prior="normal")
+        return (
+            remedy,
+            "the prior has islands, and the codes lie on them: samples are none the worse, only paths between codes",
+        )
+    islands = "the codes form islands that the KL term has not joined"
+    if isinstance(part, StandardNormal):
+        return context.retrain(prior="mixture(50)"), f"{islands}; a mixture prior at least models where they are"
+    return (
+        context.retrain(prior="normal"),
+        f"{islands}: a learned prior follows the codes, where a standard normal draws them together",
+    )
+
+
+def is_mixture(prior: Any) -> bool:
+    """Whether p(z) is a mixture, with components that may lie apart."""
+    return isinstance(prior, Mixture | MixtureSameFamily)

@@ -60,6 +60,9 @@ EXACT_MARGIN = 1.0
 AUTO_PATIENCE_UPDATES, AUTO_PATIENCE_EPOCHS = 500, 5
 """Updates, and epochs, that `patience="auto"` waits for a better validation loss at least."""
 
+MAX_COUNT = 1e15
+"""Largest whole number that is taken for a count: much larger floats are all whole."""
+
 
 @dataclass
 class TrainingJob:
@@ -360,17 +363,23 @@ def zeros(model: Model, schema: Schema) -> Batch:
 
 
 def warn_integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Examples) -> None:
-    """Warn of floats that are all whole numbers, which are modelled as measurements and may be counts or levels."""
-    x = inputs.x if inputs.target is None else inputs.target
-    chosen = is_auto(estimator.likelihood) and schema.kind == "real"
-    if chosen and x.dtype.kind == "f" and x.min() >= 0 and is_integer_valued(x):
-        levels = f", or X.astype('uint8') and levels={int(x.max()) + 1} for grey levels" if x.max() < 256 else ""
-        warnings.warn(
-            f"X holds whole numbers stored as {x.dtype}, modelled as measurements. Pass X.astype('int64') for counts"
-            f"{levels}; likelihood='normal' if they are measurements.",
-            UserWarning,
-            stacklevel=4,
-        )
+    """Warn of floats that are all whole numbers from 0: modelled as measurements, they may be counts or levels."""
+    name, x = ("X", inputs.x) if inputs.target is None else ("target", inputs.target)
+    seen = x if inputs.observed is None else x[inputs.observed]
+    if not is_auto(estimator.likelihood) or schema.kind != "real" or x.dtype.kind != "f":
+        return
+    if seen.min() < 0 or seen.max() > MAX_COUNT or not is_integer_valued(seen):
+        return
+    # No integer type has the NaN that stands where nothing was observed.
+    rows = name if inputs.observed is None else f"numpy.where(observed, {name}, 0)"
+    most = int(seen.max())
+    levels = f"{rows}.astype('uint8') and levels={most + 1} for levels, " if most < 256 else ""
+    warnings.warn(
+        f"{name} holds only whole numbers, stored as {x.dtype} and modelled as measurements. "
+        f"Pass {rows}.astype('int64') for counts, {levels}or likelihood='normal' for measurements.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:

@@ -11,6 +11,7 @@ from isthmus.array_checks import length_mask
 from isthmus.errors import Declined
 from isthmus.evaluation.baseline_data import BaselineData, max_fit_rows
 from isthmus.evaluation.encoded import EncodedRows
+from isthmus.evaluation.row_keys import RowKeys
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
@@ -125,23 +126,14 @@ class EvalContext:
         return np.searchsorted(kept, chosen)
 
     @cached_property
-    def row_keys(self) -> tuple[list[bytes], list[bytes]]:
-        """The bytes of each measured and of each training row, equal for equal rows.
+    def row_keys(self) -> RowKeys:
+        """The measured rows compared with the training rows."""
+        return RowKeys(self.examples, self.train)
 
-        In the narrower of the two types: files often hold single precision of what was double.
-        """
-        sets = [rows for rows in (self.examples, self.train) if rows is not None]
-        types = [rows.x.dtype for rows in sets]
-        narrowest = min(types, key=lambda dtype: dtype.itemsize) if {t.kind for t in types} == {"f"} else types[-1]
-        keys = [[row.tobytes() for row in flat_rows(rows, narrowest)] for rows in sets]
-        return keys[0], keys[1] if len(keys) > 1 else []
-
-    @cached_property
+    @property
     def overlaps_train(self) -> bool:
         """Whether most of the rows are training rows."""
-        measured, trained = self.row_keys
-        known = set(trained)
-        return sum(key in known for key in measured) > len(self) / 2
+        return self.row_keys.share > 0.5
 
     @cached_property
     def train_mean(self) -> np.ndarray:
@@ -262,9 +254,3 @@ def observed_mean(examples: Examples) -> np.ndarray:
     if counted is None:
         return examples.x.mean(0, dtype=np.float64)
     return np.where(counted, examples.x, 0).sum(0, dtype=np.float64) / np.maximum(counted.sum(0), 1)
-
-
-def flat_rows(rows: Examples, dtype: np.dtype) -> np.ndarray:
-    """(n, d) rows in a type, 0 where nothing was observed."""
-    x = rows.x if rows.observed is None else np.where(rows.observed, rows.x, 0)
-    return np.ascontiguousarray(x.astype(dtype)).reshape(len(rows), -1)

@@ -12,6 +12,7 @@ from isthmus.evaluation.context import EvalContext
 from isthmus.examples import Examples
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.metric import HIDDEN, Metric, setting
+from isthmus.schema import is_integer_valued
 
 MIN_ROWS = 40
 """Rows below which nothing is fitted."""
@@ -28,7 +29,10 @@ MIN_MEAN = 1e-3
 MIN_CELL = 1e-12
 """Least probability of an integer under a normal."""
 MAX_LEVELS = 256
-"""Values from which integers are counts and not levels."""
+"""Levels that a byte has: integers that need more are counts."""
+LEVELS_SIGMA, MIN_LEVELS_GAIN = 2.0, 0.02
+"""Standard errors, and nats per column, by which levels must be better than counts where either would do: the bound of
+counts is the largest of a few rows, and describes these rows a little better than others."""
 MAX_GAIN = 3.0
 """Nats per column that one row contributes at most: a single outlier decides nothing."""
 
@@ -68,14 +72,11 @@ def likelihood_gain(context: EvalContext) -> Metric | None:
     half = len(order) // 2
     x, mean = x[:, columns], mean[:, columns]
     halves = Halves(x[:half], x[half:], mean[:half], mean[half:])
-    integers = bool((x >= 0).all() and (x % 1 == 0).all() and x.max() > 1)
-    if copied and not integers:
+    levels = integer_levels(rows, context.train)
+    if copied and levels is None:
         return None
-    scores = COMPARED[current](halves, integers)
-    base = scores.pop("current")
-    if not scores:
-        return None
-    best = max(scores, key=lambda name: scores[name].mean())
+    scores = COMPARED[current](halves, levels)
+    best, base = best_of(scores, x.shape[1]), scores["current"]
     per_column = np.clip((scores[best] - base) / x.shape[1], -MAX_GAIN, MAX_GAIN)  # (m,)
     gain, error = mean_and_error(per_column * context.schema.size)
     name = "likelihood_gain"
@@ -93,10 +94,31 @@ def largest(*sets: Examples | None) -> float:
     return max(float(rows.x.max()) for rows in sets if rows is not None)
 
 
-def of_measurements(halves: Halves, integers: bool) -> dict[str, np.ndarray]:
+def integer_levels(*sets: Examples | None) -> int | None:
+    """How many levels 0, 1, ... all rows take if they are integers from 0 that need more than a bit; None otherwise."""
+    most = largest(*sets)
+    integers = all(bool(rows.x.min() >= 0) and is_integer_valued(rows.x) for rows in sets if rows is not None)
+    return int(most) + 1 if integers and most > 1 else None
+
+
+def best_of(scores: dict[str, np.ndarray], columns: int) -> str:
+    """The name of the likelihood, other than the current one, that gives rows of so many columns the best scores (m,).
+
+    Integers without a clear bound are counts: levels are preferred to them only where they are clearly better.
+    """
+    others = [name for name in scores if name != "current"]
+    best = max(others, key=lambda name: scores[name].mean())
+    counts = scores.get("negative_binomial")
+    if best == "beta_binomial" and counts is not None and counts.mean() > scores["current"].mean():
+        lead, error = mean_and_error(scores[best] - counts)
+        return best if lead > max(LEVELS_SIGMA * error, MIN_LEVELS_GAIN * columns) else "negative_binomial"
+    return best
+
+
+def of_measurements(halves: Halves, levels: int | None) -> dict[str, np.ndarray]:
     """(m,) log-densities of rows under a normal and Student's t; of integers, as `of_integers` says."""
-    if integers:
-        return of_integers(halves)
+    if levels is not None:
+        return of_integers(halves, levels)
     residual, test = halves.x - halves.mean, halves.test - halves.test_mean
     scale = np.sqrt(np.square(residual).mean(0)) + np.finfo(float).tiny
     current = stats.norm.logpdf(test / scale).sum(1) - np.log(scale).sum()
@@ -119,14 +141,13 @@ def widths(residual: np.ndarray) -> np.ndarray:
     return median * np.geomspace(0.5, 2.0, 7)
 
 
-def of_integers(halves: Halves) -> dict[str, np.ndarray]:
-    """(m,) log-probabilities of rows of integers as measurements, counts or levels around the reconstructions."""
+def of_integers(halves: Halves, levels: int) -> dict[str, np.ndarray]:
+    """(m,) log-probabilities of rows of integers below `levels` as measurements, counts or levels."""
     scale = np.sqrt(np.square(halves.x - halves.mean).mean(0)) + np.finfo(float).eps
     above, below = ((halves.test - halves.test_mean + side) / scale for side in (0.5, -0.5))
     cells = stats.norm.cdf(above) - stats.norm.cdf(below)
     scores = {"current": np.log(np.maximum(cells, MIN_CELL)).sum(1)}
     scores["negative_binomial"] = binomial_scores(halves)
-    levels = int(max(halves.x.max(), halves.test.max())) + 1
     if levels <= MAX_LEVELS:
         scores["beta_binomial"] = level_scores(halves, levels)
     return scores
@@ -149,7 +170,7 @@ def log_beta_binomial(x: np.ndarray, most: int, p: np.ndarray, s: np.ndarray | f
     return np.asarray(log_choose + betaln(x + a, most - x + b) - betaln(a, b))
 
 
-def of_counts(halves: Halves, integers: bool) -> dict[str, np.ndarray]:
+def of_counts(halves: Halves, levels: int | None) -> dict[str, np.ndarray]:
     """(m,) log-probabilities of counts under a Poisson and a negative binomial around the model's reconstructions."""
     current = stats.poisson.logpmf(halves.test, np.maximum(halves.test_mean, MIN_MEAN)).sum(1)
     return {"current": current, "negative_binomial": binomial_scores(halves)}

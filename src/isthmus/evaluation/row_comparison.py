@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import ks_2samp
 
 from isthmus.data_checks.suspect_columns import MAX_REPEATED_BITS, MIN_COINCIDENCE, coincidences
 from isthmus.evaluation.context import EvalContext
+from isthmus.examples import Examples
 from isthmus.metrics.held_out import linear_scores
 from isthmus.metrics.metric import HIDDEN, Metric, setting
 from isthmus.schema import safe_std
@@ -23,9 +25,12 @@ SHIFT_SIGNIFICANCE = 1e-5
 """Probability of such a difference by chance, over all columns."""
 TYPICAL_DIMS = 10
 """Latent dimensions of the linear model that says how usual a row is."""
-FAR_RANGES, MIN_FAR_ROWS = 2.0, 40
-"""Distance below the least log-density of so many training rows, in units of that below their median, from which rows
-are far from them in any number: even of tails that fall like a power, one of hundreds of rows lies as far."""
+FAR_PROBABILITY = 1e-3
+"""Probability with which a row like the training rows lies as far from them as rows that are far."""
+MIN_FAR_ROWS = 40
+"""Training rows in the half that others are compared with, below which none is called far."""
+TAIL_SHARE, MIN_TAIL_ROWS = 0.1, 10
+"""Share of that half, and its rows at least, whose distances say how far the tail reaches."""
 MIN_TRAIN_ROWS = 20
 """Training rows below which nothing is known of where rows come from."""
 
@@ -33,28 +38,30 @@ MIN_TRAIN_ROWS = 20
 def train_overlap(context: EvalContext) -> Metric | None:
     """How many of the measured rows are training rows, and how many of these are copies of one another.
 
-    Missing values count as equal. None if the training rows are unknown.
+    None if the training rows are unknown, and if too many values are missing to compare any row.
     """
-    train = context.train
-    if train is None:
+    train, keys = context.train, context.row_keys
+    if train is None or not keys.measured.keys or not keys.train.keys:
         return None
-    keys, others = context.row_keys
-    known = set(others)
-    count = sum(key in known for key in keys)
-    doubled = len(others) - len(known)
-    by_chance, times = 0.0, Counter(others)
-    repeated = sum(times[key] > 1 for key in others) / len(others)
-    if count and coincidences(train.x.reshape(len(train), -1)) > MIN_COINCIDENCE:
-        by_chance = repeated
-    elif count and context.schema.kind == "binary":  # bits that depend on one another coincide more often
-        by_chance = min(repeated, MAX_REPEATED_BITS)
+    by_chance = 0.0
+    if keys.copies and coincidences(marked_missing(train)[keys.train.positions]) > MIN_COINCIDENCE:
+        by_chance = keys.repeated_share
+    elif keys.copies and context.schema.kind == "binary":  # bits that depend on one another coincide more often
+        by_chance = min(keys.repeated_share, MAX_REPEATED_BITS)
     name = "train_overlap"
     details = (
-        setting(f"{name}.share", "share of the rows", count / len(keys), HIDDEN),
-        setting(f"{name}.doubled", "training rows that are copies of others", doubled, HIDDEN),
+        setting(f"{name}.compared", "rows that are compared", len(keys.measured.keys), HIDDEN),
+        setting(f"{name}.share", "share of these rows", keys.share, HIDDEN),
+        setting(f"{name}.doubled", "training rows that are copies of others", keys.doubled, HIDDEN),
         setting(f"{name}.by_chance", "share expected of rows with few values", by_chance, HIDDEN),
     )
-    return Metric(name, "rows that are training rows", "rows", "count", count, shown=HIDDEN, details=details)
+    return Metric(name, "rows that are training rows", "rows", "count", keys.copies, shown=HIDDEN, details=details)
+
+
+def marked_missing(rows: Examples) -> np.ndarray:
+    """(n, d) rows, NaN where nothing was observed."""
+    x = rows.x if rows.observed is None else np.where(rows.observed, rows.x, np.nan)
+    return x.reshape(len(rows), -1)
 
 
 def column_shift(context: EvalContext) -> Metric | None:
@@ -62,8 +69,8 @@ def column_shift(context: EvalContext) -> Metric | None:
 
     The largest difference of the cumulative distributions, of those that chance hardly explains; with it how far a
     linear model of half of the training rows tells the rows from the other half, which columns together may show where
-    no column does. Missing values, and in the joint comparison rows with any, are left out. None if the training rows
-    are unknown; not of sequences.
+    no column does, and the share of the rows that lie far outside. Missing values, and in the joint comparison rows
+    with any, are left out. None if the training rows are unknown; not of sequences.
     """
     train, rows = context.train, context.examples
     if train is None or context.schema.sequence or len(train) < MIN_TRAIN_ROWS:
@@ -86,33 +93,66 @@ def column_shift(context: EvalContext) -> Metric | None:
             differences[j] = test.statistic
     ordered = ~context.nominal.reshape(-1)
     complete, given_complete = known[seen.all(1)][:, ordered], given[seen_given.all(1)][:, ordered]
-    jointly = joint_difference(complete, given_complete, context.seed) if len(given_complete) else 0.0
+    joint = joint_comparison(complete, given_complete, context.seed)
     order = np.argsort(-differences, kind="stable")
     columns = tuple(int(j) for j in order if differences[j] >= MIN_SHIFT)
     name = "column_shift"
     details = (
         Metric(f"{name}.columns", "columns that differ", "", "column", columns, shown=HIDDEN, plain=True),
-        Metric(f"{name}.jointly", "difference of usual rows", "", "distance", jointly, shown=HIDDEN, plain=True),
+        Metric(
+            f"{name}.jointly", "difference of usual rows", "", "distance", joint.difference, shown=HIDDEN, plain=True
+        ),
+        Metric(f"{name}.far", "rows far outside", "", "share", joint.far, shown=HIDDEN, plain=True),
     )
     label = "largest difference of a column from training rows"
     return Metric(name, label, "share", "distance", float(differences.max()), shown=HIDDEN, details=details)
 
 
-def joint_difference(train: np.ndarray, test: np.ndarray, seed: int) -> float:
-    """How far the log-density under a linear model of half of the training rows differs between the rest and others.
+class JointComparison(NamedTuple):
+    """Rows beside training rows, by their log-density under a linear model of half of the training rows."""
 
-    1 where nearly all of few others lie far outside. 0 where chance may explain it, or where the others are more usual,
-    as copies of training rows are: of such copies one is kept, so that none is in both halves.
+    difference: float = 0.0
+    """How far the log-densities differ from those of the other half (Kolmogorov-Smirnov); 0 where chance may explain
+    it, or where the rows are more usual, as copies of training rows are."""
+    far: float = 0.0
+    """Share of the rows that lie farther outside than any of the other half, and than its tail reaches."""
+
+
+def joint_comparison(train: np.ndarray, test: np.ndarray, seed: int) -> JointComparison:
+    """Rows (m, d) compared with training rows (n, d), all columns at once.
+
+    Of copies among the training rows, in single or in double precision, one is kept: none is in both halves.
     """
-    train = np.unique(train, axis=0)
-    first, second = np.array_split(train[np.random.default_rng(seed).permutation(len(train))], 2)
-    if len(train) < MIN_TRAIN_ROWS or not (varies := np.ptp(first, 0) > 0).any():
-        return 0.0
+    with np.errstate(over="ignore"):
+        _, kept = np.unique(train.astype(np.float32), axis=0, return_index=True)
+    if not len(test) or len(kept) < MIN_TRAIN_ROWS:
+        return JointComparison()
+    first, second = np.array_split(train[np.random.default_rng(seed).permutation(kept)], 2)
+    if not (varies := np.ptp(first, 0) > 0).any():
+        return JointComparison()
     scale = safe_std(first)[varies]
     k = max(0, min(TYPICAL_DIMS, int(varies.sum()) - 1, len(first) // 4))
     of_train, of_test = (linear_scores(first[:, varies] / scale, x[:, varies] / scale, k)[:, k] for x in (second, test))
-    median, lowest = float(np.median(of_train)), float(of_train.min())
-    if len(of_train) >= MIN_FAR_ROWS and np.median(of_test) < lowest - FAR_RANGES * (median - lowest):
-        return 1.0
+    median = np.median(of_train)
     result = ks_2samp(of_train, of_test, alternative="less")  # the training rows have the higher densities
-    return float(result.statistic) if result.pvalue < SHIFT_SIGNIFICANCE else 0.0
+    difference = float(result.statistic) if result.pvalue < SHIFT_SIGNIFICANCE else 0.0
+    return JointComparison(difference, float((median - of_test > tail_end(median - of_train)).mean()))
+
+
+def tail_end(distances: np.ndarray) -> float:
+    """The largest of distances (n,), or the one that the next exceeds with `FAR_PROBABILITY` if that is larger.
+
+    A tail that falls like a power is P(D > x) = k / n (t / x)^a beyond the distance t that k of the n rows exceed,
+    where 1 / a is the mean of log(D / t) over these k (Hill, 1975). Lighter tails fall sooner, and are safe as well.
+    Infinite for few distances, and where most rows are equally usual.
+    """
+    n = len(distances)
+    k = max(MIN_TAIL_ROWS, round(TAIL_SHARE * n))
+    if n < MIN_FAR_ROWS:
+        return math.inf
+    largest = np.sort(distances)[::-1]
+    start = largest[k]
+    if start <= 0:
+        return math.inf
+    spread = float(np.log(largest[:k] / start).mean())  # 1 / a
+    return max(float(largest[0]), float(start * (k / n / FAR_PROBABILITY) ** spread))
