@@ -180,6 +180,16 @@ def test_an_autoencoder_starts_at_pca():
     np.testing.assert_allclose(model.fitted_.squared_errors(test, model.reconstruct(test)).mean(), expected, rtol=1e-6)
 
 
+def test_an_autoencoder_of_a_wide_code_starts_as_the_identity_on_other_rows_too():
+    """Axes along which rows do not vary are not read."""
+    x = np.c_[linear_rows(100), linear_rows(100)[:, :2]]  # ten columns in eight dimensions
+    test = linear_rows(100, seed=1)
+    test = np.c_[test, test[:, :2] + 0.01]
+    for size in (10, 20):
+        model = isthmus.Autoencoder(latent_dim=size, learning_rate=1e-12, epochs=1, random_state=0).fit(x)
+        assert np.square(model.reconstruct(test) - test).sum(1).mean() < 1e-3
+
+
 def data_for(likelihood: str, n: int, seed: int) -> np.ndarray:
     """Rows of a linear model on the scale of the likelihood's link."""
     random = np.random.default_rng(seed)

@@ -14,6 +14,9 @@ from isthmus.latent_model import LatentModel, Model
 from isthmus.nets.layers import Preprocess
 from isthmus.nets.mlp import MLP
 
+MIN_READ_SHARE = 1e-6
+"""Variance along an axis that a code without noise reads, at least, in units of the largest."""
+
 
 def linear_maps(model: Model, linear: LinearModel) -> tuple[nn.Linear, nn.Linear] | None:
     """The linear layers of encoder and decoder; None where they cannot be a linear model's.
@@ -69,7 +72,10 @@ def start_at_linear_model(model: Model, linear: LinearModel) -> bool:
     if start is None:
         return False
     total = kept if point else kept + linear.noise
-    encode = (np.sqrt(kept) / total)[:, None] * linear.axes / linear.scale  # (D, d)
+    read = np.sqrt(kept) / total  # (D,)
+    if point:  # an axis along which rows hardly vary is not read: what little other rows have there would be huge
+        read = np.where(linear.variance > MIN_READ_SHARE * linear.variance.max(initial=0.0), read, 0.0)
+    encode = read[:, None] * linear.axes / linear.scale  # (D, d)
     bias = -encode @ linear.mean
     with_condition = -encode @ linear.coefficients.T  # (D, C)
     rows = np.concatenate([encode, with_condition], 1)
