@@ -14,6 +14,7 @@ from isthmus.diagnosis.symptoms import (
     margin,
     margin_error,
     no_better_than_mean,
+    severity_of_margin,
     significantly_worse,
     uncorrelated,
     worse_than_pca,
@@ -194,7 +195,7 @@ def worse_than_linear(context: DiagnosisContext, name: str) -> Finding:
         remedy = context.other_model("ProbabilisticPCA", **params)
     return Finding(
         "worse-than-pca",
-        "warning",
+        severity_of_margin(context, name),
         f"probabilistic PCA, which is exact and instant, scores the same rows {-value:.2f} nats higher",
         remedy,
         {"margin": value, "standard_error": margin_error(context, name), "latent_dim": dim},
@@ -211,7 +212,7 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
     value = margin(context, best) or 0.0
     yield Finding(
         "worse-than-baseline",
-        "warning",
+        severity_of_margin(context, best),
         f"{DENSITY_BASELINES[best]} scores the same rows {-value:.2f} nats higher",
         context.retrain(epochs=longer(context)),
         {"margin": value, "standard_error": margin_error(context, best)},

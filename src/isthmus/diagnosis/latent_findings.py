@@ -20,6 +20,7 @@ from isthmus.diagnosis.symptoms import (
     mostly_collapsed,
     n_informative_dims,
     needed_dims,
+    severity_of_margin,
     worst_linear,
 )
 from isthmus.distributions.latent import Mixture
@@ -111,7 +112,8 @@ def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     per_dim = context.value("kl_per_dim")
     if size is None or active is None or per_dim is None:
         return
-    harmful = best and size >= EXCESS_RATIO * best and worst_linear(context) is not None and not hardly_trained(context)
+    better = worst_linear(context)
+    harmful = best and size >= EXCESS_RATIO * best and better is not None and not hardly_trained(context)
     if not harmful and (not 0 < active < size or mostly_collapsed(context)):
         return
     number = best if harmful else active
@@ -119,7 +121,7 @@ def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     message = f"{size} latent dimensions are too many: the best linear model has {best}, and {inactive}"
     yield Finding(
         "too-many-dimensions",
-        "warning" if harmful else "info",
+        severity_of_margin(context, better) if harmful and better is not None else "info",
         message if harmful else inactive,
         context.retrain(latent_dim=number, **({"epochs": "auto"} if harmful else {})),
         {"active": active, "latent_dim": size, "linear": best, "kl_per_dim": list(per_dim)},

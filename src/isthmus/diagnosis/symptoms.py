@@ -21,6 +21,8 @@ MARGIN_SIGMA = 2.0
 """Standard errors by which a margin over a baseline must differ from 0."""
 MIN_MARGIN_NATS = 1e-3
 """Margin beyond rounding."""
+SMALL_MARGIN_NATS = 0.1
+"""Margin, however certain, that changes nothing of what a model is used for: a few percent of a row's density."""
 NOISE_VARIANCE_RATIO = 1.5
 """PCA of noise keeps latent_dim / features of the variance; up to this many times that share there is no structure."""
 FEW_UPDATES = 200
@@ -49,6 +51,11 @@ def significantly_worse(context: DiagnosisContext, name: str) -> bool:
     """Whether the model is worse than a baseline by more than chance and rounding."""
     value = margin(context, name)
     return value is not None and value < -max(MARGIN_SIGMA * margin_error(context, name), MIN_MARGIN_NATS)
+
+
+def severity_of_margin(context: DiagnosisContext, name: str) -> str:
+    """How severe it is to be worse than a baseline."""
+    return "info" if (margin(context, name) or 0.0) > -SMALL_MARGIN_NATS else "warning"
 
 
 def worst_linear(context: DiagnosisContext) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.diagnosis.symptoms import (
     MEASURED_MIN_ROWS,
+    SMALL_MARGIN_NATS,
     far_worse_than_mean,
     hardly_trained,
     harmful_learning_rate,
@@ -148,6 +149,8 @@ def still_decreasing(context: DiagnosisContext) -> Iterator[Finding]:
     middle = min(records, key=lambda record: abs(record["progress"] - 0.5 * last["progress"]))
     total, late = first[key] - best[key], middle[key] - best[key]
     if total <= 0 or late < MIN_LATE_DECREASE * total or best is middle:
+        return
+    if context.has_density and late < SMALL_MARGIN_NATS:  # a start that is nearly the optimum leaves little to learn
         return
     evidence: dict[str, Any] = {"total_decrease": total, "second_half_decrease": late, "epochs": last["epoch"]}
     yield Finding(

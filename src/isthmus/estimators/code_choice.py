@@ -48,9 +48,9 @@ class ChoiceRows(NamedTuple):
     """(n, d') what a condition leaves of the rows, without the constant columns."""
     varies: np.ndarray
     """(d,) whether a column is not constant."""
-    are_given: bool
-    """Whether there is a condition."""
-    are_whole: bool
+    has_condition: bool
+    """Whether there was one."""
+    is_whole: bool
     """Whether no value of them is missing."""
 
 
@@ -99,7 +99,7 @@ def choose_code(
         narrow = each if per_column else narrow
     if estimator.initialization == "columns" and given is None:
         size = chosen["latent_dim"] = d
-    if not from_pca or rows.are_given or not rows.are_whole or getattr(estimator, "beta", 1.0) != 1:
+    if not from_pca or rows.has_condition or not rows.is_whole or getattr(estimator, "beta", 1.0) != 1:
         return chosen
     starts = ("pca", "columns") if is_auto(estimator.initialization) else (estimator.initialization,)
     is_free = noise_is_free and given is None and is_auto(estimator.prior)

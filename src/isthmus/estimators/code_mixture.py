@@ -11,6 +11,9 @@ from isthmus.metrics.held_out import MIN_ROWS, held_out
 ADDED = (1e-3, 1e-2, 1e-1)
 """Variances to add to full covariances of whitened points, of which held-out points choose one."""
 
+MAX_ADDED_ROWS = 2_000
+"""Points, at most, that choose it where the mixture starts: it takes a dozen fits."""
+
 
 def mixture_scores(
     points: np.ndarray, k: int, seed: int, floor: np.ndarray, full: bool, added: float = MIN_VARIANCE
@@ -47,7 +50,8 @@ def code_mixture(x: np.ndarray, linear: LinearModel, k: int, seed: int, full: bo
     if not used.any():
         return Components(np.full(k, 1 / k), means, covariances)
     points, floor = linear.coordinates(x)[:, used], linear.narrowest[used]
-    added = best_added(points, k, seed, floor, full)[0] if full else MIN_VARIANCE
+    some = points[:: -(-len(points) // MAX_ADDED_ROWS)]
+    added = best_added(some, k, seed, floor, full)[0] if full else MIN_VARIANCE
     mixture = fit_mixture(points, k, seed, full, added).at_least(floor)
     spread, kept = linear.variance[used], linear.kept[used]
     means[:, used] = mixture.means * np.sqrt(spread / kept)

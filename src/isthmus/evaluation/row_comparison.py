@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import ks_2samp
+from scipy import stats
 
 from isthmus.data_checks.suspect_columns import MAX_REPEATED_BITS, MIN_COINCIDENCE, coincidences
 from isthmus.evaluation.context import EvalContext
@@ -88,7 +89,7 @@ def column_shift(context: EvalContext) -> Metric | None:
         column, other = known[seen[:, j], j], given[seen_given[:, j], j]
         if not len(column) or not len(other) or not np.ptp(np.concatenate([column, other])):
             continue
-        test = ks_2samp(column, other)
+        test = kolmogorov_smirnov(column, other)
         if test.pvalue * size < SHIFT_SIGNIFICANCE:
             differences[j] = test.statistic
     ordered = ~context.nominal.reshape(-1)
@@ -106,6 +107,13 @@ def column_shift(context: EvalContext) -> Metric | None:
     )
     label = "largest difference of a column from training rows"
     return Metric(name, label, "share", "distance", float(differences.max()), shown=HIDDEN, details=details)
+
+
+def kolmogorov_smirnov(x: np.ndarray, y: np.ndarray, alternative: str = "two-sided") -> Any:
+    """The test of scipy; of some sizes it falls back from the exact probability to its limit, which is as good here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "ks_2samp: Exact calculation unsuccessful", RuntimeWarning)
+        return stats.ks_2samp(x, y, alternative=alternative)
 
 
 class JointComparison(NamedTuple):
@@ -134,7 +142,7 @@ def joint_comparison(train: np.ndarray, test: np.ndarray, seed: int) -> JointCom
     k = max(0, min(TYPICAL_DIMS, int(varies.sum()) - 1, len(first) // 4))
     of_train, of_test = (linear_scores(first[:, varies] / scale, x[:, varies] / scale, k)[:, k] for x in (second, test))
     median = np.median(of_train)
-    result = ks_2samp(of_train, of_test, alternative="less")  # the training rows have the higher densities
+    result = kolmogorov_smirnov(of_train, of_test, alternative="less")  # the training rows have the higher densities
     difference = float(result.statistic) if result.pvalue < SHIFT_SIGNIFICANCE else 0.0
     return JointComparison(difference, float((median - of_test > tail_end(median - of_train)).mean()))
 
