@@ -63,6 +63,15 @@ def test_the_prior_is_a_mixture_only_where_there_are_groups():
     assert auto_prior(linear_rows(400), fit_linear_model(linear_rows(400), None, 3, False), 0).name == "normal"
 
 
+def test_components_with_full_covariances_have_rows_enough():
+    """Twelve groups in ten dimensions, each with its own correlations: 160 rows are enough for eight covariances."""
+    random = np.random.default_rng(0)
+    which, shapes = random.integers(0, 12, 160), random.normal(size=(12, 10, 10)) / 3
+    x = 6 * random.normal(size=(12, 10))[which] + np.einsum("nij,nj->ni", shapes[which], random.normal(size=(160, 10)))
+    prior = auto_prior(x, fit_linear_model(x, None, 10, False), 0, ("full_mixture",))
+    assert prior.name in ("full_mixture(5)", "full_mixture(8)")
+
+
 def test_factor_analysis_is_that_of_scikit_learn():
     random = np.random.default_rng(0)
     x = linear_rows(400) + random.normal(size=(400, 8)) * np.linspace(0.1, 2, 8)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_swiss_roll
 from torch import distributions, nn
 
 import isthmus
@@ -202,6 +202,17 @@ def test_the_held_out_curve_finds_the_dimensions_of_linear_data(healthy):
         assert evaluate(healthy, rows[:50], train=rows, draws=1, without=SLOW).value("linear_dimensions") == k
     noise = np.random.default_rng(0).normal(size=(400, 16))
     assert evaluate(healthy, noise[:50], train=noise, draws=1, without=SLOW).value("linear_dimensions") == 0
+
+
+@pytest.mark.grid
+def test_a_code_that_was_given_and_does_not_suit_the_rows_is_left_to_choose():
+    """A rolled-up sheet, which two dimensions from a linear start do not follow; longer training is no remedy."""
+    x = make_swiss_roll(1000, noise=0.05, random_state=0)[0]
+    train, test = x[:800], x[800:]
+    model = isthmus.VAE(latent_dim=2, random_state=0, threads=1).fit(train)
+    (finding,) = [f for f in flat(verdicts(model, test, train)) if f.code == "worse-than-baseline"]
+    assert "latent_dim='auto'" in finding.remedy
+    assert refitted(finding.remedy, train).score(test) > model.score(test) + 1
 
 
 # ------------------------------------------------------------------- the mean row, data scale

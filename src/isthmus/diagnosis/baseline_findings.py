@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from isthmus.data_checks.suspect_columns import MAX_OFFSET
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
@@ -27,6 +28,8 @@ MIN_EPOCHS = 20
 """Epochs of which a remedy for a model that is no better than the mean suggests twice as many, at least."""
 MAX_SPREAD = 3.0
 """Widest over narrowest scaled column from which networks may have been trained on rows that were scaled otherwise."""
+CODE_FIELDS = {"latent_dim", "prior", "initialization"}
+"""What of a code is chosen from the data, if it is not given."""
 DENSITY_BASELINES = {
     "baselines.factor_analysis": "factor analysis",
     "baselines.gaussian_mixture": "a Gaussian mixture",
@@ -209,14 +212,17 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
     best = min(known, key=lambda name: margin(context, name) or 0.0, default=None)
     if best is None or not significantly_worse(context, best):
         return
-    value = margin(context, best) or 0.0
+    value, given = margin(context, best) or 0.0, context.given_fields
+    free: dict[str, Any] = dict.fromkeys(given, "auto") if set(given) & CODE_FIELDS else {}
     yield Finding(
         "worse-than-baseline",
         severity_of_margin(context, best),
         f"{DENSITY_BASELINES[best]} scores the same rows {-value:.2f} nats higher",
-        context.retrain(epochs=longer(context)),
+        context.retrain(**(free or {"epochs": longer(context)})),
         {"margin": value, "standard_error": margin_error(context, best)},
-        "a density model without a network fits better: the network is too small or undertrained",
+        "a density model without a network fits better: the code or its prior was given, and does not suit the rows"
+        if free
+        else "a density model without a network fits better: the network is too small or undertrained",
     )
 
 

@@ -12,6 +12,8 @@ from torch import nn
 from isthmus.batch import Batch
 from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.distributions.independent import is_differentiable, is_evaluable
+from isthmus.estimators.auto_fields import AUTO_FIELDS
+from isthmus.estimators.hyperparameters import is_auto
 from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding
 from isthmus.fitted import FittedModel
@@ -142,6 +144,17 @@ class DiagnosisContext:
         if self.command is None:
             return f"isthmus.{self.fitted.name}({python_arguments(params)}).fit({self.fit_arguments()})"
         return self.cli_command(self.fitted.name, self.command.run, params)
+
+    @property
+    def given_fields(self) -> list[str]:
+        """The hyperparameters that would be chosen from the data, had they not been given."""
+        known = models()[self.fitted.name].fields if self.fitted.name in models() else {}
+        requested = self.fitted.requested_fields
+        return [
+            name
+            for name in AUTO_FIELDS
+            if name in known and is_auto(known[name].default) and not is_auto(requested.get(name))
+        ]
 
     def reweight_kl(self, weight: float) -> str:
         """How to train the model again with another weight of the KL term; a user's class may set it in its own way."""

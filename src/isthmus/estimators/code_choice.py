@@ -30,6 +30,9 @@ MIN_AUTO_LATENT_DIM, MAX_AUTO_LATENT_DIM, MAX_AUTO_OF_IMAGES = 2, 50, 16
 linear model needs."""
 MIXTURES, MIN_ROWS_PER_COMPONENT = {"mixture": (3, 5, 10, 20, 40), "full_mixture": (2, 3, 5, 8, 12, 20)}, 12
 """Numbers of components of a prior that are tried, and training rows for each at least."""
+MIN_ROWS_PER_FULL_DIM = 2
+"""Rows for each dimension and component with a full covariance, at least: what fewer rows say of one does not hold for
+other rows, and a few of these then cost dozens of nats."""
 MAX_FAILURES = 2
 """Numbers of components in turn that are no better than the best so far, of either kind, after which no more of that
 kind are tried: full covariances that win by a hair lose it in training."""
@@ -194,8 +197,9 @@ def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[st
         full, failures = kind == "full_mixture", 0
         if full and points.shape[1] > MAX_FULL_DIM:
             continue
+        least = max(MIN_ROWS_PER_COMPONENT, MIN_ROWS_PER_FULL_DIM * points.shape[1]) if full else MIN_ROWS_PER_COMPONENT
         for k in MIXTURES[kind]:
-            if k * MIN_ROWS_PER_COMPONENT > len(points) or failures == MAX_FAILURES:
+            if k * least > len(points) or failures == MAX_FAILURES:
                 break
             gains = best_added(points, k, seed, floor, full)[1] - normal
             failures += 1
