@@ -170,23 +170,29 @@ def vae(seed: int) -> Iterator[Row]:
 
 
 def time_to_bound(seed: int) -> Iterator[Row]:
-    """The shortest of runs of more and more epochs that reaches a test ELBO of -97.2."""
-    data, wanted = mnist(), -97.2
+    """Time to a test ELBO of -97.2 of the default start and of a random one: the shortest of longer and longer runs."""
+    data, wanted, spent = mnist(), -97.2, {}
     train, test = data["x_train"].reshape(-1, 784), binarised(data["x_test"], seed)
-    for epochs in (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28):
-        model = mnist_vae(seed, latent_dim=20, hidden=(512, 512), epochs=epochs)
-        started = time.perf_counter()
-        model.fit(train)
-        whole = time.perf_counter() - started
-        bound, last = float(model.elbo(test, draws=20).mean()), model.history_[-1]
-        if bound >= wanted:
-            break
+    figures, trained = [], 0.0
+    for start in ("auto", "random"):
+        for epochs in (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28):
+            model = mnist_vae(seed, latent_dim=20, hidden=(512, 512), epochs=epochs, initialization=start)
+            started = time.perf_counter()
+            model.fit(train)
+            whole = time.perf_counter() - started
+            bound = float(model.elbo(test, draws=20).mean())
+            if bound >= wanted:
+                break
+        spent[start] = whole if bound >= wanted else math.inf
+        trained += minutes(model)
+        figures.append(f"{start}: {epochs} epochs, {minutes(model) * 60:.1f} s, {whole:.1f} s with all of `fit`")
+    ratio = spent["auto"] / spent["random"] if math.isfinite(spent["auto"]) else math.inf
     yield Row(
-        "VAE, z 20, 2x512, MNIST binarised dynamically: epochs to a test ELBO of -97.2",
-        f"{epochs} ({last['step']:,} updates, {last['seconds']:.1f} s, {whole:.1f} s with all of `fit`): {bound:.2f}",
-        "in 0.7 of the time of the random start, aim half",
-        bound >= wanted,
-        minutes=minutes(model),
+        "VAE, z 20, 2x512, MNIST binarised dynamically: time to a test ELBO of -97.2, by how training starts",
+        f"{'; '.join(figures)}: ratio {ratio:.2f}",
+        "0.7 of the random start's, aim half",
+        ratio <= 0.7,
+        minutes=trained,
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import multivariate_normal
 from sklearn.datasets import make_swiss_roll
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_info
 
 import isthmus
 from isthmus.distributions.mixture_fit import fit_mixture
@@ -17,9 +20,13 @@ from isthmus.estimators.auto_fields import AUTO_FIELDS, auto_hidden
 from isthmus.estimators.code_choice import auto_latent_dim, auto_prior, held_out_curve, scores_by_size
 from isthmus.estimators.code_mixture import best_added, code_mixture
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
+from isthmus.estimators.start_check import lead_of_mixture
 from isthmus.families import DiagonalNormal
 from isthmus.metrics.held_out import held_out, held_out_scores, is_clear, linear_scores
 from isthmus.priors import Mixture
+from isthmus.train.config import TrainConfig
+from isthmus.train.runtime import OneBlasThread
+from isthmus.train.trainer import Trainer
 
 
 def linear_rows(n: int, rank: int = 3, d: int = 8, noise: float = 0.5, seed: int = 0) -> np.ndarray:
@@ -305,17 +312,98 @@ def test_the_best_weights_may_be_those_of_the_start():
     assert model.score(x) > start.score(x) - 0.05
 
 
+def swiss_roll(n: int) -> np.ndarray:
+    """A rolled-up sheet: its linear model in two dimensions is a plane, which training does not leave."""
+    return make_swiss_roll(n, noise=0.05, random_state=0)[0]
+
+
+TRAPPED = {"latent_dim": 2, "epochs": 50, "random_state": 0}
+
+
 def test_a_start_that_is_a_trap_is_told():
-    """A rolled-up sheet in two dimensions: its linear model is a plane, which training does not leave."""
-    x = make_swiss_roll(400, noise=0.05, random_state=0)[0]
-    with pytest.warns(UserWarning, match="nats below a mixture of 20 normals"):
-        trapped = isthmus.VAE(latent_dim=2, epochs=50, random_state=0).fit(x)
+    x = swiss_roll(400)
+    with pytest.warns(UserWarning, match="below a mixture of 20 normals .* Leave latent_dim at 'auto'"):
+        trapped = isthmus.VAE(**TRAPPED).fit(x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         free = isthmus.VAE(epochs=50, random_state=0).fit(x)  # the remedy
-        isthmus.VAE(latent_dim=3, epochs=50, random_state=0).fit(linear_rows(300))
     assert free.score(x) > trapped.score(x) + 1
     assert trapped.settings_["chosen"]["initialization"] == "pca"
+
+
+def test_other_faults_are_no_trap():
+    """Linear rows, too high a beta, few values in a column, linear networks: a mixture says nothing of these."""
+    x = linear_rows(400)
+    bits = np.c_[x[:, :4], x[:, :2] > 0].astype(float)
+    cases = [(x, {}), (x, {"beta": 4.0}), (bits, {}), (swiss_roll(400), {"hidden": ()})]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for rows, fields in cases:
+            isthmus.VAE(**{**TRAPPED, "latent_dim": 3, "epochs": 20, **fields}).fit(rows)
+
+
+def test_a_warning_that_is_an_error_leaves_the_fitted_model():
+    model = isthmus.VAE(**TRAPPED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="below a mixture"):
+            model.fit(swiss_roll(400))
+    assert np.isfinite(model.score(swiss_roll(400)))
+
+
+def test_the_lead_of_a_mixture_has_no_units_and_no_outliers():
+    """Columns in other units, and one row far away, change it by no more than the fits differ."""
+    x, leads = swiss_roll(400), []
+    outlier = np.concatenate([x, 1e4 * x[:1]])
+    for train, valid, units, scaling in (
+        (x[:320], x[320:], 1.0, "standard"),
+        (x[:320], x[320:], np.array([1e3, 1e-3, 1.0]), "standard"),
+        (x[:320], x[320:], 0.01, "none"),
+        (x[:320], outlier[320:], 1.0, "standard"),
+    ):
+        model = isthmus.VAE(**TRAPPED, scaling=scaling, hidden=(32,), likelihood="normal", prior="normal")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(train * units, validation=valid * units)
+        rows = (isthmus.Examples(part * units).mark_checked(model.schema_) for part in (train, valid))
+        leads.append(lead_of_mixture(model.fitted_, *rows))
+    assert all(lead is not None and lead.shows_trap for lead in leads)
+    np.testing.assert_allclose([lead.over_linear for lead in leads], leads[0].over_linear, atol=0.15)
+
+
+def test_contexts_of_one_thread_may_overlap():
+    """The limit holds until the last of them has ended, and what was before it is restored."""
+
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    before, limit = threads(), OneBlasThread()
+    limit.__enter__()
+    limit.__enter__()
+    limit.__exit__()
+    assert set(threads()) <= {1}
+    limit.__exit__()
+    assert threads() == before
+
+
+@pytest.mark.parametrize("size", [8, 9, 16])
+def test_dimensions_beyond_the_columns_do_not_change_the_density(size):
+    x, noise = linear_rows(300), np.random.default_rng(0).normal(size=(300, 8))
+    for rows in (x, noise):
+        scores = [scores_by_size(rows, size, each, 0).mean() for each in (False, True)]
+        expected = multivariate_normal(rows.mean(0), np.cov(rows.T)).logpdf(rows).mean()
+        np.testing.assert_allclose(scores, expected, atol=0.3)
+    assert "likelihood" not in chosen_for(noise, latent_dim=size)
+
+
+def test_a_start_without_a_finite_loss_is_not_kept():
+    trainer = object.__new__(Trainer)
+    trainer.config, trainer.start, trainer.best = TrainConfig(1, 1, start_margin=0.0), {"a": 1}, {"a": 2}
+    losses = {1: torch.tensor([math.inf, 1.0]), 2: torch.tensor([0.5, 2.0])}
+    trainer.group_losses = lambda weights: losses[weights["a"]]
+    assert trainer.worth_training()
+    losses[1] = torch.tensor([0.4, 1.0])
+    assert not trainer.worth_training()
 
 
 def test_networks_are_as_wide_as_there_are_rows():

@@ -19,6 +19,7 @@ from isthmus.diagnosis.latent_findings import interpolation_holes
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.row_comparison import JointComparison, joint_comparison
+from isthmus.evaluation.row_keys import RowKeys
 from isthmus.finding import Finding, fold
 from isthmus.metrics.metric import Metric
 
@@ -434,6 +435,40 @@ def test_a_training_row_and_its_copy_are_compared_with_others_as_one_row():
     for seed in range(4):
         assert joint_comparison(doubled, rows[40:], seed) == joint_comparison(rows[:40], rows[40:], seed)
         assert joint_comparison(doubled, rows[40:], seed) == JointComparison()
+
+
+def test_numbers_of_unlike_kinds_are_not_cut_to_be_equal():
+    whole = np.random.default_rng(0).integers(0, 100, size=(300, 4))
+    model = isthmus.VAE(latent_dim=2, likelihood="normal", epochs=1, random_state=0).fit(whole)
+    keys = RowKeys(isthmus.Examples(whole[:100] + 0.4), isthmus.Examples(whole))
+    assert keys.copies == 0
+    assert RowKeys(isthmus.Examples(whole[:100].astype(float)), isthmus.Examples(whole)).copies == 100
+    assert "leak" not in every(verdicts(model, whole[:100] + 0.4, whole))
+
+
+def test_copies_with_many_gaps_and_signed_zeros_are_found():
+    random = np.random.default_rng(0)
+    x, seen = random.normal(size=(100, 100)), random.random((100, 100)) < 0.4  # some forty values a row
+    rows = isthmus.Examples(np.where(seen, x, 0), observed=seen)
+    assert RowKeys(rows, rows).copies == 100
+    zeros = np.round(random.normal(size=(100, 3)))
+    assert RowKeys(isthmus.Examples(np.abs(zeros) * -1.0), isthmus.Examples(-np.abs(zeros) + 0.0)).copies == 100
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_rows_that_are_wider_are_seen_at_any_offset(offset):
+    x = np.random.default_rng(0).normal(size=(600, 4))
+    compared = joint_comparison(x[:400] + offset, 5 * x[400:] + offset, 0)
+    assert compared.difference > 0.5
+
+
+def test_remedies_for_rows_with_gaps_take_the_mask_without_training_rows():
+    seen = np.random.default_rng(0).random(TRAIN.shape) > 0.2
+    model = vae(beta=50.0, epochs=20).fit(TRAIN, observed=seen)
+    findings = flat(isthmus.diagnose(model, TEST, observed=seen[:200]))
+    lines = [f.remedy for f in findings if ".fit(" in f.remedy]
+    assert lines
+    assert all("observed=observed" in line for line in lines)
 
 
 def test_single_precision_does_not_hide_a_leak():

@@ -63,7 +63,7 @@ class DiagnosisContext:
         failure: why training failed; empty if it did not.
         data_findings: what `check` says of the rows.
         corrections: hyperparameters that are the cause of what is wrong, at better values: every remedy has them.
-        incomplete: whether the training rows are known to have missing values.
+        incomplete: whether the training rows have missing values; if these are unknown, whether the measured rows do.
     """
 
     fitted: FittedModel

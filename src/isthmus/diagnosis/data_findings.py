@@ -40,7 +40,7 @@ def leak(context: DiagnosisContext) -> Iterator[Finding]:
     if share - by_chance < MIN_LEAKED_SHARE:
         return
     compared = context.value("train_overlap.compared")
-    of = pluralize(compared, "row") + ("" if compared == context.rows else " with at least half of the values")
+    of = pluralize(compared, "row") + ("" if compared == context.rows else " of enough observed values")
     copies = f"; {pluralize(doubled, 'training row')} are copies of others" if doubled else ""
     yield Finding(
         "leak",
@@ -68,7 +68,7 @@ def unlike_training(context: DiagnosisContext) -> Iterator[Finding]:
         where = "no single column differs, but columns go together otherwise"
     elif far > MIN_FAR_SHARE:
         which = "they lie" if far == 1 else f"{far:.0%} of them lie"
-        where = f"{which} far outside of them, farther than any training row"
+        where = f"{which} far outside of them, farther than the training rows compared"
     else:
         where = "no single column differs much, but columns go together otherwise"
     yield Finding(

@@ -120,15 +120,15 @@ def diagnose(
         convention = model.convention(fitted)
     else:
         fitted = as_fitted(model)
+    incomplete = is_incomplete(rows if train is None else train_examples(train))
     if failure or not has_finite_weights(fitted):
-        context = DiagnosisContext(fitted, None, command, convention, failure, incomplete=is_incomplete(train))
-        return [diverged(context)]
+        return [diverged(DiagnosisContext(fitted, None, command, convention, failure, incomplete=incomplete))]
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train)
     else:
         check_rows = fitted.check_without_condition if rows.condition is None else fitted.check
         check_evaluation(evaluation, check_rows(rows))
-    context = DiagnosisContext(fitted, evaluation, command, convention, incomplete=is_incomplete(train))
+    context = DiagnosisContext(fitted, evaluation, command, convention, incomplete=incomplete)
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
         return [diverged(context)]
@@ -155,10 +155,9 @@ def train_examples(train: Any) -> Examples:
     return as_examples(given.pop("X"), **given)
 
 
-def is_incomplete(train: Any) -> bool:
-    """Whether training rows are known, and have missing values."""
-    observed = None if train is None else train_examples(train).observed
-    return observed is not None and not bool(to_cpu_array(observed).all())
+def is_incomplete(rows: Examples) -> bool:
+    """Whether rows have missing values."""
+    return rows.observed is not None and not bool(to_cpu_array(rows.observed).all())
 
 
 def corrections(context: DiagnosisContext) -> dict[str, Any]:

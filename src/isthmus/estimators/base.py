@@ -17,6 +17,7 @@ from isthmus.estimators import composition
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import validate_new_rows
 from isthmus.estimators.recipe import Recipe
+from isthmus.estimators.start_check import warn_of_trap
 from isthmus.estimators.training_setup import resolve_seed, setup_training
 from isthmus.examples import Examples, as_examples
 from isthmus.families import Family
@@ -136,6 +137,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         except TrainingError:
             self.fitted_ = job.fitted([])
             raise
+        warn_of_trap(self.fitted_, job.train_rows, job.valid_rows)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:

@@ -95,7 +95,8 @@ def choose_code(
     chosen: dict[str, Any] = {"latent_dim": auto_latent_dim(curve, d, most), "prior": "normal"}
     size = given or chosen["latent_dim"]
     narrow, per_column = scores_by_size(x, size, False, seed), schema.likelihood == "diagonal_normal"
-    if (per_column or noise_is_free) and 2 <= x.shape[1] <= MAX_FACTOR_COLUMNS:
+    # A code as wide as the rows leaves no noise that could be told apart.
+    if (per_column or noise_is_free) and size < x.shape[1] <= MAX_FACTOR_COLUMNS:
         each = scores_by_size(x, size, True, seed)
         if noise_is_free and is_clear(each - narrow):
             chosen["likelihood"], per_column = "diagonal_normal", True
@@ -188,10 +189,9 @@ def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[st
     "normal" unless a mixture is clearly better; then the best "mixture(k)" or "full_mixture(k)".
     """
     best = CodePrior("normal", np.zeros(len(x)))
-    used = linear.used
-    if len(x) < MIN_ROWS or not used.any():
+    if len(x) < MIN_ROWS or not linear.used.any():
         return best
-    points, floor = linear.coordinates(x)[:, used], linear.narrowest[used]
+    points, floor = linear.used_coordinates(x)
     normal = -0.5 * (np.square(points) + math.log(2 * math.pi)).sum(1)
     for kind in kinds:
         full, failures = kind == "full_mixture", 0

@@ -49,7 +49,7 @@ def code_mixture(x: np.ndarray, linear: LinearModel, k: int, seed: int, full: bo
     means, covariances = np.zeros((k, len(used))), np.tile(np.eye(len(used)), (k, 1, 1))
     if not used.any():
         return Components(np.full(k, 1 / k), means, covariances)
-    points, floor = linear.coordinates(x)[:, used], linear.narrowest[used]
+    points, floor = linear.used_coordinates(x)
     some = points[:: -(-len(points) // MAX_ADDED_ROWS)]
     added = best_added(some, k, seed, floor, full)[0] if full else MIN_VARIANCE
     mixture = fit_mixture(points, k, seed, full, added).at_least(floor)

@@ -66,13 +66,18 @@ class LinearModel(NamedTuple):
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """(n,) log p of rows (n, d) without a condition, nats."""
+        real = self.variance > 0  # axes at random are there for the networks, not for the density
         centred = (x - self.mean) / self.scale
-        along, variance = centred @ self.axes.T, self.kept + self.noise  # (n, D), (D,)
+        along, variance = centred @ self.axes[real].T, self.kept[real] + self.noise  # (n, D'), (D',)
         rest = x.shape[1] - len(variance)
         outside = np.maximum(np.square(centred).sum(1) - np.square(along).sum(1), 0.0) / self.noise if rest else 0.0
         squares = np.square(along) @ (1 / variance) + outside
         log_volume = np.log(variance).sum() + rest * math.log(self.noise) + 2 * np.log(self.scale).sum()
         return -0.5 * (squares + log_volume + x.shape[1] * math.log(2 * math.pi))
+
+    def used_coordinates(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, D') `coordinates` of rows along the axes that are used, and (D',) `narrowest` there."""
+        return self.coordinates(x)[:, self.used], self.narrowest[self.used]
 
 
 def without_condition(x: np.ndarray, c: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,8 +14,8 @@ from isthmus.latent_model import LatentModel, Model
 from isthmus.nets.layers import Preprocess
 from isthmus.nets.mlp import MLP
 
-MIN_READ_SHARE = 1e-6
-"""Variance along an axis that a code without noise reads, at least, in units of the largest."""
+MIN_READ_SHARE = 1e-12
+"""Variance along an axis that a code without noise reads, at least, in units of the largest: less is rounding."""
 
 
 def linear_maps(model: Model, linear: LinearModel) -> tuple[nn.Linear, nn.Linear] | None:
@@ -62,8 +62,7 @@ def start_at_linear_model(model: Model, linear: LinearModel) -> bool:
     family, event = model.likelihood.family, model.likelihood.event_shape
     point = isinstance(model.posterior.family, Point)
     # A point code has unit variance: the whole variance along an axis is kept.
-    floor = MIN_NOISE_VARIANCE
-    kept = np.maximum(linear.variance, floor) if point else linear.kept
+    kept = np.maximum(linear.variance, MIN_NOISE_VARIANCE) if point else linear.kept
     weight = np.sqrt(kept)[:, None] * linear.axes * linear.scale  # (D, d)
     noise = torch.as_tensor(linear.noise * np.square(linear.scale)).reshape(event)
     start = family.start_linear(
@@ -73,7 +72,7 @@ def start_at_linear_model(model: Model, linear: LinearModel) -> bool:
         return False
     total = kept if point else kept + linear.noise
     read = np.sqrt(kept) / total  # (D,)
-    if point:  # an axis along which rows hardly vary is not read: what little other rows have there would be huge
+    if point:  # an axis along which only rounding varies is not read: of other rows it would be huge
         read = np.where(linear.variance > MIN_READ_SHARE * linear.variance.max(initial=0.0), read, 0.0)
     encode = read[:, None] * linear.axes / linear.scale  # (D, d)
     bias = -encode @ linear.mean

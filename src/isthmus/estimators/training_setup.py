@@ -23,7 +23,6 @@ from isthmus.estimators.linear_rows import as_dataset, linear_rows
 from isthmus.estimators.linear_start import start_at_linear_model
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
-from isthmus.estimators.start_check import warn_of_trap
 from isthmus.examples import Examples, as_examples, fingerprint
 from isthmus.fitted import FittedModel
 from isthmus.latent_model import LatentModel, Model
@@ -100,8 +99,8 @@ class TrainingJob:
         """Set the untrained model to the linear model of the training rows; None where that cannot be.
 
         Returns:
-            The standard errors by which training must be better than the start, which else is kept: the exact optimum
-            of a linear model is not left for what may be chance.
+            The standard errors by which training must be better than the start for the start not to be kept: the exact
+            optimum of a linear model is not left for what may be chance.
         """
         model, seed = self.recipe.model, self.config.seed
         if not model.code.size:
@@ -114,9 +113,9 @@ class TrainingJob:
             return None
         assert isinstance(model, LatentModel)
         prior, whole = model.prior, self.train_rows.observed is None
-        own = not isinstance(self.estimator.prior, str)  # is left alone
+        named = isinstance(self.estimator.prior, str)  # a prior of the user's own is left alone
         # A mixture of more components than the rows can place starts at random.
-        if isinstance(prior, Mixture) and c is None and not own and whole and can_be_placed(len(prior.logits), len(x)):
+        if isinstance(prior, Mixture) and c is None and named and whole and can_be_placed(len(prior.logits), len(x)):
             prior.start_at(*code_mixture(x, linear, len(prior.logits), seed, full=prior.slopes is not None))
         exact = isinstance(prior, StandardNormal) and not by_column and whole
         return EXACT_MARGIN if exact and model.likelihood.family.normal_scale() is not None else 0.0
@@ -133,9 +132,9 @@ class TrainingJob:
             self.recipe.model.eval()
             return []
         validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
-        with one_blas_thread():
+        with one_blas_thread:
             margin = None if self.estimator.initialization == "random" else self.start_linear()
-        history = fit(
+        return fit(
             self.recipe.model,
             rows,
             self.recipe.objective,
@@ -144,11 +143,6 @@ class TrainingJob:
             checkpointer=checkpointer,
             callback=callback,
         )
-        # A code whose size is chosen was compared with mixtures before.
-        if margin is not None and self.valid_rows is not None and "latent_dim" not in self.chosen:
-            with one_blas_thread():
-                warn_of_trap(self.fitted(history), self.train_rows, self.valid_rows, self.config.seed)
-        return history
 
     def run(self, verbose: bool = False) -> FittedModel:
         """Train, with a progress bar if `verbose`, and return the trained model."""
@@ -225,7 +219,7 @@ def setup_training(
     labelled = with_classes(schema, given.y, len(inputs))
     chosen = settings.get("chosen")
     if chosen is None:
-        with one_blas_thread():
+        with one_blas_thread:
             chosen = choose(estimator, labelled, inputs.take(train), seed)
     estimator = with_values(estimator, chosen)
     if "likelihood" in chosen:

@@ -32,6 +32,8 @@ MIN_FAR_ROWS = 40
 """Training rows in the half that others are compared with, below which none is called far."""
 TAIL_SHARE, MIN_TAIL_ROWS = 0.1, 10
 """Share of that half, and its rows at least, whose distances say how far the tail reaches."""
+MIN_ROUNDED_SHARE = 0.25
+"""Share of the different rows that must still differ in single precision for these to be told apart in it."""
 MIN_TRAIN_ROWS = 20
 """Training rows below which nothing is known of where rows come from."""
 
@@ -131,9 +133,13 @@ def joint_comparison(train: np.ndarray, test: np.ndarray, seed: int) -> JointCom
 
     Of copies among the training rows, in single or in double precision, one is kept: none is in both halves.
     """
+    if not len(test) or len(train) < MIN_TRAIN_ROWS:
+        return JointComparison()
     with np.errstate(over="ignore"):
-        _, kept = np.unique(train.astype(np.float32), axis=0, return_index=True)
-    if not len(test) or len(kept) < MIN_TRAIN_ROWS:
+        different, kept = (np.unique(x, axis=0, return_index=True)[1] for x in (train, train.astype(np.float32)))
+    if len(kept) < MIN_ROUNDED_SHARE * len(different):  # an offset leaves single precision too few digits
+        kept = different
+    if len(kept) < MIN_TRAIN_ROWS:
         return JointComparison()
     first, second = np.array_split(train[np.random.default_rng(seed).permutation(kept)], 2)
     if not (varies := np.ptp(first, 0) > 0).any():

@@ -11,8 +11,8 @@ import numpy as np
 from isthmus.array_checks import length_mask
 from isthmus.examples import Examples
 
-MIN_OBSERVED_SHARE = 0.5
-"""Share of a row's values that must be observed for it to be compared: rows of few values are equal by chance."""
+MIN_OBSERVED_SHARE, ENOUGH_OBSERVED = 0.5, 20
+"""Share of a row's values that must be observed for it to be compared, or their number: few are equal by chance."""
 
 
 class ComparedRows(NamedTuple):
@@ -27,8 +27,8 @@ class ComparedRows(NamedTuple):
 class RowKeys:
     """The measured rows and the training rows, compared value by value.
 
-    Floats are compared in the narrower of the two types: files often hold single precision of what was double. Rows
-    with fewer than `MIN_OBSERVED_SHARE` of their values are left out on both sides.
+    Floats are compared in the narrower of the two types: files often hold single precision of what was double. Other
+    numbers are compared in a type that holds both. Rows of few observed values are left out on both sides.
 
     Args:
         measured: the measured rows.
@@ -37,9 +37,10 @@ class RowKeys:
 
     def __init__(self, measured: Examples, train: Examples | None):
         types = [rows.x.dtype for rows in (measured, train) if rows is not None]
-        narrowest = min(types, key=lambda dtype: dtype.itemsize) if {t.kind for t in types} == {"f"} else types[-1]
-        self.measured = compared_rows(measured, narrowest)
-        self.train = ComparedRows([], np.arange(0)) if train is None else compared_rows(train, narrowest)
+        floats = all(dtype.kind == "f" for dtype in types)
+        common = min(types, key=lambda dtype: dtype.itemsize) if floats else np.result_type(*types)
+        self.measured = compared_rows(measured, common)
+        self.train = ComparedRows([], np.arange(0)) if train is None else compared_rows(train, common)
 
     @cached_property
     def times(self) -> Counter[bytes]:
@@ -74,7 +75,9 @@ def compared_rows(rows: Examples, dtype: np.dtype) -> ComparedRows:
     if rows.lengths is not None:
         real &= length_mask(rows.x, rows.lengths)[..., None]
     seen = (real if rows.observed is None else real & rows.observed).reshape(n, -1)
-    x = np.where(seen, rows.x.astype(dtype).reshape(n, -1), np.zeros((), dtype))
-    positions = np.flatnonzero(seen.sum(1) >= MIN_OBSERVED_SHARE * real.reshape(n, -1).sum(1))
+    zero = np.zeros((), dtype)
+    x = np.where(seen, rows.x.astype(dtype).reshape(n, -1), zero) + zero  # -0.0 becomes 0.0
+    enough = np.minimum(MIN_OBSERVED_SHARE * real.reshape(n, -1).sum(1), ENOUGH_OBSERVED)
+    positions = np.flatnonzero(seen.sum(1) >= enough)
     marks = np.packbits(seen, axis=1)
     return ComparedRows([x[i].tobytes() + marks[i].tobytes() for i in positions], positions)

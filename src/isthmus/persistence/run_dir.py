@@ -10,6 +10,7 @@ from isthmus.atomic_io import write_json
 from isthmus.data import BUILT_IN, Dataset, read
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
+from isthmus.estimators.start_check import warn_of_trap
 from isthmus.estimators.training_setup import TrainingJob, setup_training
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
@@ -180,6 +181,7 @@ def finish(run: Run, show: ProgressCallback | None = None) -> None:
         raise
     run.estimator.fitted_ = run.job.fitted(history)
     _write(run.fitted, run.folder, **entries, finished=True)
+    warn_of_trap(run.fitted, run.job.train_rows, run.job.valid_rows)
 
 
 def _write(fitted: FittedModel, folder: Path, **entries: Any) -> None:

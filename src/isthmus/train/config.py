@@ -21,7 +21,7 @@ class TrainConfig:
         patience: updates without a better validation loss after which training stops early; 0 never stops.
         warmup: fraction of training over which a term's weight still rises: training does not stop in it.
         start_margin: standard errors by which training must be better than the weights before it, which are kept if
-            it is not; None for weights that are no solution.
+            it is not; None if these are never kept.
         seed: seed of everything random in training.
         threads: CPU threads.
         compile: whether to compile the update.

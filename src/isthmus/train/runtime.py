@@ -169,13 +169,31 @@ def torch_threads(threads: int) -> Iterator[None]:
             torch.set_num_threads(threads_before)
 
 
-def one_blas_thread() -> contextlib.AbstractContextManager[object]:
-    """Inside the context NumPy has one thread: many decompositions of small matrices take longer on several.
+class OneBlasThread:
+    """Inside the context NumPy has one thread for matrices: decompositions of many small ones take longer on several.
 
-    On two cores that other processes use, the choice of a code takes 0.3 seconds on one thread and 9 on two.
+    On two cores that other processes use, the choice of a code takes 0.3 seconds on one thread and 9 on two. The limit
+    is the process's: it holds until the last of the contexts that overlap in several threads has ended.
     """
-    limits: contextlib.AbstractContextManager[object] = threadpool_limits(1)
-    return limits
+
+    def __init__(self) -> None:
+        self._lock, self._depth = threading.Lock(), 0
+        self._limits: threadpool_limits | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._depth:
+                self._limits = threadpool_limits(1, user_api="blas")
+            self._depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if not self._depth and self._limits is not None:
+                self._limits.restore_original_limits()
+
+
+one_blas_thread = OneBlasThread()
 
 
 @contextlib.contextmanager

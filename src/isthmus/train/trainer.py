@@ -192,10 +192,12 @@ class Trainer:
     def worth_training(self) -> bool:
         """Whether the best weights are better than the start by more than its margin, over groups of rows.
 
-        The best of many weights is better by chance already: a closed form that networks do not better is kept.
+        The best of many weights is better by chance already.
         """
         assert self.config.start_margin is not None
         gain = self.group_losses(self.start) - self.group_losses(self.best)
+        if not gain.isfinite().all():  # the loss of the best weights is finite: that of the start is not
+            return True
         error = gain.std() / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
         return bool(gain.mean() > self.config.start_margin * error)
 
