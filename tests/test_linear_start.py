@@ -21,6 +21,7 @@ from isthmus.estimators.code_choice import auto_latent_dim, auto_prior, held_out
 from isthmus.estimators.code_mixture import best_added, code_mixture
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
 from isthmus.estimators.start_check import lead_of_mixture
+from isthmus.estimators.training_setup import setup_training
 from isthmus.families import DiagonalNormal
 from isthmus.metrics.held_out import held_out, held_out_scores, is_clear, linear_scores
 from isthmus.priors import Mixture
@@ -404,6 +405,17 @@ def test_a_start_without_a_finite_loss_is_not_kept():
     assert trainer.worth_training()
     losses[1] = torch.tensor([0.4, 1.0])
     assert not trainer.worth_training()
+    losses[1] = torch.tensor([0.6, 2.4])  # worse than the best by 0.25 ± 0.15: clearly, but not by two errors
+    for margin, worth in ((0.0, True), (1.0, True), (2.0, False)):
+        trainer.config = TrainConfig(1, 1, start_margin=margin)
+        assert trainer.worth_training() == worth
+
+
+def test_an_exact_start_is_left_only_for_what_is_clearly_better():
+    x = linear_rows(200)
+    for prior, margin in (("normal", 1.0), ("mixture(3)", 0.0)):
+        job = setup_training(isthmus.VAE(latent_dim=3, prior=prior, random_state=0), x)
+        assert job.start_linear() == margin
 
 
 def test_networks_are_as_wide_as_there_are_rows():

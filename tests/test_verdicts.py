@@ -17,6 +17,7 @@ from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.diagnosis.latent_findings import interpolation_holes
 from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.evaluation.likelihood_gain import best_of
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.row_comparison import JointComparison, joint_comparison
 from isthmus.evaluation.row_keys import RowKeys
@@ -435,6 +436,14 @@ def test_a_training_row_and_its_copy_are_compared_with_others_as_one_row():
     for seed in range(4):
         assert joint_comparison(doubled, rows[40:], seed) == joint_comparison(rows[:40], rows[40:], seed)
         assert joint_comparison(doubled, rows[40:], seed) == JointComparison()
+
+
+def test_levels_are_preferred_to_counts_only_where_they_are_clearly_better():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=200)
+    scores = {"current": np.full(200, -9.0), "negative_binomial": np.full(200, -5.0)}
+    for lead, best in ((0.05, "negative_binomial"), (0.5, "beta_binomial")):
+        assert best_of({**scores, "beta_binomial": -5.0 + lead + noise - noise.mean()}, columns=1) == best
 
 
 def test_numbers_of_unlike_kinds_are_not_cut_to_be_equal():
