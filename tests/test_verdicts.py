@@ -198,6 +198,15 @@ def test_one_dimension_for_several_is_too_few_with_the_number_to_take(k, of_heal
     assert "too-few-dimensions" not in of_healthy
 
 
+def test_one_unit_of_an_autoencoder_for_several_dimensions_is_too_few():
+    """Where no direction of the residuals stands out, it is seen by an error that is about PCA's."""
+    train, test = linear(500, k=8, noise=1.0), linear(200, k=8, seed=1, noise=1.0)
+    model = isthmus.Autoencoder(latent_dim=1, hidden=(16,), epochs=40, random_state=0).fit(train)
+    first = verdicts(model, test, train)[0]
+    assert (first.code, first.severity) == ("too-few-dimensions", "warning")
+    assert "latent_dim=8" in first.remedy
+
+
 def test_the_held_out_curve_finds_the_dimensions_of_linear_data(healthy):
     for k in (1, 3, 7):
         rows = linear(400, k=k)

@@ -30,6 +30,8 @@ from isthmus.priors import PostHocPrior, StandardNormal
 
 EIGENVALUE_RATIO_INFO = 3.0
 """Strongest eigenvalue of the residuals, relative to noise, from which a further dimension would help."""
+LINEAR_ERROR_RATIO = 0.8
+"""Ratio of the squared error to that of PCA of the same size from which networks add little to a linear model."""
 EXCESS_RATIO = 2.0
 """Latent dimensions over those of the best linear model (or its inverse) from which their number does harm."""
 MIN_DIMENSION_GAIN_NATS = 0.5
@@ -150,8 +152,9 @@ def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     beaten = margin(context, "linear_dimensions")
     if beaten is not None:
         lacking = beaten < -max(2 * margin_error(context, "linear_dimensions"), MIN_DIMENSION_GAIN_NATS)
-    else:
-        lacking = structured
+    else:  # of a plain autoencoder that reconstructs about as PCA does, the linear curve holds
+        own, pca = context.value("reconstruction.scaled"), context.value("baselines.pca.scaled")
+        lacking = structured or (own is not None and bool(pca) and own > LINEAR_ERROR_RATIO * pca)
     if not structured and not (more and lacking):
         return
     harmful = more and lacking and size <= best / EXCESS_RATIO
