@@ -518,6 +518,35 @@ def test_mixture_agrees_with_torch(batch):
     assert ours.event_shape == theirs.event_shape
 
 
+def test_a_mixture_is_the_same_for_many_points_as_for_few():
+    ours, theirs = mixture(m=40, d=30)
+    parameters = (ours.log_weight, ours.components.loc, ours.components.log_scale)
+    logits, loc, log_scale = (parameter.clone().requires_grad_() for parameter in parameters)
+    z = theirs.sample((3, 40)).requires_grad_()
+    given = (z, logits, loc, log_scale)
+
+    def total(points: Tensor) -> Tensor:
+        mixed = latent.Mixture(logits.log_softmax(-1), continuous.Normal(loc, log_scale))
+        return torch.stack([mixed.log_prob(p).square().sum() for p in points.split(1)]).sum()
+
+    assert z[:1].shape[:-1].numel() * loc.numel() < latent.MIN_PRODUCT_NUMBERS <= z.numel() * len(loc)
+    many = latent.Mixture(logits.log_softmax(-1), continuous.Normal(loc, log_scale)).log_prob(z).square().sum()
+    torch.testing.assert_close(many, total(z), rtol=1e-12, atol=0)  # rounding
+    for one, other in zip(torch.autograd.grad(many, given), torch.autograd.grad(total(z), given)):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)  # rounding of products
+
+
+def test_the_gradient_of_normals_by_products_is_right_twice():
+    given = [torch.randn(*shape, dtype=F64, requires_grad=True) for shape in ((7, 3), (4, 3), (4, 3))]
+    assert torch.autograd.gradcheck(latent.EachNormal.apply, given)
+    assert torch.autograd.gradgradcheck(latent.EachNormal.apply, given)
+    z, loc, log_scale = given
+    alone = continuous.Normal(loc, log_scale).log_prob(z[:, None, :])
+    torch.testing.assert_close(latent.EachNormal.apply(*given), alone, rtol=1e-12, atol=1e-12)  # rounding
+    each = torch.vmap(lambda point: latent.EachNormal.apply(point[None], loc, log_scale)[0])(z)
+    torch.testing.assert_close(each, alone, rtol=1e-12, atol=1e-12)
+
+
 def test_normals_with_full_covariances_agree_with_torch():
     random = torch.randn(3, 4, 4, dtype=F64)
     loc, covariance = torch.randn(3, 4, dtype=F64), random @ random.mT + 0.1 * torch.eye(4, dtype=F64)

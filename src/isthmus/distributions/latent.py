@@ -10,6 +10,10 @@ from torch import Tensor
 from isthmus.distributions.continuous import HALF_LOG_TWO_PI, Normal
 from isthmus.distributions.independent import Drawn, LightDistribution
 
+MIN_PRODUCT_NUMBERS = 65_536
+"""Differences between points and components, element by element, from which the gradient of a mixture's density is
+faster as products of matrices."""
+
 
 class Delta(LightDistribution):
     """A point mass, which has no density.
@@ -145,6 +149,39 @@ class FullNormal(LightDistribution):
         return self.loc + apart[..., 0]
 
 
+class EachNormal(torch.autograd.Function):
+    """(N, M) log-density of points z (N, D) under M normals of independent elements, loc and log_scale (M, D), nats.
+
+    Element by element the gradient would take four times as long as the value, and with dozens of components longer
+    than the networks. It is a few products of matrices: with r = exp(-2 log_scale) and g the gradient (N, M) that comes
+    in, that of z is the sum over m of g r (loc - z), and so for the others. The value itself is not computed by
+    products, which would lose the digits of narrow normals; the gradient needs fewer.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
+        e = (z[:, None, :] - loc).mul_((-log_scale).exp())
+        return e.square().sum(-1).mul_(-0.5) - (log_scale.sum(-1) + loc.shape[-1] * HALF_LOG_TWO_PI)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        z, loc, log_scale = ctx.saved_tensors
+        (g,) = grads
+        d, r = z.shape[-1], (-2 * log_scale).exp()
+        sums = g.T @ torch.cat([z, z.square(), torch.ones_like(z[:, :1])], 1)  # (M, 2 D + 1)
+        first, second, total = sums[:, :d], sums[:, d : 2 * d], sums[:, 2 * d :]
+        apart = torch.addcmul(first, total, loc, value=-1)  # of z - loc
+        scaled = torch.addcmul(second, loc, first + apart, value=-1)  # of its square
+        toward = g @ torch.cat([r * loc, r], 1)  # (N, 2 D)
+        return torch.addcmul(toward[:, :d], z, toward[:, d:], value=-1), r * apart, torch.addcmul(-total, r, scaled)
+
+
 class Mixture(LightDistribution):
     """A mixture of M components of D elements (..., M, D), by their log-weights (..., M)."""
 
@@ -159,7 +196,16 @@ class Mixture(LightDistribution):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """(*batch,) nats of z (*batch, D)."""
-        return (self.log_weight + self.components.log_prob(z[..., None, :])).logsumexp(-1)
+        return (self.log_weight + self.component_log_prob(z)).logsumexp(-1)
+
+    def component_log_prob(self, z: Tensor) -> Tensor:
+        """(*batch, M) nats of z (*batch, D) under each component."""
+        loc = self.components.loc
+        shared = isinstance(self.components, Normal) and loc.ndim == 2  # by all rows
+        if shared and z.shape[:-1].numel() * loc.numel() >= MIN_PRODUCT_NUMBERS:
+            log_scale = torch.as_tensor(self.components.log_scale).expand_as(loc)
+            return EachNormal.apply(z.reshape(-1, z.shape[-1]), loc, log_scale).unflatten(0, z.shape[:-1])
+        return self.components.log_prob(z[..., None, :])
 
     def sample(self, sample_shape=()) -> Tensor:
         with torch.no_grad():

@@ -257,8 +257,9 @@ def of_columns(schema: Schema) -> str:
 
 def lay_out(figure: Figure) -> None:
     """Place a figure's axes once: every file that it is written to would place them anew, and twice."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
         figure.set_layout_engine(None)
 
 
