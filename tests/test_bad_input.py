@@ -82,6 +82,10 @@ FITS = {
     "latent_dim=2.5": (lambda: small("VAE", latent_dim=2.5).fit(X), "latent_dim must be .* got 2.5"),
     "epochs=0": (lambda: small("VAE", epochs=0).fit(X), "epochs must be .* got 0"),
     "hidden": (lambda: small("VAE", hidden=16).fit(X), "hidden must be .* got 16"),
+    "weight decay": (
+        lambda: small("VAE", weight_decay=-1).fit(X),
+        "weight_decay must be a number >= 0 or 'auto', got -1",
+    ),
     "learning rate": (lambda: small("VAE", learning_rate=-1).fit(X), "learning_rate must be .* got -1"),
     "warmup": (lambda: small("VAE", warmup=3.0).fit(X), "warmup must be .* got 3.0"),
     "unknown likelihood": (lambda: small("VAE", likelihood="nromal").fit(X), "Did you mean 'normal'"),

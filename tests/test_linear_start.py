@@ -240,6 +240,16 @@ def test_a_default_fit_is_not_below_the_linear_model(likelihood):
     assert difference.mean() >= -2 * difference.std() / np.sqrt(len(test))
 
 
+@pytest.mark.parametrize(("n", "d", "decays"), [(120, 6, True), (500, 6, False)])
+def test_hidden_weights_decay_where_rows_are_few(n, d, decays):
+    x = linear_rows(n)[:, :d]
+    assert x.shape[1] == d
+    assert (isthmus.VAE(epochs=1, random_state=0).fit(x).settings_["chosen"]["weight_decay"] > 0) == decays
+    assert isthmus.Autoencoder(epochs=1, random_state=0).fit(x).settings_["chosen"]["weight_decay"] == 0
+    given = isthmus.VAE(epochs=1, random_state=0, weight_decay=0.2).fit(x)
+    assert "weight_decay" not in given.settings_["chosen"]
+
+
 def test_what_was_chosen_is_recorded_and_kept(tmp_path):
     model = isthmus.VAE(epochs=2, random_state=0).fit(linear_rows(100))
     chosen = model.settings_["chosen"]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.errors import InputError
+from isthmus.nets.mlp import MLP
 from isthmus.objective import Player
-from isthmus.train.optimizer import EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatAdam
+from isthmus.train.optimizer import EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatAdam, decayed
 
 F32, F64 = torch.float32, torch.float64
 RATE = torch.tensor(1e-2)
@@ -55,15 +56,20 @@ def flat(size: int = 6, clip: float = INF, dtype: torch.dtype = F64) -> tuple[nn
     return module, FlatAdam(module, clip)
 
 
-def test_equals_torchs_adam_step_for_step():
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_equals_torchs_adam_step_for_step(weight_decay):
     ours, theirs = Parts().double(), None
     theirs = copy.deepcopy(ours)
-    adam = FlatAdam(ours, INF)
-    reference = torch.optim.Adam([p for p in theirs.parameters() if p.requires_grad], lr=1.0)
+    adam = FlatAdam(ours, INF, weight_decay=weight_decay)
+    matrices = [theirs.layers[0].weight, theirs.layers[2].weight]
+    others = [p for p in theirs.parameters() if p.requires_grad and not any(p is m for m in matrices)]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    reference = torch.optim.AdamW(groups, lr=1.0)
     for step in range(60):
         x = torch.randn(8, 5, dtype=F64)
         rate = torch.tensor(1e-2 * (1 + step % 7))
-        reference.param_groups[0]["lr"] = rate.item()
+        for group in reference.param_groups:
+            group["lr"] = rate.item()
         adam.zero_grad()
         ours(x).backward()
         adam.step(rate)
@@ -82,6 +88,20 @@ def test_equals_torchs_adam_step_for_step():
         state = reference.state[list(theirs.parameters())[index]]
         torch.testing.assert_close(first, state["exp_avg"], rtol=1e-11, atol=1e-13)
         torch.testing.assert_close(second, state["exp_avg_sq"], rtol=1e-11, atol=1e-13)
+
+
+def test_only_weights_of_hidden_layers_decay():
+    network = nn.Sequential(MLP((5,), (4,), 3, linear_path=True), MLP((3,), (), 2), nn.Conv1d(2, 2, 1))
+    first, last, convolution = network[0].layers[0].weight, network[0].layers[2].weight, network[2].weight
+    assert [id(weight) for weight in decayed(network)] == [id(first), id(last), id(convolution)]
+    with torch.no_grad():
+        last.fill_(1.0)
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    adam = FlatAdam(network, weight_decay=0.5)
+    push(adam, torch.zeros_like(adam.flat))
+    for name, value in network.named_parameters():
+        share = 1 - 0.5 * RATE if any(value is weight for weight in decayed(network)) else 1.0
+        torch.testing.assert_close(value, share * before[name])
 
 
 @pytest.mark.parametrize("clip", [10.0, INF])

@@ -163,7 +163,7 @@ class EachNormal(torch.autograd.Function):
     @staticmethod
     def forward(z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
         e = (z[:, None, :] - loc).mul_((-log_scale).exp())
-        return e.square().sum(-1).mul_(-0.5) - (log_scale.sum(-1) + loc.shape[-1] * HALF_LOG_TWO_PI)
+        return e.mul_(e).sum(-1).mul_(-0.5) - (log_scale.sum(-1) + loc.shape[-1] * HALF_LOG_TWO_PI)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

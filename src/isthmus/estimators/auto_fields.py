@@ -13,7 +13,16 @@ from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Family
 from isthmus.schema import Schema
 
-AUTO_FIELDS = ("latent_dim", "hidden", "likelihood", "prior", "warmup", "initialization", "learning_rate")
+AUTO_FIELDS = (
+    "latent_dim",
+    "hidden",
+    "likelihood",
+    "prior",
+    "warmup",
+    "initialization",
+    "learning_rate",
+    "weight_decay",
+)
 """Fields that may be "auto" and are resolved before a model is made."""
 FALLBACK_LATENT_DIM = 16
 """Size of a code where a linear model of the data says nothing."""
@@ -24,6 +33,9 @@ MIN_AUTO_WIDTH, MAX_AUTO_WIDTH = 32, 512
 BASE_RATE, MAX_AUTO_RATE = 1e-3, 1e-2
 """Learning rate of hidden layers of the largest width, and of the narrowest: Adam moves every weight by about the rate,
 and weights are the smaller the wider the layer."""
+WEIGHT_DECAY, MIN_ROWS_PER_COLUMN = 0.1, 64
+"""Weight decay where rows are few, and the rows for each column from which there is none: of twenty tables those with
+fewer gained up to a nat on held-out rows, those with more lost up to a third of one."""
 
 
 def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed: int) -> dict[str, Any]:
@@ -38,6 +50,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     wanted = {name for name in AUTO_FIELDS if is_auto(getattr(estimator, name, None))}
     own_networks = estimator.encoder is not None or estimator.decoder is not None
     linear = not own_networks and may_start_linear(estimator, schema)
+    is_variational = hasattr(estimator, "posterior")
     if estimator.initialization in ("pca", "columns") and not linear:
         raise InputError(
             "initialization must be 'random' or 'auto' for networks and likelihoods of your own, convolutions, "
@@ -49,6 +62,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     chosen["hidden"] = auto_hidden(len(examples), schema.size)
     hidden = chosen["hidden"] if "hidden" in wanted else estimator.hidden
     chosen["learning_rate"] = auto_learning_rate(hidden) if linear else BASE_RATE
+    chosen["weight_decay"] = auto_weight_decay(len(examples), schema.size) if linear and is_variational else 0.0
     size = size_of_code(estimator)
     if {"latent_dim", "prior"} & wanted:  # a variational model's
         of_code = None if own_networks else choose_code(estimator, schema, examples, size, from_pca, seed)
@@ -56,7 +70,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
         chosen["latent_dim"] = size or chosen["latent_dim"]
     if estimator.initialization == "columns":
         check_columns(schema, size or chosen.get("latent_dim"))
-    if not hasattr(estimator, "posterior"):  # a plain autoencoder's codes have no density
+    if not is_variational:  # a plain autoencoder's codes have no density
         chosen["prior"] = "normal"
     return {name: value for name, value in chosen.items() if name in wanted}
 
@@ -101,3 +115,8 @@ def auto_learning_rate(hidden: tuple[int, ...]) -> float:
     """The learning rate for hidden layers of these widths: the narrower, the higher."""
     widest = max(hidden, default=MAX_AUTO_WIDTH)
     return min(MAX_AUTO_RATE, BASE_RATE * max(1.0, MAX_AUTO_WIDTH / widest))
+
+
+def auto_weight_decay(n: int, d: int) -> float:
+    """The weight decay of hidden layers for n rows of d columns."""
+    return WEIGHT_DECAY if n < MIN_ROWS_PER_COLUMN * d else 0.0

@@ -166,6 +166,7 @@ BARE_VALUES = {
     "warmup": 0.0,
     "initialization": "random",
     "learning_rate": 1e-3,
+    "weight_decay": 0.0,
 }
 """Of fields that are "auto", for a model that is made only to be asked what it can do."""
 

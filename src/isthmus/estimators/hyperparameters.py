@@ -46,17 +46,19 @@ class Hyperparameters:
     binarize: bool = False
     """Draw each pixel of a byte image anew as Bernoulli(x / 255) in every update."""
     epochs: int | str = "auto"
-    """Passes over the rows, >= 1; auto makes about 5,000 updates, 20 epochs at least; more if the loss still falls."""
+    """Passes over the rows, >= 1; auto makes about 4,000 updates, 20 epochs at least; more if the loss still falls."""
     batch_size: int = 128
     """Rows in an update, >= 1; all rows if there are fewer."""
     learning_rate: float | Auto = "auto"
     """Peak step size of Adam, > 0, after a short rise and before a cosine to zero; lower it if training diverges."""
+    weight_decay: float | Auto = "auto"
+    """Share that hidden weights lose in each update, over the learning rate, >= 0; auto: the more, the fewer rows."""
     clip: float = 10.0
     """Gradient norm above which gradients are clipped, in units of its running mean; lower it if the loss jumps."""
     validation_fraction: float = 0.1
     """Share of the rows, from 0 to below 1, that choose the best weights; 0 trains on all and keeps the last."""
     patience: int | Auto = "auto"
-    """Updates without a better validation loss after which training stops, >= 1; auto: 1,000, or five epochs."""
+    """Updates without a better validation loss after which training stops, >= 1; auto: 500, or five epochs."""
     warmup: float | Auto = "auto"
     """Share of all updates, from 0 to 1, over which the KL term's weight rises; auto: 0.1, or 0 from a pca start."""
     threads: int | str = "auto"

@@ -44,6 +44,9 @@ def check_fields(estimator: Hyperparameters) -> None:
     rate = estimator.learning_rate
     if not is_auto(rate) and not (is_real_number(rate) and 0 < rate < math.inf):
         raise InputError(f"learning_rate must be a number > 0 or 'auto', got {rate!r}.")
+    decay = estimator.weight_decay
+    if not is_auto(decay) and not (is_real_number(decay) and 0 <= decay < math.inf):
+        raise InputError(f"weight_decay must be a number >= 0 or 'auto', got {decay!r}.")
 
 
 def check_integers(estimator: Hyperparameters) -> None:

@@ -17,6 +17,7 @@ class TrainConfig:
         epochs: passes over the rows.
         batch_size: rows per update; all rows, if there are fewer.
         learning_rate: Adam's peak learning rate.
+        weight_decay: what the weights of hidden layers lose in each update, as a share, over the learning rate.
         clip: largest gradient norm, in units of its running mean.
         patience: updates without a better validation loss after which training stops early; 0 never stops.
         warmup: fraction of training over which a term's weight still rises: training does not stop in it.
@@ -30,6 +31,7 @@ class TrainConfig:
     epochs: int
     batch_size: int
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0
     clip: float = 10.0
     patience: int = 0
     warmup: float = 0.0

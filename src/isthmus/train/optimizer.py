@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,9 @@ NORM_EMA_WEIGHT = 0.01
 class Span:
     """One player's part of the flat buffers, with its own clip, running norm, step count, first beta and rate."""
 
-    def __init__(self, name: str, flat: Tensor, first: Tensor, second: Tensor, player: Player):
+    def __init__(self, name: str, flat: Tensor, first: Tensor, second: Tensor, player: Player, decay: Tensor | None):
         self.name, self.flat, self.first, self.second, self.player = name, flat, first, second, player
+        self.decay = decay  # of each weight; None for none
         self.steps = torch.zeros((), dtype=torch.float32, device=flat.device)  # updates applied
         self.running_norm = torch.zeros((), dtype=torch.float64, device=flat.device)  # 0 before the first update
 
@@ -51,6 +53,9 @@ class Span:
         self._apply(grad, rate, divisor.float(), skip)
 
     def _apply(self, grad: Tensor, rate: Tensor, divisor: Tensor | None, skip: Tensor | None) -> None:
+        if self.decay is not None:  # apart from the gradient, as by Loshchilov & Hutter (2019)
+            lost = self.decay * (rate if skip is None else rate * (1.0 - skip))
+            self.flat.addcmul_(self.flat, lost, value=-1)
         torch._fused_adam_(
             [self.flat],
             [grad],
@@ -82,6 +87,7 @@ class FlatAdam:
     Args:
         module: the module to train; parameters without `requires_grad` are left alone.
         clip: largest norm of the model's gradient, in units of its running mean.
+        weight_decay: what weights that `decayed` names lose in each update, as a share, over the learning rate.
         critic: those of the parameters that the second player owns.
         player: the second player's settings.
 
@@ -90,7 +96,13 @@ class FlatAdam:
     """
 
     def __init__(
-        self, module: nn.Module, clip: float = 10.0, *, critic: Collection[Tensor] = (), player: Player | None = None
+        self,
+        module: nn.Module,
+        clip: float = 10.0,
+        *,
+        weight_decay: float = 0.0,
+        critic: Collection[Tensor] = (),
+        player: Player | None = None,
     ):
         model = Player(clip=clip, beta1=0.9)
         is_critic = {id(parameter) for parameter in critic}
@@ -113,12 +125,22 @@ class FlatAdam:
         if len(mine) < len(self.parameters):
             self.sizes.append(self.flat.numel() - self.sizes[0])
         pieces = zip(*map(self._by_player, (self.flat, self.first, self.second)))
-        players = (("model", model), ("critic", player or Player()))
-        self.spans = [Span(name, w, m, v, settings) for (name, settings), (w, m, v) in zip(players, pieces)]
+        players = (("model", model, self._decay(module, weight_decay)), ("critic", player or Player(), None))
+        self.spans = [
+            Span(name, w, m, v, settings, decay) for (name, settings, decay), (w, m, v) in zip(players, pieces)
+        ]
 
         self.average = self.spans[0].flat.clone()
         self.averaged_buffers = averaged_buffers(module)
         self.buffer_averages = {name: buffer.clone() for name, buffer in self.averaged_buffers.items()}
+
+    def _decay(self, module: nn.Module, weight_decay: float) -> Tensor | None:
+        """Of each of the model's weights, end to end; None where none decays."""
+        shrinking = {id(parameter) for parameter in decayed(module)}
+        if not weight_decay or not shrinking:
+            return None
+        mine = self.parameters[: len(self.model_names)]
+        return torch.cat([p.new_full((p.numel(),), weight_decay * (id(p) in shrinking)) for p in mine])
 
     def _by_player(self, flat: Tensor) -> Sequence[Tensor]:
         return [flat] if len(self.sizes) == 1 else flat.split(self.sizes)
@@ -215,6 +237,13 @@ class FlatAdam:
         """Give every parameter its own memory again."""
         for parameter in self.parameters:
             parameter.data, parameter.grad = parameter.data.clone(), None
+
+
+def decayed(module: nn.Module) -> list[Tensor]:
+    """The weights of dense and convolutional layers, but for those of `linear_map`, which are no hidden layer's."""
+    layers = [m for m in module.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
+    maps: list[Any] = [getattr(m, "linear_map", lambda: None)() for m in module.modules()]
+    return [layer.weight for layer in layers if not any(layer is other for other in maps)]
 
 
 def averaged_buffers(module: nn.Module) -> dict[str, Tensor]:

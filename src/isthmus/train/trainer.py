@@ -62,7 +62,9 @@ class Trainer:
         self.total_steps = config.epochs * self.steps_per_epoch
         self.step_module = Step(model, objective)
         critic = self.step_module.critic_parameters
-        self.optimizer = FlatAdam(self.step_module, config.clip, critic=critic, player=objective.player)
+        self.optimizer = FlatAdam(
+            self.step_module, config.clip, weight_decay=config.weight_decay, critic=critic, player=objective.player
+        )
         self.update = Update(self.step_module, self.optimizer, rows, self.batch_size)
         self.order = torch.zeros(len(rows), dtype=torch.int64, device=self.device)  # this epoch's order of the rows
         self.step = 0  # updates made
