@@ -98,6 +98,7 @@ DEFECTS = [
     ("different-scales", "warning", table() * [1, 1, 1, 1, 1e4], {"scaling": "global"}, {}),
     ("channels-first", "warning", bytes_(300, 3, 20, 20), {}, {"channels": 3}),
     ("channels-first", "warning", bytes_(300, 1, 20, 20), {}, {"channels": 1}),
+    ("repeated-values", "info", np.where(np.arange(5) == 1, np.sign(table()), table()), {}, {"values": [2]}),
     ("integer-valued-floats", "info", abs(table() * 99) // 1, {}, {"smallest": 0}),
     ("not-a-density", "warning", RANDOM.random((400, 6)), {"likelihood": "bernoulli"}, {}),
     ("outside-support", "error", table() * 9, {"likelihood": "bernoulli"}, {"columns": 5}),

@@ -240,6 +240,15 @@ def test_a_default_fit_is_not_below_the_linear_model(likelihood):
     assert difference.mean() >= -2 * difference.std() / np.sqrt(len(test))
 
 
+def test_one_outlier_does_not_choose_the_prior():
+    random = np.random.default_rng(0)
+    groups = 3 * random.normal(size=(4, 3))[random.integers(0, 4, 400)] + 0.2 * random.normal(size=(400, 3))
+    outlier = np.concatenate([groups, np.full((1, 3), 400.0)])
+    for x in (groups, outlier):
+        x = (x - x.mean(0)) / groups.std(0)
+        assert "mixture" in auto_prior(x, fit_linear_model(x, None, 2, False), seed=0).name
+
+
 @pytest.mark.parametrize(("n", "d", "decays"), [(120, 6, True), (500, 6, False)])
 def test_hidden_weights_decay_where_rows_are_few(n, d, decays):
     x = linear_rows(n)[:, :d]

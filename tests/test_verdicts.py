@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits, make_swiss_roll
 from torch import distributions, nn
 
 import isthmus
+from isthmus.diagnosis import baseline_findings
 from isthmus.diagnosis.baseline_findings import reason_for_harm
 from isthmus.diagnosis.causes import FOLLOWS, follows
 from isthmus.diagnosis.context import DiagnosisContext
@@ -806,6 +807,27 @@ def test_a_sparse_code_of_networks_of_ones_own_is_no_identity():
             return torch.relu(self.net(x) - 1)
 
     assert "identity-leak" not in every(isthmus.wrap(Sparse(), nn.Linear(64, 16), likelihood="mse").diagnose(TEST))
+
+
+@pytest.mark.parametrize(("repeated", "severity"), [(False, "warning"), (True, "info")])
+def test_a_loss_that_falls_for_values_that_repeat_is_no_lack_of_training(repeated, severity):
+    train, test = (np.where(repeated & (np.arange(x.shape[1]) == 0), np.sign(x), x) for x in (TRAIN, TEST))
+    model = isthmus.VAE(latent_dim=4, hidden=(16,), epochs=30, random_state=0).fit(train)
+    for record in model.fitted_.history:
+        record["valid_loss"] = 100 - 50 * record["progress"]
+    findings = {finding.code: finding for finding in flat(verdicts(model, test, train))}
+    assert findings["not-converged"].severity == severity
+    assert ("few values" in findings["not-converged"].cause) == repeated
+    assert ("repeated-values" in findings) == repeated
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_more_epochs_are_no_remedy_where_training_stopped_early(monkeypatch, stopped):
+    monkeypatch.setattr(baseline_findings, "significantly_worse", lambda context, name: True)
+    model = isthmus.VAE(epochs=30, random_state=0).fit(TRAIN)
+    model.fitted_.settings["epochs"] = len(model.history_) + stopped
+    (finding,) = [f for f in flat(verdicts(model, TEST, TRAIN)) if f.code == "worse-than-baseline"]
+    assert ("more epochs change nothing" in finding.remedy) == stopped
 
 
 def test_one_epoch_of_a_high_beta_is_too_short():

@@ -13,6 +13,7 @@ from isthmus.data_checks.suspect_columns import (
     isolated_zeros,
     label_column,
     large_offset,
+    repeated_values,
 )
 from isthmus.data_checks.table_view import TableView, all_rows_equal, impute, inspect
 from isthmus.examples import Examples
@@ -269,5 +270,6 @@ CHECKS: tuple[Callable[[TableView, Defaults], Iterator[Finding]], ...] = (
     label_column,
     isolated_zeros,
     large_offset,
+    repeated_values,
 )
 """Checks of numeric data, in the order in which equally severe findings are reported. A new check is one entry."""

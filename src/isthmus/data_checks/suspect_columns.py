@@ -30,6 +30,8 @@ LOWEST, MIN_GAP_SPACINGS = 10, 5.0
 """Numbers next to 0 whose spacing is measured, and such spacings between 0 and the first of them."""
 MAX_OFFSET = 3.0
 """Means of the columns, in their standard deviations, from which they should be centred."""
+MIN_REPEATS = 4
+"""Times that each value occurs on average in a column that takes few values."""
 MAX_REPEATED_BITS = 0.1
 """Share of rows of bits that may be equal because bits depend on one another."""
 MIN_COINCIDENCE = 1e-6
@@ -148,6 +150,27 @@ def zeros_are_apart(column: np.ndarray) -> bool:
     spacing = float(np.median(np.diff(values[:LOWEST])))
     one_sign = bool((rest > 0).all() or (rest < 0).all())
     return one_sign and bool(values[0] >= max(ISOLATION * np.median(values), MIN_GAP_SPACINGS * spacing))
+
+
+def repeated_values(view: TableView, defaults: Defaults) -> Iterator[Finding]:
+    """Columns of a table of floats that take a few values, each of them many times, beside others that do not."""
+    import numpy as np
+
+    x = view.columns
+    if view.image or view.lengths is not None or len(x) < MIN_ROWS or x.dtype.kind != "f":
+        return
+    values = [len(np.unique(column)) for column in x.T]
+    few = [j for j, count in enumerate(values) if 2 <= count <= min(MAX_CLASSES, len(x) // MIN_REPEATS)]
+    if 0 < len(few) < len(values):
+        shown = join_names(f"{view.column_name(j)} ({values[j]})" for j in few)
+        yield Finding(
+            "repeated-values",
+            "info",
+            f"column {shown} of {view.label} takes few values: a density of them has no upper bound, so that log p(x) "
+            "rises the longer a model is trained",
+            "spread each value evenly over the gap to its neighbours, or leave these columns out",
+            {"columns": [view.column_name(j) for j in few], "values": [values[j] for j in few]},
+        )
 
 
 def large_offset(view: TableView, defaults: Defaults) -> Iterator[Finding]:

@@ -214,15 +214,23 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
         return
     value, given = margin(context, best) or 0.0, context.given_fields
     free: dict[str, Any] = dict.fromkeys(given, "auto") if set(given) & CODE_FIELDS else {}
+    stopped = len(context.fitted.history) < context.fitted.settings.get("epochs", 0)
+    if free:
+        cause = "the code or its prior was given, and does not suit the rows"
+        remedy = context.retrain(**free)
+    elif stopped:  # longer training would stop where this one did
+        cause = "rows are too few for a network to find more than it does, and training stopped when they were learned"
+        remedy = "use that density where only log p(x) counts, or train on more rows: more epochs change nothing"
+    else:
+        cause = "the network is too small or undertrained"
+        remedy = context.retrain(epochs=longer(context))
     yield Finding(
         "worse-than-baseline",
         severity_of_margin(context, best),
         f"{DENSITY_BASELINES[best]} scores the same rows {-value:.2f} nats higher",
-        context.retrain(**(free or {"epochs": longer(context)})),
+        remedy,
         {"margin": value, "standard_error": margin_error(context, best)},
-        "a density model without a network fits better: the code or its prior was given, and does not suit the rows"
-        if free
-        else "a density model without a network fits better: the network is too small or undertrained",
+        f"a density model without a network fits better: {cause}",
     )
 
 

@@ -27,6 +27,7 @@ REPEATED = {
     "channels-first": "warning",
     "few-rows": "info",
     "constant-columns": "info",
+    "repeated-values": "info",
 }
 """Findings of `check` that bear on a trained model, and how severe they are there at most."""
 

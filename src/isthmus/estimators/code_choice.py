@@ -40,6 +40,8 @@ MIN_WHOLE_ROWS = 20
 """Rows without missing values by which sizes are chosen, at least."""
 MIN_ROWS_PER_COLUMN = 5
 """Rows for each column from which a code as wide as the data is considered."""
+MAX_NATS_PER_COLUMN = 3.0
+"""What a row contributes to a comparison, at most, for each column: a single outlier decides nothing."""
 MAX_FULL_DIM = 32
 """Codes up to which components with full covariances are tried."""
 
@@ -98,7 +100,7 @@ def choose_code(
     # A code as wide as the rows leaves no noise that could be told apart.
     if (per_column or noise_is_free) and size < x.shape[1] <= MAX_FACTOR_COLUMNS:
         each = scores_by_size(x, size, True, seed)
-        if noise_is_free and is_clear(each - narrow):
+        if noise_is_free and is_clear(bounded(each - narrow, x)):
             chosen["likelihood"], per_column = "diagonal_normal", True
         narrow = each if per_column else narrow
     if estimator.initialization == "columns" and given is None:
@@ -138,10 +140,16 @@ def wide_code(x: np.ndarray, narrow: np.ndarray, starts: Iterable[str], seed: in
             prior = auto_prior(x, independent_columns(x), seed, ("mixture",))
         else:
             values, prior = scores_by_size(x, d, False, seed), auto_prior(x, fit_linear_model(x, None, d, False), seed)
-        if is_clear(values + prior.gains - best):
+        if is_clear(bounded(values + prior.gains - best, x)):
             best = values + prior.gains
             chosen = {"latent_dim": d, "prior": prior.name, "initialization": initialization}
     return chosen
+
+
+def bounded(gains: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Gains (n,) of log-density of rows x (n, d), none of them so large that it decides a comparison alone."""
+    most = MAX_NATS_PER_COLUMN * x.shape[1]
+    return np.clip(gains, -most, most)
 
 
 def scores_by_size(x: np.ndarray, latent_dim: int, noise_per_column: bool, seed: int) -> np.ndarray:
@@ -201,7 +209,7 @@ def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[st
         for k in MIXTURES[kind]:
             if k * least > len(points) or failures == MAX_FAILURES:
                 break
-            gains = best_added(points, k, seed, floor, full)[1] - normal
+            gains = bounded(best_added(points, k, seed, floor, full)[1] - normal, x)
             failures += 1
             if is_clear(gains) and gains.mean() > best.gains.mean():
                 best, failures = CodePrior(f"{kind}({k})", gains), 0
