@@ -141,6 +141,23 @@ def test_a_defect_is_reported_alone_with_its_evidence(code, severity, x, options
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False)) == report.to_dict()
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.concatenate([np.sign(table()[:, :3]) * 0.5 + 0.5, np.ones((400, 1))], 1),  # bits, and a constant column
+        read("digits").train.x.reshape(-1, 64).astype(float),
+    ],
+)
+def test_discrete_columns_alone_are_no_repeated_values(x):
+    assert "repeated-values" not in codes(check(x))
+
+
+def test_missing_values_do_not_repeat():
+    observed = np.ones((400, 5), bool)
+    observed[30:, 2] = False
+    assert "repeated-values" not in codes(check(table(), observed=observed))
+
+
 def test_columns_are_named():
     frame = pd.DataFrame(table(), columns=["ash", "hue", "proline", "acid", "colour"])
     frame.loc[:4, "hue"] = np.nan

@@ -536,6 +536,43 @@ def test_a_mixture_is_the_same_for_many_points_as_for_few():
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)  # rounding of products
 
 
+@pytest.mark.parametrize("scale", [1e-2, 1e-3])
+def test_the_gradient_of_narrow_normals_keeps_its_digits_in_single_precision(scale):
+    loc = 3 * torch.randn(20, 8)
+    z = loc[torch.randint(20, (1000,))] + scale * torch.randn(1000, 8)
+    given = [z, loc, torch.full((20, 8), math.log(scale))]
+    weight = torch.rand(1000, 20) * (z[:, None] - loc).square().sum(-1).lt(100 * scale**2)
+
+    def gradients(dtype: torch.dtype) -> tuple[Tensor, ...]:
+        points, *parameters = (part.to(dtype).requires_grad_() for part in given)
+        value = (
+            latent.EachNormal.apply(points, *parameters)
+            if dtype == F32
+            else continuous.Normal(*parameters).log_prob(points[:, None, :])
+        )
+        return torch.autograd.grad((value * weight).sum(), (points, *parameters))
+
+    for single, double in zip(gradients(F32), gradients(F64)):
+        error = (single - double).square().mean().sqrt() / double.square().mean().sqrt()
+        assert error < 1e-3  # rounding of points: 3 / 1e-3 times 6e-8
+
+
+@pytest.mark.parametrize("case", ["subclass", "number", "shared scale", "one point", "dtype"])
+def test_a_mixture_of_many_components_takes_all_that_one_of_few_takes(case):
+    class Wide(continuous.Normal):
+        def element_log_prob(self, x: Tensor) -> Tensor:
+            return super().element_log_prob(x) - 1
+
+    loc, z = torch.randn(300, 300, dtype=F64), torch.randn(4, 300, dtype=F64)
+    normal = Wide(loc, torch.zeros_like(loc)) if case == "subclass" else continuous.Normal(loc, torch.zeros_like(loc))
+    normal = continuous.Normal(loc, 0.5) if case == "number" else normal
+    normal = continuous.Normal(loc, torch.zeros(300, 1, dtype=F64)) if case == "shared scale" else normal
+    z = {"one point": z[0], "dtype": z.float()}.get(case, z)
+    mixed = latent.Mixture(torch.zeros(300, dtype=F64), normal)
+    expected = normal.log_prob(z[..., None, :]).logsumexp(-1)
+    torch.testing.assert_close(mixed.log_prob(z), expected, rtol=1e-12, atol=0)
+
+
 def test_the_gradient_of_normals_by_products_is_right_twice():
     given = [torch.randn(*shape, dtype=F64, requires_grad=True) for shape in ((7, 3), (4, 3), (4, 3))]
     assert torch.autograd.gradcheck(latent.EachNormal.apply, given)

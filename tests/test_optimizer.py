@@ -97,11 +97,24 @@ def test_only_weights_of_hidden_layers_decay():
     with torch.no_grad():
         last.fill_(1.0)
     before = {name: value.clone() for name, value in network.named_parameters()}
-    adam = FlatAdam(network, weight_decay=0.5)
+    critic = nn.Linear(3, 1)
+    both = nn.ModuleList([critic, network])  # a critic's weights do not decay
+    before |= {f"0.{name}": value.clone() for name, value in critic.named_parameters()}
+    adam = FlatAdam(both, weight_decay=0.5, critic=list(critic.parameters()))
     push(adam, torch.zeros_like(adam.flat))
     for name, value in network.named_parameters():
         share = 1 - 0.5 * RATE if any(value is weight for weight in decayed(network)) else 1.0
         torch.testing.assert_close(value, share * before[name])
+    assert all(torch.equal(value, before[f"0.{name}"]) for name, value in critic.named_parameters())
+
+
+def test_a_layer_that_computes_its_weight_does_not_decay_and_is_not_touched():
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+    own = nn.Module()
+    own.linear_map = nn.Linear(4, 4)  # a child of this name is a layer like others
+    before = {name: value.clone() for name, value in layer.named_buffers()}
+    assert decayed(nn.ModuleList([layer, own])) == [own.linear_map.weight]
+    assert all(torch.equal(value, before[name]) for name, value in layer.named_buffers())
 
 
 @pytest.mark.parametrize("clip", [10.0, INF])
@@ -270,6 +283,7 @@ def test_a_gradient_of_zero_moves_nothing_and_breaks_nothing(dtype, clip):
 @pytest.mark.parametrize("after", [0, 5])
 def test_weights_do_not_change_after_a_non_finite_gradient(bad, after, clip):
     _, adam = flat(clip=clip, dtype=F32)
+    adam.spans[0].decay = torch.full_like(adam.flat, 0.3)
     for _ in range(after):
         push(adam, torch.randn(6))
     assert adam.nonfinite == 0

@@ -32,8 +32,9 @@ COMMANDS = {
 }
 """Commands, and the line of help of each."""
 
-GC_THRESHOLD = 50_000
-"""Objects made since the last collection, after which the youngest are collected."""
+GC_THRESHOLDS = (50_000, 20, 50)
+"""When Python collects garbage: seldom, for importing makes a million objects that live as long as the process, and
+collecting among them takes half a second."""
 
 USAGE = """usage: isthmus COMMAND ...
 
@@ -51,9 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     # By default, waiting OpenMP threads spin; with another process on one of the cores, training would be four times
     # slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    # Importing makes a million objects that live as long as the process: collecting again and again among them takes
-    # half a second.
-    gc.set_threshold(GC_THRESHOLD, 20, 50)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(USAGE.format(commands="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())))
@@ -79,6 +79,8 @@ def main(argv: list[str] | None = None) -> int:
         message = " ".join(str(error).split())[:300]
         report(f"internal error, {type(error).__name__}: {message} (set ISTHMUS_TRACEBACK=1 for the traceback)")
         return EXIT_INTERNAL_ERROR
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def run_command(name: str, argv: list[str]) -> int:

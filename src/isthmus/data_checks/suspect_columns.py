@@ -156,21 +156,34 @@ def repeated_values(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     """Columns of a table of floats that take a few values, each of them many times, beside others that do not."""
     import numpy as np
 
-    x = view.columns
-    if view.image or view.lengths is not None or len(x) < MIN_ROWS or x.dtype.kind != "f":
+    x, given = view.columns, view.examples.observed
+    if view.image or view.lengths is not None or x.dtype.kind != "f" or defaults.schema.discrete:
         return
-    values = [len(np.unique(column)) for column in x.T]
-    few = [j for j, count in enumerate(values) if 2 <= count <= min(MAX_CLASSES, len(x) // MIN_REPEATS)]
-    if 0 < len(few) < len(values):
-        shown = join_names(f"{view.column_name(j)} ({values[j]})" for j in few)
+    observed = np.ones(x.shape, bool) if given is None else np.asarray(given).reshape(x.shape)
+    counts = {j: few_values(x[observed[:, j], j]) for j in range(x.shape[1])}
+    few = {j: count for j, count in counts.items() if count and count > 1}
+    if few and None in counts.values():
+        columns = "column" if len(few) == 1 else "columns"
         yield Finding(
             "repeated-values",
             "info",
-            f"column {shown} of {view.label} takes few values: a density of them has no upper bound, so that log p(x) "
+            f"{columns} {join_names(f'{view.column_name(j)} ({count})' for j, count in few.items())} of {view.label} "
+            f"{'takes' if len(few) == 1 else 'take'} few values: a density of them has no upper bound, and log p(x) "
             "rises the longer a model is trained",
-            "spread each value evenly over the gap to its neighbours, or leave these columns out",
-            {"columns": [view.column_name(j) for j in few], "values": [values[j] for j in few]},
+            "give each column its likelihood, as in likelihood=('normal', 'bernoulli'), spread each value evenly over "
+            "the gap to its neighbours, or leave such columns out",
+            {"columns": [view.column_name(j) for j in few], "values": list(few.values())},
         )
+
+
+def few_values(column: np.ndarray) -> int | None:
+    """How many values a column (n,) takes; None if these are not few."""
+    import numpy as np
+
+    if len(column) < MIN_ROWS or len(np.unique(column[:MAX_PREDICTED_ROWS])) > MAX_CLASSES:
+        return None
+    count = len(np.unique(column))
+    return count if count <= min(MAX_CLASSES, len(column) // MIN_REPEATS) else None
 
 
 def large_offset(view: TableView, defaults: Defaults) -> Iterator[Finding]:

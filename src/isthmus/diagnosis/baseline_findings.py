@@ -214,12 +214,14 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
         return
     value, given = margin(context, best) or 0.0, context.given_fields
     free: dict[str, Any] = dict.fromkeys(given, "auto") if set(given) & CODE_FIELDS else {}
-    stopped = len(context.fitted.history) < context.fitted.settings.get("epochs", 0)
     if free:
         cause = "the code or its prior was given, and does not suit the rows"
         remedy = context.retrain(**free)
-    elif stopped:  # longer training would stop where this one did
-        cause = "rows are too few for a network to find more than it does, and training stopped when they were learned"
+    elif stopped_early(context) and given:
+        cause = "training stopped early, and fields that would be chosen from the data were given"
+        remedy = context.retrain(**dict.fromkeys(given, "auto"))
+    elif stopped_early(context):  # longer training would stop where this one did
+        cause = "training stopped early, when the network found no more in these rows"
         remedy = "use that density where only log p(x) counts, or train on more rows: more epochs change nothing"
     else:
         cause = "the network is too small or undertrained"
@@ -232,6 +234,12 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
         {"margin": value, "standard_error": margin_error(context, best)},
         f"a density model without a network fits better: {cause}",
     )
+
+
+def stopped_early(context: DiagnosisContext) -> bool:
+    """Whether validation ended training before its last epoch."""
+    done = 0 if context.fitted.closed_form else len(context.fitted.history)
+    return 0 < done < context.fitted.settings.get("epochs", 0)
 
 
 def longer(context: DiagnosisContext) -> int:

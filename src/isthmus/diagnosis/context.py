@@ -81,6 +81,13 @@ class DiagnosisContext:
         return self.fitted.capabilities.has_density
 
     @property
+    def density_is_unbounded(self) -> bool:
+        """Whether columns take few values, whose density rises without end: floats of a scale that is learned."""
+        one_for_all = len(self.fitted.schema.columns) == 1 and not self.fitted.schema.discrete
+        repeated = any(finding.code == "repeated-values" for finding in self.data_findings)
+        return self.has_density and one_for_all and repeated and not self.value("residuals.fixed")
+
+    @property
     def code_size(self) -> int:
         """Numbers in one code; 0 for a model without a code."""
         return self.fitted.code_size

@@ -86,6 +86,8 @@ def unlike_training(context: DiagnosisContext) -> Iterator[Finding]:
 def data_problems(context: DiagnosisContext) -> Iterator[Finding]:
     """What `check` says of the rows."""
     for finding in context.data_findings:
+        if finding.code == "repeated-values" and not context.density_is_unbounded:
+            continue
         if finding.code in REPEATED:
             severity = max(finding.severity, REPEATED[finding.code], key=SEVERITIES.index)
             yield replace(finding, severity=severity)

@@ -154,13 +154,15 @@ def still_decreasing(context: DiagnosisContext) -> Iterator[Finding]:
         return
     evidence: dict[str, Any] = {"total_decrease": total, "second_half_decrease": late, "epochs": last["epoch"]}
     # The density of a number that repeats has no upper bound: that the loss goes on falling then says nothing.
-    unbounded = context.has_density and any(finding.code == "repeated-values" for finding in context.data_findings)
+    unbounded = context.density_is_unbounded
     yield Finding(
         "not-converged",
         "warning" if late > LATE_DECREASE_WARN * total and not unbounded else "info",
         f"training has not converged: the loss fell by {late:.3g} nats in the second half of {last['epoch']:,} epochs, "
         f"{late / total:.0%} of its total decrease",
-        context.retrain(epochs=2 * last["epoch"]),
+        next(finding.remedy for finding in context.data_findings if finding.code == "repeated-values")
+        if unbounded
+        else context.retrain(epochs=2 * last["epoch"]),
         evidence,
         "columns of few values have a density without an upper bound, which rises as long as a model is trained"
         if unbounded

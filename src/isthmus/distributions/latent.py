@@ -155,7 +155,8 @@ class EachNormal(torch.autograd.Function):
     Element by element the gradient would take four times as long as the value, and with dozens of components longer
     than the networks. It is a few products of matrices: with r = exp(-2 log_scale) and g the gradient (N, M) that comes
     in, that of z is the sum over m of g r (loc - z), and so for the others. The value itself is not computed by
-    products, which would lose the digits of narrow normals; the gradient needs fewer.
+    products, which would lose the digits of narrow normals; for the same reason the sums over points are in double
+    precision.
     """
 
     generate_vmap_rule = True
@@ -174,12 +175,14 @@ class EachNormal(torch.autograd.Function):
         z, loc, log_scale = ctx.saved_tensors
         (g,) = grads
         d, r = z.shape[-1], (-2 * log_scale).exp()
-        sums = g.T @ torch.cat([z, z.square(), torch.ones_like(z[:, :1])], 1)  # (M, 2 D + 1)
+        toward = g @ torch.cat([r * loc, r], 1)  # (N, 2 D)
+        of_z = torch.addcmul(toward[:, :d], z, toward[:, d:], value=-1)
+        z, loc = z.double(), loc.double()
+        sums = g.double().T @ torch.cat([z, z.square(), torch.ones_like(z[:, :1])], 1)  # (M, 2 D + 1)
         first, second, total = sums[:, :d], sums[:, d : 2 * d], sums[:, 2 * d :]
         apart = torch.addcmul(first, total, loc, value=-1)  # of z - loc
         scaled = torch.addcmul(second, loc, first + apart, value=-1)  # of its square
-        toward = g @ torch.cat([r * loc, r], 1)  # (N, 2 D)
-        return torch.addcmul(toward[:, :d], z, toward[:, d:], value=-1), r * apart, torch.addcmul(-total, r, scaled)
+        return of_z, (r * apart).to(r.dtype), (r * scaled - total).to(r.dtype)
 
 
 class Mixture(LightDistribution):
@@ -200,12 +203,18 @@ class Mixture(LightDistribution):
 
     def component_log_prob(self, z: Tensor) -> Tensor:
         """(*batch, M) nats of z (*batch, D) under each component."""
-        loc = self.components.loc
-        shared = isinstance(self.components, Normal) and loc.ndim == 2  # by all rows
-        if shared and z.shape[:-1].numel() * loc.numel() >= MIN_PRODUCT_NUMBERS:
-            log_scale = torch.as_tensor(self.components.log_scale).expand_as(loc)
-            return EachNormal.apply(z.reshape(-1, z.shape[-1]), loc, log_scale).unflatten(0, z.shape[:-1])
+        if self.has_product_gradient(z):
+            points, components = z.reshape(-1, z.shape[-1]), self.components
+            return EachNormal.apply(points, components.loc, components.log_scale).reshape(*z.shape[:-1], -1)
         return self.components.log_prob(z[..., None, :])
+
+    def has_product_gradient(self, z: Tensor) -> bool:
+        """Whether the gradient at z (*batch, D) is faster as products of matrices: many points, shared components."""
+        components = self.components
+        if type(components) is not Normal or components.loc.ndim != 2 or z.ndim < 2 or z.dtype != components.loc.dtype:
+            return False
+        same = isinstance(components.log_scale, Tensor) and components.log_scale.shape == components.loc.shape
+        return same and z.shape[:-1].numel() * components.loc.numel() >= MIN_PRODUCT_NUMBERS
 
     def sample(self, sample_shape=()) -> Tensor:
         with torch.no_grad():

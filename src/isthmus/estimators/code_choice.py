@@ -19,7 +19,7 @@ from isthmus.estimators.linear_model import (
 )
 from isthmus.estimators.linear_rows import linear_rows
 from isthmus.examples import Examples
-from isthmus.metrics.held_out import MIN_ROWS, fewest_dimensions, held_out, held_out_scores, is_clear
+from isthmus.metrics.held_out import MIN_ROWS, bounded, fewest_dimensions, held_out, held_out_scores, is_clear
 from isthmus.schema import Schema
 
 MAX_CHOICE_NUMBERS = 200_000
@@ -40,8 +40,6 @@ MIN_WHOLE_ROWS = 20
 """Rows without missing values by which sizes are chosen, at least."""
 MIN_ROWS_PER_COLUMN = 5
 """Rows for each column from which a code as wide as the data is considered."""
-MAX_NATS_PER_COLUMN = 3.0
-"""What a row contributes to a comparison, at most, for each column: a single outlier decides nothing."""
 MAX_FULL_DIM = 32
 """Codes up to which components with full covariances are tried."""
 
@@ -93,6 +91,7 @@ def choose_code(
     if noise_is_free and rows.varies.any():
         units = np.broadcast_to(schema.scale, schema.event_shape).reshape(-1)[rows.varies]
     curve = held_out_curve(x, units, seed)
+    curve = curve[:, :1] + bounded(curve - curve[:, :1], x.shape[1])
     most = MAX_AUTO_OF_IMAGES if schema.image else MAX_AUTO_LATENT_DIM
     chosen: dict[str, Any] = {"latent_dim": auto_latent_dim(curve, d, most), "prior": "normal"}
     size = given or chosen["latent_dim"]
@@ -100,7 +99,7 @@ def choose_code(
     # A code as wide as the rows leaves no noise that could be told apart.
     if (per_column or noise_is_free) and size < x.shape[1] <= MAX_FACTOR_COLUMNS:
         each = scores_by_size(x, size, True, seed)
-        if noise_is_free and is_clear(bounded(each - narrow, x)):
+        if noise_is_free and is_clear(bounded(each - narrow, x.shape[1])):
             chosen["likelihood"], per_column = "diagonal_normal", True
         narrow = each if per_column else narrow
     if estimator.initialization == "columns" and given is None:
@@ -140,16 +139,10 @@ def wide_code(x: np.ndarray, narrow: np.ndarray, starts: Iterable[str], seed: in
             prior = auto_prior(x, independent_columns(x), seed, ("mixture",))
         else:
             values, prior = scores_by_size(x, d, False, seed), auto_prior(x, fit_linear_model(x, None, d, False), seed)
-        if is_clear(bounded(values + prior.gains - best, x)):
+        if is_clear(bounded(values + prior.gains - best, d)):
             best = values + prior.gains
             chosen = {"latent_dim": d, "prior": prior.name, "initialization": initialization}
     return chosen
-
-
-def bounded(gains: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Gains (n,) of log-density of rows x (n, d), none of them so large that it decides a comparison alone."""
-    most = MAX_NATS_PER_COLUMN * x.shape[1]
-    return np.clip(gains, -most, most)
 
 
 def scores_by_size(x: np.ndarray, latent_dim: int, noise_per_column: bool, seed: int) -> np.ndarray:
@@ -188,7 +181,7 @@ class CodePrior(NamedTuple):
 
     name: str
     gains: np.ndarray
-    """(n,) nats over the standard normal, of held-out rows."""
+    """(n,) nats over the standard normal, of held-out rows; `bounded`."""
 
 
 def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[str] = tuple(MIXTURES)) -> CodePrior:
@@ -209,7 +202,7 @@ def auto_prior(x: np.ndarray, linear: LinearModel, seed: int, kinds: Iterable[st
         for k in MIXTURES[kind]:
             if k * least > len(points) or failures == MAX_FAILURES:
                 break
-            gains = bounded(best_added(points, k, seed, floor, full)[1] - normal, x)
+            gains = bounded(best_added(points, k, seed, floor, full)[1] - normal, points.shape[1])
             failures += 1
             if is_clear(gains) and gains.mean() > best.gains.mean():
                 best, failures = CodePrior(f"{kind}({k})", gains), 0

@@ -13,6 +13,7 @@ from isthmus.estimators.linear_rows import linear_rows
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.held_out import bounded
 
 COMPONENT_COUNTS, ADDED_VARIANCE = (5, 20), 1e-2
 """Components of the mixture, and what is added to the variances of standardised rows."""
@@ -22,8 +23,6 @@ MAX_COLUMNS, MAX_TRAIN_ROWS, MAX_VALIDATION_ROWS, CODE_DRAWS = 32, 1_000, 500, 1
 """Columns and rows that are looked at, at most, and draws of the code for log p(x)."""
 MIN_VALIDATION_ROWS, MIN_DISTINCT_VALUES = 10, 20
 """Validation rows, and different values of each column, below which nothing is said: a mixture gains by spikes."""
-MAX_NATS_PER_COLUMN = 3.0
-"""What a row contributes to a difference, at most, for each column: a single outlier decides nothing."""
 MIN_LEAD_NATS, LEAD_SIGMA, FOUND_SHARE = 0.5, 3.0, 0.5
 """Lead of the mixture that is worth a warning, in nats and in standard errors; and the share of what the mixture finds
 beyond the linear model from which training did leave its start."""
@@ -73,9 +72,8 @@ def lead_of_mixture(fitted: FittedModel, train: Examples, valid: Examples) -> Le
     of_mixture = mixture.log_density((test - mean) / deviation) - log_volume
     linear = fit_linear_model(standardised, None, min(fitted.code_size, schema.size - 1), noise_per_column=False)
     of_linear = linear.log_density((test - mean) / deviation) - log_volume
-    most = MAX_NATS_PER_COLUMN * schema.size
-    lead, error = mean_and_error(np.clip(of_mixture - fitted.score(held_out, CODE_DRAWS), -most, most))
-    return Lead(lead, error, float(np.clip(of_mixture - of_linear, -most, most).mean()), k)
+    lead, error = mean_and_error(bounded(of_mixture - fitted.score(held_out, CODE_DRAWS), schema.size))
+    return Lead(lead, error, float(bounded(of_mixture - of_linear, schema.size).mean()), k)
 
 
 def warn_of_trap(fitted: FittedModel, train: Examples, valid: Examples | None) -> None:

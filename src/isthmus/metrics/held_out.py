@@ -15,6 +15,8 @@ MIN_ROWS = 2 * FOLDS
 """Rows below which holding out some leaves too few."""
 NOISE_SHARE = 1e-4
 """Least noise variance of the linear model, in units of the mean variance: rows may lie exactly in a plane."""
+MAX_NATS_PER_NUMBER = 3.0
+"""What a row contributes to a comparison, at most, for each of its numbers: a single outlier decides nothing."""
 MAX_CURVE_DIM = 256
 """Latent dimensions of the largest linear model."""
 
@@ -36,6 +38,11 @@ def is_clear(gains: np.ndarray) -> bool:
     """Whether the mean of gains (n,) is above 0 by more than its standard error."""
     gain, error = mean_and_error(gains)
     return gain > error
+
+
+def bounded(gains: np.ndarray, d: int) -> np.ndarray:
+    """Gains of log-density (n, ...) of rows of d numbers, none of them so large that it decides a comparison alone."""
+    return np.clip(gains, -MAX_NATS_PER_NUMBER * d, MAX_NATS_PER_NUMBER * d)
 
 
 def fewest_dimensions(scores: np.ndarray) -> int:

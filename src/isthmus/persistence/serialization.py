@@ -28,7 +28,7 @@ from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
 from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
 
-FORMAT = 4
+FORMAT = 5
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
 PICTURES = ("reconstructions.png", "samples.png", "latent.png", "curves.png")
 """Figures that a run keeps as files: each is an entry of `plot.figures.FIGURES`, with .png added."""

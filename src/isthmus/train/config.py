@@ -17,7 +17,7 @@ class TrainConfig:
         epochs: passes over the rows.
         batch_size: rows per update; all rows, if there are fewer.
         learning_rate: Adam's peak learning rate.
-        weight_decay: what the weights of hidden layers lose in each update, as a share, over the learning rate.
+        weight_decay: each update multiplies the weights of layers by 1 - learning rate * weight_decay.
         clip: largest gradient norm, in units of its running mean.
         patience: updates without a better validation loss after which training stops early; 0 never stops.
         warmup: fraction of training over which a term's weight still rises: training does not stop in it.

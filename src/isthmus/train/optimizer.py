@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.errors import InputError
+from isthmus.nets.mlp import MLP
 from isthmus.objective import Player
 
 MIN_FIRST_MOMENT, MIN_SECOND_MOMENT = 1e-30, 1e-36
@@ -87,7 +87,7 @@ class FlatAdam:
     Args:
         module: the module to train; parameters without `requires_grad` are left alone.
         clip: largest norm of the model's gradient, in units of its running mean.
-        weight_decay: what weights that `decayed` names lose in each update, as a share, over the learning rate.
+        weight_decay: each update multiplies the weights that `decayed` names by 1 - rate * weight_decay.
         critic: those of the parameters that the second player owns.
         player: the second player's settings.
 
@@ -136,8 +136,8 @@ class FlatAdam:
 
     def _decay(self, module: nn.Module, weight_decay: float) -> Tensor | None:
         """Of each of the model's weights, end to end; None where none decays."""
-        shrinking = {id(parameter) for parameter in decayed(module)}
-        if not weight_decay or not shrinking:
+        shrinking = {id(parameter) for parameter in decayed(module)} if weight_decay else set()
+        if not shrinking:
             return None
         mine = self.parameters[: len(self.model_names)]
         return torch.cat([p.new_full((p.numel(),), weight_decay * (id(p) in shrinking)) for p in mine])
@@ -240,10 +240,12 @@ class FlatAdam:
 
 
 def decayed(module: nn.Module) -> list[Tensor]:
-    """The weights of dense and convolutional layers, but for those of `linear_map`, which are no hidden layer's."""
+    """The weights of dense and convolutional layers, but for a network's linear map from its input to its output."""
     layers = [m for m in module.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
-    maps: list[Any] = [getattr(m, "linear_map", lambda: None)() for m in module.modules()]
-    return [layer.weight for layer in layers if not any(layer is other for other in maps)]
+    maps = [m.linear_map() for m in module.modules() if isinstance(m, MLP)]
+    # A parametrised layer computes its weight: what is trained of it does not decay.
+    weights = [layer._parameters.get("weight") for layer in layers if not any(layer is other for other in maps)]
+    return [weight for weight in weights if weight is not None]
 
 
 def averaged_buffers(module: nn.Module) -> dict[str, Tensor]:
