@@ -91,7 +91,6 @@ def choose_code(
     if noise_is_free and rows.varies.any():
         units = np.broadcast_to(schema.scale, schema.event_shape).reshape(-1)[rows.varies]
     curve = held_out_curve(x, units, seed)
-    curve = curve[:, :1] + bounded(curve - curve[:, :1], x.shape[1])
     most = MAX_AUTO_OF_IMAGES if schema.image else MAX_AUTO_LATENT_DIM
     chosen: dict[str, Any] = {"latent_dim": auto_latent_dim(curve, d, most), "prior": "normal"}
     size = given or chosen["latent_dim"]

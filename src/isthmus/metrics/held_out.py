@@ -16,7 +16,8 @@ MIN_ROWS = 2 * FOLDS
 NOISE_SHARE = 1e-4
 """Least noise variance of the linear model, in units of the mean variance: rows may lie exactly in a plane."""
 MAX_NATS_PER_NUMBER = 3.0
-"""What a row contributes to a comparison, at most, for each of its numbers: a single outlier decides nothing."""
+"""What a row contributes to a comparison, at most, for each of its numbers: a single outlier decides nothing.
+The size of a code is chosen without this bound: more dimensions make rows far from all others far less likely."""
 MAX_CURVE_DIM = 256
 """Latent dimensions of the largest linear model."""
 
