@@ -348,7 +348,101 @@ def test_a_folder_of_images_is_read_in_order_of_names(tmp_path, arrays):
     assert part.y is None
 
 
-def test_transparency_and_palettes_are_dropped(tmp_path):
+def test_transparent_pixels_are_white_whatever_lies_under_them(tmp_path):
+    hidden = np.concatenate([COLOUR[0], np.zeros((5, 6, 1), np.uint8)], -1)
+    hidden[0, 0] = (10, 20, 30, 255)
+    grey = np.stack([GREY[0], np.where(np.arange(6) < 3, 255, 0) * np.ones((5, 1))], -1).astype(np.uint8)
+    Image.fromarray(hidden).save(tmp_path / "0.png")
+    Image.fromarray(COLOUR[0]).convert("P").save(tmp_path / "1.gif", transparency=0)
+    x = read(tmp_path).train.x
+    assert x[0, 0, 0].tolist() == [10, 20, 30]
+    assert (x[0].reshape(-1, 3)[1:] == 255).all()
+    (tmp_path / "grey").mkdir()
+    Image.fromarray(grey, "LA").save(tmp_path / "grey/0.png")
+    np.testing.assert_array_equal(read(tmp_path / "grey").train.x[0], np.where(grey[..., 1] > 0, grey[..., 0], 255))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val"), ("Train", "Validation", "TEST"), ("training", "dev", "testing"), ("train", "test"), ("train",)],
+)
+def test_folders_with_usual_names_of_splits_are_parts(tmp_path, names):
+    files = [f"{name}/{label}/{i}.png" for name in names for label in "ab" for i in range(2)]
+    dataset = read(images(tmp_path, np.concatenate([GREY] * 4)[: len(files)], files))
+    parts = [part for part in (dataset.train, dataset.valid, dataset.test) if part is not None]
+    assert [len(part.x) for part in parts] == [4] * len(names)
+    assert all(part.y.tolist() == ["a", "a", "b", "b"] for part in parts)
+
+
+@pytest.mark.parametrize("names", [("control", "test"), ("car", "train"), ("test",)])
+def test_a_class_may_have_the_name_of_a_split(tmp_path, names):
+    assert read(images(tmp_path, GREY[:2], [f"{names[0]}/0.png", f"{names[-1]}/1.png"])).train.y.tolist() == sorted(
+        [names[0], names[-1]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (("train/0.png", "test/1.png", "old/2.png"), ("either parts of the data or labels", "old")),
+        (("train/0.png", "val/1.png", "dev/2.png"), ("must be one folder", "dev, val")),
+        (("val/0.png", "test/1.png"), ("must have a folder train",)),
+        (("train/0.png", "test/1.png", "2.png"), ("lie beside them",)),
+    ],
+)
+def test_folders_that_are_half_splits_are_refused(tmp_path, files, words):
+    read_error(images(tmp_path, GREY[: len(files)], list(files)), *words)
+
+
+def test_hidden_folders_are_left_out(tmp_path):
+    files = ["a/0.png", "a/.ipynb_checkpoints/0.png", ".cache/0.png", "__MACOSX/0.png", "b/1.png"]
+    assert read(images(tmp_path, GREY[:1].repeat(5, 0), files)).train.y.tolist() == ["a", "b"]
+
+
+def test_linked_folders_are_read_once(tmp_path):
+    images(tmp_path / "elsewhere", GREY[:2], ["0.png", "1.png"])
+    images(tmp_path / "data", GREY[2:3], ["a/0.png"])
+    (tmp_path / "data/b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/a/again").symlink_to(tmp_path / "data")
+    assert read(tmp_path / "data").train.y.tolist() == ["a", "b", "b"]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    images(tmp_path, GREY[:2], ["a/0.png", "b/1.png"])
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    read_error(tmp_path, "cannot read", "b", "ermission denied")
+
+
+def test_every_frame_of_a_stack_is_an_image_and_animations_are_refused(tmp_path):
+    frames = [Image.fromarray(array) for array in GREY]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    frames[1].save(tmp_path / "b.tif")
+    np.testing.assert_array_equal(read(tmp_path).train.x, np.concatenate([GREY, GREY[1:2]]))
+    stacks = images(tmp_path / "labelled", GREY[:1], ["two/0.tif"])
+    (stacks / "one").mkdir()
+    frames[0].save(stacks / "one/a.tif", save_all=True, append_images=frames[1:])
+    assert read(stacks).train.y.tolist() == ["one"] * len(GREY) + ["two"]
+    for suffix in ("gif", "webp", "png"):
+        folder = tmp_path / suffix
+        folder.mkdir()
+        frames[0].save(folder / f"0.{suffix}", save_all=True, append_images=frames[1:])
+        read_error(folder, "animation")
+
+
+def test_a_file_is_decoded_as_the_formats_of_image_files_alone(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    monkeypatch.setattr("subprocess.Popen", None)  # Ghostscript would be started by it
+    read_error(tmp_path, "a.png", "not an image of the format")
+
+
+def test_palettes_are_colours(tmp_path):
     opaque = np.concatenate([COLOUR[0], np.full((5, 6, 1), 255, np.uint8)], -1)
     images(tmp_path, [opaque, COLOUR[1]])
     Image.fromarray(np.stack([GREY[0]] * 3, -1)).convert("P").save(tmp_path / "2.gif")
