@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import urllib.error
+import warnings
 import zipfile
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from isthmus import data
-from isthmus.data import guards, read
+from isthmus.data import guards, read, tables
 from isthmus.errors import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -267,7 +268,16 @@ def test_the_condition_replaces_the_labels_of_a_built_in_table():
         ("7\n3\n", ["0"], [7]),
         ("0,1,2\n3,4,5\n", ["0", "1", "2"], [3, 4, 5]),  # names that pandas gave
         (",a,b\n0,1,2\n1,3,4\n", ["a", "b"], [1, 2]),  # the index that pandas wrote
-        (",a\n5,1\n6,2\n", ["Unnamed: 0", "a"], [5, 1]),
+        (",a\n5,1\n6,2\n", ["a"], [1]),  # of a shuffled table
+        (",a\n1,7\n2,8\n", ["a"], [7]),  # as R writes it
+        (",a\nx,1\ny,2\n", ["a"], [1]),
+        ("Unnamed: 0.1,Unnamed: 0,a\n0,3,1\n1,4,2\n", ["a"], [1]),  # written twice
+        (",a\n0.5,1\n0.25,2\n", ["Unnamed: 0", "a"], [0.5, 1]),
+        ("x;y\n1,5;2,5\n3;4,25\n", ["x", "y"], [1.5, 2.5]),
+        ("1,5;2,5\n3;4,25\n", ["0", "1"], [1.5, 2.5]),
+        ("x;y\n1.5;2.5\n", ["x", "y"], [1.5, 2.5]),
+        ("x|y\n1|2\n", ["x", "y"], [1, 2]),
+        ("2019,2020,2021\n1,2,3\n", ["2019", "2020", "2021"], [1, 2, 3]),
         ("a,b\nTrue,1\nFalse,2\n", ["a", "b"], [1, 1]),
         ('"a,1",b\n1,2\n', ["a,1", "b"], [1, 2]),
     ],
@@ -279,6 +289,49 @@ def test_dialects_of_csv(tmp_path, text, names, first):
     assert list(x.columns) == names
     assert x.iloc[0].tolist() == first
     assert x.to_numpy().dtype.kind in "iuf"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n", ()),
+        (",a,b\n0,1,2\n1,3,4\n", ()),
+        (",a,b\n4,1,2\n1,3,4\n", ("'Unnamed: 0'", "index")),
+        ("x;y\n1,5;2,5\n", ("separated by ';'", "decimals by ','")),
+        ("x\ty\n1\t2\n", ("separated by a tab",)),
+        ("5.1,3.5\n4.9,3.0\n", ("no header",)),
+        ("17,4\n9,3\n", ("no header",)),
+        ("country,2019,2020\n1,5.3,5.4\n", ()),
+    ],
+)
+def test_what_is_guessed_of_a_table_is_said_in_one_warning(tmp_path, text, words):
+    (tmp_path / "t.csv").write_text(text)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        read(tmp_path / "t.csv")
+    assert len(said) == bool(words)
+    assert all(word in str(warning.message) for warning in said for word in ("t.csv", *words))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("5.1,3.5,setosa\n4.9,3.0,virginica\n", 2),  # the first row of a table without a header
+        ("M,0.455,15\nF,0.35,7\nM,0.53,9\n", 3),
+        ("sort,2019,2020\na,5.3,5.4\nb,1.5,2.5\n", 2),
+        ("who,x,y\na,5.3,5.4\n", 1),
+    ],
+)
+def test_a_first_row_with_words_is_no_header(tmp_path, text, rows):
+    (tmp_path / "t.csv").write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        assert len(tables.from_csv(tmp_path / "t.csv", "t.csv").train.x) == rows
+
+
+def test_columns_of_one_name_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,a\n1,2,3\n")
+    read_error(tmp_path / "t.csv", "names of their own", "2 columns named 'a'")
 
 
 def test_missing_values_become_nan(tmp_path):

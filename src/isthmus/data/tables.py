@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -19,43 +20,138 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+SEPARATORS = "\t;|,"
+"""Between columns; a comma may also stand before decimals."""
+GUESSED_LINES = 20
+"""First lines by which the form of a table is guessed."""
+DECIMAL_COMMA, DECIMAL_POINT = (
+    re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.I),
+    re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.I),
+)
+UNNAMED = re.compile(r"|Unnamed: 0(_level_\d+)?(\.\d+)*")
+"""Names that pandas gives to a column without one, or to its index on the way through a file."""
 BYTES_PER_VALUE = 8
 """Memory that a value of a table takes, at most: float64 or int64."""
 
 
 def from_csv(path: Path, source: str) -> Dataset:
-    """Read a UTF-8 table, separated by commas, semicolons or tabs; a first line of numbers is data, not a header."""
+    """Read a UTF-8 table; what is guessed of its form is said in a warning, unless it is that of `DataFrame.to_csv`.
+
+    Raises:
+        InputError: where two columns have the same name.
+    """
     import pandas as pd
 
     require_memory(path.stat().st_size, source)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        line = next((line for line in file if line.strip()), "")
-    separator = next((s for s in ",;\t" if s in line), ",")
-    names = [name.strip() for name in next(csv.reader([line], delimiter=separator), [])]
+        lines = list(itertools.islice((line for line in file if line.strip()), GUESSED_LINES))
+    form = guess_form(lines)
+    names = form.names
+    repeated = next((name for name in names if name and names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(
+            f"columns of {source} must have names of their own, got {names.count(repeated)} columns named {repeated!r}."
+        )
     with path.open(encoding="utf-8-sig", newline="") as file, warnings.catch_warnings():
         # pandas would only warn of a row longer than the header, and drop its end or use its start as an index.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         frame = pd.read_csv(
             file,
-            sep=separator,
-            header=None if is_data_row(names) else 0,
+            sep=form.separator,
+            decimal=form.decimal,
+            header=0 if names else None,
             index_col=False,
             skipinitialspace=True,
             low_memory=False,
         )
-    if names and names[0] == "" and list(frame.iloc[:, 0]) == list(range(len(frame))):
-        frame = frame.iloc[:, 1:]  # the index, as DataFrame.to_csv writes it
-    return Dataset(source, Examples(frame.rename(columns=lambda name: str(name).strip())))
+    notes = [*form.notes]
+    frame = frame.rename(columns=lambda name: str(name).strip())
+    while len(frame.columns) > 1 and is_index(frame.columns[0], frame.iloc[:, 0]):
+        if list(frame.iloc[:, 0]) != list(range(len(frame))):
+            notes.append(f"column {frame.columns[0]!r} is taken for the index of the rows and left out")
+        frame = frame.iloc[:, 1:]
+    if notes:
+        warnings.warn(f"{source}: {'; '.join(notes)}.", UserWarning, stacklevel=2)
+    return Dataset(source, Examples(frame))
 
 
-def is_data_row(cells: list[str]) -> bool:
-    """Whether the first line of a table is data: numbers that do not count up by one, as default names (0, 1, 2) do."""
-    try:
-        numbers = [float(cell) for cell in cells]
-    except ValueError:
+class TableForm(NamedTuple):
+    """How a text table is written."""
+
+    separator: str
+    """Between columns."""
+    decimal: str
+    """Before the decimals of a number."""
+    names: list[str]
+    """Of the columns; none where the first line is a row."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not as `DataFrame.to_csv` writes it."""
+        notes = []
+        if (self.separator, self.decimal) != (",", "."):
+            called = {"\t": "a tab"}.get(self.separator, repr(self.separator))
+            notes.append(f"columns are separated by {called}, decimals by {self.decimal!r}")
+        if not self.names:
+            notes.append("there is no header, for the first line holds numbers; columns are called 0, 1, 2, ...")
+        elif sum(map(is_number, self.names)) and not counts_up(self.names):
+            notes.append(f"the first line is taken for the header, though {self.names[0]!r}, ... has numbers")
+        return notes
+
+
+def guess_form(lines: list[str]) -> TableForm:
+    """The form of a table by its first lines: the separator that divides all of them alike, commas at last."""
+    rows = {separator: list(csv.reader(lines, delimiter=separator)) for separator in SEPARATORS}
+    alike = [separator for separator, cells in rows.items() if len({len(row) for row in cells}) == 1 < len(cells[0])]
+    present = [separator for separator in ",;\t" if lines and separator in lines[0]]
+    separator = next(iter([*alike, *present]), ",")
+    cells = [[cell.strip() for cell in row] for row in rows[separator]]
+    first, rest = (cells[0], cells[1:]) if cells else ([], [])
+    body = [cell for row in rest or [first] for cell in row]
+    comma = separator != "," and any(map(DECIMAL_COMMA.fullmatch, body)) and not any(map(DECIMAL_POINT.fullmatch, body))
+    decimal = "," if comma else "."
+    numeric = [cell.replace(",", ".") for cell in first] if comma else first
+    return TableForm(separator, decimal, [] if is_data_row(numeric, rest) else first)
+
+
+def is_data_row(cells: list[str], rest: list[list[str]]) -> bool:
+    """Whether the first line of a table is data, by its cells and those of the lines below.
+
+    Numbers are, unless they count up by one, as default names (0, 1, 2) and years do. So is a line with words whose
+    columns below hold words in the same places, if one of its numbers has decimals or occurs twice.
+    """
+    numbers = [float(cell) for cell in cells if is_number(cell)]
+    if not numbers or counts_up(cells):
         return False
-    integers_in_order = (len(cells) > 1 or numbers == [0.0]) and numbers[0] % 1 == 0
-    return not (integers_in_order and all(b - a == 1 for a, b in itertools.pairwise(numbers)))
+    if len(numbers) == len(cells):
+        return True
+    alike = bool(rest) and all(
+        is_number(cell) == any(is_number(row[j].replace(",", ".")) for row in rest if j < len(row))
+        for j, cell in enumerate(cells)
+    )
+    return alike and (any(number % 1 for number in numbers) or len(set(numbers)) < len(numbers))
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell spells a number."""
+    with contextlib.suppress(ValueError):
+        float(cell)
+        return True
+    return False
+
+
+def counts_up(cells: list[str]) -> bool:
+    """Whether the numbers among the cells are whole and count up by one; a single one from 0."""
+    numbers = [float(cell) for cell in cells if is_number(cell)]
+    if not numbers or numbers[0] % 1 or (len(cells) == 1 and numbers != [0.0]):
+        return False
+    return all(b - a == 1 for a, b in itertools.pairwise(numbers))
+
+
+def is_index(name: str, column: pd.Series) -> bool:
+    """Whether a column is the index of the rows, as pandas and R write it: without a name, whole numbers or words."""
+    nameless = UNNAMED.fullmatch(name) is not None
+    return nameless and getattr(column.dtype, "kind", "O") not in "fb" and not bool(column.isna().any())
 
 
 def from_parquet(path: Path, source: str) -> Dataset:
