@@ -207,6 +207,22 @@ def test_padding_changes_no_number(name, corruption):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*scales from the centre")
+@pytest.mark.parametrize("value", [1e13, 1e39, -1e100])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_with_a_huge_number_is_the_least_likely_and_its_code_is_finite(name, value):
+    x = table()
+    model = small(name).fit(x)
+    rows = x[:8].copy()
+    rows[5, 2] = value
+    assert np.isfinite(model.transform(rows)).all()
+    assert np.isfinite(model.reconstruct(rows)).all()
+    if name in DENSE:
+        scores = model.score_samples(rows, draws=20)
+        assert np.isfinite(scores).all()
+        assert scores.argmin() == 5
+
+
 @pytest.mark.parametrize("name", DENSE)
 def test_bounds_are_ordered_and_do_not_depend_on_other_rows(name):
     x = table()

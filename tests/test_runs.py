@@ -124,3 +124,14 @@ def test_a_run_that_broke_off_keeps_the_last_good_weights(capsys, rows, tmp_path
     assert "other fields" in err
     assert run(capsys, "fit", "vae", rows, "-o", folder, "--force", *FAST)[0] == 0
     assert run(capsys, "encode", folder, rows, "-o", tmp_path / "z.npy")[2] == ""
+
+
+@pytest.mark.parametrize(("part", "named"), [("x_valid", "validation"), ("x_test", "test")])
+def test_bad_rows_of_any_part_are_found_before_training(tmp_path, capsys, part, named):
+    x = np.random.default_rng(0).normal(size=(60, 5))
+    np.savez(tmp_path / "x.npz", x_train=x, **{part: np.full((9, 5), np.nan)})
+    assert main(["fit", "ae", str(tmp_path / "x.npz"), "-o", str(tmp_path / "run"), "--epochs", "1"]) == 2
+    said = capsys.readouterr().err
+    assert f"In the {named} rows: X must be finite" in said
+    assert "training 100%" not in said
+    assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ from isthmus.atomic_io import write_json
 from isthmus.data import BUILT_IN, Dataset, read
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
+from isthmus.estimators.input_validation import validation_rows
 from isthmus.estimators.start_check import warn_of_trap
 from isthmus.estimators.training_setup import TrainingJob, setup_training
 from isthmus.examples import Examples
@@ -156,6 +157,8 @@ def _setup(estimator: Estimator, dataset: Dataset, folder: Path, source: dict[st
     train = conditioned(dataset.train)
     validation = None if dataset.valid is None else conditioned(dataset.valid)
     job = setup_training(estimator, train, validation=validation, **resumed)
+    if dataset.test is not None:  # no model is trained whose test rows are bad: its page could not be drawn
+        validation_rows(conditioned(dataset.test), job.schema, job.schema.names, "test")
     known = job.schema.condition
     for name, examples in (("validation", dataset.valid), ("test", dataset.test)):
         if known is not None and examples is not None:

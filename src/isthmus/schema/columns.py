@@ -232,6 +232,11 @@ class Schema:
         return cls(**config)
 
 
+MAX_SCALED = {torch.float32: 1e12, torch.float64: 1e100}
+"""Largest number that networks read, in scaled units: squares of what they make of it must be finite, for a row that is
+not has no score, and would count as neither usual nor unusual."""
+
+
 class InputScaler:
     """`Schema.to_tensor` with shift and scale on the device: a batch costs no copy from the host."""
 
@@ -247,9 +252,19 @@ class InputScaler:
         if self.binarize and (raw.dtype == torch.bool or raw.dtype.is_floating_point):  # bits, or their probabilities
             return raw.to(self.dtype)
         if not (self.centred or self.scaled):
-            return raw.to(self.dtype)
+            return self.within_limit(raw)
         if raw.element_size() == 1:  # at most 255: any precision holds the difference
             x = raw.to(self.dtype)
             return (x.sub_(self.small_shift) if self.centred else x).mul_(self.per_scale)
         # In double precision: a large mean must not eat the digits of a small spread.
-        return ((raw.double() - self.shift) / self.scale).to(self.dtype)
+        return self.within_limit((raw.double() - self.shift) / self.scale)
+
+    @property
+    def limit(self) -> float:
+        """The largest number that networks read."""
+        return MAX_SCALED[self.dtype]
+
+    def within_limit(self, x: Tensor) -> Tensor:
+        """Scaled numbers in the dtype of networks, none above the limit in size; NaN stays NaN."""
+        wide = x if x.dtype == torch.float64 else x.to(self.dtype)  # others cannot hold the limit, or do not exceed it
+        return wide.clamp(-self.limit, self.limit).to(self.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.schema import NUMBERS_AT_ONCE, InputScaler, Schema
 from isthmus.train.runtime import free_memory
+from isthmus.wording import pluralize
 
 MAX_MEMORY_FRACTION = 0.9
 """Fraction of the free memory that the rows may take."""
@@ -91,8 +93,18 @@ class DeviceDataset:
             return stored.to(self.device)
         rows = torch.empty(stored.shape, dtype=self.dtype, device=self.device)
         step = max(1, NUMBERS_AT_ONCE // max(1, stored[:1].numel()))  # in blocks: memory may not hold two copies
+        far = 0
         for start in range(0, len(stored), step):
-            rows[start : start + step] = self.scaler(stored[start : start + step].to(self.device))
+            block = self.scaler(stored[start : start + step].to(self.device))
+            far += int((block.abs() >= self.scaler.limit).flatten(1).any(1).sum())
+            rows[start : start + step] = block
+        if far:
+            warnings.warn(
+                f"{pluralize(far, 'row')} of X {'lies' if far == 1 else 'lie'} {self.scaler.limit:g} or more scales "
+                "from the centre, beyond what networks can compute: such numbers are taken for that one.",
+                UserWarning,
+                stacklevel=2,
+            )
         return rows
 
     def batches(self, size: int = 2048) -> Iterator[Batch]:
