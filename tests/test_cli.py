@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from isthmus import cli
-from isthmus.cli.main import COMMANDS, main
+from isthmus.cli.main import COMMANDS, main, stopped_as_by_ctrl_c
 from models import bits, images, table, without_page, without_slow_measures
 
 FAST = ["--epochs", "3", "--hidden", "16", "--latent-dim", "2", "--random-state", "0", "--threads", "1"]
@@ -295,6 +295,33 @@ def test_ctrl_c_saves_a_checkpoint_and_prints_how_to_resume(tmp_path, monkeypatc
     assert main(["fit", "vae", "digits", "-o", str(whole), *LONG, "--patience", "100000"]) == 0
     a, b = load_file(whole / "model.safetensors"), load_file(folder / "model.safetensors")
     assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_scheduler_or_a_closed_terminal_stops_as_ctrl_c_does(tmp_path, sent, code):
+    folder = tmp_path / "r"
+    process = launch("fit", "vae", "digits", "-o", folder, *LONG, "--patience", "100000")
+    history = folder / "history.jsonl"
+    wait_for(lambda: history.exists() and history.read_text().count("\n") > 2)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"isthmus fit --resume {folder}" in err.decode()
+    assert (folder / "checkpoint" / "state.safetensors").exists()
+
+
+def test_signals_that_are_ignored_stay_ignored_and_all_handlers_come_back():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stopped_as_by_ctrl_c() as came:
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+    assert before == {number: signal.getsignal(number) for number in before}
 
 
 def test_resuming_a_finished_run_does_nothing(capsys, trained):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from isthmus.latent_model import LatentModel
 from isthmus.nets.mlp import MLP
 from isthmus.objective import as_objective
 from isthmus.priors import StandardNormal
+from isthmus.schema.columns import MAX_SCALED
 from isthmus.terms.bounds import kl, nll
 from isthmus.train.optimizer import EMA_START_STEPS, FlatAdam
 from isthmus.train.runtime import count_flops
@@ -207,9 +209,12 @@ def test_a_short_run_ends_with_its_last_weights_and_a_long_one_with_their_averag
     assert (adam.average - late).norm() < (adam.flat - late).norm()
 
 
-def test_a_validation_row_out_of_all_bounds_stops_the_run():
+def test_a_validation_loss_that_is_not_finite_stops_the_run(monkeypatch):
     far = X.copy()
     far[0] = 1e30
+    with pytest.warns(UserWarning, match="1 row of X lies 1e"):
+        small("Autoencoder").fit(X, validation=far)
+    monkeypatch.setitem(MAX_SCALED, torch.float32, 1e38)  # whose squares are not finite
     with pytest.raises(isthmus.TrainingError, match="of the validation rows is not finite"):
         small("Autoencoder").fit(X, validation=far)
 
@@ -353,3 +358,26 @@ def test_the_operations_of_attention_are_counted():
             return nn.functional.scaled_dot_product_attention(x, x, x)
 
     assert count_flops(Attends(), Batch(torch.randn(6, 4, 3))) == 2 * 2 * 4 * 4 * 3
+
+
+@pytest.mark.parametrize("fields", [{}, {"prior": "refit(3)"}, {"verbose": True}])
+def test_ctrl_c_leaves_a_fitted_model_with_the_best_weights_so_far(fields, monkeypatch):
+    x, made = table(), []
+    end_epoch = Trainer.end_epoch
+
+    def pressing(trainer):
+        made.append(end_epoch(trainer))
+        if len(made) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return made[-1]
+
+    monkeypatch.setattr(Trainer, "end_epoch", pressing)
+    model = small("VAE", epochs=1000, **fields)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped at step .* best weights so far"):
+        model.fit(x)
+    assert len(model.history_) == 3
+    assert np.isfinite(model.score_samples(x, draws=5)).all()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    again = small("VAE", epochs=1000, **fields).set_params(epochs=2).fit(x)  # a later fit is not disturbed
+    assert len(again.history_) == 2

@@ -31,7 +31,16 @@ class TrainingError(RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was interrupted after its state was saved; the message says how to resume."""
+    """Training was interrupted, and nothing of it is lost; the message says what is kept, or how to resume.
+
+    Args:
+        message: what is shown.
+        history: of the epochs that were made.
+    """
+
+    def __init__(self, message: str, history: list[dict[str, Any]] | None = None):
+        super().__init__(message)
+        self.history = history or []
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:

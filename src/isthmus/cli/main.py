@@ -6,10 +6,15 @@ A command is an entry of `COMMANDS` and a module `isthmus.cli.NAME` with `build_
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 from isthmus import __version__
@@ -46,6 +51,34 @@ Autoencoders of every kind: train, evaluate, diagnose and use them.
 Start with: isthmus fit vae digits -o runs/digits"""
 
 
+@contextlib.contextmanager
+def stopped_as_by_ctrl_c() -> Iterator[list[int]]:
+    """Inside the context, SIGTERM and SIGHUP do what Ctrl-C does; the list holds those that came.
+
+    Schedulers and closed terminals send them. One that is ignored, as by nohup, stays ignored.
+    """
+    came: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        of_ctrl_c = signal.getsignal(signal.SIGINT)  # training saves its state before it stops
+        if not callable(of_ctrl_c):
+            raise KeyboardInterrupt
+        of_ctrl_c(signal.SIGINT, frame)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, handle)
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
@@ -54,6 +87,15 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     thresholds = gc.get_threshold()
     gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        with stopped_as_by_ctrl_c() as signals:
+            return run(argv, signals)
+    finally:
+        gc.set_threshold(*thresholds)
+
+
+def run(argv: list[str], signals: list[int]) -> int:
+    """Run the command line; `signals` are those that ask to stop, as they come."""
     try:
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(USAGE.format(commands="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())))
@@ -66,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         return run_command(argv[0], argv[1:])
     except KeyboardInterrupt as error:
         report(str(error) if isinstance(error, Interrupted) else "interrupted")
-        return EXIT_INTERRUPTED
+        return 128 + signals[0] if signals else EXIT_INTERRUPTED
     except (InputError, TrainingError) as error:
         report(str(error))
         return EXIT_USER_ERROR
@@ -79,8 +121,6 @@ def main(argv: list[str] | None = None) -> int:
         message = " ".join(str(error).split())[:300]
         report(f"internal error, {type(error).__name__}: {message} (set ISTHMUS_TRACEBACK=1 for the traceback)")
         return EXIT_INTERNAL_ERROR
-    finally:
-        gc.set_threshold(*thresholds)
 
 
 def run_command(name: str, argv: list[str]) -> int:

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from isthmus.errors import TrainingError
+from isthmus.errors import Interrupted, TrainingError
 from isthmus.estimators import composition
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import validate_new_rows
@@ -130,12 +130,16 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         Raises:
             InputError: for fields or data that cannot be used.
             TrainingError: if a number stops being finite; the last good weights are kept.
+            Interrupted: a KeyboardInterrupt, on Ctrl-C: the estimator is then fitted, with the best weights so far.
         """
         job = setup_training(self, X, condition, lengths, validation, target, observed, y)
         try:
             self.fitted_: FittedModel = job.run(self.verbose)
         except TrainingError:
             self.fitted_ = job.fitted([])
+            raise
+        except Interrupted as error:
+            self.fitted_ = job.fitted(error.history)
             raise
         warn_of_trap(self.fitted_, job.train_rows, job.valid_rows)
         return self

@@ -209,8 +209,11 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interruptible(active: bool) -> Iterator[Callable[[], bool]]:
-    """Inside the context Ctrl-C sets a flag, which the returned function reads; a second Ctrl-C stops at once."""
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Inside the context Ctrl-C sets a flag, which the returned function reads; a second Ctrl-C stops at once.
+
+    Only in the main thread, to which signals come.
+    """
     pressed = False
 
     def handle(number, frame):
@@ -219,7 +222,7 @@ def interruptible(active: bool) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         pressed = True
 
-    if not active or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     handler_before = signal.signal(signal.SIGINT, handle)

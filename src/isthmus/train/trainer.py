@@ -285,11 +285,13 @@ def fit(
 
     Raises:
         TrainingError: if a number is not finite. The model then has its last good weights.
-        Interrupted: on Ctrl-C with a checkpointer, after a checkpoint was written.
+        Interrupted: on Ctrl-C, once the update that is being made is done. A checkpoint is then written if there is a
+            checkpointer; without one the model has its best weights so far.
     """
     objective = as_objective(objective).to(device=rows.device, dtype=rows.dtype)
     with torch_threads(config.threads):
-        with interruptible(checkpointer is not None) as interrupted:
+        stopped: Interrupted | None = None
+        with interruptible() as interrupted:
             for begin in hooks("begin", model, objective):
                 with seeded(config.seed, rows.device):
                     begin(rows, config.seed)
@@ -301,12 +303,18 @@ def fit(
                 trainer.prepare()
                 try:
                     run(trainer, checkpointer, callback, interrupted)
+                except Interrupted as error:
+                    if checkpointer:
+                        raise
+                    stopped = error
                 finally:  # also after an error: the model gets its best, or last good, weights
                     model.eval()
                     trainer.finish()
         for finish in hooks("finish", model, objective):
             with seeded(config.seed, rows.device):
                 finish(model, rows, config.seed)
+    if stopped is not None:
+        raise stopped
     return trainer.history
 
 
@@ -339,5 +347,7 @@ def run(
         if checkpointer and (checkpointer.due() or interrupted()):
             trainer.raise_if_nonfinite()
             checkpointer.save(trainer)
-            if interrupted():
-                raise Interrupted(f"stopped at step {trainer.step} of {trainer.total_steps}; the state is saved")
+        if interrupted():
+            kept = "the state is saved" if checkpointer else "the model has its best weights so far"
+            message = f"stopped at step {trainer.step} of {trainer.total_steps}; {kept}"
+            raise Interrupted(message, trainer.history)
