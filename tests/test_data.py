@@ -329,6 +329,20 @@ def test_a_first_row_with_words_is_no_header(tmp_path, text, rows):
         assert len(tables.from_csv(tmp_path / "t.csv", "t.csv").train.x) == rows
 
 
+@pytest.mark.parametrize("name", ["x.tsv", "X.CSV.GZ", "x.tsv.gz", "x.v2.csv.gz"])
+def test_tables_with_tabs_and_compressed_ones(tmp_path, name):
+    rows = pd.DataFrame(RANDOM.normal(size=(30, 3)), columns=list("abc"))
+    rows.to_csv(
+        tmp_path / name,
+        index=False,
+        sep="\t" if "tsv" in name else ",",
+        compression={"method": "gzip"} if name.lower().endswith("gz") else None,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the name says what separates columns
+        pd.testing.assert_frame_equal(read(tmp_path / name).train.x, rows)
+
+
 def test_columns_of_one_name_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("a,b,a\n1,2,3\n")
     read_error(tmp_path / "t.csv", "names of their own", "2 columns named 'a'")
@@ -567,7 +581,7 @@ def test_errors_suggest_the_nearest_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("x.pt", (".npy, .npz, .csv, .parquet", "folder of images")),
+        ("x.pt", (".npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz, .parquet", "folder of images")),
         ("x.png", ("folder of images", "pass their folder")),
         ("x", (".npy",)),
     ],
@@ -580,8 +594,15 @@ def test_unknown_formats(tmp_path, name, words):
 DAMAGED = [(suffix, damage) for suffix in data.FILE_SUFFIXES for damage in ("empty", "foreign", "half", "cut")]
 
 
+def write_table(rows, path, suffix):
+    """Rows as a file of text."""
+    rows.to_csv(path, index=False, sep="\t" if ".tsv" in suffix else ",")
+
+
 # Half a .csv is a table too.
-@pytest.mark.parametrize(("suffix", "damage"), [d for d in DAMAGED if d not in ((".csv", "half"), (".csv", "cut"))])
+@pytest.mark.parametrize(
+    ("suffix", "damage"), [d for d in DAMAGED if d[0] not in (".csv", ".tsv") or d[1] not in ("half", "cut")]
+)
 def test_damaged_files_raise_one_line_errors(tmp_path, suffix, damage):
     path = tmp_path / f"x{suffix}"
     rows = pd.DataFrame(RANDOM.normal(size=(500, 3)), columns=list("abc"))
@@ -589,10 +610,10 @@ def test_damaged_files_raise_one_line_errors(tmp_path, suffix, damage):
         np.save(path, rows)
     elif suffix == ".npz":
         np.savez(path, x=rows)
-    elif suffix == ".csv":
-        rows.to_csv(path, index=False)
-    else:
+    elif suffix == ".parquet":
         rows.to_parquet(path)
+    else:
+        write_table(rows, path, suffix)
     whole = path.read_bytes()
     made = {"empty": b"", "foreign": b"\x80\x04\x95" * 99, "half": whole[: len(whole) // 2], "cut": whole[:-3]}
     path.write_bytes(made[damage])
@@ -615,8 +636,8 @@ def test_a_file_larger_than_memory_is_not_read(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"x{suffix}"
     rows = pd.DataFrame(np.zeros((400, 3)), columns=list("abc"))
     save = {".npy": lambda: np.save(path, rows), ".npz": lambda: np.savez(path, x=rows)}
-    save |= {".csv": lambda: rows.to_csv(path, index=False), ".parquet": lambda: rows.to_parquet(path)}
-    save[suffix]()
+    save |= {".parquet": lambda: rows.to_parquet(path)}
+    save.get(suffix, lambda: write_table(rows, path, suffix))()
     monkeypatch.setattr(guards, "free_memory", lambda: 4_000)
     read_error(path, "GB", "fewer rows")
     monkeypatch.setattr(guards, "free_memory", lambda: None)
@@ -639,4 +660,5 @@ def test_a_file_without_read_permission(tmp_path, monkeypatch, suffix):
     # The tests may run as root, who can read any file: the error is raised by hand.
     monkeypatch.setattr("pathlib.Path.open", forbidden)
     monkeypatch.setattr("zipfile.ZipFile.__init__", forbidden)
+    monkeypatch.setattr("gzip.open", forbidden)
     read_error(path, "cannot read", "permission denied")

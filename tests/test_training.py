@@ -232,6 +232,21 @@ def test_without_a_compiler_compilation_is_refused_in_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_a_compiler_that_was_chosen_and_fails_is_gone_without(monkeypatch):
+    def broken(*arguments, **more):
+        def call(*values):
+            raise RuntimeError("an empty\nfile in the cache")
+
+        return call
+
+    plain = small("VAE", compile=False).fit(X)
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr("isthmus.estimators.training_setup.pick_compile", lambda *arguments: True)
+    with pytest.warns(UserWarning, match="could not be compiled .an empty file in the cache.*without"):
+        model = small("VAE", compile="auto").fit(X)
+    np.testing.assert_array_equal(model.transform(X), plain.transform(X))
+
+
 class Two(nn.Module):
     """A user's own network that takes the condition too."""
 

@@ -13,8 +13,8 @@ import numpy as np
 from isthmus.atomic_io import atomic_write
 from isthmus.data.arrays import check_numeric, from_npy, npy_header_nbytes, read_npy
 from isthmus.data.guards import read_errors, require_memory
-from isthmus.data.sources import FILE_SUFFIXES, not_found
-from isthmus.data.tables import as_labels, from_csv, from_parquet, split_numeric_columns
+from isthmus.data.sources import FILE_SUFFIXES, READERS, file_suffix, not_found
+from isthmus.data.tables import as_labels, split_numeric_columns
 from isthmus.errors import InputError
 from isthmus.schema import Schema
 
@@ -72,7 +72,7 @@ def read_codes(source: str) -> tuple[np.ndarray, np.ndarray | None]:
     Codes and labels are the arrays `z` and `y` of an .npz, or all columns and the column `y` of a table.
     """
     path = Path(source)
-    suffix = path.suffix.lower()
+    suffix = file_suffix(path)
     if suffix not in FILE_SUFFIXES:
         raise InputError(f"the file of codes must end in one of {', '.join(FILE_SUFFIXES)}, got {path.name!r}.")
     with read_errors(source):
@@ -82,7 +82,7 @@ def read_codes(source: str) -> tuple[np.ndarray, np.ndarray | None]:
             return read_npz_codes(path, source)
         if suffix == ".npy":
             return np.asarray(from_npy(path, source).train.x), None
-        frame: Any = (from_csv if suffix == ".csv" else from_parquet)(path, source).train.x
+        frame: Any = READERS[suffix](path, source).train.x
         y = as_labels(frame.pop("y"), "y") if "y" in frame else None
         numbers, rejected = split_numeric_columns(frame)
         if rejected:

@@ -14,7 +14,15 @@ from isthmus.data.tables import from_csv, from_parquet, require_numeric, take_co
 from isthmus.errors import InputError, unknown
 from isthmus.examples import PARTS
 
-READERS = {".npy": from_npy, ".npz": from_npz, ".csv": from_csv, ".parquet": from_parquet}
+READERS = {
+    ".npy": from_npy,
+    ".npz": from_npz,
+    ".csv": from_csv,
+    ".tsv": from_csv,
+    ".csv.gz": from_csv,
+    ".tsv.gz": from_csv,
+    ".parquet": from_parquet,
+}
 FILE_SUFFIXES = tuple(READERS)
 
 
@@ -22,7 +30,7 @@ def read(source: str | Path, *, condition: str | None = None) -> Dataset:
     """Read a numeric data set.
 
     Args:
-        source: a built-in name (see `BUILT_IN`), a file (.npy, .npz, .csv, .parquet) or a folder of images.
+        source: a built-in name (see `BUILT_IN`), a file (`FILE_SUFFIXES`) or a folder of images.
         condition: the column of a table that becomes the labels y.
 
     Raises:
@@ -51,7 +59,7 @@ def read_path(path: Path, source: str) -> Dataset:
         return from_folder(path, source)
     if not path.exists():
         raise not_found(path, source)
-    suffix = path.suffix.lower()
+    suffix = file_suffix(path)
     if suffix not in READERS or not path.is_file():
         hint = " For images, pass their folder." if suffix in IMAGE_SUFFIXES else ""
         raise InputError(
@@ -66,6 +74,15 @@ def read_path(path: Path, source: str) -> Dataset:
             key = "x" if part == "train" else f"x_{part}"
             raise InputError(f"{source} has no rows{f' in {key}' if suffix == '.npz' else ''}.")
     return data
+
+
+def file_suffix(path: Path) -> str:
+    """The end of a file's name that says what it holds, in lower case.
+
+    >>> file_suffix(Path("a.b.CSV")), file_suffix(Path("a.b.csv.gz"))
+    ('.csv', '.csv.gz')
+    """
+    return "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
 
 
 def not_found(path: Path, source: str) -> InputError:

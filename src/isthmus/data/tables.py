@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import itertools
 import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import require_memory
@@ -30,6 +31,8 @@ DECIMAL_COMMA, DECIMAL_POINT = (
 )
 UNNAMED = re.compile(r"|Unnamed: 0(_level_\d+)?(\.\d+)*")
 """Names that pandas gives to a column without one, or to its index on the way through a file."""
+DECOMPRESSED_AT_ONCE = 2**24
+"""Bytes of a compressed file that are counted at once."""
 BYTES_PER_VALUE = 8
 """Memory that a value of a table takes, at most: float64 or int64."""
 
@@ -42,8 +45,8 @@ def from_csv(path: Path, source: str) -> Dataset:
     """
     import pandas as pd
 
-    require_memory(path.stat().st_size, source)
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    require_memory_of_text(path, source)
+    with open_text(path) as file:
         lines = list(itertools.islice((line for line in file if line.strip()), GUESSED_LINES))
     form = guess_form(lines)
     names = form.names
@@ -52,7 +55,7 @@ def from_csv(path: Path, source: str) -> Dataset:
         raise InputError(
             f"columns of {source} must have names of their own, got {names.count(repeated)} columns named {repeated!r}."
         )
-    with path.open(encoding="utf-8-sig", newline="") as file, warnings.catch_warnings():
+    with open_text(path) as file, warnings.catch_warnings():
         # pandas would only warn of a row longer than the header, and drop its end or use its start as an index.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         frame = pd.read_csv(
@@ -64,7 +67,7 @@ def from_csv(path: Path, source: str) -> Dataset:
             skipinitialspace=True,
             low_memory=False,
         )
-    notes = [*form.notes]
+    notes = form.notes("\t" if ".tsv" in path.name.lower() else ",")
     frame = frame.rename(columns=lambda name: str(name).strip())
     while len(frame.columns) > 1 and is_index(frame.columns[0], frame.iloc[:, 0]):
         if list(frame.iloc[:, 0]) != list(range(len(frame))):
@@ -73,6 +76,24 @@ def from_csv(path: Path, source: str) -> Dataset:
     if notes:
         warnings.warn(f"{source}: {'; '.join(notes)}.", UserWarning, stacklevel=2)
     return Dataset(source, Examples(frame))
+
+
+def open_text(path: Path) -> TextIO:
+    """A text file, decompressed if its name ends in .gz, without the mark that some programs put at its start."""
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def require_memory_of_text(path: Path, source: str) -> None:
+    """Raise InputError if a text file does not fit into memory, decompressed."""
+    if path.suffix.lower() != ".gz":
+        return require_memory(path.stat().st_size, source)
+    size = 0
+    with gzip.open(path) as file:  # what its last bytes say of the size is not to be trusted
+        while block := file.read(DECOMPRESSED_AT_ONCE):
+            size += len(block)
+            require_memory(size, source)
 
 
 class TableForm(NamedTuple):
@@ -85,11 +106,10 @@ class TableForm(NamedTuple):
     names: list[str]
     """Of the columns; none where the first line is a row."""
 
-    @property
-    def notes(self) -> list[str]:
-        """What is not as `DataFrame.to_csv` writes it."""
+    def notes(self, separator: str) -> list[str]:
+        """What is not as `DataFrame.to_csv` writes it with this separator."""
         notes = []
-        if (self.separator, self.decimal) != (",", "."):
+        if (self.separator, self.decimal) != (separator, "."):
             called = {"\t": "a tab"}.get(self.separator, repr(self.separator))
             notes.append(f"columns are separated by {called}, decimals by {self.decimal!r}")
         if not self.names:

@@ -311,6 +311,7 @@ def training_config(
         seed=seed,
         threads=settings.get("threads") or pick_threads(estimator.threads, work),
         compile=settings.get("compile", pick_compile(estimator.compile, parameters, epochs * per_epoch, device)),
+        must_compile=estimator.compile != "auto",
     )
 
 

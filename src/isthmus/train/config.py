@@ -26,6 +26,7 @@ class TrainConfig:
         seed: seed of everything random in training.
         threads: CPU threads.
         compile: whether to compile the update.
+        must_compile: whether a step that cannot be compiled is an error.
     """
 
     epochs: int
@@ -39,6 +40,7 @@ class TrainConfig:
     seed: int = 0
     threads: int = 1
     compile: bool = False
+    must_compile: bool = True
 
 
 def learning_rate_factor(progress: float, total_steps: int) -> float:

@@ -77,7 +77,7 @@ class Trainer:
 
     def prepare(self) -> None:
         """Compile or record the update where the configuration says so; the state stays as it is."""
-        self.update.prepare(self.config.compile)
+        self.update.prepare(self.config.compile, self.config.must_compile)
 
     def train_step(self) -> None:
         """Make one update."""

@@ -151,11 +151,15 @@ class Update:
 
         return run
 
-    def prepare(self, compile: bool) -> None:
+    def prepare(self, compile: bool, required: bool = True) -> None:
         """Compile the update if asked to, and record it as a CUDA graph on a GPU; the state stays as it is.
 
+        Args:
+            compile: whether to compile.
+            required: whether a step that cannot be compiled is an error; else training goes on without, with a warning.
+
         Raises:
-            InputError: if the step cannot be compiled, or the two players are not held apart.
+            InputError: if the step cannot be compiled but must be, or the two players are not held apart.
         """
         if self.step.objective.critics:
             self.check_players()
@@ -169,7 +173,11 @@ class Update:
                 self.run = self._compiled()
                 self.run(index)
             except Exception as error:  # compilers raise errors of many types, in many lines
-                raise InputError(f"The step could not be compiled ({_one_line(error)}). Pass compile=False.") from error
+                reason = f"The step could not be compiled ({_one_line(error)})"
+                if required:
+                    raise InputError(f"{reason}. Pass compile=False.") from error
+                warnings.warn(f"{reason}; training goes on without, which is slower.", UserWarning, stacklevel=2)
+                self.run = self._eager
             _restore(state, backup)
             restore_generators(generators, self.rows.device)
         if self.rows.device.type == "cuda":
