@@ -18,6 +18,7 @@ from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal
 from isthmus.fitted import FittedModel, as_fitted
 from isthmus.latent_model import Capabilities
+from isthmus.train.runtime import torch_threads
 from models import TRAINED, counts, images, small, table
 
 LABELS = np.arange(90) % 3
@@ -313,3 +314,11 @@ def test_a_fitted_model_is_saved_as_its_estimator_is(tmp_path, vae):
     other = dataclasses.replace(vae.fitted_, seed=7)
     assert isinstance(other, FittedModel)
     assert other.seed == 7
+
+
+def test_threads_are_never_raised_above_torchs(vae, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    with torch_threads(torch.get_num_threads() + 3):
+        pass
+    assert all(threads <= torch.get_num_threads() for threads in asked)

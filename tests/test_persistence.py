@@ -55,6 +55,20 @@ def test_an_interrupted_save_leaves_no_model_that_loads(tmp_path, monkeypatch):
         isthmus.load(tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["report.html", "model.safetensors", "history.jsonl", "samples.png"])
+def test_files_of_others_are_not_lost(tmp_path, name):
+    (tmp_path / name).write_text("MINE")
+    (tmp_path / "notes.txt").write_text("MINE")
+    model = small("VAE", epochs=1).fit(table())
+    with pytest.raises(isthmus.InputError, match=f"would be lost: {name}. Save to another folder"):
+        model.save(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "MINE", "notes.txt": "MINE"}
+    (tmp_path / name).unlink()
+    model.save(tmp_path)  # nothing of the user's is in the way
+    model.save(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "MINE"
+
+
 def test_the_history_is_saved_and_nothing_is_left_of_the_model_before(tmp_path):
     first, second = (small("VAE", epochs=epochs).fit(table()) for epochs in (2, 3))
     first.save(tmp_path / "run")

@@ -247,12 +247,14 @@ class NonNumericColumn(NamedTuple):
         n_bad: number of rows whose value is not a number.
         n_rows: number of rows.
         example: the first value that is not a number.
+        unit: how times become numbers, of a column that holds times; empty for others.
     """
 
     column: str
     n_bad: int
     n_rows: int
     example: Any
+    unit: str = ""
 
     @property
     def message(self) -> str:
@@ -273,6 +275,8 @@ class NonNumericColumn(NamedTuple):
         return ", ".join([*self._fixes(), f"or use it as the condition: --condition {self.column}"])
 
     def _fixes(self) -> list[str]:
+        if self.unit:
+            return ["Drop the column", f"turn it into numbers ({self.unit})"]
         if 2 * self.n_bad < self.n_rows:
             return ["Fill in or drop these rows", "drop the column"]
         return ["Drop the column", "encode it (pandas.get_dummies)"]
@@ -314,6 +318,6 @@ def to_numeric(column: pd.Series) -> np.ndarray | NonNumericColumn:
             if bad.empty:
                 return parsed.to_numpy(dtype="float64" if parsed.isna().any() else None)
     example = bad.iloc[0] if len(bad) else None
-    return NonNumericColumn(
-        str(column.name), len(bad), len(column), example if isinstance(example, str) else str(example)
-    )
+    name = str(column.name)
+    unit = {"M": f"(X[{name!r}] - X[{name!r}].min()).dt.days", "m": f"X[{name!r}].dt.total_seconds()"}.get(kind, "")
+    return NonNumericColumn(name, len(bad), len(column), example if isinstance(example, str) else str(example), unit)

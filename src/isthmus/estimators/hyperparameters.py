@@ -62,7 +62,7 @@ class Hyperparameters:
     warmup: float | Auto = "auto"
     """Share of all updates, from 0 to 1, over which the KL term's weight rises; auto: 0.1, or 0 from a pca start."""
     threads: int | str = "auto"
-    """CPU threads, >= 1; auto is one for small networks and all for larger ones."""
+    """CPU threads, >= 1, at most torch's own number; auto is one for small networks and all for larger ones."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto: a GPU if there is one."""
     precision: str = "auto"

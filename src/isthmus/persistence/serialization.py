@@ -27,6 +27,7 @@ from isthmus.model_registry import Model, models
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
 from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
+from isthmus.wording import join_names
 
 FORMAT = 5
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
@@ -101,6 +102,12 @@ def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
         raise InputError(f"folder must be the name of a folder, got the file {folder}.")
     if (folder / "config.json").exists() and not is_run(folder):
         raise InputError(f"{folder / 'config.json'} is not of isthmus and would be lost. Save to another folder.")
+    lost = [name for name in ("model.safetensors", *RUN_FILES) if (folder / name).exists()]
+    if lost and not is_run(folder) and not has_weights(folder):
+        raise InputError(
+            f"{folder} holds files that are not of isthmus and would be lost: {join_names(lost)}. Save to another "
+            "folder."
+        )
     config = write_weights(fitted, folder, finished=True)
     clear(folder, RUN_FILES)
     if fitted.history:
@@ -133,6 +140,14 @@ def is_run(folder: Path) -> bool:
     types = {"format": object, "class": str, "fields": dict, "schema": dict}
     known = isinstance(config, dict) and all(isinstance(config.get(name), kind) for name, kind in types.items())
     return known and isinstance(config.get("settings", {}), dict) and isinstance(config.get("source", {}), dict | None)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds weights of isthmus: what saving that was interrupted leaves."""
+    try:
+        return "config_hash" in load_state(folder / "model.safetensors")[1]
+    except (InputError, OSError):
+        return False
 
 
 def stale_tmp_files(folder: Path) -> list[Path]:

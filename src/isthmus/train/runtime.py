@@ -156,7 +156,12 @@ def denormals_flushed() -> bool:
 
 @contextlib.contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Inside the context torch has this many threads and rounds denormal numbers to zero."""
+    """Inside the context torch has this many threads, or as many as it had if these are fewer, and rounds denormal
+    numbers to zero.
+
+    More are never asked for: in a process that was forked from one with threads, those would never answer.
+    """
+    threads = min(threads, torch.get_num_threads())
     threads_before, flushed_before = torch.get_num_threads(), denormals_flushed()
     torch.set_flush_denormal(True)
     if threads != threads_before:
