@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import struct
+import warnings
 from datetime import date
 from pathlib import Path
 
@@ -461,3 +462,12 @@ def test_binarised_pixels_are_scored_as_what_they_are():
     np.testing.assert_array_equal(model.score_samples(drawn.astype(np.uint8) * 255, draws=20), expected)
     # The encoder reads bits of the same size whatever they are stored as.
     np.testing.assert_array_equal(model.transform(drawn), model.transform(drawn.astype(np.uint8) * 255))
+
+
+@pytest.mark.parametrize(("shape", "said"), [((40, 3, 8, 8), True), ((40, 1, 8, 8), True), ((40, 8, 8, 3), False)])
+def test_channels_that_come_first_are_warned_of(shape, said):
+    x = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        small("Autoencoder", epochs=1).fit(x)
+    assert [("(c, h, w)" in str(warning.message)) for warning in told] == [True] * said

@@ -324,3 +324,8 @@ def check_support(schema: Schema, x: np.ndarray) -> None:
         # For a trained model the kind of the data is settled: integer-valued floats are as good as integers.
         if error is not None and error.outside.any():
             raise InputError(f"{error.message}. The training data had none of these.")
+
+
+def looks_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether images of shape (n, ...) seem to have their channels before height and width."""
+    return len(shape) == 4 and shape[1] in (1, 3) and shape[3] > 4

@@ -230,8 +230,10 @@ def different_scales(view: TableView, defaults: Defaults) -> Iterator[Finding]:
 
 def channels_first(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     """Images whose channels seem to come before height and width."""
+    from isthmus.array_checks import looks_channels_first
+
     shape = view.x.shape
-    if view.image and len(shape) == 4 and shape[1] in (1, 3) and shape[3] > 4:
+    if view.image and looks_channels_first(shape):
         yield Finding(
             "channels-first",
             "warning",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.array_checks import as_labels
+from isthmus.array_checks import as_labels, looks_channels_first
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import choose
@@ -214,6 +214,7 @@ def setup_training(
     schema = infer_schema(estimator, inputs, train)
     if not settings:
         warn_integer_valued(estimator, schema, inputs)
+        warn_channels_first(inputs)
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     labelled = with_classes(schema, given.y, len(inputs))
@@ -376,6 +377,18 @@ def warn_integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Exam
         UserWarning,
         stacklevel=4,
     )
+
+
+def warn_channels_first(inputs: Examples) -> None:
+    """Warn of images whose channels seem to come first: their height would be taken for the width."""
+    shape = inputs.x.shape
+    if inputs.lengths is None and looks_channels_first(shape):
+        transposed = "X[:, 0]" if shape[1] == 1 else "X.transpose(0, 2, 3, 1)"
+        warnings.warn(
+            f"X holds images (h, w, c), but rows of shape {shape[1:]} look like (c, h, w). Pass {transposed} if they are.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:
