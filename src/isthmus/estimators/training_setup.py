@@ -385,7 +385,8 @@ def warn_channels_first(inputs: Examples) -> None:
     if inputs.lengths is None and looks_channels_first(shape):
         transposed = "X[:, 0]" if shape[1] == 1 else "X.transpose(0, 2, 3, 1)"
         warnings.warn(
-            f"X holds images (h, w, c), but rows of shape {shape[1:]} look like (c, h, w). Pass {transposed} if they are.",
+            f"X must be images (h, w, c), but rows of shape {shape[1:]} look like (c, h, w). Pass {transposed} if they "
+            "are.",
             UserWarning,
             stacklevel=4,
         )
