@@ -273,6 +273,9 @@ def test_the_condition_replaces_the_labels_of_a_built_in_table():
         (",a\nx,1\ny,2\n", ["a"], [1]),
         ("Unnamed: 0.1,Unnamed: 0,a\n0,3,1\n1,4,2\n", ["a"], [1]),  # written twice
         (",a\n0.5,1\n0.25,2\n", ["Unnamed: 0", "a"], [0.5, 1]),
+        (",a\n0.0,1\n1.0,2\n", ["a"], [1]),
+        ("n|v|w\n1|2|3\n4|5|6\n", ["n", "v", "w"], [1, 2, 3]),
+        ("x;y\n-1,5;2e3\n3;4,25\n", ["x", "y"], [-1.5, 2000]),
         ("x;y\n1,5;2,5\n3;4,25\n", ["x", "y"], [1.5, 2.5]),
         ("1,5;2,5\n3;4,25\n", ["0", "1"], [1.5, 2.5]),
         ("x;y\n1.5;2.5\n", ["x", "y"], [1.5, 2.5]),
@@ -316,7 +319,15 @@ def test_what_is_guessed_of_a_table_is_said_in_one_warning(tmp_path, text, words
 @pytest.mark.parametrize(
     ("text", "rows"),
     [
-        ("5.1,3.5,setosa\n4.9,3.0,virginica\n", 2),  # the first row of a table without a header
+        ("5.1,3.5,4.4,setosa\n4.9,3.0,1.4,virginica\n", 2),  # the first row of a table without a header
+        ("5.1,3.5,setosa\n4.9,3.0,setosa\n", 2),
+        ("cat,5\ndog,7\ncat,9\n", 3),
+        ("1,2,3,a\n2,3,5,b\n4,4,4,a\n", 3),
+        ("5.1,,1.4\n4.9,3.0,1.4\n", 2),
+        ("label,400.5,401.0,401.5\na,1,2,3\nb,3,4,5\n", 2),  # wavelengths
+        ("name,0.1,0.5,0.9\na,1,2,3\n", 1),
+        ("text; note,a\nfoo; bar,1\nbaz; q,2\n", 2),
+        ('"n, x";v\n' + '"p\nq";1,5\n' * 15, 15),
         ("M,0.455,15\nF,0.35,7\nM,0.53,9\n", 3),
         ("sort,2019,2020\na,5.3,5.4\nb,1.5,2.5\n", 2),
         ("who,x,y\na,5.3,5.4\n", 1),
@@ -341,6 +352,18 @@ def test_tables_with_tabs_and_compressed_ones(tmp_path, name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the name says what separates columns
         pd.testing.assert_frame_equal(read(tmp_path / name).train.x, rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a;b\n" + "1,5;200\n" * 25 + "1,5;1.234\n", ("decimal commas or points", "'1.234'", "column 'b'")),
+        ("lat;lon,v\n1;2,3\n", ("'lon,v'", "'2,3'")),
+    ],
+)
+def test_numbers_that_could_be_two_are_refused(tmp_path, text, words):
+    (tmp_path / "t.csv").write_text(text)
+    read_error(tmp_path / "t.csv", *words)
 
 
 def test_columns_of_one_name_are_refused(tmp_path):
@@ -467,12 +490,24 @@ def test_hidden_folders_are_left_out(tmp_path):
     assert read(images(tmp_path, GREY[:1].repeat(5, 0), files)).train.y.tolist() == ["a", "b"]
 
 
-def test_linked_folders_are_read_once(tmp_path):
+def test_linked_folders_are_folders_and_loops_end(tmp_path):
     images(tmp_path / "elsewhere", GREY[:2], ["0.png", "1.png"])
     images(tmp_path / "data", GREY[2:3], ["a/0.png"])
     (tmp_path / "data/b").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "data/a/again").symlink_to(tmp_path / "data")
-    assert read(tmp_path / "data").train.y.tolist() == ["a", "b", "b"]
+    (tmp_path / "data/c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/a/above").symlink_to(tmp_path / "data")
+    assert read(tmp_path / "data").train.y.tolist() == ["a", "b", "b", "c", "c"]
+    (tmp_path / "splits").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "splits" / part).symlink_to(tmp_path / "elsewhere")
+    dataset = read(tmp_path / "splits")
+    assert (len(dataset.train.x), len(dataset.test.x)) == (2, 2)
+
+
+def test_a_stack_of_another_name_is_refused(tmp_path):
+    frames = [Image.fromarray(array) for array in GREY]
+    frames[0].save(tmp_path / "a.png", "TIFF", save_all=True, append_images=frames[1:])
+    read_error(tmp_path, "a.png is a TIFF file of 4 images")
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):

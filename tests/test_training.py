@@ -212,7 +212,7 @@ def test_a_short_run_ends_with_its_last_weights_and_a_long_one_with_their_averag
 def test_a_validation_loss_that_is_not_finite_stops_the_run(monkeypatch):
     far = X.copy()
     far[0] = 1e30
-    with pytest.warns(UserWarning, match="1 row of X lies 1e"):
+    with pytest.warns(UserWarning, match="1 row lies 1e"):
         small("Autoencoder").fit(X, validation=far)
     monkeypatch.setitem(MAX_SCALED, torch.float32, 1e38)  # whose squares are not finite
     with pytest.raises(isthmus.TrainingError, match="of the validation rows is not finite"):
@@ -242,7 +242,7 @@ def test_a_compiler_that_was_chosen_and_fails_is_gone_without(monkeypatch):
     plain = small("VAE", compile=False).fit(X)
     monkeypatch.setattr(torch, "compile", broken)
     monkeypatch.setattr("isthmus.estimators.training_setup.pick_compile", lambda *arguments: True)
-    with pytest.warns(UserWarning, match="could not be compiled .an empty file in the cache.*without"):
+    with pytest.warns(UserWarning, match="could not be compiled .an empty file in the cache.*uncompiled"):
         model = small("VAE", compile="auto").fit(X)
     np.testing.assert_array_equal(model.transform(X), plain.transform(X))
 
@@ -396,3 +396,36 @@ def test_ctrl_c_leaves_a_fitted_model_with_the_best_weights_so_far(fields, monke
     monkeypatch.undo()
     again = small("VAE", epochs=1000, **fields).set_params(epochs=2).fit(x)  # a later fit is not disturbed
     assert len(again.history_) == 2
+
+
+def test_ctrl_c_is_left_to_an_application_that_handles_it(monkeypatch):
+    end_epoch, pressed = Trainer.end_epoch, []
+
+    def pressing(trainer):
+        signal.raise_signal(signal.SIGINT)
+        return end_epoch(trainer)
+
+    monkeypatch.setattr(Trainer, "end_epoch", pressing)
+    for handler in (signal.SIG_IGN, lambda number, frame: pressed.append(number)):
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            assert len(small("VAE", epochs=2).fit(table()).history_) == 2
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, before)
+    assert pressed == [signal.SIGINT] * 2
+
+
+def test_ctrl_c_in_the_last_epoch_is_not_lost(monkeypatch):
+    end_epoch = Trainer.end_epoch
+
+    def pressing(trainer):
+        end_epoch(trainer)
+        signal.raise_signal(signal.SIGINT)
+        return True  # stops early
+
+    monkeypatch.setattr(Trainer, "end_epoch", pressing)
+    model = small("VAE", epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(table())
+    assert len(model.history_) == 1

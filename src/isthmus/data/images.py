@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
+STACK_SUFFIXES = (".tif", ".tiff")
+"""Of files that may hold several images."""
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Pillow's formats of these suffixes. It has others, some of which start programs on what the file says."""
 
@@ -72,17 +74,17 @@ def find_images(folder: Path) -> list[Path]:
     def unreadable(error: OSError) -> None:
         raise InputError(f"cannot read {error.filename}: {os_reason(error)}") from None
 
-    found, entered = [], set()
+    images: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        real = os.path.realpath(parent)
-        hidden = [name for name in folders if name.startswith(".") or name in ARCHIVE_FOLDERS]
-        folders[:] = [] if real in entered else [name for name in folders if name not in hidden]
-        if real not in entered:  # a link may lead back to a folder above it
-            found += [Path(parent, name) for name in files if is_image(name)]
-        entered.add(real)
-    if not found:
+        path = Path(parent)
+        above = [path, *list(path.parents)[: len(path.relative_to(folder).parts)]]
+        entered = {os.path.realpath(each) for each in above}  # a link may lead back to a folder above it
+        visible = [name for name in folders if not name.startswith(".") and name not in ARCHIVE_FOLDERS]
+        folders[:] = [name for name in visible if os.path.realpath(path / name) not in entered]
+        images += [path / name for name in files if is_image(name)]
+    if not images:
         raise InputError(f"{folder} must hold images ({', '.join(IMAGE_SUFFIXES)}), but has none.")
-    return sorted(found)
+    return sorted(images)
 
 
 def is_image(name: str) -> bool:
@@ -157,7 +159,7 @@ def describe_image(image: np.ndarray) -> str:
 
 def frame_count(path: Path) -> int:
     """Images in a file."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
+    if path.suffix.lower() not in STACK_SUFFIXES:
         return 1
     with read_errors(str(path)), path.open("rb") as file:
         return int(getattr(open_image(file, path), "n_frames", 1))
@@ -175,6 +177,8 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
         frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
         if frames > 1 and image.format != "TIFF":
             raise InputError(f"{path} must hold one image, got an animation of {frames}. Save its frames as files.")
+        if frames > 1 and path.suffix.lower() not in STACK_SUFFIXES:
+            raise InputError(f"{path} is a TIFF file of {frames} images. Name it .tif.")
         for i in range(frames):
             yield frame_at(image, i, path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import io
 import itertools
 import re
 import warnings
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 SEPARATORS = "\t;|,"
 """Between columns; a comma may also stand before decimals."""
-GUESSED_LINES = 20
-"""First lines by which the form of a table is guessed."""
+GUESSED_ROWS, GUESSED_CHARACTERS = 20, 2**20
+"""First rows by which the form of a table is guessed, and characters that are read for them at most."""
+MISSING = ("", "na", "nan", "?", "null")
+"""How a cell without a value is written, in lower case."""
 DECIMAL_COMMA, DECIMAL_POINT = (
     re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.I),
     re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.I),
@@ -47,8 +50,7 @@ def from_csv(path: Path, source: str) -> Dataset:
 
     require_memory_of_text(path, source)
     with open_text(path) as file:
-        lines = list(itertools.islice((line for line in file if line.strip()), GUESSED_LINES))
-    form = guess_form(lines)
+        form = guess_form(file)
     names = form.names
     repeated = next((name for name in names if name and names.count(name) > 1), None)
     if repeated is not None:
@@ -61,12 +63,14 @@ def from_csv(path: Path, source: str) -> Dataset:
         frame = pd.read_csv(
             file,
             sep=form.separator,
-            decimal=form.decimal,
+            dtype=str if form.decimal == "," else None,
             header=0 if names else None,
             index_col=False,
             skipinitialspace=True,
             low_memory=False,
         )
+    if form.decimal == ",":
+        frame = frame.apply(lambda column: with_points(column, source))
     notes = form.notes("\t" if ".tsv" in path.name.lower() else ",")
     frame = frame.rename(columns=lambda name: str(name).strip())
     while len(frame.columns) > 1 and is_index(frame.columns[0], frame.iloc[:, 0]):
@@ -105,51 +109,102 @@ class TableForm(NamedTuple):
     """Before the decimals of a number."""
     names: list[str]
     """Of the columns; none where the first line is a row."""
+    several: bool
+    """Whether there is more than one column."""
 
     def notes(self, separator: str) -> list[str]:
         """What is not as `DataFrame.to_csv` writes it with this separator."""
         notes = []
-        if (self.separator, self.decimal) != (separator, "."):
+        if self.several and (self.separator, self.decimal) != (separator, "."):
             called = {"\t": "a tab"}.get(self.separator, repr(self.separator))
             notes.append(f"columns are separated by {called}, decimals by {self.decimal!r}")
+        number = next((name for name in self.names if is_number(name)), None)
         if not self.names:
-            notes.append("there is no header, for the first line holds numbers; columns are called 0, 1, 2, ...")
-        elif sum(map(is_number, self.names)) and not counts_up(self.names):
-            notes.append(f"the first line is taken for the header, though {self.names[0]!r}, ... has numbers")
+            notes.append(
+                "there is no header, for the first line is like the others; columns are named 0, 1, 2 and so on"
+            )
+        elif number is not None and not counts_up(self.names):
+            notes.append(f"the first line is read as the header, although {number!r} is a number")
         return notes
 
 
-def guess_form(lines: list[str]) -> TableForm:
-    """The form of a table by its first lines: the separator that divides all of them alike, commas at last."""
-    rows = {separator: list(csv.reader(lines, delimiter=separator)) for separator in SEPARATORS}
-    alike = [separator for separator, cells in rows.items() if len({len(row) for row in cells}) == 1 < len(cells[0])]
-    present = [separator for separator in ",;\t" if lines and separator in lines[0]]
-    separator = next(iter([*alike, *present]), ",")
-    cells = [[cell.strip() for cell in row] for row in rows[separator]]
-    first, rest = (cells[0], cells[1:]) if cells else ([], [])
-    body = [cell for row in rest or [first] for cell in row]
-    comma = separator != "," and any(map(DECIMAL_COMMA.fullmatch, body)) and not any(map(DECIMAL_POINT.fullmatch, body))
-    decimal = "," if comma else "."
-    numeric = [cell.replace(",", ".") for cell in first] if comma else first
-    return TableForm(separator, decimal, [] if is_data_row(numeric, rest) else first)
+def guess_form(file: TextIO) -> TableForm:
+    """The form of a table by its first rows: the separator that divides all alike and leaves most numbers."""
+    text = file.read(GUESSED_CHARACTERS)
+    whole = len(text) < GUESSED_CHARACTERS
+    rows, scores = {}, {}
+    for separator in SEPARATORS:
+        cells = [
+            [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        ]
+        cells = [row for row in (cells if whole else cells[:-1]) if any(row)][:GUESSED_ROWS]
+        rows[separator] = cells or [[]]
+        alike = len({len(row) for row in cells}) == 1 < len(rows[separator][0])
+        body = [cell for row in cells[1:] or cells for cell in row]
+        read = [is_number(in_points(cell, decimal_of(separator, cells))) for cell in body]
+        scores[separator] = (alike, sum(read) / max(1, len(read)) if alike else separator in text.partition("\n")[0])
+    separator = max(SEPARATORS, key=lambda each: scores[each])
+    first = rows[separator][0]
+    decimal = decimal_of(separator, rows[separator])
+    pointed = [[in_points(cell, decimal) for cell in row] for row in rows[separator]]
+    return TableForm(separator, decimal, [] if is_data_row(pointed[0], pointed[1:]) else first, len(first) > 1)
+
+
+def decimal_of(separator: str, rows: list[list[str]]) -> str:
+    """What stands before the decimals: a comma where some numbers have one, none a point, and no name a comma."""
+    first, body = rows[0] if rows else [], [cell for row in rows[1:] or rows for cell in row]
+    named = any("," in cell and not DECIMAL_COMMA.fullmatch(cell) for cell in first)
+    comma = any(map(DECIMAL_COMMA.fullmatch, body)) and not any(map(DECIMAL_POINT.fullmatch, body))
+    return "," if separator != "," and comma and not named else "."
+
+
+def in_points(cell: str, decimal: str) -> str:
+    """A cell with a point before its decimals."""
+    return cell.replace(",", ".") if decimal == "," else cell
+
+
+def with_points(column: pd.Series, source: str) -> pd.Series:
+    """A column of text whose numbers have decimal commas, as numbers where all of it are.
+
+    Raises:
+        InputError: for a number with a point, which may stand between thousands.
+    """
+    import pandas as pd
+
+    cells = column.dropna().str.strip()
+    points = cells[cells.str.fullmatch(DECIMAL_POINT.pattern, flags=re.I)]
+    if len(points):
+        raise InputError(
+            f"numbers of {source} must have either decimal commas or points, got {points.iloc[0]!r} in column "
+            f"{str(column.name)!r} beside commas. Write numbers without points between thousands."
+        )
+    numbers = pd.to_numeric(column.str.strip().str.replace(",", ".", regex=False), errors="coerce")
+    return numbers if bool((numbers.isna() == column.isna()).all()) else column
 
 
 def is_data_row(cells: list[str], rest: list[list[str]]) -> bool:
     """Whether the first line of a table is data, by its cells and those of the lines below.
 
     Numbers are, unless they count up by one, as default names (0, 1, 2) and years do. So is a line with words whose
-    columns below hold words in the same places, if one of its numbers has decimals or occurs twice.
+    columns below hold words in the same places, if one of its words occurs below, or its numbers are no scale: neither
+    in order nor whole.
     """
     numbers = [float(cell) for cell in cells if is_number(cell)]
-    if not numbers or counts_up(cells):
+    if not numbers or not cells[0]:
         return False
-    if len(numbers) == len(cells):
-        return True
+    missing = [cell.lower() in MISSING for cell in cells]
+    if len(numbers) + sum(missing) == len(cells):
+        return not counts_up(cells)
+    columns = [[row[j] for row in rest if j < len(row)] for j in range(len(cells))]
     alike = bool(rest) and all(
-        is_number(cell) == any(is_number(row[j].replace(",", ".")) for row in rest if j < len(row))
-        for j, cell in enumerate(cells)
+        gap or is_number(cell) == any(map(is_number, column))
+        for cell, gap, column in zip(cells, missing, columns, strict=True)
     )
-    return alike and (any(number % 1 for number in numbers) or len(set(numbers)) < len(numbers))
+    words = [j for j, cell in enumerate(cells) if not is_number(cell) and not missing[j]]
+    repeated = any(cells[j] in columns[j] for j in words)
+    steps = [b - a for a, b in itertools.pairwise(numbers)]
+    scale = all(step > 0 for step in steps) or all(step < 0 for step in steps)
+    return alike and (repeated or (not scale and any(number % 1 for number in numbers)))
 
 
 def is_number(cell: str) -> bool:
@@ -163,15 +218,17 @@ def is_number(cell: str) -> bool:
 def counts_up(cells: list[str]) -> bool:
     """Whether the numbers among the cells are whole and count up by one; a single one from 0."""
     numbers = [float(cell) for cell in cells if is_number(cell)]
-    if not numbers or numbers[0] % 1 or (len(cells) == 1 and numbers != [0.0]):
+    if not numbers or numbers[0] % 1 or (len(numbers) == 1 and numbers != [0.0]):
         return False
     return all(b - a == 1 for a, b in itertools.pairwise(numbers))
 
 
 def is_index(name: str, column: pd.Series) -> bool:
     """Whether a column is the index of the rows, as pandas and R write it: without a name, whole numbers or words."""
-    nameless = UNNAMED.fullmatch(name) is not None
-    return nameless and getattr(column.dtype, "kind", "O") not in "fb" and not bool(column.isna().any())
+    kind = getattr(column.dtype, "kind", "O")
+    if UNNAMED.fullmatch(name) is None or kind == "b" or bool(column.isna().any()):
+        return False
+    return kind != "f" or bool((column % 1 == 0).all())
 
 
 def from_parquet(path: Path, source: str) -> Dataset:

@@ -100,8 +100,8 @@ class DeviceDataset:
             rows[start : start + step] = block
         if far:
             warnings.warn(
-                f"{pluralize(far, 'row')} of X {'lies' if far == 1 else 'lie'} {self.scaler.limit:g} or more scales "
-                "from the centre, beyond what networks can compute: such numbers are taken for that one.",
+                f"{pluralize(far, 'row')} {'lies' if far == 1 else 'lie'} {self.scaler.limit:g} or more scales from "
+                "the centre, beyond what networks can compute: such numbers are clipped to it.",
                 UserWarning,
                 stacklevel=2,
             )

@@ -214,10 +214,11 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible(always: bool) -> Iterator[Callable[[], bool]]:
     """Inside the context Ctrl-C sets a flag, which the returned function reads; a second Ctrl-C stops at once.
 
-    Only in the main thread, to which signals come.
+    Only in the main thread, to which signals come, and only in place of Python's own handler: that of an application
+    stays, unless this is `always` to save first.
     """
     pressed = False
 
@@ -227,10 +228,12 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         pressed = True
 
-    if threading.current_thread() is not threading.main_thread():
+    handler_before = signal.getsignal(signal.SIGINT)
+    replaced = handler_before is signal.default_int_handler or (always and handler_before is not None)
+    if threading.current_thread() is not threading.main_thread() or not replaced:
         yield lambda: False
         return
-    handler_before = signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, handle)
     try:
         yield lambda: pressed
     finally:

@@ -291,7 +291,7 @@ def fit(
     objective = as_objective(objective).to(device=rows.device, dtype=rows.dtype)
     with torch_threads(config.threads):
         stopped: Interrupted | None = None
-        with interruptible() as interrupted:
+        with interruptible(always=checkpointer is not None) as interrupted:
             for begin in hooks("begin", model, objective):
                 with seeded(config.seed, rows.device):
                     begin(rows, config.seed)
@@ -342,12 +342,12 @@ def run(
             called = now
             values = trainer.history[-1] if epoch_ended else trainer.means()
             callback(trainer.step / trainer.total_steps, values, trainer.seconds)
-        if stop:
-            break
-        if checkpointer and (checkpointer.due() or interrupted()):
+        if checkpointer and ((checkpointer.due() and not stop) or interrupted()):
             trainer.raise_if_nonfinite()
             checkpointer.save(trainer)
         if interrupted():
             kept = "the state is saved" if checkpointer else "the model has its best weights so far"
             message = f"stopped at step {trainer.step} of {trainer.total_steps}; {kept}"
             raise Interrupted(message, trainer.history)
+        if stop:
+            break

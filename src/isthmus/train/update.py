@@ -176,7 +176,7 @@ class Update:
                 reason = f"The step could not be compiled ({_one_line(error)})"
                 if required:
                     raise InputError(f"{reason}. Pass compile=False.") from error
-                warnings.warn(f"{reason}; training goes on without, which is slower.", UserWarning, stacklevel=2)
+                warnings.warn(f"{reason}; training goes on uncompiled, which is slower.", UserWarning, stacklevel=2)
                 self.run = self._eager
             _restore(state, backup)
             restore_generators(generators, self.rows.device)
