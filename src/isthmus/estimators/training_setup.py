@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from isthmus.array_checks import as_labels, looks_channels_first
+from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import choose
 from isthmus.estimators.code_mixture import can_be_placed, code_mixture
 from isthmus.estimators.composition import with_values
-from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
+from isthmus.estimators.fit_warnings import warn_channels_first, warn_integer_valued
+from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
 from isthmus.estimators.linear_rows import as_dataset, linear_rows
@@ -30,7 +30,6 @@ from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.priors import Mixture, StandardNormal
 from isthmus.schema import Labels, Schema
-from isthmus.schema.array_statistics import is_integer_valued
 from isthmus.schema.labels import UNKNOWN
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.config import TrainConfig
@@ -58,9 +57,6 @@ EXACT_MARGIN = 1.0
 """Standard errors by which training must be better than the exact optimum of a linear model."""
 AUTO_PATIENCE_UPDATES, AUTO_PATIENCE_EPOCHS = 500, 5
 """Updates, and epochs, that `patience="auto"` waits for a better validation loss at least."""
-
-MAX_COUNT = 1e15
-"""Largest whole number that is taken for a count: much larger floats are all whole."""
 
 
 @dataclass
@@ -357,47 +353,3 @@ def zeros(model: Model, schema: Schema) -> Batch:
         weight.new_ones(2, schema.event_shape[0], dtype=torch.bool) if schema.sequence else None,
         None if schema.labels is None else weight.new_full((2,), UNKNOWN, dtype=torch.int64),
     )
-
-
-def warn_integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Examples) -> None:
-    """Warn of floats that are all whole numbers from 0: modelled as measurements, they may be counts or levels."""
-    name, x = ("X", inputs.x) if inputs.target is None else ("target", inputs.target)
-    seen = x if inputs.observed is None else x[inputs.observed]
-    if not is_auto(estimator.likelihood) or schema.kind != "real" or x.dtype.kind != "f":
-        return
-    if seen.min() < 0 or seen.max() > MAX_COUNT or not is_integer_valued(seen):
-        return
-    # No integer type has the NaN that stands where nothing was observed.
-    rows = name if inputs.observed is None else f"numpy.where(observed, {name}, 0)"
-    most = int(seen.max())
-    levels = f"{rows}.astype('uint8') and levels={most + 1} for levels, " if most < 256 else ""
-    warnings.warn(
-        f"{name} holds only whole numbers, stored as {x.dtype} and modelled as measurements. "
-        f"Pass {rows}.astype('int64') for counts, {levels}or likelihood='normal' for measurements.",
-        UserWarning,
-        stacklevel=4,
-    )
-
-
-def warn_channels_first(inputs: Examples) -> None:
-    """Warn of images whose channels seem to come first: their height would be taken for the width."""
-    shape = inputs.x.shape
-    if inputs.lengths is None and looks_channels_first(shape):
-        transposed = "X[:, 0]" if shape[1] == 1 else "X.transpose(0, 2, 3, 1)"
-        warnings.warn(
-            f"X must be images (h, w, c), but rows of shape {shape[1:]} look like (c, h, w). Pass {transposed} if they "
-            "are.",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:
-    """Warn of a conditional model that is fitted without a condition: it works, but is hardly what was intended."""
-    if schema.condition is None:
-        warnings.warn(
-            f"{type(estimator).__name__} was given no condition and is unconditional. "
-            "Pass condition=... to fit (--condition).",
-            UserWarning,
-            stacklevel=6,
-        )

@@ -8,9 +8,9 @@ from torch import nn
 
 from isthmus.estimators import composition
 from isthmus.estimators.base import Estimator
+from isthmus.estimators.fit_warnings import warn_unconditional
 from isthmus.estimators.hyperparameters import Auto
 from isthmus.estimators.recipe import Recipe
-from isthmus.estimators.training_setup import warn_unconditional
 from isthmus.schema import Schema
 
 
