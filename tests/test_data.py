@@ -340,6 +340,13 @@ def test_a_first_row_with_words_is_no_header(tmp_path, text, rows):
         assert len(tables.from_csv(tmp_path / "t.csv", "t.csv").train.x) == rows
 
 
+def test_an_index_that_is_the_condition_is_kept(tmp_path):
+    (tmp_path / "t.csv").write_text(",a,b\nset,5,1\nver,6,2\n")
+    part = read(tmp_path / "t.csv", condition="Unnamed: 0").train
+    assert part.y.tolist() == ["set", "ver"]
+    assert list(part.x.columns) == ["a", "b"]
+
+
 @pytest.mark.parametrize("name", ["x.tsv", "X.CSV.GZ", "x.tsv.gz", "x.v2.csv.gz"])
 def test_tables_with_tabs_and_compressed_ones(tmp_path, name):
     rows = pd.DataFrame(RANDOM.normal(size=(30, 3)), columns=list("abc"))

@@ -49,12 +49,12 @@ def read_raw(source: str | Path, *, condition: str | None = None) -> Dataset:
         data = load_built_in(name)
     else:
         with read_errors(name):
-            data = read_path(path, name)
+            data = read_path(path, name, condition)
     return take_condition(data, condition)
 
 
-def read_path(path: Path, source: str) -> Dataset:
-    """Read a file by its suffix, or a folder of images."""
+def read_path(path: Path, source: str, condition: str | None = None) -> Dataset:
+    """Read a file by its suffix, or a folder of images; a column of a table that is the `condition` is kept."""
     if path.is_dir():
         return from_folder(path, source)
     if not path.exists():
@@ -67,7 +67,8 @@ def read_path(path: Path, source: str) -> Dataset:
         )
     if path.stat().st_size == 0:
         raise InputError(f"cannot read {source}: the file is empty")
-    data = READERS[suffix](path, source)
+    reader = READERS[suffix]
+    data = from_csv(path, source, condition) if reader is from_csv else reader(path, source)
     for part in PARTS:
         examples = getattr(data, part)
         if examples is not None and not len(examples):

@@ -40,8 +40,13 @@ BYTES_PER_VALUE = 8
 """Memory that a value of a table takes, at most: float64 or int64."""
 
 
-def from_csv(path: Path, source: str) -> Dataset:
+def from_csv(path: Path, source: str, keep: str | None = None) -> Dataset:
     """Read a UTF-8 table; what is guessed of its form is said in a warning, unless it is that of `DataFrame.to_csv`.
+
+    Args:
+        path: of the file.
+        source: what errors call it.
+        keep: a column that is kept even if it looks like the index of the rows.
 
     Raises:
         InputError: where two columns have the same name.
@@ -73,7 +78,7 @@ def from_csv(path: Path, source: str) -> Dataset:
         frame = frame.apply(lambda column: with_points(column, source))
     notes = form.notes("\t" if ".tsv" in path.name.lower() else ",")
     frame = frame.rename(columns=lambda name: str(name).strip())
-    while len(frame.columns) > 1 and is_index(frame.columns[0], frame.iloc[:, 0]):
+    while len(frame.columns) > 1 and frame.columns[0] != keep and is_index(frame.columns[0], frame.iloc[:, 0]):
         if list(frame.iloc[:, 0]) != list(range(len(frame))):
             notes.append(f"column {frame.columns[0]!r} is taken for the index of the rows and left out")
         frame = frame.iloc[:, 1:]
