@@ -272,6 +272,7 @@ def test_the_condition_replaces_the_labels_of_a_built_in_table():
         (",a\n1,7\n2,8\n", ["a"], [7]),  # as R writes it
         (",a\nx,1\ny,2\n", ["a"], [1]),
         ("Unnamed: 0.1,Unnamed: 0,a\n0,3,1\n1,4,2\n", ["a"], [1]),  # written twice
+        (",,a\nx,0,1\nx,1,2\n", ["a"], [1]),  # an index of two levels
         (",a\n0.5,1\n0.25,2\n", ["Unnamed: 0", "a"], [0.5, 1]),
         (",a\n0.0,1\n1.0,2\n", ["a"], [1]),
         ("n|v|w\n1|2|3\n4|5|6\n", ["n", "v", "w"], [1, 2, 3]),
@@ -319,8 +320,8 @@ def test_what_is_guessed_of_a_table_is_said_in_one_warning(tmp_path, text, words
 @pytest.mark.parametrize(
     ("text", "rows"),
     [
-        ("5.1,3.5,4.4,setosa\n4.9,3.0,1.4,virginica\n", 2),  # the first row of a table without a header
-        ("5.1,3.5,setosa\n4.9,3.0,setosa\n", 2),
+        ("5.1,3.5,setosa\n4.9,3.0,setosa\n", 2),  # the first row of a table without a header
+        ("gene,0.5,0.1,0.7\na,1,2,3\nb,3,4,5\n", 2),
         ("cat,5\ndog,7\ncat,9\n", 3),
         ("1,2,3,a\n2,3,5,b\n4,4,4,a\n", 3),
         ("5.1,,1.4\n4.9,3.0,1.4\n", 2),
@@ -371,6 +372,15 @@ def test_tables_with_tabs_and_compressed_ones(tmp_path, name):
 def test_numbers_that_could_be_two_are_refused(tmp_path, text, words):
     (tmp_path / "t.csv").write_text(text)
     read_error(tmp_path / "t.csv", *words)
+
+
+@pytest.mark.parametrize("columns", [30_000, 200_000])
+def test_wide_tables_keep_their_header(tmp_path, columns):
+    names = [f"c{j}" for j in range(columns)]
+    lines = [",".join(names), *[",".join(["0.5"] * columns)] * 2]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    form = tables.guess_form(tables.open_text(tmp_path / "t.csv"))
+    assert (form.separator, form.names) == (",", names)
 
 
 def test_columns_of_one_name_are_refused(tmp_path):

@@ -53,14 +53,14 @@ Start with: isthmus fit vae digits -o runs/digits"""
 
 @contextlib.contextmanager
 def stopped_as_by_ctrl_c() -> Iterator[list[int]]:
-    """Inside the context, SIGTERM and SIGHUP do what Ctrl-C does; the list holds those that came.
+    """Inside the context, SIGTERM and SIGHUP do what Ctrl-C does; the list holds those that were received.
 
     Schedulers and closed terminals send them. One that is ignored, as by nohup, stays ignored.
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
         of_ctrl_c = signal.getsignal(signal.SIGINT)  # training saves its state before it stops
         if not callable(of_ctrl_c):
             raise KeyboardInterrupt
@@ -73,7 +73,7 @@ def stopped_as_by_ctrl_c() -> Iterator[list[int]]:
             if number is not None and signal.getsignal(number) == signal.SIG_DFL:
                 before[number] = signal.signal(number, handle)
     try:
-        yield came
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

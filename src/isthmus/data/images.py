@@ -99,11 +99,9 @@ def splits_of(folder: Path, names: list[str]) -> dict[str, str]:
         InputError: if some are splits and others are not, two are the same part, or none is the training part.
     """
     known = {name: SPLITS[name.lower()] for name in names if name.lower() in SPLITS}
-    if len(known) < 2 and set(known.values()) != {"train"}:
-        return {}  # one class may be called "test"
     others = [name for name in names if name not in known]
-    if others and len(known) < 2:
-        return {}
+    if len(known) < 2 and (others or set(known.values()) != {"train"}):
+        return {}  # one class may be called "test"
     if others:
         raise InputError(
             f"folders of {folder} must be either parts of the data or labels, got {join_names(known)} and "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
-import io
 import itertools
 import re
 import warnings
@@ -24,15 +23,13 @@ if TYPE_CHECKING:
 
 SEPARATORS = "\t;|,"
 """Between columns; a comma may also stand before decimals."""
-GUESSED_ROWS, GUESSED_CHARACTERS = 20, 2**20
-"""First rows by which the form of a table is guessed, and characters that are read for them at most."""
+GUESSED_ROWS, GUESSED_LINES = 20, 60
+"""First rows by which the form of a table is guessed, and lines that are read for them."""
 MISSING = ("", "na", "nan", "?", "null")
 """How a cell without a value is written, in lower case."""
-DECIMAL_COMMA, DECIMAL_POINT = (
-    re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.I),
-    re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.I),
-)
-UNNAMED = re.compile(r"|Unnamed: 0(_level_\d+)?(\.\d+)*")
+DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.I)
+DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.I)
+UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?(\.\d+)*")
 """Names that pandas gives to a column without one, or to its index on the way through a file."""
 DECOMPRESSED_AT_ONCE = 2**24
 """Bytes of a compressed file that are counted at once."""
@@ -135,24 +132,34 @@ class TableForm(NamedTuple):
 
 def guess_form(file: TextIO) -> TableForm:
     """The form of a table by its first rows: the separator that divides all alike and leaves most numbers."""
-    text = file.read(GUESSED_CHARACTERS)
-    whole = len(text) < GUESSED_CHARACTERS
-    rows, scores = {}, {}
-    for separator in SEPARATORS:
-        cells = [
-            [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        ]
-        cells = [row for row in (cells if whole else cells[:-1]) if any(row)][:GUESSED_ROWS]
-        rows[separator] = cells or [[]]
-        alike = len({len(row) for row in cells}) == 1 < len(rows[separator][0])
-        body = [cell for row in cells[1:] or cells for cell in row]
-        read = [is_number(in_points(cell, decimal_of(separator, cells))) for cell in body]
-        scores[separator] = (alike, sum(read) / max(1, len(read)) if alike else separator in text.partition("\n")[0])
-    separator = max(SEPARATORS, key=lambda each: scores[each])
-    first = rows[separator][0]
+    lines = list(itertools.islice((line for line in file if line.strip()), GUESSED_LINES))
+    present = [separator for separator in SEPARATORS if lines and separator in lines[0]] or [","]
+    rows = {separator: first_rows(lines, separator) for separator in present}
+    scores = {separator: share_of_numbers(rows[separator], separator) for separator in present}
+    separator = max(present, key=lambda each: scores[each])
     decimal = decimal_of(separator, rows[separator])
     pointed = [[in_points(cell, decimal) for cell in row] for row in rows[separator]]
+    first = rows[separator][0]
     return TableForm(separator, decimal, [] if is_data_row(pointed[0], pointed[1:]) else first, len(first) > 1)
+
+
+def first_rows(lines: list[str], separator: str) -> list[list[str]]:
+    """The cells of the first rows, at least one row; a cell may go on over several lines."""
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+    except csv.Error:  # a cell longer than the reader takes
+        rows = [[cell.strip() for cell in line.split(separator)] for line in lines]
+    if len(lines) == GUESSED_LINES and len(rows) > 1:
+        rows = rows[:-1]  # which may be cut
+    return rows[:GUESSED_ROWS] or [[]]
+
+
+def share_of_numbers(rows: list[list[str]], separator: str) -> float:
+    """Share of the cells below the first row that are numbers; -1 where rows differ in length."""
+    if len({len(row) for row in rows}) > 1:
+        return -1.0
+    body, decimal = [cell for row in rows[1:] or rows for cell in row], decimal_of(separator, rows)
+    return sum(is_number(in_points(cell, decimal)) for cell in body) / max(1, len(body))
 
 
 def decimal_of(separator: str, rows: list[list[str]]) -> str:
@@ -190,9 +197,8 @@ def with_points(column: pd.Series, source: str) -> pd.Series:
 def is_data_row(cells: list[str], rest: list[list[str]]) -> bool:
     """Whether the first line of a table is data, by its cells and those of the lines below.
 
-    Numbers are, unless they count up by one, as default names (0, 1, 2) and years do. So is a line with words whose
-    columns below hold words in the same places, if one of its words occurs below, or its numbers are no scale: neither
-    in order nor whole.
+    Numbers are, unless they count up by one, as default names (0, 1, 2) and years do. So is a line with words and
+    numbers over columns of the same kinds, if one of its words occurs again below it.
     """
     numbers = [float(cell) for cell in cells if is_number(cell)]
     if not numbers or not cells[0]:
@@ -206,10 +212,7 @@ def is_data_row(cells: list[str], rest: list[list[str]]) -> bool:
         for cell, gap, column in zip(cells, missing, columns, strict=True)
     )
     words = [j for j, cell in enumerate(cells) if not is_number(cell) and not missing[j]]
-    repeated = any(cells[j] in columns[j] for j in words)
-    steps = [b - a for a, b in itertools.pairwise(numbers)]
-    scale = all(step > 0 for step in steps) or all(step < 0 for step in steps)
-    return alike and (repeated or (not scale and any(number % 1 for number in numbers)))
+    return alike and any(cells[j] in columns[j] for j in words)
 
 
 def is_number(cell: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from isthmus.data_checks.suspect_columns import MAX_OFFSET
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
@@ -213,12 +212,10 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
     if best is None or not significantly_worse(context, best):
         return
     value, given = margin(context, best) or 0.0, context.given_fields
-    free: dict[str, Any] = dict.fromkeys(given, "auto") if set(given) & CODE_FIELDS else {}
-    if free:
-        cause = "the code or its prior was given, and does not suit the rows"
-        remedy = context.retrain(**free)
-    elif stopped_early(context) and given:
-        cause = "training stopped early, and fields that would be chosen from the data were given"
+    of_code = bool(set(given) & CODE_FIELDS)
+    if of_code or (given and stopped_early(context)):
+        what = "the code or its prior" if of_code else "a field that would be chosen from the data"
+        cause = f"{what} was given, and does not suit the rows"
         remedy = context.retrain(**dict.fromkeys(given, "auto"))
     elif stopped_early(context):  # longer training would stop where this one did
         cause = "training stopped early, when the network found no more in these rows"
@@ -238,8 +235,9 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
 
 def stopped_early(context: DiagnosisContext) -> bool:
     """Whether validation ended training before its last epoch."""
-    done = 0 if context.fitted.closed_form else len(context.fitted.history)
-    return 0 < done < context.fitted.settings.get("epochs", 0)
+    settings = context.fitted.settings
+    done = 0 if context.fitted.closed_form or settings.get("interrupted") else len(context.fitted.history)
+    return 0 < done < settings.get("epochs", 0)
 
 
 def longer(context: DiagnosisContext) -> int:

@@ -140,6 +140,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             raise
         except Interrupted as error:
             self.fitted_ = job.fitted(error.history)
+            self.fitted_.settings["interrupted"] = True
             raise
         warn_of_trap(self.fitted_, job.train_rows, job.valid_rows)
         return self

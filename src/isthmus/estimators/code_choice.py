@@ -52,9 +52,9 @@ class ChoiceRows(NamedTuple):
     varies: np.ndarray
     """(d,) whether a column is not constant."""
     has_condition: bool
-    """Whether there was one."""
+    """Whether the model has a condition."""
     is_whole: bool
-    """Whether no value of them is missing."""
+    """Whether no value of the rows is missing."""
 
 
 def choice_rows(schema: Schema, examples: Examples, seed: int) -> ChoiceRows:

@@ -50,8 +50,8 @@ def code_mixture(x: np.ndarray, linear: LinearModel, k: int, seed: int, full: bo
     if not used.any():
         return Components(np.full(k, 1 / k), means, covariances)
     points, floor = linear.used_coordinates(x)
-    some = points[:: -(-len(points) // MAX_ADDED_ROWS)]
-    added = best_added(some, k, seed, floor, full)[0] if full else MIN_VARIANCE
+    subsample = points[:: -(-len(points) // MAX_ADDED_ROWS)]
+    added = best_added(subsample, k, seed, floor, full)[0] if full else MIN_VARIANCE
     mixture = fit_mixture(points, k, seed, full, added).at_least(floor)
     spread, kept = linear.variance[used], linear.kept[used]
     means[:, used] = mixture.means * np.sqrt(spread / kept)

@@ -14,6 +14,7 @@ from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.held_out import bounded
+from isthmus.train.runtime import one_blas_thread
 
 COMPONENT_COUNTS, ADDED_VARIANCE = (5, 20), 1e-2
 """Components of the mixture, and what is added to the variances of standardised rows."""
@@ -56,8 +57,8 @@ def lead_of_mixture(fitted: FittedModel, train: Examples, valid: Examples) -> Le
         return None
     if schema.size > MAX_COLUMNS or train.observed is not None or valid.observed is not None:
         return None
-    some, held_out = train.subsample(MAX_TRAIN_ROWS, seed), valid.subsample(MAX_VALIDATION_ROWS, seed)
-    x, test = linear_rows(schema, some, seed).x, linear_rows(schema, held_out, seed).x
+    subsample, held_out = train.subsample(MAX_TRAIN_ROWS, seed), valid.subsample(MAX_VALIDATION_ROWS, seed)
+    x, test = linear_rows(schema, subsample, seed).x, linear_rows(schema, held_out, seed).x
     least = max(MIN_COMPONENT_ROWS, MIN_ROWS_PER_DIM * schema.size)
     k = max((k for k in COMPONENT_COUNTS if k * least <= len(x)), default=0)
     if not k or len(test) < MIN_VALIDATION_ROWS or min(len(np.unique(column)) for column in x.T) < MIN_DISTINCT_VALUES:
@@ -88,7 +89,8 @@ def warn_of_trap(fitted: FittedModel, train: Examples, valid: Examples | None) -
     started_linear = fields.get("initialization", "random") != "random" and fields.get("hidden")
     if valid is None or not started_linear or fields.get("beta", 1) != 1 or not fitted.capabilities.has_density:
         return
-    lead = lead_of_mixture(fitted, train, valid)
+    with one_blas_thread:
+        lead = lead_of_mixture(fitted, train, valid)
     if lead is None or not lead.shows_trap:
         return
     given = [name for name in ("latent_dim", "prior", "likelihood") if fitted.requested_fields.get(name) != "auto"]

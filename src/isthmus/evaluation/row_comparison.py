@@ -136,9 +136,11 @@ def joint_comparison(train: np.ndarray, test: np.ndarray, seed: int) -> JointCom
     if not len(test) or len(train) < MIN_TRAIN_ROWS:
         return JointComparison()
     with np.errstate(over="ignore"):
-        different, kept = (np.unique(x, axis=0, return_index=True)[1] for x in (train, train.astype(np.float32)))
-    if len(kept) < MIN_ROUNDED_SHARE * len(different):  # an offset leaves single precision too few digits
-        kept = different
+        kept = np.unique(train.astype(np.float32), axis=0, return_index=True)[1]
+    if len(kept) < MIN_ROUNDED_SHARE * len(train):
+        different = np.unique(train, axis=0, return_index=True)[1]
+        if len(kept) < MIN_ROUNDED_SHARE * len(different):  # an offset leaves single precision too few digits
+            kept = different
     if len(kept) < MIN_TRAIN_ROWS:
         return JointComparison()
     first, second = np.array_split(train[np.random.default_rng(seed).permutation(kept)], 2)

@@ -252,7 +252,7 @@ class InputScaler:
         if self.binarize and (raw.dtype == torch.bool or raw.dtype.is_floating_point):  # bits, or their probabilities
             return raw.to(self.dtype)
         if not (self.centred or self.scaled):
-            return self.within_limit(raw)
+            return raw.to(self.dtype) if raw.element_size() == 1 else self.within_limit(raw)
         if raw.element_size() == 1:  # at most 255: any precision holds the difference
             x = raw.to(self.dtype)
             return (x.sub_(self.small_shift) if self.centred else x).mul_(self.per_scale)

@@ -244,7 +244,7 @@ def decayed(module: nn.Module) -> list[Tensor]:
     layers = [m for m in module.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
     maps = [m.linear_map() for m in module.modules() if isinstance(m, MLP)]
     # A parametrised layer computes its weight: what is trained of it does not decay.
-    weights = [layer._parameters.get("weight") for layer in layers if not any(layer is other for other in maps)]
+    weights = [layer._parameters.get("weight") for layer in layers if layer not in maps]
     return [weight for weight in weights if weight is not None]
 
 

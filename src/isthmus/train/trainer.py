@@ -173,8 +173,8 @@ class Trainer:
             record |= {f"valid_{name}": value for name, value in values.items()}
             waited = self.step - max(self.best_step, self.config.warmup * self.total_steps)
             stop = 0 < self.config.patience <= waited
-        if (stop or self.step == self.total_steps) and self.start and self.best and not self.worth_training():
-            self.best, record["kept_start"] = self.start, True
+        if (stop or self.step == self.total_steps) and self.keep_start_unless_bettered():
+            record["kept_start"] = True
         self.history.append(record)
         return stop
 
@@ -183,6 +183,12 @@ class Trainer:
         if values["loss"] < self.best_value or not self.best:
             self.best_value, self.best_step = values["loss"], self.step
             self.best = {name: value.clone() for name, value in self.weights().items()}
+
+    def keep_start_unless_bettered(self) -> bool:
+        """Keep the weights before training, where they are a closed form that no validated weights better."""
+        kept = bool(self.start) and not (self.best and self.worth_training())
+        self.best = self.start if kept else self.best
+        return kept
 
     def group_losses(self, weights: dict[str, Tensor]) -> Tensor:
         """(g,) losses of groups of validation rows under these weights, each row read several times."""
@@ -306,6 +312,7 @@ def fit(
                 except Interrupted as error:
                     if checkpointer:
                         raise
+                    trainer.keep_start_unless_bettered()
                     stopped = error
                 finally:  # also after an error: the model gets its best, or last good, weights
                     model.eval()
@@ -313,6 +320,8 @@ def fit(
         for finish in hooks("finish", model, objective):
             with seeded(config.seed, rows.device):
                 finish(model, rows, config.seed)
+    if stopped is None and interrupted() and not checkpointer:
+        stopped = Interrupted("stopped when training had ended; the model is complete", trainer.history)
     if stopped is not None:
         raise stopped
     return trainer.history
@@ -342,12 +351,12 @@ def run(
             called = now
             values = trainer.history[-1] if epoch_ended else trainer.means()
             callback(trainer.step / trainer.total_steps, values, trainer.seconds)
-        if checkpointer and ((checkpointer.due() and not stop) or interrupted()):
+        if stop:  # an interrupt then comes too late to save a state that would go on
+            break
+        if checkpointer and (checkpointer.due() or interrupted()):
             trainer.raise_if_nonfinite()
             checkpointer.save(trainer)
         if interrupted():
             kept = "the state is saved" if checkpointer else "the model has its best weights so far"
             message = f"stopped at step {trainer.step} of {trainer.total_steps}; {kept}"
             raise Interrupted(message, trainer.history)
-        if stop:
-            break
