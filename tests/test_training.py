@@ -391,6 +391,7 @@ def test_ctrl_c_leaves_a_fitted_model_with_the_best_weights_so_far(fields, monke
     with pytest.raises(KeyboardInterrupt, match=r"stopped at step .* best weights so far"):
         model.fit(x)
     assert len(model.history_) == 3
+    assert model.settings_["interrupted"]
     assert np.isfinite(model.score_samples(x, draws=5)).all()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.undo()

@@ -821,13 +821,13 @@ def test_a_loss_that_falls_for_values_that_repeat_is_no_lack_of_training(repeate
     assert ("repeated-values" in findings) == repeated
 
 
-@pytest.mark.parametrize("stopped", [False, True])
-def test_more_epochs_are_no_remedy_where_training_stopped_early(monkeypatch, stopped):
+@pytest.mark.parametrize(("stopped", "interrupted"), [(False, False), (True, False), (True, True)])
+def test_more_epochs_are_no_remedy_where_training_stopped_early(monkeypatch, stopped, interrupted):
     monkeypatch.setattr(baseline_findings, "significantly_worse", lambda context, name: True)
     model = isthmus.VAE(epochs=30, random_state=0).fit(TRAIN)
-    model.fitted_.settings["epochs"] = len(model.history_) + stopped
+    model.fitted_.settings.update(epochs=len(model.history_) + stopped, interrupted=interrupted)
     (finding,) = [f for f in flat(verdicts(model, TEST, TRAIN)) if f.code == "worse-than-baseline"]
-    assert ("more epochs change nothing" in finding.remedy) == stopped
+    assert ("more epochs change nothing" in finding.remedy) == (stopped and not interrupted)
 
 
 def test_one_epoch_of_a_high_beta_is_too_short():

@@ -10,7 +10,8 @@ from isthmus.data.built_in import BUILT_IN, load_built_in
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import read_errors
 from isthmus.data.images import IMAGE_SUFFIXES, from_folder
-from isthmus.data.tables import from_csv, from_parquet, require_numeric, take_condition
+from isthmus.data.tables import from_parquet, require_numeric, take_condition
+from isthmus.data.text_tables import from_csv
 from isthmus.errors import InputError, unknown
 from isthmus.examples import PARTS
 

@@ -52,7 +52,7 @@ class Hyperparameters:
     learning_rate: float | Auto = "auto"
     """Peak step size of Adam, > 0, after a short rise and before a cosine to zero; lower it if training diverges."""
     weight_decay: float | Auto = "auto"
-    """Decay of dense and convolutional weights, not of linear paths, as in AdamW, >= 0; auto: 0.1 for few rows, or 0."""
+    """Decay, as in AdamW, of dense and convolutional weights but linear paths, >= 0; auto: 0.1 for few rows, or 0."""
     clip: float = 10.0
     """Gradient norm above which gradients are clipped, in units of its running mean; lower it if the loss jumps."""
     validation_fraction: float = 0.1
