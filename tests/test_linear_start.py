@@ -26,7 +26,7 @@ from isthmus.families import DiagonalNormal
 from isthmus.metrics.held_out import held_out, held_out_scores, is_clear, linear_scores
 from isthmus.priors import Mixture
 from isthmus.train.config import TrainConfig
-from isthmus.train.runtime import OneBlasThread
+from isthmus.train.runtime import OneBlasThread, one_blas_thread
 from isthmus.train.trainer import Trainer
 
 
@@ -404,6 +404,19 @@ def test_contexts_of_one_thread_may_overlap():
     assert set(threads()) <= {1}
     limit.__exit__()
     assert threads() == before
+
+
+def test_the_check_of_a_start_decomposes_on_one_thread(monkeypatch):
+    held = []
+
+    def noting(*arguments, **options):
+        held.append(one_blas_thread._depth > 0)
+        return fit_mixture(*arguments, **options)
+
+    monkeypatch.setattr("isthmus.estimators.start_check.fit_mixture", noting)
+    isthmus.VAE(latent_dim=2, hidden=(16,), epochs=2, random_state=0).fit(linear_rows(400))
+    assert held
+    assert all(held)
 
 
 @pytest.mark.parametrize("size", [8, 9, 16])

@@ -23,6 +23,7 @@ from isthmus.objective import as_objective
 from isthmus.priors import StandardNormal
 from isthmus.schema.columns import MAX_SCALED
 from isthmus.terms.bounds import kl, nll
+from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.optimizer import EMA_START_STEPS, FlatAdam
 from isthmus.train.runtime import count_flops
 from isthmus.train.trainer import Trainer
@@ -415,6 +416,28 @@ def test_ctrl_c_is_left_to_an_application_that_handles_it(monkeypatch):
         finally:
             signal.signal(signal.SIGINT, before)
     assert pressed == [signal.SIGINT] * 2
+
+
+def test_a_signal_in_the_epoch_that_ends_training_changes_nothing_of_a_run(tmp_path, monkeypatch):
+    end_epoch, ended = Trainer.end_epoch, []
+
+    def stopping(trainer):
+        end_epoch(trainer)
+        ended.append(len(trainer.history))
+        if signalling and len(trainer.history) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return len(trainer.history) == 3
+
+    monkeypatch.setattr(Trainer, "end_epoch", stopping)
+    trained = []
+    for signalling in (False, True):
+        job, folder = setup_training(small("VAE", epochs=9), table()), tmp_path / str(signalling)
+        folder.mkdir()
+        assert len(job.train(Checkpointer(folder, every=1e9))) == 3
+        assert not (folder / "checkpoint" / "state.safetensors").exists()  # nothing that would go on
+        trained.append(job.recipe.model.state_dict())
+    assert ended == [1, 2, 3, 1, 2, 3]
+    assert all(torch.equal(a, b) for a, b in zip(trained[0].values(), trained[1].values()))
 
 
 def test_ctrl_c_in_the_last_epoch_is_not_lost(monkeypatch):
