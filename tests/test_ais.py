@@ -181,7 +181,7 @@ def test_bounds_enclose_the_exact_value(nonlinear, steps):
     model, _ = nonlinear
     n, seed = 100, 3
     result = bdmc(model, n, steps=steps, chains=4, leapfrog=3, seed=seed)
-    with ais_module.seeded(ais_module.next_seed(np.random.default_rng(seed)), torch.device("cpu")):
+    with ais_module.seeded(ais_module.next_seed(np.random.default_rng(seed))):
         truth = log_integral(log_joint_on_grid(model, Batch(model.draw(n)[1])))
     below, above = truth - result.lower, result.upper - truth
     if steps == 4:  # far from converged: both sides are wide, on the right side each
@@ -277,7 +277,7 @@ def test_the_gap_of_a_correlated_posterior_in_closed_form():
 def test_perturbing_the_encoder_raises_only_the_amortization_gap(nonlinear):
     model, rows = nonlinear
     perturbed = copy.deepcopy(model)
-    with torch.no_grad(), ais_module.seeded(5, torch.device("cpu")):
+    with torch.no_grad(), ais_module.seeded(5):
         for weight in perturbed.posterior.parameters():
             weight += 0.3 * torch.randn_like(weight)
     log_joint = log_joint_on_grid(model, full_batch(rows))

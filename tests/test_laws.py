@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import pickle
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -20,6 +23,7 @@ import isthmus
 from isthmus.estimators.training_setup import setup_training
 from isthmus.examples import Examples
 from isthmus.objective import as_objective
+from isthmus.random_streams import Recorder, Stream, draw_now, drawing_from
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.trainer import Trainer
 from isthmus.train.update import FunctionalStep, Step
@@ -55,6 +59,48 @@ def loss_of(job, rows) -> float:
     value = loop.validate()["loss"]
     loop.optimizer.unflatten()
     return value
+
+
+@contextlib.contextmanager
+def another_thread_drawing():
+    """Another thread of the process draws from torch's global generator, and seeds it, all the time."""
+    stop = threading.Event()
+
+    def draw():
+        while not stop.is_set():
+            torch.manual_seed(11)
+            torch.rand(3)
+            stop.wait(1e-4)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_result_whatever_other_threads_do(name):
+    x = table()
+
+    def results(_):
+        model = small(name, **({"corruption": "gaussian(0.1)"} if name == "VAE" else {})).fit(x)
+        numbers = [*model.model_.state_dict().values(), torch.from_numpy(model.transform(x))]
+        if model.capabilities.samples:
+            numbers.append(torch.from_numpy(model.sample(20, random_state=3)))
+        if model.capabilities.has_density:
+            numbers += [
+                torch.from_numpy(model.score_samples(x[:9], draws=5)),
+                torch.from_numpy(model.elbo(x[:9], draws=5)),
+            ]
+        return numbers
+
+    alone = results(0)
+    with another_thread_drawing(), ThreadPoolExecutor(3) as pool:
+        for together in pool.map(results, range(3)):
+            assert all(torch.equal(a, b) for a, b in zip(alone, together))
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -158,12 +204,18 @@ def test_gradient_traces_as_one_graph_and_equals_the_eager_one(name, kind):
     flat = torch.cat([p.detach().reshape(-1) for p in parameters])
     buffers = {key: buffer.clone() for key, buffer in step.named_buffers()}
     torch._dynamo.reset()
-    graph = FunctionalStep(step, names, [p.shape for p in parameters]).graph(flat, buffers, batch, progress)
+    recorder = Recorder()
+    with drawing_from(recorder):
+        step(batch, progress)
+    step.load_state_dict({**step.state_dict(), **{k: b for k, b in buffers.items() if k in step.state_dict()}})
+    with drawing_from(Stream(0)):
+        noise = [draw_now(draw) for draw in recorder.draws]
+    functional = FunctionalStep(step, names, [p.shape for p in parameters])
+    graph = functional.graph(flat, buffers, batch, progress, noise)
     traced = torch.compile(graph, fullgraph=True, backend="aot_eager")
-    torch.manual_seed(0)
-    grad, values, moved = traced(flat, buffers, batch, progress)
-    torch.manual_seed(0)
-    eager_loss, eager_values = step(batch, progress)
+    grad, values, moved = traced(flat, buffers, batch, progress, noise)
+    with drawing_from(Stream(0)):
+        eager_loss, eager_values = step(batch, progress)
     eager_loss.backward()
     eager = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     # The same operations in the same order: equal to rounding.

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isthmus import random_streams
 from isthmus.errors import InputError
 
 
@@ -34,7 +35,7 @@ class Mask(nn.Module):
         self.register_buffer("fill", torch.as_tensor(fill), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.where(torch.rand_like(x) < self.p, self.fill, x)
+        return torch.where(random_streams.uniform(x.shape, x) < self.p, self.fill, x)
 
 
 class Gaussian(nn.Module):
@@ -51,7 +52,7 @@ class Gaussian(nn.Module):
         self.s = float(s)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.s * torch.randn_like(x)
+        return x + self.s * random_streams.normal(x.shape, x)
 
 
 class SaltAndPepper(nn.Module):
@@ -73,7 +74,7 @@ class SaltAndPepper(nn.Module):
         self.register_buffer("high", torch.as_tensor(high), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        u = torch.rand_like(x)
+        u = random_streams.uniform(x.shape, x)
         return torch.where(u < self.p / 2, self.low, torch.where(u > 1 - self.p / 2, self.high, x))
 
 

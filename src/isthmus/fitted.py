@@ -21,9 +21,10 @@ from isthmus.examples import Examples, as_examples
 from isthmus.latent_model import Capabilities, Model
 from isthmus.metrics import importance_weighting
 from isthmus.model_checks import check_taken
+from isthmus.random_streams import seeded
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import seeded, torch_threads
+from isthmus.train.runtime import torch_threads
 
 ROWS_AT_ONCE = 2048
 """Rows that pass through a network in one call."""
@@ -217,7 +218,7 @@ class FittedModel:
         z = as_codes(codes, self.model.code.shape).to(self.device, self.dtype)
         c = self._condition_tensor(condition, len(z))
         pieces = []
-        stream = contextlib.nullcontext() if seed is None else seeded(seed, self.device)
+        stream = contextlib.nullcontext() if seed is None else seeded(seed, self.model)
         with torch.no_grad(), self.threads(), stream:
             for index in self._blocks(len(z)):
                 px = self.model.decode(z[index], None if c is None else c[index])
@@ -249,7 +250,7 @@ class FittedModel:
             raise InputError(f"{self.name} has no prior to sample from. Train a VAE to draw new examples.")
         require_memory(8 * n * (self.code_size + self.schema.size), f"{n:,} samples")
         c = self._condition_tensor(condition, n)
-        with torch.no_grad(), seeded(seed, self.device):
+        with torch.no_grad(), seeded(seed, self.model):
             _, x = self.model.draw(n, c, mean=mean)
         return self.schema.to_data(x.reshape(n, *self.schema.event_shape), drawn=not mean)
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from isthmus import random_streams
 from isthmus.distributions.independent import Drawn, Independent
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -34,7 +35,7 @@ class LocationScale(Independent):
 
     def standard(self, shape: torch.Size) -> Tensor:
         """Draws e of the family's standard member, location 0 and scale 1."""
-        return torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        return random_streams.normal(shape, self.loc)
 
     def noise(self, draws: int, rows: int) -> Tensor:
         return self.standard(torch.Size((draws, rows, *self._event_shape)))
@@ -76,7 +77,7 @@ class Laplace(LocationScale):
         return (math.sqrt(2) * self.scale).expand_as(self.loc)
 
     def standard(self, shape: torch.Size) -> Tensor:
-        u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device) - 0.5
+        u = random_streams.uniform(shape, self.loc) - 0.5
         return -u.sign() * torch.log1p(-2 * u.abs().clamp(max=0.5 - 1e-7))
 
     def element_log_prob(self, x: Tensor) -> Tensor:
@@ -95,8 +96,8 @@ class StudentT(LocationScale):
     def standard(self, shape: torch.Size) -> Tensor:
         with torch.no_grad():
             df = self.df.expand(shape)
-            chi2 = 2 * torch._standard_gamma(df / 2)
-        return torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device) * (df / chi2).sqrt()
+            chi2 = 2 * torch._standard_gamma(df / 2, generator=random_streams.generator(df.device))
+        return random_streams.normal(shape, self.loc) * (df / chi2).sqrt()
 
     def element_log_prob(self, x: Tensor) -> Tensor:
         df, z = self.df, (x - self.loc) * exp(-self.log_scale)
@@ -129,7 +130,7 @@ class ContinuousBernoulli(Independent):
         return torch.where(near, 0.5 + series / 12 - series.pow(3) / 720, torch.where(t < 0, 1 - far, far))
 
     def sample(self, sample_shape=()) -> Tensor:
-        u = torch.rand(self.shape_of(sample_shape), dtype=self.logits.dtype, device=self.logits.device)
+        u = random_streams.uniform(self.shape_of(sample_shape), self.logits)
         t = self.logits.abs()
         near = t < 1e-3
         safe = torch.where(near, 1.0, t)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from isthmus.distributions.continuous import softplus
 from isthmus.distributions.independent import Independent
+from isthmus.random_streams import generator, uniform
 
 
 class Bernoulli(Independent):
@@ -26,7 +27,7 @@ class Bernoulli(Independent):
 
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)
-        return (torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device) < self.mean).to(self.logits.dtype)
+        return (uniform(shape, self.logits) < self.mean).to(self.logits.dtype)
 
 
 class Levels(Independent):
@@ -68,7 +69,9 @@ class Categorical(Levels):
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)
         p = self.logits.softmax(-1).expand(*shape, self.levels).reshape(-1, self.levels)
-        return torch.multinomial(p, 1).reshape(shape).to(self.logits.dtype) / (self.levels - 1)
+        return torch.multinomial(p, 1, generator=generator(p.device)).reshape(shape).to(self.logits.dtype) / (
+            self.levels - 1
+        )
 
 
 class DiscretizedLogistic(Levels):
@@ -102,7 +105,7 @@ class DiscretizedLogistic(Levels):
         return total / (k - 1)
 
     def sample(self, sample_shape=()) -> Tensor:
-        u = torch.rand(self.shape_of(sample_shape), dtype=self.loc.dtype, device=self.loc.device).clamp(1e-7, 1 - 1e-7)
+        u = uniform(self.shape_of(sample_shape), self.loc).clamp(1e-7, 1 - 1e-7)
         return self.level(self.loc + self.log_scale.exp() * torch.logit(u)).clamp(0, self.levels - 1) / (
             self.levels - 1
         )
@@ -133,7 +136,7 @@ class BetaBinomial(Levels):
             # A beta draw is the sigmoid of two log-gamma draws, which do not underflow where a and b are small.
             p = (log_gamma_draw(self.a.expand(shape)) - log_gamma_draw(self.b.expand(shape))).sigmoid()
             n = torch.full_like(p, self.levels - 1)
-            return torch.binomial(n, p) / (self.levels - 1)
+            return torch.binomial(n, p, generator=generator(p.device)) / (self.levels - 1)
 
 
 class Poisson(Independent):
@@ -154,7 +157,9 @@ class Poisson(Independent):
 
     def sample(self, sample_shape=()) -> Tensor:
         with torch.no_grad():
-            return torch.poisson(self.mean.expand(self.shape_of(sample_shape)))
+            return torch.poisson(
+                self.mean.expand(self.shape_of(sample_shape)), generator=generator(self.log_rate.device)
+            )
 
 
 class NegativeBinomial(Independent):
@@ -178,13 +183,15 @@ class NegativeBinomial(Independent):
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)
         with torch.no_grad():
-            rate = torch._standard_gamma(self.log_size.exp().expand(shape)) * (self.log_mean - self.log_size).exp()
-            return torch.poisson(rate)
+            own = generator(self.log_mean.device)
+            gamma = torch._standard_gamma(self.log_size.exp().expand(shape), generator=own)
+            return torch.poisson(gamma * (self.log_mean - self.log_size).exp(), generator=own)
 
 
 def log_gamma_draw(shape: Tensor) -> Tensor:
     """log of a gamma draw, however small its shape: G(a) = G(a + 1) U^(1/a)."""
-    return torch._standard_gamma(shape + 1).log() + torch.rand_like(shape).clamp(min=1e-30).log() / shape
+    gamma = torch._standard_gamma(shape + 1, generator=generator(shape.device))
+    return gamma.log() + uniform(shape.shape, shape).clamp(min=1e-30).log() / shape
 
 
 def log_beta(a: Tensor, b: Tensor) -> Tensor:

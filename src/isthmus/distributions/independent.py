@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch import distributions as D
 
 from isthmus.errors import InputError
+from isthmus.random_streams import generator
 
 
 class Drawn(NamedTuple):
@@ -80,7 +81,7 @@ class LightDistribution(D.Distribution):
         z, _, log_weight = self.draw(self.noise(1, rows))
         if log_weight is None:
             return z[0]
-        index = torch.multinomial(log_weight.exp().T, 1)[:, 0]  # (rows,)
+        index = torch.multinomial(log_weight.exp().T, 1, generator=generator(log_weight.device))[:, 0]  # (rows,)
         return z[index, torch.arange(rows, device=z.device)]
 
     def stopped(self) -> Self:

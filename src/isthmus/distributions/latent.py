@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isthmus import random_streams
 from isthmus.distributions.continuous import HALF_LOG_TWO_PI, Normal
 from isthmus.distributions.independent import Drawn, LightDistribution
 
@@ -143,7 +144,7 @@ class FullNormal(LightDistribution):
         return -0.5 * e.square().sum(-1) - self.log_scale.sum(-1) - d * HALF_LOG_TWO_PI
 
     def rsample(self, sample_shape=()) -> Tensor:
-        e = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+        e = random_streams.normal((*sample_shape, *self.loc.shape), self.loc)
         scaled = (e * self.log_scale.exp())[..., None]
         apart = torch.linalg.solve_triangular(self.triangle, scaled, upper=False, unitriangular=True)
         return self.loc + apart[..., 0]
@@ -221,7 +222,7 @@ class Mixture(LightDistribution):
             weight = self.log_weight.exp()
             shape = torch.Size((*sample_shape, *self._batch_shape))
             flat = weight.expand(*shape, weight.shape[-1]).reshape(-1, weight.shape[-1])
-            pick = torch.multinomial(flat, 1).reshape(*shape, 1, 1)
+            pick = torch.multinomial(flat, 1, generator=random_streams.generator(flat.device)).reshape(*shape, 1, 1)
             shared = self.components.loc.ndim == 2  # by all rows
             every = self.components.rsample(shape if shared else sample_shape)  # (*shape, M, D)
             return every.gather(-2, pick.expand(*shape, 1, every.shape[-1]))[..., 0, :]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from torch import nn
 
 from isthmus import priors
@@ -20,6 +19,7 @@ from isthmus.nets import conv
 from isthmus.nets.layers import Log1p, Preprocess, ReadColumns, UserModule
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term
+from isthmus.random_streams import seeded
 from isthmus.schema import Condition, Labels, Schema
 
 
@@ -176,7 +176,7 @@ def takes_labels(estimator: Hyperparameters) -> bool:
     if estimator.conditional:
         return True
     try:
-        with torch.random.fork_rng(devices=[]):
+        with seeded(0):
             prior = prior_module(with_values(estimator, BARE_VALUES), bare_schema(conditional=True))
     except Exception:  # a field that `fit` refuses with the reason
         return False
@@ -202,7 +202,7 @@ def capabilities_of(estimator: Hyperparameters) -> Capabilities:
     if key not in _CAPABILITIES:
         schema = bare_schema(takes_labels(estimator))
         try:
-            with torch.random.fork_rng(devices=[]):
+            with seeded(0):
                 _CAPABILITIES[key] = bare.compose(schema).model.capabilities
         except Exception:  # a field that `fit` refuses with the reason, or a model of other data than tables
             return Capabilities("bound", samples=True, encodes=True)

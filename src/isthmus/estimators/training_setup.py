@@ -29,6 +29,7 @@ from isthmus.latent_model import LatentModel, Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.priors import Mixture, StandardNormal
+from isthmus.random_streams import seeded
 from isthmus.schema import Labels, Schema
 from isthmus.schema.labels import UNKNOWN
 from isthmus.train.checkpoint import Checkpointer
@@ -43,7 +44,6 @@ from isthmus.train.runtime import (
     pick_device,
     pick_dtype,
     pick_threads,
-    seeded,
     torch_threads,
 )
 from isthmus.train.trainer import fit
@@ -222,7 +222,7 @@ def setup_training(
     if "likelihood" in chosen:
         schema, labelled = (with_likelihood(each, chosen["likelihood"]) for each in (schema, labelled))
     try:
-        with seeded(weights_seed, torch.device("cpu")):
+        with seeded(weights_seed):
             recipe = estimator.compose(labelled)
             recipe.model.to(dtype=dtype)
         recipe.model.to(device)

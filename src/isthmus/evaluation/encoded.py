@@ -11,8 +11,8 @@ from torch import Tensor
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.importance_weighting import Chunk, encode_chunks, importance_weighted
+from isthmus.random_streams import seeded
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import seeded
 
 
 class EncodedRows:
@@ -67,5 +67,5 @@ class EncodedRows:
 
     def sample_posterior(self, seed: int) -> Tensor:
         """(n, *Z) one draw from q(z given x) of each row."""
-        with torch.no_grad(), self.fitted.threads(), seeded(seed, self.dataset.device):
+        with torch.no_grad(), self.fitted.threads(), seeded(seed, self.fitted.model):
             return torch.cat([chunk.q.draw_one(len(chunk.row_index)) for chunk in self.chunks])

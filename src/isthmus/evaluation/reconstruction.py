@@ -14,8 +14,8 @@ from isthmus.latent_model import Model
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.importance_weighting import NOISE_SEED
 from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
+from isthmus.random_streams import seeded
 from isthmus.scales import SCALE_FLOOR
-from isthmus.train.runtime import seeded
 
 DATA_UNIT = "squared data units, summed"
 SCALED_UNIT = "squared scaled units, summed"
@@ -64,7 +64,7 @@ def residuals(context: EvalContext) -> tuple[Metric, ...] | None:
     normal = None if family is None else family.normal_scale()
     if normal is None or not context.has_code:
         return None
-    with torch.no_grad(), context.fitted.threads(), seeded(NOISE_SEED, context.fitted.device):
+    with torch.no_grad(), context.fitted.threads(), seeded(NOISE_SEED, context.fitted.model):
         for chunk in context.scored.take(context.subsample(RESIDUAL_MAX_ROWS)):
             batch = chunk.batch
             out = model.forward_from(batch, chunk.q, chunk.q.noise(RESIDUAL_DRAWS, len(batch.x)), chunk.prior)
@@ -118,7 +118,7 @@ def cleaning(context: EvalContext) -> Metric | None:
         cleaned, damage = context.scaled_errors, context.fitted.squared_errors(rows, rows.x, scaled=True)
     elif corruption is not None and not context.schema.binarize:
         dataset = context.encoded.dataset
-        with torch.no_grad(), context.fitted.threads(), seeded(NOISE_SEED, context.fitted.device):
+        with torch.no_grad(), context.fitted.threads(), seeded(NOISE_SEED, context.fitted.model):
             damaged, codes = [], []
             for batch in dataset.batches(RESIDUAL_MAX_ROWS):
                 x = corruption(batch.x)

@@ -30,8 +30,8 @@ from isthmus.latent_model import Model
 from isthmus.metrics.estimate import Estimate, mean_and_error
 from isthmus.metrics.hmc import ChainState, LogDensityFn, hmc_step
 from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED
+from isthmus.random_streams import seeded
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import seeded
 
 DEFAULT_STEPS = 1000
 """Temperatures between the start and the posterior."""
@@ -120,10 +120,10 @@ def ais(
     seeds = np.random.default_rng(seed)
     blocks = []
     for index in torch.arange(len(rows), device=rows.device).split(rows_per_block(config)):
-        with seeded(next_seed(seeds), rows.device):
+        with seeded(next_seed(seeds), model):
             batch = rows.batch(index)
             step_sizes = tune_step_sizes(model, batch, config)
-        with seeded(next_seed(seeds), rows.device):
+        with seeded(next_seed(seeds), model):
             blocks.append(forward_chain(model, batch, config, step_sizes))
     log_weight, acceptance = (np.concatenate(part, -1) for part in zip(*blocks))  # (K, n), (n,)
     ess = np.exp(2 * np.logaddexp.reduce(log_weight) - np.logaddexp.reduce(2 * log_weight))
@@ -165,15 +165,15 @@ def bdmc(
             raise InputError(f"{name} must have one row for each of the n={n} simulated rows, got {len(value)} rows.")
     device = next(model.parameters()).device
     seeds = np.random.default_rng(seed)
-    with seeded(next_seed(seeds), device):
+    with seeded(next_seed(seeds), model):
         annealed_prior(model, Batch(torch.empty(n, 0, device=device), c, mask))
         codes, x = model.draw(n, c, mask)
     lower, upper = [], []
     for index in torch.arange(n, device=device).split(rows_per_block(config)):
         batch = Batch(x[index], *(None if part is None else part[index] for part in (c, mask)))
-        with seeded(next_seed(seeds), device):
+        with seeded(next_seed(seeds), model):
             step_sizes = tune_step_sizes(model, batch, config)  # from x alone: independent of the exact draw
-        with seeded(next_seed(seeds), device):
+        with seeded(next_seed(seeds), model):
             lower.append(log_mean_exp(forward_chain(model, batch, config, step_sizes)[0]))
             upper.append(-log_mean_exp(reverse_chain(model, batch, config, step_sizes, codes[index])))
     below, above = np.concatenate(lower), np.concatenate(upper)

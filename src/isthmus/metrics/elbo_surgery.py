@@ -13,7 +13,7 @@ from isthmus.distributions.independent import is_evaluable
 from isthmus.errors import Declined
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.metrics.importance_weighting import NOISE_SEED, Chunk, first_rows
-from isthmus.train.runtime import seeded
+from isthmus.random_streams import seeded
 
 SURGERY_MAX_ROWS = 2_000
 """Rows whose posteriors make up the aggregate posterior: the work grows with their square."""
@@ -58,7 +58,7 @@ def elbo_surgery(chunks: Iterable[Chunk], seed: int = NOISE_SEED) -> ELBOSurgery
     for chunk in parts:
         check_applicable(chunk)
     information, divergence = [], []
-    with torch.no_grad(), seeded(seed, parts[0].row_index.device):
+    with torch.no_grad(), seeded(seed):
         for chunk in parts:
             z, log_q, log_w = chunk.q.draw(
                 chunk.q.noise(1, len(chunk.row_index))

@@ -20,9 +20,9 @@ from isthmus.latent_model import LatentModel
 from isthmus.nets.conv import ConvDecoder, ConvEncoder, conv_applicable
 from isthmus.nets.mlp import MLP
 from isthmus.priors import Flat
+from isthmus.random_streams import seeded
 from isthmus.terms.bounds import nll
 from isthmus.train.functional import fit
-from isthmus.train.runtime import seeded
 
 FEATURE_MAX_ROWS = 5_000
 """Rows that the network is trained on."""
@@ -97,7 +97,7 @@ def learned_features(x: np.ndarray, shape: tuple[int, ...], seed: int = 0) -> Fe
     def to_input(rows: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(standardize(rows).clip(-MAX_ABS_ZSCORE, MAX_ABS_ZSCORE).astype(np.float32))
 
-    with seeded(seed, torch.device("cpu")):
+    with seeded(seed):
         model = autoencoder(shape)
     updates = CONV_UPDATES if conv_applicable(shape) else MLP_UPDATES
     epochs = math.ceil(updates / max(1, len(train) // BATCH_SIZE))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from isthmus import random_streams
+
 STEP_SIZE_JITTER = 0.2
 """Relative variation of the step size between moves, which breaks periodic trajectories."""
 
@@ -46,9 +48,9 @@ def hmc_step(
     """One Hamiltonian Monte Carlo move (Neal, 2011) that leaves f_beta invariant, with its acceptance (K, B)."""
     z = state.z
     trailing = [1] * (z.ndim - 2)
-    jitter = 1 + STEP_SIZE_JITTER * (2 * torch.rand(z.shape[:2], dtype=z.dtype, device=z.device) - 1)
+    jitter = 1 + STEP_SIZE_JITTER * (2 * random_streams.uniform(z.shape[:2], z) - 1)
     step = (step_size * jitter).reshape(*z.shape[:2], *trailing)  # (K, B, 1...)
-    momentum = torch.randn_like(z)
+    momentum = random_streams.normal(z.shape, z)
     p = momentum + 0.5 * step * state.grad(beta)
     proposal = state
     for remaining in reversed(range(leapfrog)):
@@ -59,7 +61,7 @@ def hmc_step(
         proposal.log_density(beta) - state.log_density(beta) + kinetic_energy(momentum) - kinetic_energy(p)
     )  # (K, B)
     acceptance = log_ratio.nan_to_num(nan=-math.inf).clamp(max=0).exp()  # diverged trajectories are rejected
-    accept = torch.rand_like(acceptance) < acceptance
+    accept = random_streams.uniform(acceptance.shape, acceptance) < acceptance
     accept_z = accept.reshape(*accept.shape, *trailing)
     chosen = (torch.where(accept if new.ndim == 2 else accept_z, new, old) for new, old in zip(proposal, state))
     return ChainState(*chosen), acceptance

@@ -17,8 +17,8 @@ from isthmus.errors import Declined, check_positive_int
 from isthmus.forward_pass import Pass
 from isthmus.latent_model import Model
 from isthmus.metrics.estimate import mean_and_error
+from isthmus.random_streams import seeded
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.runtime import seeded
 
 CHUNK_ROWS = 128
 """Rows encoded at once."""
@@ -217,7 +217,7 @@ def iter_passes(
     noise: Tensor | None = None
     for chunk in chunks:
         if noise is None:
-            with torch.no_grad(), seeded(seed, chunk.row_index.device):
+            with torch.no_grad(), seeded(seed, model):
                 noise = chunk.q.noise(sum(sizes), 1)
         yield chunk, chunk_passes(model, chunk, noise, sizes)
 

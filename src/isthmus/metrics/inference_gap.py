@@ -17,7 +17,7 @@ from isthmus.errors import Declined, InputError, check_positive_int
 from isthmus.latent_model import Model
 from isthmus.metrics.estimate import Estimate, mean_and_error
 from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED, Chunk, first_rows
-from isthmus.train.runtime import seeded
+from isthmus.random_streams import seeded
 
 INFERENCE_GAP_MAX_ROWS = 50
 """Rows whose posteriors are optimized; each has its own parameters."""
@@ -80,7 +80,7 @@ def inference_gap(
         raise Declined("The inference gap is split for posteriors that are diagonal normals only.")
     batch, q = join(parts)
     n = len(batch.x)
-    with seeded(seed, batch.x.device):
+    with seeded(seed, model):
         with torch.no_grad():
             prior = model.prior_for(batch)
         if prior is None or not is_evaluable(prior):

@@ -24,6 +24,7 @@ from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import fitted_model
 from isthmus.fitted import FittedModel, as_fitted
 from isthmus.model_registry import Model, models
+from isthmus.random_streams import seeded
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
 from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
@@ -207,7 +208,7 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> Fitte
         check_fields(estimator)
         estimator = with_values(estimator, config.get("settings", {}).get("chosen", {}))
         schema = Schema.from_config(config["schema"])
-        with torch.random.fork_rng(devices=[]):
+        with seeded(0):
             recipe = estimator.compose(schema)
     except InputError:
         raise

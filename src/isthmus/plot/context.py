@@ -18,8 +18,8 @@ from isthmus.evaluation.result import PerRow
 from isthmus.examples import Examples
 from isthmus.fitted import ROWS_AT_ONCE, FittedModel
 from isthmus.plot.display import display_kind, label_groups, nan_padding, project_2d
+from isthmus.random_streams import seeded
 from isthmus.schema import Schema
-from isthmus.train.runtime import seeded
 
 MAX_PCA_ROWS = 10_000
 """Rows that PCA is fitted to; more change no picture."""
@@ -103,7 +103,7 @@ class PlotContext:
         """(n, L) codes from the prior."""
         self.require_code()
         known = self.schema.condition
-        with torch.no_grad(), seeded(self.seed, self.model.device):
+        with torch.no_grad(), seeded(self.seed, self.model.model):
             like: dict[str, Any] = {"dtype": self.model.dtype, "device": self.model.device}
             c = None if known is None else torch.as_tensor(known.encode(as_condition(condition, n), n), **like)
             codes, _ = self.model.model.draw(n, c, mean=True)
@@ -115,7 +115,7 @@ class PlotContext:
         if model.corruption is None:
             return None
         batch = self.model.dataset(rows).batch(torch.arange(len(rows), device=self.model.device))
-        with torch.no_grad(), self.model.threads(), seeded(self.seed, self.model.device):
+        with torch.no_grad(), self.model.threads(), seeded(self.seed, self.model.model):
             x = model.corrupt(batch)
             codes = model.encode(batch._replace(x=x))
         corrupted = nan_padding(np.asarray(self.schema.to_data(x), np.float64), rows.lengths)
@@ -194,7 +194,7 @@ class PlotContext:
         kl = None if self.measured is None else self.measured.kl
         if kl is None:
             pieces = []
-            with torch.no_grad(), self.model.threads(), seeded(self.seed, self.model.device):
+            with torch.no_grad(), self.model.threads(), seeded(self.seed, self.model.model):
                 for batch in self.model.dataset(self.shown, "fixed").batches(ROWS_AT_ONCE):
                     q = self.model.model.infer(batch)
                     pass_ = self.model.model.forward_from(batch, q, q.noise(KL_DRAWS, len(batch.x)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from isthmus import random_streams
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.forward_pass import Pass
@@ -15,7 +16,7 @@ from isthmus.objective import Term
 def _contraction(model: Model, batch: Batch, out: Pass) -> Tensor:
     # E|v J|^2 = |J|_F^2 for a standard normal direction v over codes (Hutchinson, 1990): one pass for any depth.
     codes, vjp, *_ = torch.func.vjp(lambda x: model.encode(batch._replace(x=x)), batch.x)
-    (product,) = vjp(torch.randn_like(codes))  # (B, *X)
+    (product,) = vjp(random_streams.normal(codes.shape, codes))  # (B, *X)
     return product.square().flatten(1).sum(-1)
 
 

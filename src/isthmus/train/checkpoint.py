@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -41,21 +40,6 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"cannot read {path}: {os_reason(error)}") from None
     except (SafetensorError, ValueError):
         raise InputError(f"{path} is truncated, or not a file of isthmus") from None
-
-
-def generator_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of torch's random generators."""
-    state = {"rng.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["rng.cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def restore_generators(tensors: dict[str, Tensor], device: torch.device) -> None:
-    """Set torch's random generators to what `generator_state` returned."""
-    torch.set_rng_state(tensors["rng.cpu"])
-    if device.type == "cuda" and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
 
 
 class Resumable(Protocol):

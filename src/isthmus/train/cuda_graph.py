@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from isthmus.random_streams import Recorder, Replay, drawing_from, generator
+
 WARMUP_CALLS = 3
 """Calls before the recording, in which libraries choose their kernels."""
 
@@ -28,9 +30,13 @@ class CudaGraphStep:
         self.index = index.clone()
         self.graph = torch.cuda.CUDAGraph()
         backup = [tensor.clone() for tensor in state]
+        recorder = Recorder()
         rng = torch.cuda.get_rng_state(index.device)
         try:
             with torch.cuda.device(index.device):  # streams belong to the current device
+                with drawing_from(recorder):
+                    update(self.index)
+                self.draws, self.noise = recorder.draws, [draw.empty() for draw in recorder.draws]
                 self._record()
         finally:
             with torch.no_grad():
@@ -43,12 +49,18 @@ class CudaGraphStep:
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARMUP_CALLS):
-                self.update(self.index)
+                self._update()
         torch.cuda.current_stream().wait_stream(stream)
         with torch.cuda.graph(self.graph):
+            self._update()
+
+    def _update(self) -> None:
+        with drawing_from(Replay(self.noise)):
             self.update(self.index)
 
     def __call__(self, index: Tensor) -> None:
         self.index.copy_(index)
+        for draw, tensor in zip(self.draws, self.noise):
+            draw.fill(tensor, generator(tensor.device))
         with torch.cuda.device(index.device):
             self.graph.replay()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isthmus import random_streams
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.schema import NUMBERS_AT_ONCE, InputScaler, Schema
@@ -176,9 +177,8 @@ def sample_bits(rows: Tensor, dtype: torch.dtype) -> Tensor:
     if rows.dtype == torch.bool:
         return rows.to(dtype)
     if rows.dtype != torch.uint8:
-        return (torch.rand(rows.shape, dtype=rows.dtype, device=rows.device) < rows).to(dtype)
-    words = torch.empty((rows.numel() + 3) // 4, dtype=torch.int64, device=rows.device)
-    words.random_(-(2**63), None)
+        return (random_streams.uniform(rows.shape, rows) < rows).to(dtype)
+    words = random_streams.words((rows.numel() + 3) // 4, rows.device)
     bits = words.view(torch.int16)[: rows.numel()].view(rows.shape)  # uniform on -32768..32767
     threshold = rows.to(torch.int32) * 257 + (rows > 127) - 32768  # x * 65536 / 255, rounded: 0 never, 255 always
     return (bits < threshold).to(dtype)

@@ -24,6 +24,7 @@ from isthmus.batch import Batch
 from isthmus.data import guards
 from isthmus.errors import InputError
 from isthmus.latent_model import Model
+from isthmus.random_streams import seeded
 
 ONE_THREAD_MAX_FLOPS = 500e6
 """Floating-point operations of an update below which a second thread makes it faster by a tenth at most on an idle
@@ -45,7 +46,7 @@ def count_flops(model: Model, batch: Batch) -> float:
     """
     was_training = model.training
     model.eval()
-    with torch.no_grad(), seeded(0, batch.x.device), unfused(), FlopCounter() as counter:
+    with torch.no_grad(), seeded(0, model), unfused(), FlopCounter() as counter:
         model(batch)
     model.train(was_training)
     return counter.total / len(batch.x)
@@ -199,18 +200,6 @@ class OneBlasThread:
 
 
 one_blas_thread = OneBlasThread()
-
-
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside the context the generators of the CPU and of `device` start from `seed`; their state is restored after."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        for gpu in devices:
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 @contextlib.contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,12 +16,13 @@ from torch import Tensor, nn
 from isthmus.errors import Interrupted, TrainingError
 from isthmus.latent_model import Model
 from isthmus.objective import Objective, Schedule, Term, as_objective, weight_at
-from isthmus.train.checkpoint import Checkpointer, generator_state, restore_generators
+from isthmus.random_streams import Stream, current_stream, drawing_from, generator, seeded
+from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.config import TrainConfig, learning_rate_factor
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.optimizer import EMA_INTERVAL_STEPS, EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatAdam
 from isthmus.train.progress import ProgressCallback
-from isthmus.train.runtime import interruptible, seeded, torch_threads
+from isthmus.train.runtime import interruptible, torch_threads
 from isthmus.train.update import Step, Update
 
 MAX_VALIDATIONS = 200
@@ -83,7 +87,7 @@ class Trainer:
         """Make one update."""
         position = self.step % self.steps_per_epoch
         if position == 0:
-            torch.randperm(len(self.rows), out=self.order)
+            torch.randperm(len(self.rows), generator=generator(self.device), out=self.order)
         progress = self.step / self.total_steps
         rate = self.config.learning_rate * learning_rate_factor(progress, self.total_steps)
         self.update(self.order[position * self.batch_size : (position + 1) * self.batch_size], progress, rate)
@@ -134,7 +138,7 @@ class Trainer:
         was_training = self.model.training
         self.model.eval()
         end, means = torch.ones_like(self.update.progress), []
-        with seeded(VALIDATION_SEED, self.device):
+        with seeded(VALIDATION_SEED, self.step_module):
             for part in parts:
                 _, values = self.step_module(self.validation.batch(part), end, train=False)
                 means.append(torch.stack(values).double().cpu())
@@ -231,7 +235,7 @@ class Trainer:
         """Everything that the rest of training depends on, as tensors and as values for JSON."""
         tensors = {**self.optimizer.state(), **self.update.buffers()}
         tensors |= {"order": self.order, "sums": torch.stack(self.update.sums)}
-        tensors |= {f"best/{name}": value for name, value in self.best.items()} | generator_state(self.device)
+        tensors |= {f"best/{name}": value for name, value in self.best.items()} | current_stream().state(self.device)
         return tensors, {
             "step": self.step,
             "seconds": self.seconds,
@@ -251,7 +255,7 @@ class Trainer:
         self.best = {name[5:]: value.to(self.device) for name, value in tensors.items() if name.startswith("best/")}
         self.step, self.seconds = values["step"], values["seconds"]
         self.best_value, self.best_step = values["best_value"], values["best_step"]
-        restore_generators(tensors, self.device)
+        current_stream().restore(tensors, self.device)
 
 
 def hooks(name: str, *modules: nn.Module) -> Iterator[Any]:
@@ -299,10 +303,15 @@ def fit(
         stopped: Interrupted | None = None
         with interruptible(always=checkpointer is not None) as interrupted:
             for begin in hooks("begin", model, objective):
-                with seeded(config.seed, rows.device):
+                with seeded(config.seed, begin.__self__):
                     begin(rows, config.seed)
-            with seeded(config.seed, rows.device):
+            stream = Stream(config.seed)
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(drawing_from(stream))
                 trainer = Trainer(model, objective, rows, config, validation)
+                if trainer.update.draws_globally():
+                    stack.enter_context(stream.fence(rows.device))
+                    warn_of_global_draws()
                 if checkpointer:
                     checkpointer.resume(trainer)
                 model.train()
@@ -318,13 +327,24 @@ def fit(
                     model.eval()
                     trainer.finish()
         for finish in hooks("finish", model, objective):
-            with seeded(config.seed, rows.device):
+            with seeded(config.seed, model):
                 finish(model, rows, config.seed)
     if stopped is None and interrupted() and not checkpointer:
         stopped = Interrupted("stopped when training had ended; the model is complete", trainer.history)
     if stopped is not None:
         raise stopped
     return trainer.history
+
+
+def warn_of_global_draws() -> None:
+    """Warn where other threads may train at the same time: the main thread is then waiting for this one."""
+    if threading.current_thread() is not threading.main_thread():
+        warnings.warn(
+            "A network or a term draws from torch's global random generator, as dropout does. Its state is restored "
+            "after training, but if other threads draw at the same time, the same seed gives other weights.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def run(

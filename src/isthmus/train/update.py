@@ -13,11 +13,10 @@ from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.latent_model import Model
 from isthmus.objective import Objective
-from isthmus.train.checkpoint import generator_state, restore_generators
+from isthmus.random_streams import Recorder, Replay, Stream, current_stream, draw_now, drawing_from, is_ours, seeded
 from isthmus.train.cuda_graph import CudaGraphStep
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.optimizer import FlatAdam
-from isthmus.train.runtime import seeded
 
 MAX_REASON_LENGTH = 160
 """Characters of a compiler's message that an error repeats."""
@@ -75,14 +74,22 @@ class FunctionalStep:
         self.sizes = [shape.numel() for shape in shapes]
 
     def __call__(
-        self, flat: Tensor, buffers: dict[str, Tensor], batch: Batch, progress: Tensor
+        self, flat: Tensor, buffers: dict[str, Tensor], batch: Batch, progress: Tensor, noise: Sequence[Tensor] = ()
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
-        """The gradient with respect to `flat`, the recorded values, and the buffers after the step."""
+        """The gradient with respect to `flat`, the recorded values, and the buffers after the step.
+
+        Args:
+            flat: the parameters end to end.
+            buffers: of the step, by name.
+            batch, progress: as for the step.
+            noise: the random numbers that the step draws, in its order: no graph can draw from a generator of ours.
+        """
 
         def loss_of(flat: Tensor, buffers: dict[str, Tensor]) -> tuple[Tensor, tuple[list[Tensor], dict[str, Tensor]]]:
             pieces = flat.split(self.sizes)
             named = {name: piece.view(s) for name, piece, s in zip(self.names, pieces, self.shapes)}
-            loss, values = torch.func.functional_call(self.step, (named, buffers), (batch, progress))
+            with drawing_from(Replay(noise)):
+                loss, values = torch.func.functional_call(self.step, (named, buffers), (batch, progress))
             return loss, ([v.detach() for v in values], {k: b.detach() for k, b in buffers.items()})
 
         # A trace would lose what is written to buffers in place: clones are written to, and returned.
@@ -91,9 +98,11 @@ class FunctionalStep:
         return grad, values, updated
 
     @torch.no_grad()
-    def graph(self, flat: Tensor, buffers: dict[str, Tensor], batch: Batch, progress: Tensor) -> nn.Module:
+    def graph(
+        self, flat: Tensor, buffers: dict[str, Tensor], batch: Batch, progress: Tensor, noise: Sequence[Tensor] = ()
+    ) -> nn.Module:
         """The same as a graph for tensors of these shapes: without modules, whose guards cost a small step a tenth."""
-        return make_fx(self)(flat, buffers, batch, progress)
+        return make_fx(self)(flat, buffers, batch, progress, noise)
 
 
 class Update:
@@ -135,14 +144,19 @@ class Update:
         shapes = [p.shape for p in self.optimizer.parameters]
         buffers = dict(self.step.named_buffers())
         example = self.rows.batch(torch.arange(self.batch_size, device=self.rows.device))
+        recorder = Recorder()
+        with drawing_from(recorder):
+            self.step(example, self.progress)
         functional = FunctionalStep(self.step, self.optimizer.names, shapes)
-        graph = functional.graph(self.optimizer.flat, buffers, example, self.progress)
-        # Random numbers as in the eager step, so that both give the same weights.
+        noise = [draw.empty() for draw in recorder.draws]
+        graph = functional.graph(self.optimizer.flat, buffers, example, self.progress, noise)
+        # Random numbers as in the eager step, those of torch's global generator too: both give the same weights.
         call = torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
 
         @torch.no_grad()
         def run(index: Tensor) -> None:
-            grad, values, updated = call(self.optimizer.flat, buffers, self.rows.batch(index), self.progress)
+            batch, noise = self.rows.batch(index), [draw_now(draw) for draw in recorder.draws]
+            grad, values, updated = call(self.optimizer.flat, buffers, batch, self.progress, noise)
             self.optimizer.grad = grad
             for name, buffer in buffers.items():
                 buffer.copy_(updated[name])
@@ -168,7 +182,8 @@ class Update:
         state = [*optimizer_state, *self.buffers().values(), *self.sums]
         if compile:
             backup = [tensor.clone() for tensor in state]
-            generators = generator_state(self.rows.device)
+            stream, device = current_stream(), self.rows.device
+            generators = stream.state(device)
             try:
                 self.run = self._compiled()
                 self.run(index)
@@ -179,12 +194,30 @@ class Update:
                 warnings.warn(f"{reason}; training goes on uncompiled, which is slower.", UserWarning, stacklevel=2)
                 self.run = self._eager
             _restore(state, backup)
-            restore_generators(generators, self.rows.device)
+            stream.restore(generators, device)
         if self.rows.device.type == "cuda":
             try:
                 self.run = CudaGraphStep(self.run, index, state)
             except RuntimeError as error:  # a user's network may synchronise with the GPU, which no graph can record
                 warnings.warn(f"Training without a CUDA graph, which is slower: {_one_line(error)}", stacklevel=2)
+
+    def draws_globally(self) -> bool:
+        """Whether a pass moves torch's global generators: a network or a term of the user's own draws from them."""
+        terms = [getattr(term.fn, "__module__", "") for term in self.step.objective.terms]
+        if is_ours(self.step) and all(home.startswith("isthmus.") for home in terms):
+            return False
+        device, buffers = self.rows.device, list(self.buffers().values())
+        backup = [buffer.clone() for buffer in buffers]
+        was_training = self.step.training
+        self.step.train()
+        stream = Stream(0)
+        with stream.fence(device), drawing_from(stream):
+            before = stream.state(device)
+            self.step(self.rows.batch(torch.arange(self.batch_size, device=device)), self.progress)
+            after = stream.state(device)
+        self.step.train(was_training)
+        _restore(buffers, backup)
+        return any(not torch.equal(before[name], after[name]) for name in before if name.startswith("rng.global"))
 
     def check_players(self) -> None:
         """Check on one batch that no player's loss passes a gradient to the other player.
@@ -198,7 +231,7 @@ class Update:
         buffers = list(self.buffers().values())
         backup = [buffer.clone() for buffer in buffers]
         objective = self.step.objective
-        with seeded(0, self.rows.device):
+        with seeded(0):
             batch = self.rows.batch(torch.arange(self.batch_size, device=self.rows.device))
             out = self.step.model(batch, objective.draws, train=True)
             for term in objective.terms:

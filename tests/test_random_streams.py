@@ -1,0 +1,129 @@
+"""Draws come from streams of our own; what must use torch's global generator is fenced and said."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from isthmus import random_streams
+from isthmus.priors import StandardNormal
+from isthmus.random_streams import Recorder, Replay, Stream, drawing_from, is_ours, seeded
+from models import small, table
+
+
+class NoisyPrior(StandardNormal):
+    """A prior of a user's own, which draws by torch's own functions."""
+
+    def forward(self, c=None, mask=None, posterior=None):
+        return torch.distributions.Independent(torch.distributions.Normal(self.zero, torch.ones_like(self.zero)), 1)
+
+
+def dropping() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.5), nn.ReLU(), nn.Linear(16, 6))
+
+
+def test_own_draws_equal_torchs_from_the_same_seed():
+    torch.manual_seed(3)
+    wanted = torch.randn(40), torch.rand(7), torch.poisson(torch.full((5,), 3.0))
+    like = torch.zeros(())
+    with seeded(3):
+        drawn = random_streams.normal((40,), like), random_streams.uniform((7,), like)
+        counts = torch.poisson(torch.full((5,), 3.0), generator=random_streams.generator(like.device))
+    assert all(torch.equal(a, b) for a, b in zip(wanted, (*drawn, counts)))
+
+
+FOREIGN = {
+    "normal": lambda: torch.distributions.Normal(torch.zeros(5), 1.0).sample((3,)),
+    "gamma": lambda: torch.distributions.Gamma(torch.full((5,), 2.0), 1.0).sample(),
+    "dirichlet": lambda: torch.distributions.Dirichlet(torch.ones(4)).sample(),
+    "categorical": lambda: torch.distributions.Categorical(torch.ones(9)).sample((30,)),
+    "exponential": lambda: torch.distributions.Exponential(torch.ones(5)).sample(),
+    "bernoulli": lambda: torch.distributions.Bernoulli(torch.full((30,), 0.5)).sample(),
+    "like": lambda: torch.randn_like(torch.zeros(6)) + torch.rand_like(torch.zeros(6)),
+    "permutation": lambda: torch.randperm(20),
+    "integers": lambda: torch.randint(0, 100, (20,)),
+    "layer": lambda: nn.Linear(4, 3).weight.detach(),
+    "convolution": lambda: nn.Conv2d(2, 3, 3).weight.detach(),
+    "recurrent": lambda: nn.GRU(3, 4).weight_hh_l0.detach(),
+    "embedding": lambda: nn.Embedding(5, 3).weight.detach(),
+    "orthogonal": lambda: nn.init.orthogonal_(torch.empty(4, 4)),
+    "truncated": lambda: nn.init.trunc_normal_(torch.empty(9)),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_torchs_own_functions_draw_from_the_stream_and_leave_the_global_generator(kind):
+    before = torch.get_rng_state()
+    draws = []
+    for seed in (0, 0, 1):
+        with seeded(seed):
+            draws.append(FOREIGN[kind]())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_recorded_draws_are_replayed_in_order():
+    like = torch.zeros((), dtype=torch.float64)
+
+    def function():
+        return (
+            random_streams.normal((3,), like),
+            random_streams.words(2, like.device),
+            random_streams.uniform((4,), like),
+        )
+
+    recorder = Recorder()
+    with drawing_from(recorder):
+        function()
+    with drawing_from(Stream(5)):
+        tensors = [random_streams.draw_now(draw) for draw in recorder.draws]
+    with drawing_from(Replay(tensors)):
+        replayed = function()
+    with drawing_from(Stream(5)):
+        drawn = function()
+    assert all(torch.equal(a, b) for a, b in zip(replayed, drawn))
+
+
+@pytest.mark.parametrize("name", ["sample", "reconstruct", "score_samples"])
+def test_models_with_a_prior_of_ones_own_repeat_and_leave_the_global_generator(name):
+    x = table()
+    model = small("VAE", prior=NoisyPrior(3)).fit(x)
+    assert not is_ours(model.model_)
+    arguments = {"sample": {"n": 20, "random_state": 1}, "score_samples": {"X": x, "draws": 5}}.get(name, {"X": x})
+    before = torch.get_rng_state()
+    one, two = (getattr(model, name)(**arguments) for _ in range(2))
+    assert np.array_equal(one, two)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropout_in_a_users_network_is_fenced_and_said_in_threads():
+    x = np.random.default_rng(0).normal(size=(90, 8))
+    model = small("VAE", encoder=dropping(), latent_dim=3)
+    state = torch.get_rng_state()
+    one = model.fit(x).model_.state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(5)
+    two = model.fit(x).model_.state_dict()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    with ThreadPoolExecutor(1) as pool, pytest.warns(UserWarning, match="global random generator"):
+        pool.submit(model.fit, x).result()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compilation needs a C++ compiler")
+@pytest.mark.grid
+@pytest.mark.parametrize("encoder", [None, dropping()], ids=["ours", "dropout"])
+def test_compiled_draws_are_the_eager_ones(encoder):
+    x = np.random.default_rng(0).normal(size=(90, 8))
+    fits = [
+        small("VAE", encoder=encoder, corruption="mask(0.2)", compile=compiled, random_state=4).fit(x)
+        for compiled in (False, True)
+    ]
+    losses = [[record["loss"] for record in fit.history_] for fit in fits]
+    # The same noise and masks: the two differ by rounding alone, which four epochs do not enlarge.
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
