@@ -470,4 +470,4 @@ def test_channels_that_come_first_are_warned_of(shape, said):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         small("Autoencoder", epochs=1).fit(x)
-    assert [("(c, h, w)" in str(warning.message)) for warning in told] == [True] * said
+    assert any("(c, h, w)" in str(warning.message) for warning in told) == said

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+import isthmus
 from isthmus.data import Dataset, read
 from isthmus.data_checks import check
 from isthmus.errors import InputError
@@ -123,6 +125,21 @@ DEFECTS = [
     ),
     ("constant-columns", "warning", set_values(SEQUENCES, np.s_[..., 1], value=4.0), {"lengths": np.full(300, 5)}, {}),
 ]
+
+
+WARNED = [case[2:4] for case in DEFECTS if case[1] == "warning" and case[0] != "not-a-density"]
+"""Data and options of defects that are no ground to refuse the data."""
+
+
+@pytest.mark.parametrize(("x", "options"), WARNED)
+def test_fit_warns_once_of_all_that_check_warns_of(x, options):
+    lengths = {"lengths": options["lengths"]} if "lengths" in options else {}
+    fields = {name: value for name, value in options.items() if name != "lengths"}
+    wanted = [finding.message for finding in check(x, **options).findings if finding.severity == "warning"]
+    with pytest.warns(UserWarning, match=re.escape(wanted[0])) as caught:
+        isthmus.VAE(latent_dim=1, hidden=(), prior="normal", epochs=1, random_state=0, **fields).fit(x, **lengths)
+    (said,) = [str(warning.message) for warning in caught if wanted[0] in str(warning.message)]
+    assert all(message in said for message in wanted)
 
 
 @pytest.mark.parametrize(("code", "severity", "x", "options", "evidence"), DEFECTS)

@@ -15,7 +15,7 @@ FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
     {"wording"},
     {"errors", "examples", "atomic_io", "finding", "model_registry", "__init__"},
-    {"batch", "schema", "data"},
+    {"batch", "schema", "data", "random_streams"},
     {"nets", "distributions", "scales"},
     {"families"},
     {"conditional", "priors", "corruption"},

@@ -10,7 +10,7 @@ from isthmus.data_checks.table_view import TableView
 from isthmus.finding import Finding
 
 if TYPE_CHECKING:
-    from isthmus.estimators.base import Estimator
+    from isthmus.estimators.hyperparameters import Hyperparameters
     from isthmus.schema import Schema
 
 
@@ -33,7 +33,7 @@ class Defaults:
     levels: int | None
 
 
-def choose_defaults(model: Estimator, view: TableView) -> tuple[Defaults, list[Finding]]:
+def choose_defaults(model: Hyperparameters, view: TableView) -> tuple[Defaults, list[Finding]]:
     """Likelihood, network and scaling by the rules of `fit`, and findings about data that they do not fit."""
     from isthmus.estimators.composition import network_kind
     from isthmus.estimators.input_validation import infer_schema_from_dtype, scaling_name
@@ -65,7 +65,7 @@ def outside_support(view: TableView, defaults: Defaults, *, check_dtype: bool = 
         yield Finding("outside-support", "error", problem.message, problem.remedy)
 
 
-def explain_likelihood(model: Estimator, view: TableView, defaults: Defaults) -> str:
+def explain_likelihood(model: Hyperparameters, view: TableView, defaults: Defaults) -> str:
     """Why this likelihood, in one line."""
     if model.likelihood != "auto":
         return "as requested"
@@ -79,7 +79,7 @@ def explain_likelihood(model: Estimator, view: TableView, defaults: Defaults) ->
     }[defaults.schema.kind]
 
 
-def explain_network(model: Estimator, defaults: Defaults) -> str:
+def explain_network(model: Hyperparameters, defaults: Defaults) -> str:
     """Why this network, in one line."""
     schema = defaults.schema
     if not schema.image:
@@ -91,7 +91,7 @@ def explain_network(model: Estimator, defaults: Defaults) -> str:
     return f"{size}, {'at least 16 x 16' if conv else 'smaller than 16 x 16 or with more than 4 channels'}"
 
 
-def explain_scaling(model: Estimator, defaults: Defaults) -> str:
+def explain_scaling(model: Hyperparameters, defaults: Defaults) -> str:
     """Why this scaling, in one line."""
     if defaults.schema.discrete or defaults.likelihood == "continuous_bernoulli":
         return f"{defaults.likelihood} models the values as they are"

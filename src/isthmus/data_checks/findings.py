@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from isthmus.data_checks.defaults import Defaults, outside_support
+from isthmus.data_checks.defaults import Defaults, choose_defaults, outside_support
 from isthmus.data_checks.suspect_columns import (
     MAX_REPEATED_BITS,
     MIN_COINCIDENCE,
@@ -19,6 +20,9 @@ from isthmus.data_checks.table_view import TableView, all_rows_equal, impute, in
 from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.wording import join_names, pluralize
+
+if TYPE_CHECKING:
+    from isthmus.estimators.hyperparameters import Hyperparameters
 
 MIN_TABLE_ROWS = 50
 """Rows of a table below which a tenth of them is too few to validate on."""
@@ -275,3 +279,17 @@ CHECKS: tuple[Callable[[TableView, Defaults], Iterator[Finding]], ...] = (
     repeated_values,
 )
 """Checks of numeric data, in the order in which equally severe findings are reported. A new check is one entry."""
+
+
+def examine(view: TableView, model: Hyperparameters) -> tuple[TableView, Defaults, list[Finding]]:
+    """All checks of numeric rows: the rows with gaps filled, what `model` would choose for them, and what is wrong."""
+    import numpy as np
+
+    if view.examples.observed is not None:
+        view = impute(view, missing=~np.asarray(view.examples.observed))
+    findings = list(not_finite(view))
+    view = impute(view)
+    defaults, mismatches = choose_defaults(model, view)
+    findings += mismatches
+    findings += [finding for run_check in CHECKS for finding in run_check(view, defaults)]
+    return view, defaults, findings

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from isthmus.data import Dataset
-from isthmus.data_checks.defaults import choose_defaults, explain_likelihood, explain_network, explain_scaling
-from isthmus.data_checks.findings import CHECKS, check_held_out, not_finite, unusable
-from isthmus.data_checks.table_view import impute, inspect, shape_summary
+from isthmus.data_checks.defaults import explain_likelihood, explain_network, explain_scaling
+from isthmus.data_checks.findings import check_held_out, examine, unusable
+from isthmus.data_checks.table_view import inspect, shape_summary
 from isthmus.examples import as_examples
 from isthmus.finding import Finding, ranked
 from isthmus.wording import pluralize
@@ -103,8 +103,6 @@ def check(
 
 def check_dataset(data: Dataset, model: Estimator) -> DataReport:
     """All checks of `data`, with the defaults that follow from the hyperparameters of `model`."""
-    import numpy as np
-
     view, findings = inspect(data.train, "X")
     if view is None:
         return DataReport(*shape_summary(data.train.x), findings)
@@ -112,13 +110,8 @@ def check_dataset(data: Dataset, model: Estimator) -> DataReport:
     size = (len(view.x), tuple(view.x.shape[1:]), str(view.x.dtype))
     if any(finding.code in ("wrong-shape", "empty") for finding in findings):
         return DataReport(*size, findings)
-    if view.examples.observed is not None:
-        view = impute(view, missing=~np.asarray(view.examples.observed))
-    findings += not_finite(view)
-    view = impute(view)
-    defaults, mismatches = choose_defaults(model, view)
-    findings += mismatches
-    findings += [finding for run_check in CHECKS for finding in run_check(view, defaults)]
+    view, defaults, problems = examine(view, model)
+    findings += problems
     for label, examples in (("x_valid", data.valid), ("x_test", data.test)):
         if examples is not None:
             findings += check_held_out(examples, label, defaults)

@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
-from isthmus.array_checks import looks_channels_first
+import numpy as np
+
+from isthmus.data_checks.findings import examine
+from isthmus.data_checks.table_view import TableView
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
+from isthmus.estimators.input_validation import feature_names
 from isthmus.examples import Examples
 from isthmus.schema import Schema, is_integer_valued
 
 MAX_COUNT = 1e15
 """Largest whole number that is taken for a count: much larger floats are all whole."""
+MAX_CHECKED_NUMBERS, MIN_CHECKED_ROWS = 1_000_000, 1_000
+"""Numbers that are looked at before training, approximately at most, and rows at least."""
 
 
-def warn_integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Examples) -> None:
-    """Warn of floats that are all whole numbers from 0: modelled as measurements, they may be counts or levels."""
+def warn_of_data(estimator: Hyperparameters, schema: Schema, inputs: Examples) -> None:
+    """Warn, in one block, of everything that `check` would warn of.
+
+    Args:
+        estimator: the hyperparameters.
+        schema: of the data.
+        inputs: all rows; of very many, some are looked at.
+    """
+    notes = [*integer_valued(estimator, schema, inputs)]
+    rows = inputs.subsample(max(MIN_CHECKED_ROWS, MAX_CHECKED_NUMBERS // schema.size), seed=0)
+    with np.errstate(all="ignore"):
+        _, _, findings = examine(TableView(rows, feature_names(estimator)), estimator)
+    # That a likelihood is no density has been said where it was chosen.
+    serious = (finding for finding in findings if finding.severity == "warning" and finding.code != "not-a-density")
+    notes += [f"{finding.message}. {finding.remedy[:1].upper()}{finding.remedy[1:]}." for finding in serious]
+    if notes:
+        lines = notes if len(notes) == 1 else ["Look at the data first:", *(f"- {note}" for note in notes)]
+        warnings.warn("\n".join(lines), UserWarning, stacklevel=4)
+
+
+def integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Examples) -> Iterator[str]:
+    """A note on floats that are all whole numbers from 0: modelled as measurements, they may be counts or levels."""
     name, x = ("X", inputs.x) if inputs.target is None else ("target", inputs.target)
     seen = x if inputs.observed is None else x[inputs.observed]
     if not is_auto(estimator.likelihood) or schema.kind != "real" or x.dtype.kind != "f":
@@ -25,25 +52,10 @@ def warn_integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Exam
     rows = name if inputs.observed is None else f"numpy.where(observed, {name}, 0)"
     most = int(seen.max())
     levels = f"{rows}.astype('uint8') and levels={most + 1} for levels, " if most < 256 else ""
-    warnings.warn(
+    yield (
         f"{name} holds only whole numbers, stored as {x.dtype} and modelled as measurements. "
-        f"Pass {rows}.astype('int64') for counts, {levels}or likelihood='normal' for measurements.",
-        UserWarning,
-        stacklevel=4,
+        f"Pass {rows}.astype('int64') for counts, {levels}or likelihood='normal' for measurements."
     )
-
-
-def warn_channels_first(inputs: Examples) -> None:
-    """Warn of images whose channels seem to come first: their height would be taken for the width."""
-    shape = inputs.x.shape
-    if inputs.lengths is None and looks_channels_first(shape):
-        transposed = "X[:, 0]" if shape[1] == 1 else "X.transpose(0, 2, 3, 1)"
-        warnings.warn(
-            f"X must be images (h, w, c), but rows of shape {shape[1:]} look like (c, h, w). Pass {transposed} if they "
-            "are.",
-            UserWarning,
-            stacklevel=4,
-        )
 
 
 def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:

@@ -15,7 +15,7 @@ from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import choose
 from isthmus.estimators.code_mixture import can_be_placed, code_mixture
 from isthmus.estimators.composition import with_values
-from isthmus.estimators.fit_warnings import warn_channels_first, warn_integer_valued
+from isthmus.estimators.fit_warnings import warn_of_data
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
@@ -209,8 +209,7 @@ def setup_training(
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
     if not settings:
-        warn_integer_valued(estimator, schema, inputs)
-        warn_channels_first(inputs)
+        warn_of_data(estimator, schema, inputs)
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     labelled = with_classes(schema, given.y, len(inputs))
