@@ -19,6 +19,9 @@ from torch.overrides import TorchFunctionMode
 
 NOT_BEFORE = "draws whose distribution depends on other numbers cannot be made before the step"
 
+GLOBAL = "rng.global."
+"""How the names of the states of torch's global generators begin."""
+
 
 class Draw(NamedTuple):
     """What is drawn: standard normal numbers, uniform ones on [0, 1), or 64 random bits an element."""
@@ -49,7 +52,7 @@ class Stream:
 
     def __init__(self, seed: int):
         self.seed = seed
-        self.fenced = False
+        self.fenced = self.drew_globally = False
         self._generators: dict[str, torch.Generator] = {}
 
     def generator(self, device: torch.device) -> torch.Generator:
@@ -74,16 +77,19 @@ class Stream:
             for each in (torch.default_generator, *(torch.cuda.default_generators[gpu.index or 0] for gpu in devices)):
                 each.manual_seed(self.seed)
             self.fenced = True
+            before = self.state(device)
             yield
-        self.fenced = False
+            after = self.state(device)
+            self.fenced = False
+            self.drew_globally = any(not torch.equal(before[k], after[k]) for k in before if k.startswith(GLOBAL))
 
     def _by_name(self, device: torch.device) -> dict[str, torch.Generator]:
         kinds = {each.type: each for each in (torch.device("cpu"), device)}
         named = {f"rng.{kind}": self.generator(each) for kind, each in kinds.items()}
         if self.fenced:
-            named["rng.global.cpu"] = torch.default_generator
+            named[f"{GLOBAL}cpu"] = torch.default_generator
             if device.type == "cuda":
-                named["rng.global.cuda"] = torch.cuda.default_generators[device.index or 0]
+                named[f"{GLOBAL}cuda"] = torch.cuda.default_generators[device.index or 0]
         return named
 
     def state(self, device: torch.device) -> dict[str, Tensor]:

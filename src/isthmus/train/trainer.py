@@ -309,9 +309,8 @@ def fit(
             with contextlib.ExitStack() as stack:
                 stack.enter_context(drawing_from(stream))
                 trainer = Trainer(model, objective, rows, config, validation)
-                if trainer.update.draws_globally():
+                if not trainer.step_module.is_ours:
                     stack.enter_context(stream.fence(rows.device))
-                    warn_of_global_draws()
                 if checkpointer:
                     checkpointer.resume(trainer)
                 model.train()
@@ -326,6 +325,8 @@ def fit(
                 finally:  # also after an error: the model gets its best, or last good, weights
                     model.eval()
                     trainer.finish()
+        if stream.drew_globally and threading.current_thread() is not threading.main_thread():
+            warn_of_global_draws()
         for finish in hooks("finish", model, objective):
             with seeded(config.seed, model):
                 finish(model, rows, config.seed)
@@ -337,14 +338,13 @@ def fit(
 
 
 def warn_of_global_draws() -> None:
-    """Warn where other threads may train at the same time: the main thread is then waiting for this one."""
-    if threading.current_thread() is not threading.main_thread():
-        warnings.warn(
-            "A network or a term draws from torch's global random generator, as dropout does. Its state is restored "
-            "after training, but if other threads draw at the same time, the same seed gives other weights.",
-            UserWarning,
-            stacklevel=3,
-        )
+    """Warn of draws that other threads may have changed."""
+    warnings.warn(
+        "A network or a term drew from torch's global random generator, as dropout does. Its state is restored, but "
+        "where other threads drew at the same time, the same seed gives other weights.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def run(

@@ -13,7 +13,7 @@ from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.latent_model import Model
 from isthmus.objective import Objective
-from isthmus.random_streams import Recorder, Replay, Stream, current_stream, draw_now, drawing_from, is_ours, seeded
+from isthmus.random_streams import Recorder, Replay, current_stream, draw_now, drawing_from, is_ours, seeded
 from isthmus.train.cuda_graph import CudaGraphStep
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.optimizer import FlatAdam
@@ -39,6 +39,12 @@ class Step(nn.Module):
         """Parameters of the second player: those of the critics that the model does not have."""
         models = {id(parameter) for parameter in self.model.parameters()}
         return [p for critic in self.objective.critics for p in critic.parameters() if id(p) not in models]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether no network and no term is a user's own, which might draw from torch's global generators."""
+        terms = [getattr(term.fn, "__module__", "") for term in self.objective.terms]
+        return is_ours(self) and all(home.startswith("isthmus.") for home in terms)
 
     def forward(self, batch: Batch, progress: Tensor, train: bool = True) -> tuple[Tensor, list[Tensor]]:
         """The loss to minimise, and the values to record in the order of `names`, on the device.
@@ -200,24 +206,6 @@ class Update:
                 self.run = CudaGraphStep(self.run, index, state)
             except RuntimeError as error:  # a user's network may synchronise with the GPU, which no graph can record
                 warnings.warn(f"Training without a CUDA graph, which is slower: {_one_line(error)}", stacklevel=2)
-
-    def draws_globally(self) -> bool:
-        """Whether a pass moves torch's global generators: a network or a term of the user's own draws from them."""
-        terms = [getattr(term.fn, "__module__", "") for term in self.step.objective.terms]
-        if is_ours(self.step) and all(home.startswith("isthmus.") for home in terms):
-            return False
-        device, buffers = self.rows.device, list(self.buffers().values())
-        backup = [buffer.clone() for buffer in buffers]
-        was_training = self.step.training
-        self.step.train()
-        stream = Stream(0)
-        with stream.fence(device), drawing_from(stream):
-            before = stream.state(device)
-            self.step(self.rows.batch(torch.arange(self.batch_size, device=device)), self.progress)
-            after = stream.state(device)
-        self.step.train(was_training)
-        _restore(buffers, backup)
-        return any(not torch.equal(before[name], after[name]) for name in before if name.startswith("rng.global"))
 
     def check_players(self) -> None:
         """Check on one batch that no player's loss passes a gradient to the other player.
