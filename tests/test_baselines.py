@@ -17,6 +17,7 @@ from isthmus.evaluation.baselines import DENSITIES, LINEAR_DENSITIES, ppca_score
 from isthmus.evaluation.evaluate import evaluate
 from isthmus.examples import Examples
 from isthmus.metrics.principal_axes import (
+    factor_of_blocks,
     linear_density,
     linear_scores_by_size,
     principal_axes,
@@ -269,3 +270,18 @@ def test_the_noise_of_fewer_rows_than_columns_is_that_of_all_other_directions():
     assert linear_scores_by_size(found, test, 5)[5] == pytest.approx(exact.mean(), rel=1e-8)
     findings = isthmus.diagnose(model, test, train=train)
     assert "worse-than-baseline" not in {finding.code for finding in findings}
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 100])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_the_axes_of_rows_in_blocks_are_those_of_all_rows(size, offset):
+    x = np.random.default_rng(0).normal(size=(100, 6)) @ np.random.default_rng(1).normal(size=(6, 6)) + offset
+    x[:50] += 3.0  # blocks of unlike means
+    mean, factor, n = factor_of_blocks(x[start : start + size] for start in range(0, 100, size))
+    whole = principal_axes(x.mean(0), triangular_factor(x), 100)
+    parts = principal_axes(mean, factor, n)
+    assert n == 100
+    # To the rounding of numbers as large as the offset.
+    np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-14)
+    np.testing.assert_allclose(parts.variance, whole.variance, rtol=1e-12 * max(1.0, offset))
+    np.testing.assert_allclose(np.abs(parts.axes @ whole.axes.T), np.eye(6), atol=1e-12 * max(1.0, offset))

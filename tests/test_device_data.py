@@ -10,9 +10,12 @@ import pytest
 import torch
 
 import isthmus
+from isthmus.estimators.training_setup import setup_training
 from isthmus.schema import Schema, scaling_of
 from isthmus.terms.bounds import kl, nll
-from isthmus.train.device_data import DeviceDataset, sample_bits, writeable
+from isthmus.train import device_data
+from isthmus.train.device_data import DeviceDataset, SharedRows, sample_bits, writeable
+from models import small
 from test_training import parts
 
 CPU = torch.device("cpu")
@@ -371,3 +374,38 @@ def test_training_does_not_read_what_was_not_observed():
         weights.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert weights[0].isfinite().all()
     assert torch.equal(*weights)
+
+
+# ---------------------------------------------------------------------- rows that stay where they are
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.int64, ">f8"])
+@pytest.mark.parametrize("some", [False, True])
+def test_rows_that_stay_where_they_are_give_the_same_batches(dtype, some, monkeypatch):
+    raw = np.random.default_rng(0).integers(0, 200, (60, 4)).astype(dtype)
+    schema = setup_training(small("Autoencoder", likelihood="normal", scaling="standard"), raw.astype("f8")).schema
+    index = np.random.default_rng(1).permutation(60)[:40] if some else None
+    kept, read = [], torch.tensor([7, 0, 31, 7])
+    for most in (2**23, 0):
+        monkeypatch.setattr(device_data, "MIN_SHARED_NUMBERS", most)
+        kept.append(DeviceDataset(raw, schema, device=torch.device("cpu"), dtype=torch.float32, index=index))
+    assert isinstance(kept[1].x, SharedRows)
+    assert isinstance(kept[0].x, torch.Tensor)
+    assert len(kept[0]) == len(kept[1]) == (40 if some else 60)
+    assert torch.equal(kept[0].batch(read).x, kept[1].batch(read).x)
+
+
+def test_a_file_mapped_into_memory_is_read_row_by_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(device_data, "MIN_SHARED_NUMBERS", 0)
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(90, 5)).astype("f4"))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    job = setup_training(small("VAE"), mapped)
+    rows = job.to_device(job.inputs, job.train_index)
+    assert isinstance(rows.x, SharedRows)
+    assert np.shares_memory(rows.x.raw, mapped)
+    monkeypatch.undo()
+    copied = small("VAE").fit(np.array(mapped))
+    monkeypatch.setattr(device_data, "MIN_SHARED_NUMBERS", 0)
+    shared = small("VAE").fit(mapped)
+    for one, two in zip(copied.model_.state_dict().values(), shared.model_.state_dict().values()):
+        assert torch.equal(one, two)

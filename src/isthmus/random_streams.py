@@ -23,6 +23,10 @@ GLOBAL = "rng.global."
 """How the names of the states of torch's global generators begin."""
 
 
+FENCE_SEED_OFFSET = 0x5DEECE66D
+"""Added to a stream's seed for torch's generators: numbers of a user's own must not repeat those of the stream."""
+
+
 class Draw(NamedTuple):
     """What is drawn: standard normal numbers, uniform ones on [0, 1), or 64 random bits an element."""
 
@@ -75,7 +79,7 @@ class Stream:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             for each in (torch.default_generator, *(torch.cuda.default_generators[gpu.index or 0] for gpu in devices)):
-                each.manual_seed(self.seed)
+                each.manual_seed((self.seed + FENCE_SEED_OFFSET) % 2**63)
             self.fenced = True
             before = self.state(device)
             yield

@@ -38,14 +38,15 @@ WEIGHT_DECAY, MIN_ROWS_PER_COLUMN = 0.1, 64
 fewer gained up to a nat on held-out rows, those with more lost up to a third of one."""
 
 
-def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed: int) -> dict[str, Any]:
+def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed: int, n: int) -> dict[str, Any]:
     """The values of the fields that are "auto", by name.
 
     Args:
         estimator: the fields.
         schema: of the data.
-        examples: the training rows.
+        examples: the training rows, or some of very many.
         seed: chooses among many rows, and the parts that are held out.
+        n: number of training rows.
     """
     wanted = {name for name in AUTO_FIELDS if is_auto(getattr(estimator, name, None))}
     own_networks = estimator.encoder is not None or estimator.decoder is not None
@@ -59,10 +60,10 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     from_pca = linear and estimator.initialization != "random"
     chosen: dict[str, Any] = {"initialization": "pca" if from_pca else "random"}
     chosen["warmup"] = 0.0 if from_pca else RANDOM_START_WARMUP
-    chosen["hidden"] = auto_hidden(len(examples), schema.size)
+    chosen["hidden"] = auto_hidden(n, schema.size)
     hidden = chosen["hidden"] if "hidden" in wanted else estimator.hidden
     chosen["learning_rate"] = auto_learning_rate(hidden) if linear else BASE_RATE
-    chosen["weight_decay"] = auto_weight_decay(len(examples), schema.size) if linear and is_variational else 0.0
+    chosen["weight_decay"] = auto_weight_decay(n, schema.size) if linear and is_variational else 0.0
     size = size_of_code(estimator)
     if {"latent_dim", "prior"} & wanted:  # a variational model's
         of_code = None if own_networks else choose_code(estimator, schema, examples, size, from_pca, seed)

@@ -142,7 +142,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             self.fitted_ = job.fitted(error.history)
             self.fitted_.settings["interrupted"] = True
             raise
-        warn_of_trap(self.fitted_, job.train_rows, job.valid_rows)
+        warn_of_trap(self.fitted_, job.some_train_rows(), job.valid_rows)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:

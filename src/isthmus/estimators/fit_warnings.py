@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 
@@ -30,8 +31,11 @@ def warn_of_data(estimator: Hyperparameters, schema: Schema, inputs: Examples) -
     """
     notes = [*integer_valued(estimator, schema, inputs)]
     rows = inputs.subsample(max(MIN_CHECKED_ROWS, MAX_CHECKED_NUMBERS // schema.size), seed=0)
+    checked = copy.copy(estimator)
+    if not isinstance(estimator.likelihood, str):  # of unlike columns, or the user's own: no default to be checked
+        checked.likelihood = "normal"
     with np.errstate(all="ignore"):
-        _, _, findings = examine(TableView(rows, feature_names(estimator)), estimator)
+        _, _, findings = examine(TableView(rows, feature_names(estimator)), checked)
     # That a likelihood is no density has been said where it was chosen.
     serious = (finding for finding in findings if finding.severity == "warning" and finding.code != "not-a-density")
     notes += [f"{finding.message}. {finding.remedy[:1].upper()}{finding.remedy[1:]}." for finding in serious]

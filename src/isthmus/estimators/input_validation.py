@@ -33,7 +33,7 @@ from isthmus.likelihoods import (
     name_of,
     support_error,
 )
-from isthmus.schema import Condition, Schema, is_integer_valued, kind_of, moments, scaling_of
+from isthmus.schema import Condition, Rows, Schema, blocks_of, is_integer_valued, kind_of, moments, scaling_of
 
 
 def validate_features(estimator: Hyperparameters, X: Any, *, reset: bool) -> np.ndarray:
@@ -124,18 +124,25 @@ def infer_schema(estimator: Hyperparameters, inputs: Examples, train: np.ndarray
         warnings.warn("; ".join(NOT_A_DENSITY), UserWarning, stacklevel=4)
     if name in LEVELLED:
         return replace(schema, scale=np.asarray(float(schema.levels - 1)))
-    values = modelled[train]  # (n, *X); of sequences (steps, d): each step of each row informs the same columns
+    # (n, *X); of sequences (steps, d): each step of each row informs the same columns.
+    values: Any = Rows(modelled, train)
     observed = None if inputs.observed is None else inputs.observed[train]
     if inputs.lengths is not None:
+        values = values[:]
         real = length_mask(values, inputs.lengths[train])
         values, observed = values[real], None if observed is None else observed[real]
     if name in COUNTED:
-        return replace(schema, high=np.asarray(float(values.max())), mean=moments(values, observed)[0])
+        most = max(float(block.max()) for block in blocks_of(values))
+        return replace(schema, high=np.asarray(most), mean=moments(values, observed)[0])
     shift, scale = scaling_of(values, scaling_name(estimator.scaling, schema, name), observed)
     if observed is not None:
-        values = np.where(observed, values, moments(values, observed)[0])
+        values = np.where(observed, values[:], moments(values, observed)[0])
     # Black and white are the same in all of an image; each column of a table has its own range.
-    low, high = ((end(values, axis=None if schema.image else 0) - shift) / scale for end in (np.min, np.max))
+    axis = None if schema.image else 0
+    low, high = (
+        (end([end(block, axis=axis) for block in blocks_of(values)], axis=axis) - shift) / scale
+        for end in (np.min, np.max)
+    )
     return replace(schema, shift=shift, scale=scale, low=low, high=high)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +18,24 @@ MIN_FIT_ROWS, MAX_FIT_ROWS, MAX_FIT_NUMBERS = 1_000, 10_000, 8_000_000
 
 
 def as_dataset(
-    schema: Schema, examples: Examples, device: torch.device, dtype: torch.dtype, bits: str = "fresh"
+    schema: Schema,
+    examples: Examples,
+    device: torch.device,
+    dtype: torch.dtype,
+    bits: str = "fresh",
+    index: np.ndarray | None = None,
 ) -> DeviceDataset:
-    """Rows on the device, as networks read them."""
+    """Rows on the device, as networks read them: those at the positions `index`, or all."""
     condition, labels = schema.condition, schema.labels
+    whole = examples.x
+    if index is not None:  # x is copied once, to the device; what accompanies it is small
+        examples = replace(examples, x=np.empty((len(examples), 0))).take(index)
+        if examples.target is not None or (schema.binarize and bits == "fixed"):
+            whole, index = whole[index], None
+    else:
+        whole = examples.x
     return DeviceDataset(
-        examples.x,
+        whole,
         schema,
         device=device,
         dtype=dtype,
@@ -32,7 +45,20 @@ def as_dataset(
         y=None if labels is None or examples.y is None else labels.encode(examples.y),
         observed=examples.observed,
         bits=bits,
+        index=index,
     )
+
+
+def max_fit_rows(schema: Schema) -> int:
+    """Rows that a linear model is fitted to, at most."""
+    return min(MAX_FIT_ROWS, max(MIN_FIT_ROWS, MAX_FIT_NUMBERS // max(1, schema.size)))
+
+
+def some_rows(schema: Schema, examples: Examples, index: np.ndarray, seed: int) -> Examples:
+    """Those of the rows at the positions `index` that a linear model is fitted to: a random part, if they are many."""
+    if len(index) > max_fit_rows(schema):
+        index = index[np.sort(np.random.default_rng(seed).permutation(len(index))[: max_fit_rows(schema)])]
+    return examples.take(index)
 
 
 class LinearRows(NamedTuple):
@@ -46,8 +72,7 @@ class LinearRows(NamedTuple):
 
 def linear_rows(schema: Schema, examples: Examples, seed: int) -> LinearRows:
     """A random part of many rows, for a linear model; of a denoising model's, the clean ones."""
-    most = min(MAX_FIT_ROWS, max(MIN_FIT_ROWS, MAX_FIT_NUMBERS // max(1, schema.size)))
-    some = examples.subsample(most, seed)
+    some = examples.subsample(max_fit_rows(schema), seed)
     clean = Examples(
         some.x if some.target is None else some.target,
         **{name: values for name, values in some.model_kwargs().items() if name != "target"},

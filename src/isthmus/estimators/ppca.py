@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
+import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from isthmus import families
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator, Recipe
+from isthmus.metrics.principal_axes import factor_of_blocks, principal_axes
 from isthmus.nets.mlp import MLP
 from isthmus.schema import Schema
 from isthmus.terms.bounds import kl, nll
@@ -45,21 +47,24 @@ class ProbabilisticPCA(Estimator):
         scale = families.BufferScale()
         model.likelihood.family.log_scale = scale
 
-        def solve(x: Tensor) -> None:
-            flat = x.flatten(1).double().cpu().numpy()
-            rank = min(self.latent_dim, *flat.shape)
-            pca = PCA(rank, svd_solver="full").fit(flat)
+        def solve(blocks: Iterator[Tensor]) -> None:
+            centre, factor, n = factor_of_blocks(block.flatten(1).double().cpu().numpy() for block in blocks)
+            pca = principal_axes(centre, factor, n)
+            d = len(centre)
+            rank = min(self.latent_dim, n, d)
             # The noise is the mean variance of all other directions, also of those that fewer rows than columns do not
             # span. Without a discarded direction nothing is left as noise, and the density would have no bound.
-            total_variance = float(flat.var(0, ddof=1).sum())
-            discarded = total_variance - float(pca.explained_variance_.sum())
-            variance = max(discarded / max(1, flat.shape[1] - rank), 1e-12 * total_variance)
+            total_variance = float(pca.variance.sum())
+            discarded = total_variance - float(pca.variance[:rank].sum())
+            variance = max(discarded / max(1, d - rank), 1e-12 * total_variance)
             kept = torch.zeros(self.latent_dim, dtype=torch.float64)  # eigenvalues above the noise
-            kept[:rank] = torch.from_numpy((pca.explained_variance_ - variance).clip(min=0))
-            axes = torch.zeros(self.latent_dim, flat.shape[1], dtype=torch.float64)
-            axes[:rank] = torch.from_numpy(pca.components_)
+            kept[:rank] = torch.from_numpy((pca.variance[:rank] - variance).clip(min=0))
+            axes = torch.zeros(self.latent_dim, d, dtype=torch.float64)
+            turned = pca.axes[:rank]
+            largest = np.take_along_axis(turned, np.abs(turned).argmax(1)[:, None], 1)
+            axes[:rank] = torch.from_numpy(turned * np.sign(largest))  # an axis has no sign: its largest element is > 0
             weight = axes * kept.sqrt()[:, None]  # (D, X): x = z @ weight + mean
-            mean = torch.from_numpy(pca.mean_)
+            mean = torch.from_numpy(pca.mean)
             total = kept + variance  # of M = W'W + variance, diagonal in these axes
             encode = weight / total[:, None]
             encoder, decoder = model.posterior.net, model.likelihood.net

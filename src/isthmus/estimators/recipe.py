@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,5 +17,5 @@ class Recipe:
 
     model: LatentModel
     objective: Objective | Term
-    solve: Callable[[Tensor], None] | None = None
-    """Sets the best weights given all rows (n, *X), instead of training."""
+    solve: Callable[[Iterator[Tensor]], None] | None = None
+    """Sets the best weights, instead of training, given all rows in blocks (m, *X)."""

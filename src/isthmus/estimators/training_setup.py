@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from isthmus.array_checks import as_labels
 from isthmus.batch import Batch
@@ -19,7 +21,7 @@ from isthmus.estimators.fit_warnings import warn_of_data
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
-from isthmus.estimators.linear_rows import as_dataset, linear_rows
+from isthmus.estimators.linear_rows import as_dataset, linear_rows, some_rows
 from isthmus.estimators.linear_start import start_at_linear_model
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
@@ -30,7 +32,7 @@ from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
 from isthmus.priors import Mixture, StandardNormal
 from isthmus.random_streams import seeded
-from isthmus.schema import Labels, Schema
+from isthmus.schema import NUMBERS_AT_ONCE, Labels, Schema
 from isthmus.schema.labels import UNKNOWN
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.config import TrainConfig
@@ -67,9 +69,10 @@ class TrainingJob:
     recipe: Recipe
     schema: Schema
     config: TrainConfig
-    train_rows: Examples
-    valid_rows: Examples | None
-    valid_index: np.ndarray | None
+    inputs: Examples
+    train_index: np.ndarray
+    valid_index: np.ndarray
+    own_validation: Examples | None
     device: torch.device
     dtype: torch.dtype
     fingerprint: str
@@ -87,9 +90,23 @@ class TrainingJob:
             "chosen": self.chosen,
         }
 
-    def to_device(self, examples: Examples) -> DeviceDataset:
-        """Rows on the device."""
-        return as_dataset(self.schema, examples, self.device, self.dtype)
+    @property
+    def train_rows(self) -> Examples:
+        """The training rows; where some of the data are held out, a copy of the others."""
+        return self.inputs.take(self.train_index) if len(self.valid_index) else self.inputs
+
+    @property
+    def valid_rows(self) -> Examples | None:
+        """The validation rows, if there are any."""
+        return self.inputs.take(self.valid_index) if len(self.valid_index) else self.own_validation
+
+    def some_train_rows(self) -> Examples:
+        """A random part of many training rows, to which linear models are fitted; without a copy of all of them."""
+        return some_rows(self.schema, self.inputs, self.train_index, self.config.seed)
+
+    def to_device(self, examples: Examples, index: np.ndarray | None = None) -> DeviceDataset:
+        """Rows on the device: those at the positions `index`, or all."""
+        return as_dataset(self.schema, examples, self.device, self.dtype, index=index)
 
     def start_linear(self) -> float | None:
         """Set the untrained model to the linear model of the training rows; None where that cannot be.
@@ -101,14 +118,14 @@ class TrainingJob:
         model, seed = self.recipe.model, self.config.seed
         if not model.code.size:
             return None
-        x, c = linear_rows(self.schema, self.train_rows, seed)
+        x, c = linear_rows(self.schema, self.some_train_rows(), seed)
         per_column = self.schema.likelihood == "diagonal_normal"
         by_column = self.estimator.initialization == "columns" and c is None and model.code.size == x.shape[1]
         linear = independent_columns(x) if by_column else fit_linear_model(x, c, model.code.size, per_column)
         if not start_at_linear_model(model, linear):
             return None
         assert isinstance(model, LatentModel)
-        prior, whole = model.prior, self.train_rows.observed is None
+        prior, whole = model.prior, self.inputs.observed is None
         named = isinstance(self.estimator.prior, str)  # a prior of the user's own is left alone
         # A mixture of more components than the rows can place starts at random.
         if isinstance(prior, Mixture) and c is None and named and whole and can_be_placed(len(prior.logits), len(x)):
@@ -120,14 +137,17 @@ class TrainingJob:
         self, checkpointer: Checkpointer | None = None, callback: ProgressCallback | None = None
     ) -> list[dict[str, Any]]:
         """Train and return the history; with a `checkpointer` from its last checkpoint, if there is one."""
-        rows = self.to_device(self.train_rows)
         if self.recipe.solve is not None:
             with torch.no_grad(), torch_threads(self.config.threads):
-                everything = rows.batch(torch.arange(len(rows), device=self.device))
-                self.recipe.solve(everything.x)
+                self.recipe.solve(self.blocks())
             self.recipe.model.eval()
             return []
-        validation = None if self.valid_rows is None else self.to_device(self.valid_rows)
+        rows = self.to_device(self.inputs, self.train_index if len(self.valid_index) else None)
+        validation = None
+        if len(self.valid_index):
+            validation = self.to_device(self.inputs, self.valid_index)
+        elif self.own_validation is not None:
+            validation = self.to_device(self.own_validation)
         with one_blas_thread:
             margin = None if self.estimator.initialization == "random" else self.start_linear()
         return fit(
@@ -139,6 +159,13 @@ class TrainingJob:
             checkpointer=checkpointer,
             callback=callback,
         )
+
+    def blocks(self) -> Iterator[Tensor]:
+        """The training rows (m, *X) in the units that networks read, some at a time."""
+        count = max(1, NUMBERS_AT_ONCE // max(1, self.schema.size))
+        for start in range(0, len(self.train_index), count):
+            rows = self.to_device(self.inputs, self.train_index[start : start + count])
+            yield rows.batch(torch.arange(len(rows), device=self.device)).x
 
     def run(self, verbose: bool = False) -> FittedModel:
         """Train, with a progress bar if `verbose`, and return the trained model."""
@@ -216,7 +243,7 @@ def setup_training(
     chosen = settings.get("chosen")
     if chosen is None:
         with one_blas_thread:
-            chosen = choose(estimator, labelled, inputs.take(train), seed)
+            chosen = choose(estimator, labelled, some_rows(labelled, inputs, train, seed), seed, len(train))
     estimator = with_values(estimator, chosen)
     if "likelihood" in chosen:
         schema, labelled = (with_likelihood(each, chosen["likelihood"]) for each in (schema, labelled))
@@ -244,16 +271,15 @@ def setup_training(
     own_validation = None if validation is None else validation_rows(validation, schema, feature_names(estimator))
     if own_validation is not None:
         check_taken(recipe.model, own_validation.x, own_validation.lengths, own_validation.observed)
-    train_rows = inputs.take(train) if len(valid) else inputs
-    valid_rows = inputs.take(valid) if len(valid) else own_validation
     return TrainingJob(
         estimator,
         recipe,
         schema,
-        training_config(estimator, recipe, schema, len(train_rows), seed, device, settings),
-        train_rows,
-        valid_rows,
-        valid if len(valid) else None,
+        training_config(estimator, recipe, schema, len(train), seed, device, settings),
+        inputs,
+        train,
+        valid,
+        own_validation,
         device,
         dtype,
         fingerprint(inputs, own_validation),

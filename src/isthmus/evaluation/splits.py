@@ -34,7 +34,7 @@ def held_out(run: Run) -> HeldOut:
         examples, name, remark = dataset.test, "test rows", ""
     elif dataset.valid is not None:
         examples, name, remark = dataset.valid, "validation rows", CHOSE_THE_WEIGHTS
-    elif valid_index is not None:
+    elif len(valid_index):
         examples, name, remark = dataset.train.take(valid_index), "validation rows", CHOSE_THE_WEIGHTS
     else:
         examples, name, remark = dataset.train, "training rows", " (there are no others)"

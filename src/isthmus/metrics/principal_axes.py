@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,25 @@ def triangular_factor(x: np.ndarray) -> np.ndarray:
     Dividing its columns by scales gives the factor of rows that are scaled so.
     """
     return np.asarray(np.linalg.qr(x - x.mean(0), mode="r"))
+
+
+def factor_of_blocks(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mean (d,), triangular factor of the centred rows, and number of rows that come in blocks (m, d).
+
+    Around their joint mean, n rows of mean a and m rows of mean b have the squares around their own means and
+    n m / (n + m) (b - a)(b - a)' in addition (Chan et al., 1983), which is one more row of the factor.
+    """
+    mean, factor, n = np.zeros(()), np.zeros(()), 0
+    for block in blocks:
+        m, centre = len(block), block.mean(0)
+        centred = block - centre
+        if n:
+            apart = math.sqrt(n * m / (n + m)) * (centre - mean)
+            centred = np.concatenate([factor, centred, apart[None]])
+        factor = np.asarray(np.linalg.qr(centred, mode="r"))
+        mean = mean + (centre - mean) * (m / (n + m))
+        n += m
+    return mean, factor, n
 
 
 def principal_axes(mean: np.ndarray, factor: np.ndarray, n: int) -> PrincipalAxes:

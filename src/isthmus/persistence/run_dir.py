@@ -184,7 +184,7 @@ def finish(run: Run, show: ProgressCallback | None = None) -> None:
         raise
     run.estimator.fitted_ = run.job.fitted(history)
     _write(run.fitted, run.folder, **entries, finished=True)
-    warn_of_trap(run.fitted, run.job.train_rows, run.job.valid_rows)
+    warn_of_trap(run.fitted, run.job.some_train_rows(), run.job.valid_rows)
 
 
 def _write(fitted: FittedModel, folder: Path, **entries: Any) -> None:

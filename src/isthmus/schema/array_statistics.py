@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,7 +13,7 @@ MAX_ABSOLUTE_VALUE = 1e140
 """The squares of larger numbers, added up, overflow."""
 MIN_DIFFERENCE = 1e-140
 """The squares of smaller differences underflow."""
-NUMBERS_AT_ONCE = 2**22
+NUMBERS_AT_ONCE = 2**20
 """Numbers in one block, where all of them might not fit into memory a second time."""
 
 
@@ -65,19 +66,44 @@ def kind_of(values: np.ndarray, levels: int | None = None) -> str:
     return "unit" if values.min(initial=0) >= 0 and values.max(initial=1) <= 1 else "real"
 
 
-def moments(columns: np.ndarray, observed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class Rows:
+    """Some rows of an array, copied when they are read: data that just fit into memory have no room for a second copy.
+
+    Args:
+        array: (N, *X).
+        index: (n,) positions of the rows.
+    """
+
+    def __init__(self, array: np.ndarray, index: np.ndarray):
+        self.array, self.index = array, index
+        self.shape = (len(index), *array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.array[self.index[part]]
+
+
+def blocks_of(rows: np.ndarray | Rows) -> Iterator[np.ndarray]:
+    """All rows in order, about `NUMBERS_AT_ONCE` numbers at a time."""
+    count = max(1, NUMBERS_AT_ONCE // max(1, math.prod(rows.shape[1:])))
+    yield from (rows[start : start + count] for start in range(0, len(rows), count))
+
+
+def moments(
+    columns: np.ndarray | Rows, observed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and standard deviation (*X) of (n, *X) in double precision, and True where a column is constant.
 
-    In blocks of rows: data that just fit into memory have no room for a second copy. With `observed` (n, *X) the values
-    that were not observed are left out; raises InputError for a column without any.
+    In blocks of rows. With `observed` (n, *X) the values that were not observed are left out; raises InputError for a
+    column without any.
     """
     if observed is not None:
-        return observed_moments(columns, observed)
-    rows = max(1, NUMBERS_AT_ONCE // max(1, math.prod(columns.shape[1:])))
-    blocks = [columns[start : start + rows] for start in range(0, len(columns), rows)]
-    mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / len(columns)
-    squares = sum(np.square(block - mean).sum(0) for block in blocks)
-    constant = np.logical_and.reduce([(block == columns[:1]).all(0) for block in blocks])
+        return observed_moments(columns[:], observed)
+    mean = sum(block.sum(0, dtype=np.float64) for block in blocks_of(columns)) / len(columns)
+    squares = sum(np.square(block - mean).sum(0) for block in blocks_of(columns))
+    constant = np.logical_and.reduce([(block == columns[:1]).all(0) for block in blocks_of(columns)])
     return mean, np.sqrt(squares / len(columns)), constant
 
 
@@ -107,7 +133,9 @@ def safe_std(columns: np.ndarray, observed: np.ndarray | None = None) -> np.ndar
     return np.where(constant | (deviation == 0), 1.0, deviation)
 
 
-def scaling_of(values: np.ndarray, how: str, observed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def scaling_of(
+    values: np.ndarray | Rows, how: str, observed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Shift and scale of (n, *X) by name, from the values that were observed; a constant column has scale 1."""
     if how == "none":
         return np.zeros(()), np.ones(())

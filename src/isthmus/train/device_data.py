@@ -1,10 +1,11 @@
-"""Rows that stay on the device and are read by index; bytes stay bytes until a batch is made."""
+"""Rows that are read by index, from the device or from the user's own array; bytes stay bytes until they are read."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from isthmus.schema import NUMBERS_AT_ONCE, InputScaler, Schema
 from isthmus.train.runtime import free_memory
 from isthmus.wording import pluralize
 
+MIN_SHARED_NUMBERS = 2**23
+"""Numbers from which rows on the CPU stay where they are, in the user's array or file, and are scaled batch by batch:
+fewer are copied, which makes batches a little faster."""
 MAX_MEMORY_FRACTION = 0.9
 """Fraction of the free memory that the rows may take."""
 
@@ -29,6 +33,7 @@ class DeviceDataset:
 
     Args:
         raw: (N, *X) rows in data units.
+        index: (n,) positions of the rows of `raw` to take; None for all.
         schema: how they are scaled.
         device: where they lie.
         dtype: floating-point type of a batch.
@@ -57,6 +62,7 @@ class DeviceDataset:
         y: np.ndarray | Tensor | None = None,
         observed: np.ndarray | Tensor | None = None,
         bits: str = "fresh",
+        index: np.ndarray | None = None,
     ):
         self.schema, self.dtype, self.device = schema, dtype, device
         self.scaler = InputScaler(schema, device, dtype)
@@ -65,14 +71,14 @@ class DeviceDataset:
             raw = fixed_bits(zero_ignored(np.asarray(raw), lengths, observed), schema)
         elif self.fresh and raw.dtype in (np.uint8, torch.uint8) and schema.scale not in (1, 255):
             raw = np.asarray(raw) / np.float32(schema.scale)
-        self.x = self._resident(raw)
-        self.target = None if target is None else self._resident(target)
+        self.x = self._stored(raw, index)
+        self.target = None if target is None else self._stored(target)
         self.c = None if c is None else torch.as_tensor(c, dtype=dtype, device=device)
         self.y = None if y is None else self._labels(torch.as_tensor(y))
         self.observed = None if observed is None else torch.as_tensor(observed, dtype=torch.bool, device=device)
         self.mask: Tensor | None = None
         if lengths is not None:
-            steps = torch.arange(self.x.shape[1], device=device)
+            steps = torch.arange(raw.shape[1], device=device)
             self.mask = steps < torch.as_tensor(lengths, device=device)[:, None]  # (N, T)
 
     def __len__(self) -> int:
@@ -81,32 +87,43 @@ class DeviceDataset:
     def _labels(self, y: Tensor) -> Tensor:
         return y.to(self.device, self.dtype if y.is_floating_point() else torch.int64)
 
-    def _resident(self, raw: Any) -> Tensor:
-        stored = torch.from_numpy(writeable(raw)) if isinstance(raw, np.ndarray) else raw
-        bytes_each = stored.element_size() if stored.element_size() == 1 else torch.finfo(self.dtype).bits // 8
-        nbytes, free = stored.numel() * bytes_each, free_memory(self.device)
+    def _stored(self, raw: Any, index: np.ndarray | None = None) -> Tensor | SharedRows:
+        """Rows as they are kept: bytes and large arrays in data units, others in those that networks read."""
+        one_byte = (raw.itemsize if isinstance(raw, np.ndarray) else raw.element_size()) == 1
+        n = len(raw) if index is None else len(index)
+        shape = (n, *raw.shape[1:])
+        bytes_each = 1 if one_byte else torch.finfo(self.dtype).bits // 8
+        if isinstance(raw, np.ndarray) and self.device.type == "cpu" and math.prod(shape) >= MIN_SHARED_NUMBERS:
+            shared = SharedRows(raw, index, None if one_byte else self.scaler)
+            if not one_byte:
+                parts = torch.arange(n).split(max(1, NUMBERS_AT_ONCE // max(1, math.prod(shape[1:]))))
+                self._warn_of_far_rows(shared.index_select(0, part) for part in parts)
+            return shared
+        nbytes, free = math.prod(shape) * bytes_each, free_memory(self.device)
         if free is not None and nbytes > MAX_MEMORY_FRACTION * free:
             raise InputError(
                 f"The data need {nbytes / 2**30:.1f} GiB on {self.device}, but only {free / 2**30:.1f} GiB are free. "
                 "Train on fewer rows, or store grey levels as uint8."
             )
-        if stored.element_size() == 1:
-            return stored.to(self.device)
-        rows = torch.empty(stored.shape, dtype=self.dtype, device=self.device)
-        step = max(1, NUMBERS_AT_ONCE // max(1, stored[:1].numel()))  # in blocks: memory may not hold two copies
-        far = 0
-        for start in range(0, len(stored), step):
-            block = self.scaler(stored[start : start + step].to(self.device))
-            far += int((block.abs() >= self.scaler.limit).flatten(1).any(1).sum())
-            rows[start : start + step] = block
+        if one_byte:
+            return as_tensor(raw if index is None else raw[index]).to(self.device)
+        rows = torch.empty(shape, dtype=self.dtype, device=self.device)
+        step = max(1, NUMBERS_AT_ONCE // max(1, math.prod(shape[1:])))  # in blocks: memory may not hold two copies
+        for start in range(0, n, step):
+            part = slice(start, start + step) if index is None else index[start : start + step]
+            rows[start : start + step] = self.scaler(as_tensor(raw[part]).to(self.device))
+        self._warn_of_far_rows(rows.split(step))
+        return rows
+
+    def _warn_of_far_rows(self, blocks: Iterable[Tensor]) -> None:
+        far = sum(int((block.abs() >= self.scaler.limit).flatten(1).any(1).sum()) for block in blocks)
         if far:
             warnings.warn(
                 f"{pluralize(far, 'row')} {'lies' if far == 1 else 'lie'} {self.scaler.limit:g} or more scales from "
                 "the centre, beyond what networks can compute: such numbers are clipped to it.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return rows
 
     def batches(self, size: int = 2048) -> Iterator[Batch]:
         """All rows in order, `size` at a time."""
@@ -134,6 +151,33 @@ class DeviceDataset:
         if observed is not None:
             rows = torch.where(observed, rows, 0.0)  # and not a product: NaN times 0 is NaN
         return rows
+
+
+class SharedRows:
+    """Rows of an array of the user's, which may be a file mapped into memory: a row is copied when it is read.
+
+    Args:
+        raw: (N, *X) rows in data units.
+        index: (n,) positions of the rows that these are; None for all.
+        scaler: to the units that networks read; None to leave rows as they are.
+    """
+
+    def __init__(self, raw: np.ndarray, index: np.ndarray | None, scaler: InputScaler | None):
+        self.raw, self.index, self.scaler = raw, index, scaler
+
+    def __len__(self) -> int:
+        return len(self.raw) if self.index is None else len(self.index)
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """The rows `index` (B,), as `Tensor.index_select` along the first dimension gives them."""
+        positions = index.numpy() if self.index is None else self.index[index.numpy()]
+        rows = as_tensor(self.raw[positions])
+        return rows if self.scaler is None else self.scaler(rows)
+
+
+def as_tensor(rows: Any) -> Tensor:
+    """Rows as a tensor on the CPU, with the array's memory where torch can use it."""
+    return torch.from_numpy(writeable(rows)) if isinstance(rows, np.ndarray) else rows
 
 
 def zero_ignored(raw: np.ndarray, lengths: Any | None, observed: Any | None) -> np.ndarray:
