@@ -17,7 +17,8 @@ from isthmus.data.dataset import check_factors
 from isthmus.data.guards import require_memory
 from isthmus.distributions.independent import point_of
 from isthmus.errors import InputError
-from isthmus.examples import Examples, as_examples
+from isthmus.examples import Examples
+from isthmus.inputs import as_examples
 from isthmus.latent_model import Capabilities, Model
 from isthmus.metrics import importance_weighting
 from isthmus.model_checks import check_taken

@@ -23,7 +23,8 @@ from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
-from isthmus.examples import Examples, as_examples
+from isthmus.examples import Examples
+from isthmus.inputs import as_examples
 from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import safe_std
 from isthmus.wording import pluralize

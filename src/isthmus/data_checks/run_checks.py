@@ -9,8 +9,8 @@ from isthmus.data import Dataset
 from isthmus.data_checks.defaults import choose_defaults, explain_likelihood, explain_network, explain_scaling
 from isthmus.data_checks.findings import CHECKS, check_held_out, not_finite, unusable
 from isthmus.data_checks.table_view import impute, inspect, shape_summary
-from isthmus.examples import as_examples
 from isthmus.finding import Finding, ranked
+from isthmus.inputs import as_examples
 from isthmus.wording import pluralize
 
 if TYPE_CHECKING:

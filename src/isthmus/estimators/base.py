@@ -19,9 +19,10 @@ from isthmus.estimators.input_validation import validate_new_rows
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.start_check import warn_of_trap
 from isthmus.estimators.training_setup import resolve_seed, setup_training
-from isthmus.examples import Examples, as_examples
+from isthmus.examples import Examples
 from isthmus.families import Family
 from isthmus.fitted import FittedModel
+from isthmus.inputs import as_examples
 from isthmus.latent_model import Capabilities, LatentModel, Model
 from isthmus.schema import Schema
 

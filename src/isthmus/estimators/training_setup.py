@@ -23,8 +23,9 @@ from isthmus.estimators.linear_rows import as_dataset, linear_rows
 from isthmus.estimators.linear_start import start_at_linear_model
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
-from isthmus.examples import Examples, as_examples, fingerprint
+from isthmus.examples import Examples, fingerprint
 from isthmus.fitted import FittedModel
+from isthmus.inputs import as_examples
 from isthmus.latent_model import LatentModel, Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
