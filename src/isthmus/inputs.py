@@ -20,11 +20,11 @@ from isthmus.data.guards import require_memory
 from isthmus.data.sources import read_columns, read_raw
 from isthmus.data.tables import without_index
 from isthmus.errors import InputError
-from isthmus.examples import PARTS, Examples
+from isthmus.examples import Examples
 from isthmus.torch_inputs import read_items
 
 
-def as_examples(X: Any, *, use: Sequence[str] = (), **beside: Any) -> Examples:
+def as_examples(X: Any, *, use: Sequence[str] = (), sequences: bool = False, **beside: Any) -> Examples:
     """X and what accompanies it as `Examples`, whose x is an array, a tensor, a list or a pandas DataFrame.
 
     Args:
@@ -33,6 +33,7 @@ def as_examples(X: Any, *, use: Sequence[str] = (), **beside: Any) -> Examples:
             the data set; a path, a built-in name or a `Dataset`, of which all parts are taken; or `Examples`, which
             hold everything that accompanies their rows.
         use: the columns to read, if X is the path of a table.
+        sequences: whether arrays in a list are sequences even if they are all of one length.
         **beside: the other fields of `Examples`, None for those that were not given; beside a path, `condition` may be
             the name of a column.
 
@@ -50,7 +51,7 @@ def as_examples(X: Any, *, use: Sequence[str] = (), **beside: Any) -> Examples:
             )
         own = fields_of(X.x)
         return X if own["x"] is X.x else replace(X, **own)
-    own = fields_of(X)
+    own = fields_of(X, sequences and "lengths" not in given)
     for name in given.keys() & own.keys():
         raise InputError(f"{name} must be None, got both {name} and a {type(X).__name__} that brings its own.")
     if "target" in given:
@@ -58,8 +59,8 @@ def as_examples(X: Any, *, use: Sequence[str] = (), **beside: Any) -> Examples:
     return Examples(**own, **given)
 
 
-def as_dataset(X: Any, *, conditional: bool = False, numeric: bool = True, **beside: Any) -> Dataset:
-    """X and what accompanies it as a data set; one that is read keeps its validation and test rows.
+def as_parts(X: Any, *, conditional: bool = False, numeric: bool = True, **beside: Any) -> Dataset:
+    """X and what accompanies it as a data set, which keeps the validation and test rows that X brings.
 
     Args:
         X, beside: as in `as_examples`.
@@ -72,12 +73,15 @@ def as_dataset(X: Any, *, conditional: bool = False, numeric: bool = True, **bes
         data = source_data(X, (), given, numeric)
     else:
         data = Dataset("X", as_examples(X, **beside))
-        conditional &= isinstance(X, TorchDataset | DataLoader)
+        conditional &= brings_labels(X)
     if not conditional:
         return data
-    parts = {name: part for name in PARTS if (part := getattr(data, name)) is not None}
-    labelled = {name: replace(part, condition=part.y) for name, part in parts.items() if part.condition is None}
-    return replace(data, **labelled)
+    return replace(data, train=conditioned(data.train), valid=conditioned(data.valid), test=conditioned(data.test))
+
+
+def conditioned(part: Examples | None) -> Any:
+    """Examples whose labels are the condition, if they have no other."""
+    return part if part is None or part.condition is not None else replace(part, condition=part.y)
 
 
 def source_data(X: str | Path | Dataset, use: Sequence[str], given: dict[str, Any], numeric: bool = True) -> Dataset:
@@ -88,18 +92,24 @@ def source_data(X: str | Path | Dataset, use: Sequence[str], given: dict[str, An
         if name != "condition" or column is None:
             raise InputError(f"{name} must be None, for data that are read bring their own, got {name}=...")
     if isinstance(X, Dataset):
-        return replace(X, **{name: as_examples(part) for name in PARTS if (part := getattr(X, name)) is not None})
+        valid, test = (None if part is None else as_examples(part) for part in (X.valid, X.test))
+        return replace(X, train=as_examples(X.train), valid=valid, test=test)
     use = [name for name in use if name != column]
     roles = ColumnRoles(column, use=tuple(use), remembered=frozenset(use))
     return read_columns(X, roles) if numeric else read_raw(X, roles)
 
 
-def fields_of(X: Any) -> dict[str, Any]:
+def brings_labels(X: Any) -> bool:
+    """Whether X may have labels y of its own, which are the condition of a conditional model."""
+    return isinstance(X, str | Path | Dataset | TorchDataset | DataLoader)
+
+
+def fields_of(X: Any, sequences: bool = False) -> dict[str, Any]:
     """The fields of `Examples` that X brings: its rows x, and lengths or labels where it has them."""
     if isinstance(X, TorchDataset | DataLoader):
         rows, labels = read_items(X)
-        return as_array(rows) | ({} if labels is None else {"y": np.asarray(labels)})
-    if isinstance(X, list | tuple) and are_sequences(X):
+        return as_array(rows, sequences) | ({} if labels is None else {"y": np.asarray(labels)})
+    if isinstance(X, list | tuple) and are_sequences(X, sequences):
         return padded(X)
     return {"x": to_pandas_or_dense(X, "X")}
 
@@ -136,15 +146,17 @@ def library_of(X: Any) -> str:
     return name if name in ("pandas", "polars") and hasattr(type(X), "columns") else ""
 
 
-def are_sequences(X: Sequence[Any]) -> bool:
-    """Whether X are arrays (t,) or (t, d) of unlike length."""
+def are_sequences(X: Sequence[Any], of_one_length: bool = False) -> bool:
+    """Whether X are arrays (t,) or (t, d) of unlike length, or, where that is known, `of_one_length`."""
     shapes = [tuple(getattr(item, "shape", ())) for item in X]
-    return bool(shapes) and all(len(shape) in (1, 2) for shape in shapes) and len({shape[0] for shape in shapes}) > 1
+    if not shapes or not all(len(shape) in (1, 2) for shape in shapes):
+        return False
+    return of_one_length or len({shape[0] for shape in shapes}) > 1
 
 
-def as_array(rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows as one array; with lengths if they are sequences of unlike length."""
-    if are_sequences(rows):
+def as_array(rows: Sequence[np.ndarray], sequences: bool) -> dict[str, np.ndarray]:
+    """Rows as one array; with lengths if they are sequences."""
+    if are_sequences(rows, sequences):
         return padded(rows)
     shapes = {row.shape for row in rows}
     if len(shapes) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,11 +46,12 @@ def read_items(X: Dataset | DataLoader) -> tuple[list[np.ndarray], list[Any] | N
     items = items_of(dataset, n)
     if collate is not None:
         size = getattr(X, "batch_size", None) or ROWS_PER_CALL
-        batches = (collate([item for item, _ in zip(items, range(size))]) for _ in range(0, n, size))
+        batches = (collate(list(itertools.islice(items, size))) for _ in range(0, n, size))
         pairs = (row for batch in batches for row in rows_of(batch))
     else:
         pairs = (pair(item) for item in items)
-    rows, labels = [], []
+    rows: list[np.ndarray] = []
+    labels: list[Any] = []
     for x, y in pairs:
         row = to_array(x)
         if not rows:

@@ -44,6 +44,11 @@ class ColumnRoles:
         use = self.use or tuple(column for column in run.use if column not in other)
         return ColumnRoles(condition, name, drop, use, frozenset(run.named) - frozenset(self.named))
 
+    def without_condition(self) -> ColumnRoles:
+        """The same roles, with the column of the labels left out instead."""
+        left = () if self.condition is None else (self.condition,)
+        return ColumnRoles(None, self.id, self.drop + left, self.use, self.remembered)
+
     def to_config(self) -> dict[str, Any]:
         """Plain values for JSON, which `of_run` reads."""
         return {"condition": self.condition, "id": self.id, "drop": list(self.drop), "use": list(self.use)}

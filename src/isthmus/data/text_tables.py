@@ -90,8 +90,8 @@ def open_text(path: Path) -> TextIO:
     return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="")
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """A file, decompressed if its name ends in .gz or .zst.
+def open_bytes(path: Path) -> Any:
+    """A binary file, decompressed if its name ends in .gz or .zst.
 
     Raises:
         InputError: for .zst without the package that reads it.

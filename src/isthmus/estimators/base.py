@@ -51,6 +51,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # codes have the network's precision
+        tags.input_tags.sparse = True
         return tags
 
     # ------------------------------------------------------------------ model
@@ -100,7 +101,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     def _check(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> Examples:
         check_is_fitted(self, "fitted_")
-        rows = as_examples(X, condition=condition, lengths=lengths, observed=observed)
+        names, sequences = self.fitted_.feature_names, self.schema_.sequence
+        rows = as_examples(X, use=names, sequences=sequences, condition=condition, lengths=lengths, observed=observed)
         if not rows.is_checked_for(self.schema_):
             rows = replace(rows, x=validate_new_rows(self, rows.x, rows.lengths))
         return self.fitted_.check(rows)
@@ -119,10 +121,13 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """Train on X.
 
         Args:
-            X: (n, *X) data, or `Examples`, which hold everything that accompanies it.
+            X: (n, *X) data: an array, a tensor, a sparse matrix, a DataFrame of pandas or polars; a list of sequences
+                of unlike length; a torch `Dataset` or `DataLoader` of rows x or pairs (x, y); a path, whose validation
+                rows are used and whose labels are the condition of a conditional model; or `Examples`, which hold
+                everything that accompanies their rows.
             y: (n,) labels of any hashable kind, for models that learn from labels; not used by others. Of a row without
                 a label -1, None or NaN.
-            condition: (n,) labels or (n, C) numbers that the model is conditioned on.
+            condition: (n,) labels or (n, C) numbers that the model is conditioned on; of a path, the name of a column.
             lengths: (n,) number of steps of padded sequences (n, t, d).
             validation: rows to choose the best weights by: an array, or a dict of X and any of the other arguments.
             target: (n, *X) clean rows to be reconstructed from damaged X.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import choose
 from isthmus.estimators.code_mixture import can_be_placed, code_mixture
-from isthmus.estimators.composition import with_values
+from isthmus.estimators.composition import takes_labels, with_values
 from isthmus.estimators.fit_warnings import warn_channels_first, warn_integer_valued
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
@@ -25,7 +26,7 @@ from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
 from isthmus.examples import Examples, fingerprint
 from isthmus.fitted import FittedModel
-from isthmus.inputs import as_examples
+from isthmus.inputs import as_parts, brings_labels
 from isthmus.latent_model import LatentModel, Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
@@ -197,15 +198,20 @@ def setup_training(
 
     Args:
         estimator: the unfitted estimator.
-        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`; X may be `Examples`.
+        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`.
         settings: those of a run that is resumed.
         seed: that of a run that is resumed.
     """
     check_fields(estimator)
     settings = settings or {}
     device, dtype = pick_device(settings.get("device", estimator.device)), pick_dtype(estimator.precision)
-    given = as_examples(X, y=y, condition=condition, lengths=lengths, target=target, observed=observed)
+    beside = {"condition": condition, "lengths": lengths, "target": target, "observed": observed}
+    data = as_parts(X, conditional=brings_labels(X) and takes_labels(estimator), y=y, **beside)
+    given, validation = data.train, data.valid if validation is None else validation
     inputs = validate_inputs(estimator, given)
+    if data.levels is not None and estimator.levels is None:
+        estimator = copy.copy(estimator)
+        estimator.levels = data.levels
     seed = resolve_seed(estimator.random_state) if seed is None else seed
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
