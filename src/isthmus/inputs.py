@@ -140,7 +140,7 @@ def to_pandas_or_dense(X: Any, name: str) -> Any:
 
 
 def library_of(X: Any) -> str:
-    """The library whose DataFrame X is: "pandas" or "polars"; "" for anything else."""
+    """The library whose DataFrame X is, or holds: pandas or polars; "" for anything else."""
     X = X.x if isinstance(X, Examples) else X
     name = type(X).__module__.partition(".")[0]
     return name if name in ("pandas", "polars") and hasattr(type(X), "columns") else ""

@@ -66,6 +66,8 @@ def from_parquet(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Data
             groups.append(table.read_row_group(i, columns=read, use_pandas_metadata=True))
             require_memory(pa.total_allocated_bytes(), source)  # what becomes of it in pandas takes as much again
         frame = pa.concat_tables(groups).to_pandas() if groups else table.read(read).to_pandas()
+    if not read:
+        frame = pd.DataFrame(index=range(metadata.num_rows))
     frame = frame.reset_index([name for name in frame.index.names if name in roles.named])
     frame, notes = without_index(frame.rename(columns=str), roles)
     if notes:

@@ -17,6 +17,7 @@ from isthmus.estimators.auto_fields import choose
 from isthmus.estimators.code_mixture import can_be_placed, code_mixture
 from isthmus.estimators.composition import takes_labels, with_values
 from isthmus.estimators.fit_warnings import warn_channels_first, warn_integer_valued
+from isthmus.estimators.frames import column_dtypes
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
@@ -26,7 +27,7 @@ from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
 from isthmus.examples import Examples, fingerprint
 from isthmus.fitted import FittedModel
-from isthmus.inputs import as_parts, brings_labels
+from isthmus.inputs import as_parts, brings_labels, library_of
 from isthmus.latent_model import LatentModel, Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
@@ -215,6 +216,8 @@ def setup_training(
     seed = resolve_seed(estimator.random_state) if seed is None else seed
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
+    if library := library_of(X) or library_of(given):
+        schema = replace(schema, library=library, dtypes=column_dtypes(given.x))
     if not settings:
         warn_integer_valued(estimator, schema, inputs)
         warn_channels_first(inputs)
