@@ -25,6 +25,11 @@ ROLES = ["--id", "key", "--drop", "note", "--condition", "kind"]
 NEW = FRAME.iloc[40:].drop(columns="note")
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    without_slow_measures(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Tables, and a run of each kind."""

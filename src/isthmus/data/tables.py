@@ -44,6 +44,7 @@ def from_parquet(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Data
     Raises:
         InputError: for a table that does not fit into memory, and for columns of one name, or of lists of text.
     """
+    import pandas as pd
     import pyarrow as pa
     from pyarrow import parquet, types
 
