@@ -35,10 +35,10 @@ def read_errors(source: str) -> Iterator[None]:
         ) from None
 
 
-def one_line(text: str) -> str:
-    """The text on one line, unprintable characters replaced, shortened to `MAX_REASON_CHARACTERS`."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    return text if len(text) <= MAX_REASON_CHARACTERS else text[: MAX_REASON_CHARACTERS - 3] + "..."
+def one_line(text: str, limit: int = MAX_REASON_CHARACTERS) -> str:
+    """The text on one line, unprintable characters replaced, shortened to `limit` characters."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 2 * limit].split()))
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def free_memory() -> int | None:

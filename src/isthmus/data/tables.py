@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
-from isthmus.data.guards import require_memory
+from isthmus.data.guards import one_line, require_memory
 from isthmus.errors import InputError, unknown
 from isthmus.examples import Examples
 
@@ -28,7 +28,7 @@ UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?(\.\d+)*")
 WIDE = 10
 """Columns for each row from which the columns of a table with named rows may be the examples."""
 MAX_EXAMPLE = 60
-"""Characters of a value that an error quotes, at most."""
+"""Characters of a value or a name that an error quotes, at most."""
 BYTES_PER_CHARACTER = 4
 """Memory of a character of NumPy's strings, which are all as long as the longest."""
 
@@ -240,8 +240,8 @@ class NonNumericColumn(NamedTuple):
     def message(self) -> str:
         """What is wrong, without what to do."""
         return (
-            f"column {self.column!r} must be numeric, but {self.n_bad} of {self.n_rows} rows are not (the first value "
-            f"is {self.example!r})"
+            f"column {one_line(repr(self.column), MAX_EXAMPLE)} must be numeric, but {self.n_bad} of {self.n_rows} rows "
+            f"are not (the first value is {one_line(repr(self.example), MAX_EXAMPLE)})"
         )
 
     @property
@@ -252,7 +252,7 @@ class NonNumericColumn(NamedTuple):
     @property
     def remedy(self) -> str:
         """What to do with a column of a file."""
-        name = shlex.quote(self.column)
+        name = one_line(shlex.quote(self.column), MAX_EXAMPLE)
         return ", ".join([*self._fixes(f" (--drop {name})"), f"or use it as the condition: --condition {name}"])
 
     def _fixes(self, how: str = "") -> list[str]:
@@ -304,8 +304,7 @@ def to_numeric(column: pd.Series) -> np.ndarray | NonNumericColumn:
             if bad.empty:
                 return parsed.to_numpy(dtype="float64" if parsed.isna().any() else None)
     example = bad.iloc[0] if len(bad) else None
-    text = example if isinstance(example, str) else str(example)
-    text = text if len(text) <= MAX_EXAMPLE else f"{text[: MAX_EXAMPLE - 3]}..."
+    text = (example if isinstance(example, str) else str(example))[: 2 * MAX_EXAMPLE]
     name = str(column.name)
     unit = {"M": f"(X[{name!r}] - X[{name!r}].min()).dt.days", "m": f"X[{name!r}].dt.total_seconds()"}.get(kind, "")
     return NonNumericColumn(name, len(bad), len(column), text, unit)

@@ -179,6 +179,8 @@ class TableForm(NamedTuple):
         if self.several and (self.separator, self.decimal) != (separator, "."):
             called = {"\t": "a tab"}.get(self.separator, repr(self.separator))
             notes.append(f"columns are separated by {called}, decimals by {self.decimal!r}")
+        elif self.decimal != ".":
+            notes.append(f"decimals are separated by {self.decimal!r}")
         if self.ambiguous:
             point = self.ambiguous.replace(",", ".")
             notes.append(
@@ -197,7 +199,7 @@ class TableForm(NamedTuple):
 def guess_form(file: TextIO) -> TableForm:
     """The form of a table by its first rows: the separator that divides all alike and leaves most numbers."""
     lines = list(itertools.islice((line for line in file if line.strip()), GUESSED_LINES))
-    present = [separator for separator in SEPARATORS if lines and separator in lines[0]] or [","]
+    present = [separator for separator in SEPARATORS if lines and separator in lines[0]] or [",", ";"]
     rows = {separator: first_rows(lines, separator) for separator in present}
     scores = {separator: share_of_numbers(rows[separator], separator) for separator in present}
     separator = max(present, key=lambda each: scores[each])
