@@ -158,7 +158,20 @@ def forged_npy(random: Random, folder: Path) -> Path:
 
 def forged_npz(random: Random, folder: Path) -> Path:
     """An archive of arrays that do not belong together, under names that are not theirs."""
-    names = ["x", "X", "y", "x_train", "x_test", "x_valid", "lengths", "factors", "factor_names", "../x", "x.txt", ""]
+    names = [
+        "x",
+        "X",
+        "y",
+        "x_train",
+        "x_test",
+        "x_valid",
+        "lengths",
+        "factors",
+        "factor_names",
+        "../x",
+        "x.txt",
+        "\x1c",
+    ]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in dict.fromkeys(map(str, random.choice(names, int(random.integers(0, 5))))):

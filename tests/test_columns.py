@@ -14,7 +14,7 @@ import isthmus
 from isthmus.cli.main import main
 from isthmus.data import read
 from isthmus.data.column_roles import ColumnRoles
-from models import table, without_page, without_slow_measures
+from models import small, table, without_page, without_slow_measures
 
 FAST = ["--latent-dim", "2", "--hidden", "8", "--epochs", "1", "--threads", "1", "--random-state", "0"]
 FRAME = pd.DataFrame(table(), columns=list("abcde"))
@@ -208,4 +208,6 @@ def test_a_table_of_genes_by_samples_should_be_transposed(tmp_path, rows, column
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         assert read(tmp_path / "t.csv").train.x.shape == (rows, columns)
-    assert sum("transpose" in str(warning.message) for warning in said) == warned
+        fitted = small("VAE", epochs=1).fit(x.astype(float) + 0.5)
+    assert fitted.n_features_in_ == columns
+    assert sum("transpose it" in str(warning.message) for warning in said) == 2 * warned

@@ -13,11 +13,12 @@ import numpy as np
 from isthmus.atomic_io import atomic_write
 from isthmus.data.arrays import check_numeric, from_npy, npy_header_nbytes, read_npy
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
-from isthmus.data.guards import read_errors, require_memory
+from isthmus.data.guards import one_line, read_errors, require_memory
 from isthmus.data.sources import FILE_SUFFIXES, TABLE_READERS, file_suffix, not_found
 from isthmus.data.tables import as_labels, split_numeric_columns
 from isthmus.errors import InputError
 from isthmus.schema import Schema
+from isthmus.wording import join_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -127,7 +128,8 @@ def read_npz_codes(path: Path, source: str) -> Codes:
     with zipfile.ZipFile(path) as archive:
         keys = [name.removesuffix(".npy") for name in archive.namelist()]
         if "z" not in keys:
-            raise InputError(f"{source} must hold codes under the key 'z', got the keys {', '.join(keys) or '(none)'}.")
+            found = one_line(join_names(keys)) or "(none)"
+            raise InputError(f"{source} must hold codes under the key 'z', got the keys {found}.")
         for key in set(Codes._fields) & set(keys):
             size = archive.getinfo(f"{key}.npy").file_size
             require_memory(size, source)

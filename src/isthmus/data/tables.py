@@ -86,7 +86,7 @@ def parquet_nbytes(metadata: Any, read: set[str], source: str) -> int:
             continue
         if leaf.max_repetition_level and leaf.physical_type == "BYTE_ARRAY":  # each word counts once
             raise InputError(
-                f"column {column!r} of {source} must be numeric, but holds lists. Drop it: --drop {column}"
+                f"column {column!r} of {source} must be numeric, but holds lists of text. Drop it: --drop {column}"
             )
         size = max(BYTES_PER_VALUE, leaf.length or 0)
         chunks = [metadata.row_group(i).column(j) for i in range(metadata.num_row_groups)]
@@ -102,16 +102,23 @@ def without_index(frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES) -> tuple[p
         roles: columns with a role are kept.
     """
     notes, first = [], frame.iloc[:, 0] if len(frame.columns) else None
-    if first is not None and len(frame.columns) > WIDE * len(frame) > 0 and is_names(first):
-        notes.append(
-            f"{len(frame):,} named rows have {len(frame.columns):,} columns; if the columns are the examples, as in a "
-            "table of genes by samples, transpose it"
-        )
+    if first is not None and (note := transposed_note(first, len(frame.columns))):
+        notes.append(note)
     while len(frame.columns) > 1 and frame.columns[0] not in roles.named and is_index(frame.iloc[:, 0]):
         if list(frame.iloc[:, 0]) != list(range(len(frame))):
             notes.append("the first column, which has no name, is taken for the index of the rows and left out")
         frame = frame.iloc[:, 1:]
     return frame, notes
+
+
+def transposed_note(names: pd.Series, n_columns: int) -> str:
+    """What is to be said of a table with far more columns than rows, if the rows have these names; else ""."""
+    if not n_columns > WIDE * len(names) > 0 or not is_names(names):
+        return ""
+    return (
+        f"{len(names):,} named rows have {n_columns:,} columns; if columns are the examples, as in a table of genes "
+        "by samples, transpose it"
+    )
 
 
 def is_index(column: pd.Series) -> bool:
@@ -239,9 +246,10 @@ class NonNumericColumn(NamedTuple):
     @property
     def message(self) -> str:
         """What is wrong, without what to do."""
+        column, example = (one_line(repr(value), MAX_EXAMPLE) for value in (self.column, self.example))
         return (
-            f"column {one_line(repr(self.column), MAX_EXAMPLE)} must be numeric, but {self.n_bad} of {self.n_rows} rows "
-            f"are not (the first value is {one_line(repr(self.example), MAX_EXAMPLE)})"
+            f"column {column} must be numeric, but {self.n_bad} of {self.n_rows} rows are not (the first value is "
+            f"{example})"
         )
 
     @property
@@ -296,7 +304,10 @@ def to_numeric(column: pd.Series) -> np.ndarray | NonNumericColumn:
     if kind not in "mMc":  # pandas would convert dates, and drop the imaginary part of complex numbers
         with contextlib.suppress(TypeError, ValueError):
             words = column.cat.categories.to_series() if hasattr(column, "cat") else column
-            parsed = pd.to_numeric(words.astype(object), errors="coerce")
+            try:
+                parsed = pd.to_numeric(words.astype(object), errors="coerce")
+            except OverflowError:  # a whole number that is beyond all floats, which is infinite
+                parsed = pd.to_numeric(words.astype(str), errors="coerce")
             if hasattr(column, "cat"):
                 numbers = parsed if (column.cat.codes >= 0).all() else np.append(parsed, np.nan)  # -1: no value
                 parsed = pd.Series(np.asarray(numbers)[column.cat.codes], column.index)

@@ -111,7 +111,8 @@ def diagnose(
             evaluation of other rows.
     """
     convention = None
-    rows = as_examples(X, y=y, condition=condition, lengths=lengths, observed=observed)
+    names = () if isinstance(model, Wrapped) else as_fitted(model).feature_names
+    rows = as_examples(X, use=names, y=y, condition=condition, lengths=lengths, observed=observed)
     if isinstance(model, Wrapped):
         report = check(rows, likelihood=likelihood_name(model))
         errors = [finding for finding in report.findings if is_support_error(finding)]

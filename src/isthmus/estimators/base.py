@@ -254,7 +254,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             X, condition, lengths, observed: as in `transform`.
             y: not used; scikit-learn passes it.
         """
-        as_examples(X, y=y)  # raises for labels beside Examples
+        if isinstance(X, Examples):
+            as_examples(X, y=y)  # raises for labels beside Examples
         examples = self._check(X, condition, lengths, observed)
         if not self.capabilities.has_density:
             return -float(self.fitted_.squared_errors(examples).mean())

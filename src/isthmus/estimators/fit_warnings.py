@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from isthmus.array_checks import looks_channels_first
+from isthmus.data.tables import transposed_note
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 from isthmus.examples import Examples
 from isthmus.schema import Schema, is_integer_valued
@@ -44,6 +46,13 @@ def warn_channels_first(inputs: Examples) -> None:
             UserWarning,
             stacklevel=4,
         )
+
+
+def warn_transposed(x: Any) -> None:
+    """Warn of a DataFrame with far more columns than rows whose index holds words: its columns may be the examples."""
+    note = transposed_note(x.index.to_series(), len(x.columns)) if hasattr(x, "iloc") and hasattr(x, "columns") else ""
+    if note:
+        warnings.warn(f"X: {note} (X.T).", UserWarning, stacklevel=4)
 
 
 def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:

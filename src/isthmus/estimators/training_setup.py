@@ -16,7 +16,7 @@ from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import choose
 from isthmus.estimators.code_mixture import can_be_placed, code_mixture
 from isthmus.estimators.composition import takes_labels, with_values
-from isthmus.estimators.fit_warnings import warn_channels_first, warn_integer_valued
+from isthmus.estimators.fit_warnings import warn_channels_first, warn_integer_valued, warn_transposed
 from isthmus.estimators.frames import column_dtypes
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
@@ -221,6 +221,7 @@ def setup_training(
     if not settings:
         warn_integer_valued(estimator, schema, inputs)
         warn_channels_first(inputs)
+        warn_transposed(given.x)
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     labelled = with_classes(schema, given.y, len(inputs))
