@@ -82,7 +82,9 @@ def is_name(text: str) -> bool:
     return any(c.isalpha() for c in text) and not set(text) & set(",;\t|") and text.lower() not in ("nan", "inf")
 
 
-FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(
+    max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @FUZZ

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars
+import pyarrow
 import pytest
 import scipy.sparse
 import torch
@@ -69,6 +70,9 @@ PAIRS = TensorDataset(torch.from_numpy(X), torch.from_numpy(LABELS))
 SAME_ROWS = {
     **{form: lambda form=form: scipy.sparse.csr_matrix(X).asformat(form) for form in ("csr", "csc", "coo", "dok")},
     "sparse array": lambda: scipy.sparse.csr_array(X),
+    "sparse tensor": lambda: torch.from_numpy(X).to_sparse(),
+    "compressed sparse tensor": lambda: torch.from_numpy(X).to_sparse_csr(),
+    "table of Arrow": lambda: pyarrow.Table.from_pandas(FRAME),
     "tensor data set": lambda: TensorDataset(torch.from_numpy(X)),
     "pairs": lambda: PAIRS,
     "arrays": lambda: Items(list(X)),
@@ -88,7 +92,7 @@ SAME_ROWS = {
 @pytest.mark.parametrize("kind", SAME_ROWS)
 def test_every_kind_of_rows_is_read_as_the_array_of_them(plain, kind):
     given = SAME_ROWS[kind]()
-    np.testing.assert_array_equal(as_examples(given).x, X)
+    np.testing.assert_array_equal(np.asarray(as_examples(given).x), X)
     np.testing.assert_array_equal(plain.transform(given), plain.transform(X))
 
 

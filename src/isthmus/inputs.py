@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -85,15 +86,14 @@ def conditioned(part: Examples | None) -> Any:
 
 
 def source_data(X: str | Path | Dataset, use: Sequence[str], given: dict[str, Any], numeric: bool = True) -> Dataset:
-    """A data set, read if X is its path or name; of what may be `given` beside, only a column of labels."""
-    column = given.get("condition") if not isinstance(X, Dataset) else None
-    column = column if isinstance(column, str) else None
-    for name in given:
-        if name != "condition" or column is None:
-            raise InputError(f"{name} must be None, for data that are read bring their own, got {name}=...")
+    """A data set, read if X is its path or name; of what may be `given` beside that, only a column of labels."""
     if isinstance(X, Dataset):
         valid, test = (None if part is None else as_examples(part) for part in (X.valid, X.test))
-        return replace(X, train=as_examples(X.train), valid=valid, test=test)
+        return replace(X, train=as_examples(X.train, **given), valid=valid, test=test)
+    column = given.get("condition")
+    for name in given:
+        if name != "condition" or not isinstance(column, str):
+            raise InputError(f"{name} must be None, for data that are read bring their own, got {name}=...")
     use = [name for name in use if name != column]
     roles = ColumnRoles(column, use=tuple(use), remembered=frozenset(use))
     return read_columns(X, roles) if numeric else read_raw(X, roles)
@@ -115,18 +115,21 @@ def fields_of(X: Any, sequences: bool = False) -> dict[str, Any]:
 
 
 def to_pandas_or_dense(X: Any, name: str) -> Any:
-    """A DataFrame of another library as one of pandas, a sparse matrix as an array; anything else as it is.
+    """A DataFrame of another library as one of pandas, a sparse matrix as a dense one; anything else as it is.
 
     Args:
         X: the rows.
         name: what errors call them.
 
     Raises:
-        InputError: for a sparse matrix that does not fit into memory as an array, and for a table that is not computed.
+        InputError: for a sparse matrix that is too large for memory as a dense one, and for a table that is not computed.
     """
     if hasattr(X, "toarray"):
         require_memory(math.prod(X.shape) * X.dtype.itemsize, f"{name}, a sparse matrix, as an array")
         return X.toarray()
+    if isinstance(X, torch.Tensor) and X.layout != torch.strided:
+        require_memory(X.numel() * X.element_size(), f"{name}, a sparse tensor, as a dense one")
+        return X.to_dense()
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         frame, notes = without_index(X)
         if notes:
