@@ -122,7 +122,7 @@ def to_pandas_or_dense(X: Any, name: str) -> Any:
         name: what errors call them.
 
     Raises:
-        InputError: for a sparse matrix that is too large for memory as a dense one, and for a table that is not computed.
+        InputError: for a sparse matrix that is too large for memory as a dense one, and a table that is not computed.
     """
     if hasattr(X, "toarray"):
         require_memory(math.prod(X.shape) * X.dtype.itemsize, f"{name}, a sparse matrix, as an array")
