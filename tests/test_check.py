@@ -210,7 +210,7 @@ def test_the_remedy_of_channels_first_fixes_the_data():
         (np.float64(3), "not-numeric"),
         (np.zeros((2, 2, 2, 2, 2)), "wrong-shape"),
         ([[1, 2], [3]], "not-numeric"),
-        ("digits", "not-numeric"),
+        (b"digits", "not-numeric"),
         (None, "not-numeric"),
         ({"x": 1}, "not-numeric"),
         (np.zeros((9, 2), complex), "not-numeric"),
@@ -233,10 +233,12 @@ def test_unusable_data_are_reported_not_raised(x, code):
     assert code in str(report)
 
 
-def test_a_sparse_matrix_has_a_remedy():
+def test_a_sparse_matrix_and_a_path_are_checked_like_their_rows(tmp_path):
     from scipy.sparse import csr_matrix
 
-    assert "toarray" in finding_of(check(csr_matrix(table())), "not-numeric").remedy
+    np.save(tmp_path / "x.npy", table())
+    assert check(csr_matrix(table())) == check(table()) == check(tmp_path / "x.npy") == check(str(tmp_path / "x.npy"))
+    assert check("digits").likelihood == "discretized_logistic"
 
 
 @pytest.mark.parametrize("lengths", [np.full(299, 5), np.full(300, 0), np.full(300, 8), np.full(300, 5.0)])

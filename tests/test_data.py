@@ -634,7 +634,7 @@ def test_errors_suggest_the_nearest_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("x.pt", (".npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz, .parquet", "folder of images")),
+        ("x.pt", (".npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz, .csv.zst, .tsv.zst, .parquet", "folder of images")),
         ("x.png", ("folder of images", "pass their folder")),
         ("x", (".npy",)),
     ],

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 
 import isthmus
 from isthmus.data import Dataset
+from isthmus.data.column_roles import ColumnRoles
 from isthmus.evaluation import context
 from isthmus.evaluation.baseline_data import BaselineData, as_scored
 from isthmus.evaluation.baselines import DENSITIES
@@ -43,7 +44,7 @@ def _quick(monkeypatch, tmp_path):
 def ran(model, x, y=None, test=None, **more) -> tuple[Summary, run_dir.Run]:
     """Train a model on rows as `isthmus fit` does, and sum it up."""
     run = run_dir.start(
-        model, Dataset("some/where/rows.csv", Examples(x, y), test=test), Path("run"), force=True, **more
+        model, Dataset("some/where/rows.csv", Examples(x, y), test=test, **more), Path("run"), force=True
     )
     run_dir.finish(run)
     result = summarise(run)
@@ -142,7 +143,7 @@ def test_a_condition_is_marked():
 
 
 def test_a_conditional_autoencoder_is_marked_too():
-    result, _ = ran(isthmus.Autoencoder(**FAST), table(), np.arange(90) % 3, condition="label")
+    result, _ = ran(isthmus.Autoencoder(**FAST), table(), np.arange(90) % 3, roles=ColumnRoles("label"))
     assert "PCA with 2 dimensions, which is not given the condition, on" in result.text
 
 

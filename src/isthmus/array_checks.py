@@ -50,8 +50,6 @@ def to_numeric(X: Any) -> Any:
     if np.ma.is_masked(X):
         masked = int(np.ma.getmaskarray(X).sum())
         raise InputError(f"X must not be masked, got {masked:,} masked values. Drop those rows or fill them in.")
-    if hasattr(X, "toarray"):
-        raise InputError("X must be dense, got a sparse matrix. Pass X.toarray().")
     if (
         getattr(getattr(X, "dtype", None), "kind", "") == "c"
     ):  # the first words are those that scikit-learn's checks expect

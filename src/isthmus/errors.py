@@ -16,6 +16,8 @@ from isthmus.wording import join_names
 
 MAX_LISTED_NAMES = 12
 """Names listed in an error that already suggests the nearest one."""
+MAX_OPTIONS = 60
+"""Names listed in an error at most."""
 
 
 class InputError(ValueError):
@@ -56,7 +58,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """
     known = sorted(known)
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    options = join_names(known, MAX_LISTED_NAMES if nearest else len(known))
+    options = join_names(known, MAX_LISTED_NAMES if nearest else MAX_OPTIONS)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return InputError(f"{what} must be one of {options}, got {name!r}.{hint}")
 

@@ -7,8 +7,6 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from isthmus.errors import InputError
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -28,6 +26,7 @@ class Examples:
         target: (n, *X) clean data that a denoising model reconstructs from x.
         factors: (n, F) integer generating factors, where they are known.
         observed: (n, *X) booleans, False where a value of x is missing.
+        ids: (n,) names of the rows, which no model reads.
     """
 
     x: Any
@@ -37,6 +36,7 @@ class Examples:
     target: Any = None
     factors: Any = None
     observed: Any = None
+    ids: Any = None
     _schema: Any = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -84,26 +84,6 @@ class Examples:
     def _given(self) -> dict[str, Any]:
         names = (entry.name for entry in dataclasses.fields(self) if entry.init)
         return {name: values for name in names if (values := getattr(self, name)) is not None}
-
-
-def as_examples(X: Any, **beside: Any) -> Examples:
-    """X and what accompanies it as `Examples`.
-
-    Args:
-        X: (n, *X) rows, or `Examples`, which hold everything that accompanies their rows.
-        **beside: the other fields of `Examples`, None for those that were not given.
-
-    Raises:
-        InputError: if X is `Examples` and any other field was given beside it: one of the two would have no effect.
-    """
-    if not isinstance(X, Examples):
-        return Examples(X, **beside)
-    for name, values in beside.items():
-        if values is not None:
-            raise InputError(
-                f"{name} must be inside the Examples that are passed as X, got both. Pass Examples(x, {name}={name})."
-            )
-    return X
 
 
 def fingerprint(*groups: Examples | None) -> str:

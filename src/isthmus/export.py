@@ -6,17 +6,19 @@ import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from isthmus.atomic_io import atomic_write
 from isthmus.data.arrays import check_numeric, from_npy, npy_header_nbytes, read_npy
-from isthmus.data.guards import read_errors, require_memory
-from isthmus.data.sources import FILE_SUFFIXES, READERS, file_suffix, not_found
+from isthmus.data.column_roles import NO_ROLES, ColumnRoles
+from isthmus.data.guards import one_line, read_errors, require_memory
+from isthmus.data.sources import FILE_SUFFIXES, TABLE_READERS, file_suffix, not_found
 from isthmus.data.tables import as_labels, split_numeric_columns
 from isthmus.errors import InputError
 from isthmus.schema import Schema
+from isthmus.wording import join_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +29,13 @@ MIN_IMAGE_PX = 512
 """Small images are enlarged by an integer factor until they are about this wide."""
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: Sequence[str], schema: Schema) -> None:
+def write_arrays(
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    names: Sequence[str],
+    schema: Schema,
+    ids: tuple[str, np.ndarray] | None = None,
+) -> None:
     """Write arrays atomically, in the format of the file's suffix.
 
     Args:
@@ -36,6 +44,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: Sequence[str]
             format has a place for them.
         names: column names of the main array in tables; x0, x1, ... if their number does not match.
         schema: the schema of the data, by which examples are drawn as images.
+        ids: what the rows are called, and the name of that column: the first one of a table, `ids` of an .npz.
 
     Raises:
         InputError: if the arrays cannot be written in this format, or the file cannot be written.
@@ -49,7 +58,8 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: Sequence[str]
     with atomic_write(path) as temporary:
         if suffix == ".npz":
             with open(temporary, "wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+                beside = {} if ids is None else {"ids": ids[1]}
+                np.savez_compressed(file, **arrays, **beside)  # type: ignore[arg-type]
         elif suffix == ".npy":
             with open(temporary, "wb") as file:
                 np.save(file, values)
@@ -63,13 +73,34 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], names: Sequence[str]
             table = pd.DataFrame(flat, columns=columns)
             for name, extra in others:
                 table[name] = extra
+            if ids is not None:
+                if ids[0] in table.columns:
+                    raise InputError(
+                        f"the ids must have a name that no other column of {path.name} has, got {ids[0]!r}."
+                    )
+                table.insert(0, *ids)
             table.to_csv(temporary, index=False) if suffix == ".csv" else table.to_parquet(temporary, index=False)
 
 
-def read_codes(source: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read what `isthmus encode` wrote: codes (n, D), and labels (n,) if there are any.
+class Codes(NamedTuple):
+    """What `isthmus encode` wrote.
 
-    Codes and labels are the arrays `z` and `y` of an .npz, or all columns and the column `y` of a table.
+    Args:
+        z: (n, D) codes.
+        y: (n,) labels, if there are any.
+        ids: (n,) names of the rows, if there are any.
+    """
+
+    z: np.ndarray
+    y: np.ndarray | None = None
+    ids: np.ndarray | None = None
+
+
+def read_codes(source: str, roles: ColumnRoles = NO_ROLES) -> Codes:
+    """Read codes, and the labels and ids that may come with them.
+
+    They are the arrays `z`, `y` and `ids` of an .npz. Of a table they are the column of ids of its `roles`, the column
+    `y` and all others.
     """
     path = Path(source)
     suffix = file_suffix(path)
@@ -81,30 +112,33 @@ def read_codes(source: str) -> tuple[np.ndarray, np.ndarray | None]:
         if suffix == ".npz":
             return read_npz_codes(path, source)
         if suffix == ".npy":
-            return np.asarray(from_npy(path, source).train.x), None
-        frame: Any = READERS[suffix](path, source).train.x
+            return Codes(np.asarray(from_npy(path, source).train.x))
+        table = TABLE_READERS[suffix](path, source, roles).train
+        frame: Any = table.x
         y = as_labels(frame.pop("y"), "y") if "y" in frame else None
         numbers, rejected = split_numeric_columns(frame)
         if rejected:
             raise InputError(f"{source}: {rejected[0].message}. Codes are numbers.")
-        return numbers.to_numpy(), y
+        return Codes(numbers.to_numpy(), y, table.ids)
 
 
-def read_npz_codes(path: Path, source: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """The arrays `z` and, if it is there, `y` of an .npz."""
+def read_npz_codes(path: Path, source: str) -> Codes:
+    """The arrays `z` and, if they are there, `y` and `ids` of an .npz."""
     arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(path) as archive:
         keys = [name.removesuffix(".npy") for name in archive.namelist()]
         if "z" not in keys:
-            raise InputError(f"{source} must hold codes under the key 'z', got the keys {', '.join(keys) or '(none)'}.")
-        for key in {"z", "y"} & set(keys):
+            found = one_line(join_names(keys)) or "(none)"
+            raise InputError(f"{source} must hold codes under the key 'z', got the keys {found}.")
+        for key in set(Codes._fields) & set(keys):
             size = archive.getinfo(f"{key}.npy").file_size
             require_memory(size, source)
             with archive.open(f"{key}.npy") as file:
                 npy_header_nbytes(file, f"{key} of {source}", size)
             with archive.open(f"{key}.npy") as file:
                 arrays[key] = read_npy(file)
-    return check_numeric(arrays["z"], f"z of {source}"), arrays.get("y")
+    check_numeric(arrays["z"], f"z of {source}")
+    return Codes(**arrays)
 
 
 def image_grid(rows: np.ndarray, schema: Schema) -> Image:

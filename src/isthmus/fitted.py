@@ -17,7 +17,8 @@ from isthmus.data.dataset import check_factors
 from isthmus.data.guards import require_memory
 from isthmus.distributions.independent import point_of
 from isthmus.errors import InputError
-from isthmus.examples import Examples, as_examples
+from isthmus.examples import Examples
+from isthmus.inputs import as_examples
 from isthmus.latent_model import Capabilities, Model
 from isthmus.metrics import importance_weighting
 from isthmus.model_checks import check_taken
@@ -122,7 +123,7 @@ class FittedModel:
         """Rows as validated arrays. Examples that were checked for this model's schema pass unchanged.
 
         Args:
-            X: (n, *X) an array, tensor, DataFrame or list; or `Examples`, which hold all other arguments.
+            X: (n, *X) rows of any kind that `fit` takes; or `Examples`, which hold all other arguments.
             condition: (n,) labels or (n, C) numbers, one for each row or one for all; of a conditional model the
                 labels `y` are the condition if it is None.
             lengths: (n,) number of steps of padded sequences.
@@ -134,9 +135,8 @@ class FittedModel:
         Raises:
             InputError: for what the model cannot read, and for `Examples` with other arguments beside them.
         """
-        given = as_examples(
-            X, y=y, condition=condition, lengths=lengths, target=target, factors=factors, observed=observed
-        )
+        beside = {"condition": condition, "lengths": lengths, "target": target, "factors": factors}
+        given = as_examples(X, use=self.feature_names, sequences=self.schema.sequence, y=y, observed=observed, **beside)
         if given.is_checked_for(self.schema):
             return given
         arrays = (given.x, given.condition, given.lengths, given.target, given.observed, given.y)
@@ -150,7 +150,7 @@ class FittedModel:
 
     def check_without_condition(self, X: Any) -> Examples:
         """Rows of an array or `Examples` as validated arrays, for uses that need no condition: they may lack one."""
-        given = as_examples(X)
+        given = as_examples(X, use=self.feature_names, sequences=self.schema.sequence)
         if given.is_checked_for(self.schema):
             return given
         arrays = {"lengths": given.lengths, "observed": given.observed}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from isthmus.cli.common import add_column_options, roles_given
 from isthmus.cli.parser import EXIT_ERROR_FOUND, Parser, command_parser, emit
 
 
 def build_parser(argv: list[str]) -> Parser:
     parser = command_parser("check")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
-    parser.add_argument("--condition", metavar="COLUMN", help="the column of a table that holds labels, not data")
+    add_column_options(parser)
     parser.add_argument("--likelihood", default="auto", help="check against this likelihood (default: auto)")
     parser.add_argument("--scaling", default="auto", help="check against this scaling (default: auto)")
     parser.add_argument("--levels", type=int, default=None, metavar="N", help="number of grey levels of integer data")
@@ -18,10 +19,10 @@ def build_parser(argv: list[str]) -> Parser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from isthmus.data import read_raw
+    from isthmus.data.sources import read_raw
     from isthmus.data_checks import check
 
-    dataset = read_raw(args.data, condition=args.condition)
+    dataset = read_raw(args.data, roles_given(args))
     result = check(dataset, likelihood=args.likelihood, scaling=args.scaling, levels=args.levels)
     emit(args, result.to_dict(), str(result))
     return 0 if result.usable else EXIT_ERROR_FOUND

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isthmus.cli.parser import Parser, command_parser, emit, log
+from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.errors import InputError
 from isthmus.examples import PARTS, Examples
 
@@ -25,7 +26,7 @@ def examples_parser(name: str) -> Parser:
     parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv or .parquet")
-    parser.add_argument("--condition", metavar="COLUMN", help="the column of a table that holds the condition")
+    add_column_options(parser, of_run=True)
     add_part_option(parser)
     return parser
 
@@ -40,7 +41,7 @@ def evaluation_parser(name: str) -> Parser:
         nargs="?",
         help="data to evaluate on (default: the run's test rows, else validation rows)",
     )
-    parser.add_argument("--condition", metavar="COLUMN", help="the column of DATA that holds the condition")
+    add_column_options(parser, of_run=True)
     add_part_option(parser)
     parser.add_argument(
         "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
@@ -58,16 +59,52 @@ def evaluation_parser(name: str) -> Parser:
     return parser
 
 
+def add_column_options(parser: Parser, of_run: bool = False) -> None:
+    """Add --condition, --id, --drop and --use; with `of_run` their defaults are those of the run."""
+    default = " (default: as in training)" if of_run else ""
+    parser.add_argument(
+        "--condition", metavar="COLUMN", help=f"the column of a table that holds labels, not data{default}"
+    )
+    parser.add_argument("--id", metavar="COLUMN", help=f"the column of a table that names the rows{default}")
+    for option, text in (
+        ("--drop", "columns of a table to leave out"),
+        ("--use", "the only columns of a table to use"),
+    ):
+        parser.add_argument(option, metavar="COLUMN", nargs="+", action="extend", default=[], help=f"{text}{default}")
+
+
+def roles_given(args: argparse.Namespace) -> ColumnRoles:
+    """The roles of columns that the options of `add_column_options` say."""
+    return ColumnRoles(args.condition, args.id, tuple(args.drop), tuple(args.use))
+
+
+def run_roles(run: str) -> ColumnRoles:
+    """The roles of columns in the data that a run was trained on."""
+    from isthmus.persistence.serialization import read_config
+
+    return ColumnRoles.of_run(read_config(Path(run)).get("source"))
+
+
 def add_part_option(parser: Parser) -> None:
     """Add --part."""
     parser.add_argument("--part", default="all", choices=("all", *PARTS), help="which rows of DATA (default: all)")
 
 
 def read_examples(args: argparse.Namespace) -> Examples:
-    """The rows of DATA that were asked for; of a conditional model, their labels are the condition."""
-    from isthmus.data import read
+    """The rows of DATA that were asked for; of a conditional model, their labels are the condition.
 
-    return read(args.data, condition=args.condition).select(args.part)
+    Columns have the roles that they had in training where no others are given.
+    """
+    from isthmus.data.sources import read_columns
+
+    return read_columns(args.data, roles_given(args).beside(run_roles(args.run))).select(args.part)
+
+
+def named_ids(args: argparse.Namespace, examples: Examples) -> tuple[str, np.ndarray] | None:
+    """The ids of rows that `read_examples` returned, with the name of their column; None if they have none."""
+    if examples.ids is None:
+        return None
+    return args.id or run_roles(args.run).id or "id", examples.ids
 
 
 @dataclass(frozen=True)
@@ -81,7 +118,7 @@ class LoadedRun:
         train: the rows that it was trained on, if they are available.
         notes: lines that explain what is missing, for example why there are no baselines.
         data: built-in name or path of the data that it was trained on.
-        condition: the column of these data that was its condition.
+        roles: of the columns of these data.
         training_failure: why training failed; empty if it did not.
     """
 
@@ -91,7 +128,7 @@ class LoadedRun:
     train: Examples | None = None
     notes: tuple[str, ...] = ()
     data: str = ""
-    condition: str | None = None
+    roles: ColumnRoles = NO_ROLES
     training_failure: str = ""
 
 
@@ -104,8 +141,6 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     folder, opened = Path(args.run), None
     notes: tuple[str, ...] = ()
     config = read_config(folder)
-    if args.condition is None:
-        args.condition = (config.get("source") or {}).get("condition")
     try:
         opened = run_dir.reopen(folder)
         model = opened.fitted
@@ -126,7 +161,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     if opened is None:
         return loaded
     source = opened.source
-    return replace(loaded, train=opened.job.train_rows, data=source["data"], condition=source["condition"])
+    return replace(loaded, train=opened.job.train_rows, data=source["data"], roles=ColumnRoles.of_run(source))
 
 
 def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Evaluation:
@@ -138,13 +173,25 @@ def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Evaluation:
 
 
 def write_output(
-    args: argparse.Namespace, what: str, arrays: dict[str, np.ndarray], names: Sequence[str], model: FittedModel
+    args: argparse.Namespace,
+    what: str,
+    arrays: dict[str, np.ndarray],
+    names: Sequence[str],
+    model: FittedModel,
+    ids: tuple[str, np.ndarray] | None = None,
 ) -> None:
-    """Write the output file and report it; `what` is how the text calls the first array."""
+    """Write the output file and report it.
+
+    Args:
+        args: of the command.
+        what: how the text calls the first array.
+        arrays, names, ids: as in `write_arrays`.
+        model: the model that made them.
+    """
     from isthmus.export import write_arrays
 
     path = Path(args.output)
-    write_arrays(path, arrays, names, model.schema)
+    write_arrays(path, arrays, names, model.schema, ids)
     main = next(iter(arrays.values()))
     shape = " x ".join(map(str, main.shape))
     emit(args, {"file": str(path), "rows": len(main), "shape": list(main.shape)}, f"wrote {shape} {what} to {path}")

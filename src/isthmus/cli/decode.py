@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import parse_condition, write_output
+from isthmus.cli.common import parse_condition, run_roles, write_output
 from isthmus.cli.parser import Parser, command_parser
 from isthmus.errors import InputError
 
@@ -17,18 +17,24 @@ def build_parser(argv: list[str]) -> Parser:
     parser.add_argument(
         "--condition", metavar="VALUE", help="one condition for all rows (default: the labels stored with the codes)"
     )
+    parser.add_argument(
+        "--id", metavar="COLUMN", help="the column of CODES that names the rows (default: as in training)"
+    )
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
+    from isthmus.data.column_roles import ColumnRoles
     from isthmus.export import read_codes
     from isthmus.persistence.serialization import load_fitted
 
     model = load_fitted(args.run)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot decode any.")
-    codes, labels = read_codes(args.codes)
+    roles = ColumnRoles(id=args.id).beside(ColumnRoles(id=run_roles(args.run).id))
+    codes = read_codes(args.codes, roles)
     condition = parse_condition(args.condition, model)
     if condition is None and model.schema.condition is not None:
-        condition = labels
-    write_output(args, "decoded examples", {"x": model.decode(codes, condition)}, model.schema.names, model)
+        condition = codes.y
+    ids = None if codes.ids is None else (roles.id or "id", codes.ids)
+    write_output(args, "decoded examples", {"x": model.decode(codes.z, condition)}, model.schema.names, model, ids)

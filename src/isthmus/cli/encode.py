@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import examples_parser, read_examples, write_output
+from isthmus.cli.common import examples_parser, named_ids, read_examples, write_output
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
 
@@ -23,4 +23,4 @@ def run(args: argparse.Namespace) -> None:
     codes = model.encode(examples)
     arrays = {"z": codes} if examples.y is None else {"z": codes, "y": examples.y}
     names = [f"{model.name.lower()}{i}" for i in range(model.code_size)]
-    write_output(args, "codes", arrays, names, model)
+    write_output(args, "codes", arrays, names, model, named_ids(args, examples))

@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from isthmus.cli.common import add_column_options, roles_given
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.errors import InputError, Interrupted
@@ -30,7 +31,7 @@ def build_parser(argv: list[str]) -> Parser:
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
     parser.add_argument("-o", "--output", metavar="RUN", help="the folder of the run")
     parser.add_argument("--force", action="store_true", help="replace an existing run in this folder")
-    parser.add_argument("--condition", metavar="COLUMN", help="the column of a table to condition on")
+    add_column_options(parser)
     parser.add_argument("--resume", metavar="RUN", help=RESUME_HELP)
     if model:
         add_fields(parser, model)
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
-    from isthmus.data import read
+    from isthmus.data.sources import read_columns
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
     from isthmus.train.progress import ProgressBar
@@ -104,8 +105,8 @@ def run(args: argparse.Namespace) -> None:
                 f"--prior {estimator.prior} requires a condition. Train a conditionalvae, which is conditioned on the "
                 "labels of the data, or pass --condition COLUMN."
             )
-        dataset = read(args.data, condition=args.condition)
-        started = run_dir.start(estimator, dataset, folder, condition=args.condition, force=args.force)
+        dataset = read_columns(args.data, roles_given(args))
+        started = run_dir.start(estimator, dataset, folder, force=args.force)
     stages = {"preparing": time.perf_counter() - began}
     try:
         began = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import examples_parser, read_examples, write_output
+from isthmus.cli.common import examples_parser, named_ids, read_examples, write_output
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
 
@@ -20,4 +20,5 @@ def run(args: argparse.Namespace) -> None:
     examples = read_examples(args)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot reconstruct data.")
-    write_output(args, "reconstructions", {"x": model.reconstruct(examples)}, model.schema.names, model)
+    arrays = {"x": model.reconstruct(examples)}
+    write_output(args, "reconstructions", arrays, model.schema.names, model, named_ids(args, examples))

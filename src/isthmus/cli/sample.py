@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import parse_condition, write_output
+from isthmus.cli.common import parse_condition, run_roles, write_output
 from isthmus.cli.parser import Parser, command_parser
+from isthmus.errors import MAX_LISTED_NAMES, InputError
+from isthmus.wording import join_names
 
 
 def build_parser(argv: list[str]) -> Parser:
@@ -24,6 +26,11 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.persistence.serialization import load_fitted
 
     model = load_fitted(args.run)
+    column = run_roles(args.run).condition
+    if args.condition is None and column is not None:
+        known = model.schema.condition
+        values = join_names(map(str, known.classes), MAX_LISTED_NAMES) if known and known.classes else "numbers"
+        raise InputError(f"--condition must be a value of the column {column!r} ({values}), got none.")
     condition = parse_condition(args.condition, model)
     x = model.sample(args.n, condition, resolve_seed(args.random_state), args.mean)
     write_output(args, "samples", {"x": x}, model.schema.names, model)

@@ -23,7 +23,8 @@ from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
-from isthmus.examples import Examples, as_examples
+from isthmus.examples import Examples
+from isthmus.inputs import as_parts
 from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import safe_std
 from isthmus.wording import pluralize
@@ -60,7 +61,7 @@ def compare(
     and scaling that validation chooses, unless these are the same.
 
     Args:
-        X: (n, *X) the data, or `Examples`, or a `Dataset`, whose own validation and test rows are used.
+        X: (n, *X) rows of any kind that `fit` takes; of a `Dataset` or a path the validation and test rows are used.
         y: (n,) labels, for linear probes and as the condition of conditional models.
         models: names, names with fields such as "vae(beta=4)", estimator classes or estimators.
         seeds: number of runs of each model; a `random_state` among the fields is the first seed.
@@ -79,7 +80,7 @@ def compare(
     Raises:
         InputError: for unknown models or fields, values that a model cannot have, or a folder with other contents.
     """
-    data = as_dataset(X, y, lengths)
+    data = as_parts(X, y=y, lengths=lengths)
     for name, value, least in (("draws", draws, MIN_COMPARISON_DRAWS), ("seeds", seeds, 1)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{name} must be an integer >= {least}, got {value!r}.")
@@ -108,14 +109,6 @@ def compare(
             table = dataclasses.replace(table, figure=str(draw_curve(table, path / run_cache.FIGURE)))
         write_json(path / run_cache.TABLE, table.to_dict())
     return table
-
-
-def as_dataset(X: Any, y: Any, lengths: Any) -> Dataset:
-    """The arguments of `compare` as a data set."""
-    if isinstance(X, Dataset):
-        as_examples(X.train, y=y, lengths=lengths)  # raises for what its examples should hold
-        return X
-    return Dataset("X", as_examples(X, y=y, lengths=lengths))
 
 
 def pca_applies(rows: Examples) -> bool:

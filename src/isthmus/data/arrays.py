@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from isthmus.data.dataset import Dataset, check_factors
-from isthmus.data.guards import require_memory
+from isthmus.data.guards import one_line, require_memory
 from isthmus.errors import InputError, unknown
 from isthmus.examples import Examples
+from isthmus.wording import join_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +146,7 @@ def match_keys(names: list[str], source: str) -> dict[tuple[str, str], str]:
     if ("train", "x") not in keys or without_x:
         raise InputError(
             f"{source} must have the key x, or x_train and optionally x_valid and x_test, got the keys "
-            f"{', '.join(sorted(names)) or '(none)'}. Each may come with y..., lengths... and factors..."
+            f"{one_line(join_names(sorted(names))) or '(none)'}. Each may come with y..., lengths... and factors..."
         )
     return keys
 

@@ -35,13 +35,31 @@ def read_errors(source: str) -> Iterator[None]:
         ) from None
 
 
-def one_line(text: str) -> str:
-    """The text on one line, unprintable characters replaced, shortened to `MAX_REASON_CHARACTERS`."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    return text if len(text) <= MAX_REASON_CHARACTERS else text[: MAX_REASON_CHARACTERS - 3] + "..."
+def one_line(text: str, limit: int = MAX_REASON_CHARACTERS) -> str:
+    """The text on one line, unprintable characters replaced, shortened to `limit` characters."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 2 * limit].split()))
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def free_memory() -> int | None:
+    """Memory in bytes that this process may still take, or None if unknown."""
+    known = [n_bytes for n_bytes in (system_memory(), address_space()) if n_bytes is not None]
+    return min(known, default=None)
+
+
+def address_space() -> int | None:
+    """What is left of a limit on the memory of this process (`ulimit -v`), or None if there is none."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            with open("/proc/self/statm") as file:
+                return max(0, limit - int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE"))
+    return None
+
+
+def system_memory() -> int | None:
     """Free memory in bytes, total memory where the system does not report it, or None if unknown."""
     with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
         for line in lines:
@@ -50,6 +68,12 @@ def free_memory() -> int | None:
     with contextlib.suppress(ValueError, OSError, AttributeError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
+
+
+def fits_in_memory(n_bytes: int) -> bool:
+    """Whether `n_bytes` is at most `MAX_MEMORY_FRACTION` of the free memory; True if that is unknown."""
+    free = free_memory()
+    return free is None or n_bytes <= MAX_MEMORY_FRACTION * free
 
 
 def require_memory(n_bytes: int, name: str) -> None:

@@ -3,73 +3,92 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from isthmus.data.arrays import from_npy, from_npz
 from isthmus.data.built_in import BUILT_IN, load_built_in
+from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import read_errors
 from isthmus.data.images import IMAGE_SUFFIXES, from_folder
-from isthmus.data.tables import from_parquet, require_numeric, take_condition
-from isthmus.data.text_tables import from_csv
+from isthmus.data.tables import from_parquet, require_numeric, take_columns
+from isthmus.data.text_tables import COMPRESSED, from_csv
 from isthmus.errors import InputError, unknown
 from isthmus.examples import PARTS
 
-READERS = {
-    ".npy": from_npy,
-    ".npz": from_npz,
+ARRAY_READERS = {".npy": from_npy, ".npz": from_npz}
+TABLE_READERS = {
     ".csv": from_csv,
     ".tsv": from_csv,
     ".csv.gz": from_csv,
     ".tsv.gz": from_csv,
+    ".csv.zst": from_csv,
+    ".tsv.zst": from_csv,
     ".parquet": from_parquet,
 }
-FILE_SUFFIXES = tuple(READERS)
+FILE_SUFFIXES = (*ARRAY_READERS, *TABLE_READERS)
 
 
-def read(source: str | Path, *, condition: str | None = None) -> Dataset:
+def read(
+    source: str | Path,
+    *,
+    condition: str | None = None,
+    id: str | None = None,
+    drop: Sequence[str] = (),
+    use: Sequence[str] = (),
+) -> Dataset:
     """Read a numeric data set.
 
     Args:
         source: a built-in name (see `BUILT_IN`), a file (`FILE_SUFFIXES`) or a folder of images.
         condition: the column of a table that becomes the labels y.
+        id: the column of a table that names the rows.
+        drop: columns of a table to leave out.
+        use: the columns of a table that are features; by default all that have no other role.
 
     Raises:
-        InputError: if the source does not exist, cannot be read, does not fit into memory or is not numeric.
+        InputError: if the source does not exist, cannot be read, does not fit into memory or is not numeric, and for
+            columns that it does not have.
     """
-    return require_numeric(read_raw(source, condition=condition))
+    return read_columns(source, ColumnRoles(condition, id, tuple(drop), tuple(use)))
 
 
-def read_raw(source: str | Path, *, condition: str | None = None) -> Dataset:
-    """Like `read`, but tables keep columns that are not numeric: data to be checked, not trained on."""
+def read_columns(source: str | Path, roles: ColumnRoles) -> Dataset:
+    """`read`, with the columns that are no features as one argument."""
+    return require_numeric(read_raw(source, roles))
+
+
+def read_raw(source: str | Path, roles: ColumnRoles = NO_ROLES) -> Dataset:
+    """Like `read_columns`, but tables keep columns that are not numeric: data to be checked, not trained on."""
     name = str(source)
     if not name:
         raise InputError("DATA must be a built-in name or a path, got an empty string.")
     path = Path(source)
     if name in BUILT_IN:
-        data = load_built_in(name)
-    else:
-        with read_errors(name):
-            data = read_path(path, name, condition)
-    return take_condition(data, condition)
+        return take_columns(load_built_in(name), roles)
+    with read_errors(name):
+        return read_path(path, name, roles)
 
 
-def read_path(path: Path, source: str, condition: str | None = None) -> Dataset:
-    """Read a file by its suffix, or a folder of images; a column of a table that is the `condition` is kept."""
+def read_path(path: Path, source: str, roles: ColumnRoles) -> Dataset:
+    """Read a file by its suffix, or a folder of images; of a table, the columns that have a role or are features."""
     if path.is_dir():
-        return from_folder(path, source)
+        return take_columns(from_folder(path, source), roles)
     if not path.exists():
         raise not_found(path, source)
     suffix = file_suffix(path)
-    if suffix not in READERS or not path.is_file():
+    if suffix not in FILE_SUFFIXES or not path.is_file():
         hint = " For images, pass their folder." if suffix in IMAGE_SUFFIXES else ""
         raise InputError(
             f"cannot read {source}: it must be a file of type {', '.join(FILE_SUFFIXES)} or a folder of images.{hint}"
         )
     if path.stat().st_size == 0:
         raise InputError(f"cannot read {source}: the file is empty")
-    reader = READERS[suffix]
-    data = from_csv(path, source, condition) if reader is from_csv else reader(path, source)
+    if suffix in ARRAY_READERS:
+        data = take_columns(ARRAY_READERS[suffix](path, source), roles)
+    else:
+        data = TABLE_READERS[suffix](path, source, roles)
     for part in PARTS:
         examples = getattr(data, part)
         if examples is not None and not len(examples):
@@ -84,7 +103,7 @@ def file_suffix(path: Path) -> str:
     >>> file_suffix(Path("a.b.CSV")), file_suffix(Path("a.b.csv.gz"))
     ('.csv', '.csv.gz')
     """
-    return "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
+    return "".join(path.suffixes[-2:] if path.suffix.lower() in COMPRESSED else path.suffixes[-1:]).lower()
 
 
 def not_found(path: Path, source: str) -> InputError:

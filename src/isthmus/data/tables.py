@@ -1,14 +1,19 @@
-"""Tables: .parquet, columns that are the condition, and which columns are numeric."""
+"""Tables: .parquet, columns that are no features, and which columns are numeric."""
 
 from __future__ import annotations
 
 import contextlib
+import re
+import shlex
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
-from isthmus.data.guards import require_memory
+from isthmus.data.guards import one_line, require_memory
 from isthmus.errors import InputError, unknown
 from isthmus.examples import Examples
 
@@ -18,36 +23,163 @@ if TYPE_CHECKING:
 
 BYTES_PER_VALUE = 8
 """Memory that a value of a table takes, at most: float64 or int64."""
+UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?(\.\d+)*")
+"""Names that pandas gives to a column without one, or to its index on the way through a file."""
+WIDE = 10
+"""Columns for each row from which the columns of a table with named rows may be the examples."""
+MAX_EXAMPLE = 60
+"""Characters of a value or a name that an error quotes, at most."""
+BYTES_PER_CHARACTER = 4
+"""Memory of a character of NumPy's strings, which are all as long as the longest."""
 
 
-def from_parquet(path: Path, source: str) -> Dataset:
-    """Read a table with its column names and dtypes."""
+def from_parquet(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
+    """Read a table with its column names and dtypes; text becomes categories, for a file holds each word only once.
+
+    Args:
+        path: of the file.
+        source: what errors call it.
+        roles: columns that are left out are not read.
+
+    Raises:
+        InputError: for a table that does not fit into memory, and for columns of one name, or of lists of text.
+    """
     import pandas as pd
-    from pyarrow import parquet
+    import pyarrow as pa
+    from pyarrow import parquet, types
 
     with path.open("rb") as file:
-        metadata = parquet.ParquetFile(file).metadata
-        require_memory(BYTES_PER_VALUE * metadata.num_rows * metadata.num_columns, source)
-    with path.open("rb") as file:
-        frame = pd.read_parquet(file)
-    return Dataset(source, Examples(frame.rename(columns=str)))
+        metadata = parquet.read_metadata(file)
+        schema = metadata.schema.to_arrow_schema()
+        repeated = next((name for name in schema.names if schema.names.count(name) > 1), None)
+        if repeated is not None:
+            raise InputError(
+                f"columns of {source} must have names of their own, got {schema.names.count(repeated)} columns named "
+                f"{repeated!r}."
+            )
+        read = [name for name in schema.names if roles.reads(name)]
+        require_memory(parquet_nbytes(metadata, set(read), source), source)
+        is_text = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+        words = [field.name for field in schema if any(is_kind(field.type) for is_kind in is_text)]
+        table = parquet.ParquetFile(file, metadata=metadata, read_dictionary=words)
+        groups = []
+        for i in range(metadata.num_row_groups):
+            groups.append(table.read_row_group(i, columns=read, use_pandas_metadata=True))
+            require_memory(pa.total_allocated_bytes(), source)  # what becomes of it in pandas takes as much again
+        frame = pa.concat_tables(groups).to_pandas() if groups else table.read(read).to_pandas()
+    if not read:
+        frame = pd.DataFrame(index=range(metadata.num_rows))
+    frame = frame.reset_index([name for name in frame.index.names if name in roles.named])
+    frame, notes = without_index(frame.rename(columns=str), roles)
+    if notes:
+        warnings.warn(f"{source}: {'; '.join(notes)}.", UserWarning, stacklevel=2)
+    return take_columns(Dataset(source, Examples(frame)), roles, schema.names)
 
 
-def take_condition(data: Dataset, column: str | None) -> Dataset:
-    """Move a column of a table out of x into the labels y; None leaves the data set as it is."""
-    import numpy as np
+def parquet_nbytes(metadata: Any, read: set[str], source: str) -> int:
+    """Memory of the columns `read` of a Parquet file: its pages, and a number for each value of each row."""
+    n_bytes = 0
+    for j in range(metadata.num_columns):
+        leaf = metadata.schema.column(j)
+        column = leaf.path.split(".")[0]
+        if column not in read:
+            continue
+        if leaf.max_repetition_level and leaf.physical_type == "BYTE_ARRAY":  # each word counts once
+            raise InputError(
+                f"column {column!r} of {source} must be numeric, but holds lists of text. Drop it: --drop {column}"
+            )
+        size = max(BYTES_PER_VALUE, leaf.length or 0)
+        chunks = [metadata.row_group(i).column(j) for i in range(metadata.num_row_groups)]
+        n_bytes += sum(chunk.total_uncompressed_size + size * chunk.num_values for chunk in chunks)
+    return max(n_bytes, BYTES_PER_VALUE * metadata.num_rows * len(read))
 
-    if column is None:
+
+def without_index(frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES) -> tuple[pd.DataFrame, list[str]]:
+    """A table without the columns in front that are the index of its rows; what is to be said of it.
+
+    Args:
+        frame: the table.
+        roles: columns with a role are kept.
+    """
+    notes, first = [], frame.iloc[:, 0] if len(frame.columns) else None
+    if first is not None and (note := transposed_note(first, len(frame.columns))):
+        notes.append(note)
+    while len(frame.columns) > 1 and frame.columns[0] not in roles.named and is_index(frame.iloc[:, 0]):
+        if list(frame.iloc[:, 0]) != list(range(len(frame))):
+            notes.append("the first column, which has no name, is taken for the index of the rows and left out")
+        frame = frame.iloc[:, 1:]
+    return frame, notes
+
+
+def transposed_note(names: pd.Series, n_columns: int) -> str:
+    """What is to be said of a table with far more columns than rows, if the rows have these names; else ""."""
+    if not n_columns > WIDE * len(names) > 0 or not is_names(names):
+        return ""
+    return (
+        f"{len(names):,} named rows have {n_columns:,} columns; if columns are the examples, as in a table of genes "
+        "by samples, transpose it"
+    )
+
+
+def is_index(column: pd.Series) -> bool:
+    """Whether a column is the index of the rows, as pandas and R write it: without a name, whole numbers or words."""
+    kind = getattr(column.dtype, "kind", "O")
+    if UNNAMED.fullmatch(str(column.name)) is None or kind == "b" or bool(column.isna().any()):
+        return False
+    return kind != "f" or bool((column % 1 == 0).all())
+
+
+def is_names(column: pd.Series) -> bool:
+    """Whether a column holds words of which no two are the same."""
+    return getattr(column.dtype, "kind", "O") == "O" and column.is_unique and isinstance(column.iloc[0], str)
+
+
+def take_columns(data: Dataset, roles: ColumnRoles, names: Sequence[str] = ()) -> Dataset:
+    """Take the columns that are no features out of a table: labels, ids, and those that are left out.
+
+    Args:
+        data: the table.
+        roles: of its columns.
+        names: of its columns, if not all of them were read.
+
+    Raises:
+        InputError: for columns that the table does not have, and for roles of data without columns.
+    """
+    if not roles.named:
         return data
     x, y = data.train.x, data.train.y
-    if isinstance(x, np.ndarray):
-        hint = " Its labels (y) are the condition already." if y is not None else ""
+    if not hasattr(x, "columns"):
+        asked = {name: option for name, option in roles.named.items() if name not in roles.remembered}
+        if not asked:  # a run's table may be followed by arrays, which bring their labels themselves
+            return data
+        column, option = next(iter(asked.items()))
+        hint = " Its labels (y) are the condition already." if roles.condition is not None and y is not None else ""
         raise InputError(
-            f"condition must name a column of a table, got {column!r}; {data.source} has no columns.{hint}"
+            f"{option.removeprefix('--')} must name a column of a table, got {column!r}; {data.source} has no columns."
+            f"{hint}"
         )
-    if column not in x.columns:
-        raise unknown("column", column, x.columns)
-    return replace(data, train=Examples(x.drop(columns=column), as_labels(x[column], column)))
+    if not x.columns.is_unique:
+        raise InputError(f"columns of {data.source} must have names of their own, got {first_duplicate(x.columns)}.")
+    require_columns(names or list(x.columns), roles, data.source)
+    if roles.condition is not None:
+        y = as_labels(x[roles.condition], f"the condition, column {roles.condition!r},")
+    ids = as_labels(x[roles.id], f"the id, column {roles.id!r},") if roles.id in x.columns else None
+    apart = (roles.condition, roles.id)
+    features = list(roles.use) or [name for name in x.columns if roles.reads(name) and name not in apart]
+    return replace(data, train=Examples(x[features], y, ids=ids), roles=roles)
+
+
+def require_columns(names: Sequence[str], roles: ColumnRoles, source: str) -> None:
+    """Raise InputError unless a table has the columns of these roles.
+
+    Of columns whose roles are remembered only the condition and the features must be there.
+    """
+    missing = [name for name in roles.named if name not in names]
+    if roles.id in missing and roles.id in roles.remembered:
+        warnings.warn(f"{source} has no column {roles.id!r}: its rows have no ids.", UserWarning, stacklevel=5)
+    optional = roles.remembered & {roles.id, *roles.drop}
+    if missing := [name for name in missing if name not in optional]:
+        raise unknown(f"column of {source}", missing[0], map(str, names))
 
 
 def require_numeric(data: Dataset) -> Dataset:
@@ -63,20 +195,29 @@ def require_numeric(data: Dataset) -> Dataset:
     if rejected:
         others = f" ({len(rejected) - 1} more columns are not numeric either)" if len(rejected) > 1 else ""
         raise InputError(f"{data.source}: {rejected[0].message}{others}. {rejected[0].remedy}")
-    return replace(data, train=Examples(numbers, data.train.y))
+    return replace(data, train=replace(data.train, x=numbers))
 
 
-def as_labels(column: pd.Series, name: str) -> np.ndarray:
-    """A column as labels (n,): numbers stay numbers, anything else becomes strings."""
+def as_labels(column: pd.Series, what: str) -> np.ndarray:
+    """A column as labels (n,): numbers stay numbers, anything else becomes strings.
+
+    Args:
+        column: the column.
+        what: what errors call it.
+    """
     n_empty = int(column.isna().sum())
     if n_empty:
         raise InputError(
-            f"the condition, column {name!r}, must not be empty in any row, but is in {n_empty} of {len(column)} rows. "
+            f"{what} must not be empty in any row, but is in {n_empty} of {len(column)} rows. "
             "Fill it in or drop these rows."
         )
     if getattr(column.dtype, "kind", "O") in "biuf":
         return to_native_dtype(column)
-    return column.astype(str).to_numpy(dtype=str)
+    words, place = (column.cat.categories, column.cat.codes) if hasattr(column, "cat") else (column, slice(None))
+    text = words.astype(str)
+    longest = int(text.str.len().max()) if len(text) else 0
+    require_memory(BYTES_PER_CHARACTER * longest * len(column), f"{what} as text of {longest:,} characters,")
+    return text.to_numpy(dtype=str)[place]
 
 
 def to_native_dtype(column: pd.Series) -> np.ndarray:
@@ -105,9 +246,10 @@ class NonNumericColumn(NamedTuple):
     @property
     def message(self) -> str:
         """What is wrong, without what to do."""
+        column, example = (one_line(repr(value), MAX_EXAMPLE) for value in (self.column, self.example))
         return (
-            f"column {self.column!r} must be numeric, but {self.n_bad} of {self.n_rows} rows are not (the first value "
-            f"is {self.example!r})"
+            f"column {column} must be numeric, but {self.n_bad} of {self.n_rows} rows are not (the first value is "
+            f"{example})"
         )
 
     @property
@@ -118,14 +260,15 @@ class NonNumericColumn(NamedTuple):
     @property
     def remedy(self) -> str:
         """What to do with a column of a file."""
-        return ", ".join([*self._fixes(), f"or use it as the condition: --condition {self.column}"])
+        name = one_line(shlex.quote(self.column), MAX_EXAMPLE)
+        return ", ".join([*self._fixes(f" (--drop {name})"), f"or use it as the condition: --condition {name}"])
 
-    def _fixes(self) -> list[str]:
+    def _fixes(self, how: str = "") -> list[str]:
         if self.unit:
-            return ["Drop the column", f"turn it into numbers ({self.unit})"]
+            return [f"Drop the column{how}", f"turn it into numbers ({self.unit})"]
         if 2 * self.n_bad < self.n_rows:
-            return ["Fill in or drop these rows", "drop the column"]
-        return ["Drop the column", "encode it (pandas.get_dummies)"]
+            return ["Fill in or drop these rows", f"drop the column{how}"]
+        return [f"Drop the column{how}", "encode it (pandas.get_dummies)"]
 
 
 def split_numeric_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[NonNumericColumn]]:
@@ -148,6 +291,7 @@ def first_duplicate(names: pd.Index) -> str:
 
 def to_numeric(column: pd.Series) -> np.ndarray | NonNumericColumn:
     """A column as a numeric array (n,); booleans become 0 and 1, and strings that spell numbers are parsed."""
+    import numpy as np
     import pandas as pd
 
     kind = getattr(column.dtype, "kind", "O")
@@ -159,11 +303,19 @@ def to_numeric(column: pd.Series) -> np.ndarray | NonNumericColumn:
     bad = column.dropna()
     if kind not in "mMc":  # pandas would convert dates, and drop the imaginary part of complex numbers
         with contextlib.suppress(TypeError, ValueError):
-            parsed = pd.to_numeric(column.astype(object), errors="coerce")
+            words = column.cat.categories.to_series() if hasattr(column, "cat") else column
+            try:
+                parsed = pd.to_numeric(words.astype(object), errors="coerce")
+            except OverflowError:  # a whole number that is beyond all floats, which is infinite
+                parsed = pd.to_numeric(words.astype(str), errors="coerce")
+            if hasattr(column, "cat"):
+                numbers = parsed if (column.cat.codes >= 0).all() else np.append(parsed, np.nan)  # -1: no value
+                parsed = pd.Series(np.asarray(numbers)[column.cat.codes], column.index)
             bad = column[parsed.isna() & column.notna()]
             if bad.empty:
                 return parsed.to_numpy(dtype="float64" if parsed.isna().any() else None)
     example = bad.iloc[0] if len(bad) else None
+    text = (example if isinstance(example, str) else str(example))[: 2 * MAX_EXAMPLE]
     name = str(column.name)
     unit = {"M": f"(X[{name!r}] - X[{name!r}].min()).dt.days", "m": f"X[{name!r}].dt.total_seconds()"}.get(kind, "")
-    return NonNumericColumn(name, len(bad), len(column), example if isinstance(example, str) else str(example), unit)
+    return NonNumericColumn(name, len(bad), len(column), text, unit)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import io
 import itertools
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
 
+from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
-from isthmus.data.guards import require_memory
+from isthmus.data.guards import fits_in_memory, require_memory
+from isthmus.data.tables import take_columns, without_index
 from isthmus.errors import InputError
 from isthmus.examples import Examples
 
@@ -27,28 +30,33 @@ MISSING = ("", "na", "nan", "?", "null")
 """How a cell without a value is written, in lower case."""
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.I)
 DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.I)
-UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?(\.\d+)*")
-"""Names that pandas gives to a column without one, or to its index on the way through a file."""
-DECOMPRESSED_AT_ONCE = 2**24
-"""Bytes of a compressed file that are counted at once."""
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+COMPRESSED = (".gz", ".zst")
+"""Ends of the names of compressed tables."""
+ZST_BYTES_AT_ONCE = 2**11
+"""Compressed bytes that are decompressed at once: they may become 30,000 times as many."""
+BYTES_AT_ONCE = 2**24
+"""Bytes of a file that are counted at once."""
+BYTES_PER_CELL = 14
+"""Memory that pandas takes to read a cell, at its peak, beside that of the text."""
 
 
-def from_csv(path: Path, source: str, keep: str | None = None) -> Dataset:
+def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
     """Read a UTF-8 table; what is guessed of its form is said in a warning, unless it is that of `DataFrame.to_csv`.
 
     Args:
         path: of the file.
         source: what errors call it.
-        keep: a column that is kept even if it looks like the index of the rows.
+        roles: columns with a role are kept even if they look like the index of the rows.
 
     Raises:
         InputError: where two columns have the same name.
     """
     import pandas as pd
 
-    require_memory_of_text(path, source)
     with open_text(path) as file:
         form = guess_form(file)
+    require_memory_of_text(path, source, form.separator)
     names = form.names
     repeated = next((name for name in names if name and names.count(name) > 1), None)
     if repeated is not None:
@@ -69,33 +77,86 @@ def from_csv(path: Path, source: str, keep: str | None = None) -> Dataset:
         )
     if form.decimal == ",":
         frame = frame.apply(lambda column: with_points(column, source))
-    notes = form.notes("\t" if ".tsv" in path.name.lower() else ",")
     frame = frame.rename(columns=lambda name: str(name).strip())
-    while len(frame.columns) > 1 and frame.columns[0] != keep and is_index(frame.columns[0], frame.iloc[:, 0]):
-        if list(frame.iloc[:, 0]) != list(range(len(frame))):
-            notes.append("the first column, which has no name, is taken for the index of the rows and left out")
-        frame = frame.iloc[:, 1:]
+    frame, index_notes = without_index(frame, roles)
+    notes = [*form.notes("\t" if ".tsv" in path.name.lower() else ","), *index_notes]
     if notes:
         warnings.warn(f"{source}: {'; '.join(notes)}.", UserWarning, stacklevel=2)
-    return Dataset(source, Examples(frame))
+    return take_columns(Dataset(source, Examples(frame)), roles)
 
 
 def open_text(path: Path) -> TextIO:
-    """A text file, decompressed if its name ends in .gz, without the mark that some programs put at its start."""
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+    """A text file, decompressed by the end of its name, without the mark that some programs put at its start."""
+    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="")
 
 
-def require_memory_of_text(path: Path, source: str) -> None:
-    """Raise InputError if a text file does not fit into memory, decompressed."""
-    if path.suffix.lower() != ".gz":
-        return require_memory(path.stat().st_size, source)
-    size = 0
-    with gzip.open(path) as file:  # what its last bytes say of the size is not to be trusted
-        while block := file.read(DECOMPRESSED_AT_ONCE):
-            size += len(block)
-            require_memory(size, source)
+def open_bytes(path: Path) -> Any:
+    """A binary file, decompressed if its name ends in .gz or .zst.
+
+    Raises:
+        InputError: for .zst without the package that reads it.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return gzip.open(path)
+    file = path.open("rb")
+    return io.BufferedReader(Zst(file)) if suffix == ".zst" else file
+
+
+class Zst(io.RawIOBase):
+    """A .zst file, decompressed. Unlike the stream reader of `zstandard`, it does not take a truncated file for whole.
+
+    Raises:
+        InputError: without that package.
+        EOFError: at the end of a truncated file.
+    """
+
+    def __init__(self, file: IO[bytes]):
+        try:
+            import zstandard
+        except ImportError:
+            file.close()
+            raise InputError(
+                f"cannot read {file.name}: .zst is read by another package. Install it: pip install zstandard"
+            ) from None
+        self.file, self.decompressor = file, zstandard.ZstdDecompressor()
+        self.frame = self.decompressor.decompressobj()
+        self.compressed = self.decompressed = b""
+        self.between_frames = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.decompressed:
+            self.compressed = self.compressed or self.file.read(ZST_BYTES_AT_ONCE)
+            if not self.compressed:
+                if not self.between_frames:
+                    raise EOFError("the file ends in the middle of its data")
+                return 0
+            self.decompressed = self.frame.decompress(self.compressed)
+            self.compressed, self.between_frames = self.frame.unused_data, self.frame.eof
+            if self.frame.eof:
+                self.frame = self.decompressor.decompressobj()
+        n = min(len(buffer), len(self.decompressed))
+        buffer[:n], self.decompressed = self.decompressed[:n], self.decompressed[n:]
+        return n
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+def require_memory_of_text(path: Path, source: str, separator: str) -> None:
+    """Raise InputError if the cells of a text file do not fit into memory; a compressed file is read for that."""
+    if path.suffix.lower() not in COMPRESSED and fits_in_memory((1 + BYTES_PER_CELL) * path.stat().st_size):
+        return
+    n_bytes = 0
+    with open_bytes(path) as file:  # what a compressed file says of its size is not to be trusted
+        while block := file.read(BYTES_AT_ONCE):
+            n_cells = block.count(separator.encode()) + block.count(b"\n")
+            n_bytes += len(block) + BYTES_PER_CELL * n_cells
+            require_memory(n_bytes, source)
 
 
 class TableForm(NamedTuple):
@@ -109,6 +170,8 @@ class TableForm(NamedTuple):
     """Of the columns; none where the first line is a row."""
     several: bool
     """Whether there is more than one column."""
+    ambiguous: str = ""
+    """A number whose comma may also stand between thousands, where that holds of all of them."""
 
     def notes(self, separator: str) -> list[str]:
         """What is not as `DataFrame.to_csv` writes it with this separator."""
@@ -116,6 +179,13 @@ class TableForm(NamedTuple):
         if self.several and (self.separator, self.decimal) != (separator, "."):
             called = {"\t": "a tab"}.get(self.separator, repr(self.separator))
             notes.append(f"columns are separated by {called}, decimals by {self.decimal!r}")
+        elif self.decimal != ".":
+            notes.append(f"decimals are separated by {self.decimal!r}")
+        if self.ambiguous:
+            point = self.ambiguous.replace(",", ".")
+            notes.append(
+                f"{self.ambiguous} is read as {point}; if the comma stands between thousands, write numbers without it"
+            )
         number = next((name for name in self.names if is_number(name)), None)
         if not self.names:
             notes.append(
@@ -129,14 +199,21 @@ class TableForm(NamedTuple):
 def guess_form(file: TextIO) -> TableForm:
     """The form of a table by its first rows: the separator that divides all alike and leaves most numbers."""
     lines = list(itertools.islice((line for line in file if line.strip()), GUESSED_LINES))
-    present = [separator for separator in SEPARATORS if lines and separator in lines[0]] or [","]
+    present = [separator for separator in SEPARATORS if lines and separator in lines[0]] or [",", ";"]
     rows = {separator: first_rows(lines, separator) for separator in present}
     scores = {separator: share_of_numbers(rows[separator], separator) for separator in present}
     separator = max(present, key=lambda each: scores[each])
     decimal = decimal_of(separator, rows[separator])
     pointed = [[in_points(cell, decimal) for cell in row] for row in rows[separator]]
     first = rows[separator][0]
-    return TableForm(separator, decimal, [] if is_data_row(pointed[0], pointed[1:]) else first, len(first) > 1)
+    names = [] if is_data_row(pointed[0], pointed[1:]) else first
+    return TableForm(separator, decimal, names, len(first) > 1, ambiguous_number(rows[separator], decimal))
+
+
+def ambiguous_number(rows: list[list[str]], decimal: str) -> str:
+    """The first number with a comma, if all of them could have it between thousands; else ""."""
+    commas = [cell for row in rows for cell in row if decimal == "," and DECIMAL_COMMA.fullmatch(cell)]
+    return commas[0] if commas and all(map(THOUSANDS.fullmatch, commas)) else ""
 
 
 def first_rows(lines: list[str], separator: str) -> list[list[str]]:
@@ -225,11 +302,3 @@ def counts_up(cells: list[str]) -> bool:
     if not numbers or numbers[0] % 1 or (len(numbers) == 1 and numbers != [0.0]):
         return False
     return all(b - a == 1 for a, b in itertools.pairwise(numbers))
-
-
-def is_index(name: str, column: pd.Series) -> bool:
-    """Whether a column is the index of the rows, as pandas and R write it: without a name, whole numbers or words."""
-    kind = getattr(column.dtype, "kind", "O")
-    if UNNAMED.fullmatch(name) is None or kind == "b" or bool(column.isna().any()):
-        return False
-    return kind != "f" or bool((column % 1 == 0).all())

@@ -9,8 +9,8 @@ from isthmus.data import Dataset
 from isthmus.data_checks.defaults import explain_likelihood, explain_network, explain_scaling
 from isthmus.data_checks.findings import check_held_out, examine, unusable
 from isthmus.data_checks.table_view import inspect, shape_summary
-from isthmus.examples import as_examples
 from isthmus.finding import Finding, ranked
+from isthmus.inputs import as_parts
 from isthmus.wording import pluralize
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def check(
     """Check data before training. Bad data are reported, not raised.
 
     Args:
-        X: (n, *X) an array, a tensor or a DataFrame; `Examples`; or a `Dataset`, whose held-out rows are checked too.
+        X: (n, *X) rows of any kind that `fit` takes; of a `Dataset` or a path the held-out rows are checked too.
         lengths: (n,) number of steps of each padded sequence; X is then (n, t, d).
         observed: (n, *X) booleans, False where a value of X is missing; such values are not checked.
         likelihood: check against this likelihood instead of the default.
@@ -92,9 +92,7 @@ def check(
 
     from isthmus.estimators.variational import VAE
 
-    data = X if isinstance(X, Dataset) else Dataset("X", as_examples(X, lengths=lengths, observed=observed))
-    if isinstance(X, Dataset):
-        as_examples(X.train, lengths=lengths, observed=observed)  # raises for what its examples should hold
+    data = as_parts(X, numeric=False, lengths=lengths, observed=observed)
     levels = levels if levels is not None else data.levels
     model = VAE(likelihood=likelihood, scaling=scaling, levels=levels)
     with np.errstate(all="ignore"):  # variances of huge numbers overflow; a finding reports them

@@ -85,7 +85,7 @@ def inspect(examples: Examples, label: str) -> tuple[TableView | None, list[Find
         return None, [not_numeric(label, "it has masked values", "drop those rows or fill them in: X.filled(0)")]
     try:
         if not hasattr(x, "columns"):
-            x = x if hasattr(x, "toarray") else np.asarray(x)
+            x = np.asarray(x)
             if x.dtype.kind in "OUS" and x.ndim == 2:
                 import pandas as pd
 
@@ -94,8 +94,6 @@ def inspect(examples: Examples, label: str) -> tuple[TableView | None, list[Find
             return inspect_table(x, examples, label)
     except (AttributeError, TypeError, ValueError) as error:
         return None, [not_numeric(label, " ".join(str(error).split()))]
-    if hasattr(x, "toarray"):
-        return None, [not_numeric(label, "it is a sparse matrix", "pass X.toarray()")]
     if isinstance(examples.x, np.matrix):
         return None, [not_numeric(label, "it is a numpy.matrix", "pass numpy.asarray(X)")]
     if x.dtype.kind not in "biuf" or not x.ndim:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from isthmus.batch import Batch
+from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.distributions.independent import is_differentiable, is_evaluable
 from isthmus.estimators.auto_fields import AUTO_FIELDS
@@ -43,12 +44,12 @@ class RunRef:
     Args:
         run: folder of the run.
         data: name or path of the data set.
-        condition: column that is the condition.
+        roles: of the columns of a table.
     """
 
     run: str
     data: str
-    condition: str | None = None
+    roles: ColumnRoles = NO_ROLES
 
 
 @dataclass(frozen=True)
@@ -221,8 +222,8 @@ class DiagnosisContext:
         """The command that trains model `name` into folder `run`; parts that are objects cannot be expressed."""
         assert self.command is not None
         argv = ["isthmus", "fit", name.lower(), self.command.data, "-o", run]
-        if self.command.condition and conditional:
-            argv += ["--condition", self.command.condition]
+        roles = self.command.roles
+        argv += (roles if conditional else roles.without_condition()).options()
         for key, value in params.items():
             if isinstance(value, str | int | float | tuple | None):
                 text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()

@@ -24,9 +24,10 @@ from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate, harm
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights
 from isthmus.evaluation.result import Evaluation, check_evaluation
-from isthmus.examples import Examples, as_examples
+from isthmus.examples import Examples
 from isthmus.finding import Finding, fold
 from isthmus.fitted import FittedModel, as_fitted
+from isthmus.inputs import as_examples
 
 FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
     data_findings.leak,
@@ -110,7 +111,8 @@ def diagnose(
             evaluation of other rows.
     """
     convention = None
-    rows = as_examples(X, y=y, condition=condition, lengths=lengths, observed=observed)
+    names = () if isinstance(model, Wrapped) else as_fitted(model).feature_names
+    rows = as_examples(X, use=names, y=y, condition=condition, lengths=lengths, observed=observed)
     if isinstance(model, Wrapped):
         report = check(rows, likelihood=likelihood_name(model))
         errors = [finding for finding in report.findings if is_support_error(finding)]

@@ -17,9 +17,9 @@ from isthmus.errors import InputError, unknown
 from isthmus.estimators.composition import latent_model
 from isthmus.estimators.input_validation import infer_schema
 from isthmus.estimators.parts_by_name import parse
-from isthmus.examples import as_examples
 from isthmus.families import DiagonalNormal, Point
 from isthmus.fitted import FittedModel
+from isthmus.inputs import as_examples
 from isthmus.likelihoods import LIKELIHOODS
 
 SCALE_OUTPUTS = ("log_variance", "log_scale", "scale")

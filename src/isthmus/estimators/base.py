@@ -14,14 +14,16 @@ from torch import nn
 
 from isthmus.errors import Interrupted, TrainingError
 from isthmus.estimators import composition
+from isthmus.estimators.frames import to_frame
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import validate_new_rows
 from isthmus.estimators.recipe import Recipe
 from isthmus.estimators.start_check import warn_of_trap
 from isthmus.estimators.training_setup import resolve_seed, setup_training
-from isthmus.examples import Examples, as_examples
+from isthmus.examples import Examples
 from isthmus.families import Family
 from isthmus.fitted import FittedModel
+from isthmus.inputs import as_examples, library_of
 from isthmus.latent_model import Capabilities, LatentModel, Model
 from isthmus.schema import Schema
 
@@ -50,6 +52,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # codes have the network's precision
+        tags.input_tags.sparse = True
         return tags
 
     # ------------------------------------------------------------------ model
@@ -97,9 +100,13 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
     def _n_features_out(self) -> int:
         return self.fitted_.code_size
 
-    def _check(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> Examples:
+    def _rows(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> Examples:
         check_is_fitted(self, "fitted_")
-        rows = as_examples(X, condition=condition, lengths=lengths, observed=observed)
+        names, sequences = self.fitted_.feature_names, self.schema_.sequence
+        return as_examples(X, use=names, sequences=sequences, condition=condition, lengths=lengths, observed=observed)
+
+    def _check(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> Examples:
+        rows = self._rows(X, condition, lengths, observed)
         if not rows.is_checked_for(self.schema_):
             rows = replace(rows, x=validate_new_rows(self, rows.x, rows.lengths))
         return self.fitted_.check(rows)
@@ -118,10 +125,13 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """Train on X.
 
         Args:
-            X: (n, *X) data, or `Examples`, which hold everything that accompanies it.
+            X: (n, *X) data: an array, a tensor, a sparse matrix, a DataFrame of pandas or polars; a list of sequences
+                of unlike length; a torch `Dataset` or `DataLoader` of rows x or pairs (x, y); a path, whose validation
+                rows are used and whose labels are the condition of a conditional model; or `Examples`, which hold
+                everything that accompanies their rows.
             y: (n,) labels of any hashable kind, for models that learn from labels; not used by others. Of a row without
                 a label -1, None or NaN.
-            condition: (n,) labels or (n, C) numbers that the model is conditioned on.
+            condition: (n,) labels or (n, C) numbers that the model is conditioned on; of a path, the name of a column.
             lengths: (n,) number of steps of padded sequences (n, t, d).
             validation: rows to choose the best weights by: an array, or a dict of X and any of the other arguments.
             target: (n, *X) clean rows to be reconstructed from damaged X.
@@ -168,28 +178,37 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         return self.fitted_.encode(self._check(X, condition, lengths, observed))
 
     @encodes
-    def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> np.ndarray:
+    def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> Any:
         """E[x given z] (n, *X) of codes, in the data's units; 0 beyond the end of a sequence.
+
+        A DataFrame if the model was fitted to one, with the index of Z if that is one of pandas.
 
         Args:
             Z: (n, *Z) codes.
             condition, lengths: as in `transform`, of the rows to decode.
         """
         check_is_fitted(self, "fitted_")
-        return self.fitted_.decode(Z, condition, lengths)
+        x = self.fitted_.decode(Z, condition, lengths)
+        library = self.schema_.library
+        return to_frame(x, self.schema_, library, index=getattr(Z, "index", None)) if library else x
 
     @encodes
-    def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
+    def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> Any:
         """E[x given the code of x] (n, *X), in the data's units; denoising models clean x.
+
+        A DataFrame if X is one, of the same library and with the same index.
 
         Args:
             X, condition, lengths, observed: as in `transform`.
         """
-        return self.fitted_.reconstruct(self._check(X, condition, lengths, observed))
+        rows = self._rows(X, condition, lengths, observed)
+        x = self.fitted_.reconstruct(self._check(rows))
+        library = self.schema_.library and (library_of(X) or library_of(rows))
+        return to_frame(x, self.schema_, library, index=rows.x.index, names=rows.x.columns) if library else x
 
     @samples
-    def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, mean: bool = False) -> np.ndarray:
-        """Draws of x (n, *X) from the model, in the data's units.
+    def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, mean: bool = False) -> Any:
+        """Draws of x (n, *X) from the model, in the data's units; a DataFrame if the model was fitted to one.
 
         Args:
             n: how many.
@@ -198,7 +217,9 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             mean: return E[x given z] of drawn codes instead of draws from p(x given z).
         """
         check_is_fitted(self, "fitted_")
-        return self.fitted_.sample(n, condition, resolve_seed(random_state), mean)
+        x = self.fitted_.sample(n, condition, resolve_seed(random_state), mean)
+        library = self.schema_.library
+        return to_frame(x, self.schema_, library, drawn=not mean) if library else x
 
     @scores
     def score_samples(
@@ -233,7 +254,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             X, condition, lengths, observed: as in `transform`.
             y: not used; scikit-learn passes it.
         """
-        as_examples(X, y=y)  # raises for labels beside Examples
+        if isinstance(X, Examples):
+            as_examples(X, y=y)  # raises for labels beside Examples
         examples = self._check(X, condition, lengths, observed)
         if not self.capabilities.has_density:
             return -float(self.fitted_.squared_errors(examples).mean())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from isthmus.data.tables import transposed_note
 from isthmus.data_checks.findings import examine
 from isthmus.data_checks.table_view import TableView
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
@@ -21,15 +23,16 @@ MAX_CHECKED_NUMBERS, MIN_CHECKED_ROWS = 1_000_000, 1_000
 """Numbers that are looked at before training, approximately at most, and rows at least."""
 
 
-def warn_of_data(estimator: Hyperparameters, schema: Schema, inputs: Examples) -> None:
+def warn_of_data(estimator: Hyperparameters, schema: Schema, inputs: Examples, given: Any) -> None:
     """Warn, in one block, of everything that `check` would warn of.
 
     Args:
         estimator: the hyperparameters.
         schema: of the data.
         inputs: all rows; of very many, some are looked at.
+        given: the rows as they were passed, perhaps a DataFrame.
     """
-    notes = [*integer_valued(estimator, schema, inputs)]
+    notes = [*transposed(given), *integer_valued(estimator, schema, inputs)]
     rows = inputs.subsample(max(MIN_CHECKED_ROWS, MAX_CHECKED_NUMBERS // schema.size), seed=0)
     checked = copy.copy(estimator)
     if not isinstance(estimator.likelihood, str):  # of unlike columns, or the user's own: no default to be checked
@@ -42,6 +45,12 @@ def warn_of_data(estimator: Hyperparameters, schema: Schema, inputs: Examples) -
     if notes:
         lines = notes if len(notes) == 1 else ["Look at the data first:", *(f"- {note}" for note in notes)]
         warnings.warn("\n".join(lines), UserWarning, stacklevel=4)
+
+
+def transposed(x: Any) -> Iterator[str]:
+    """A note on a DataFrame of far more columns than rows whose index holds words: its columns may be the examples."""
+    if hasattr(x, "iloc") and hasattr(x, "columns") and (note := transposed_note(x.index.to_series(), len(x.columns))):
+        yield f"X: {note} (X.T)."
 
 
 def integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Examples) -> Iterator[str]:

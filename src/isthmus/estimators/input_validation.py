@@ -21,8 +21,9 @@ from isthmus.array_checks import (
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.parts_by_name import parse
-from isthmus.examples import Examples, as_examples
+from isthmus.examples import Examples
 from isthmus.families import Family, LevelFamily
+from isthmus.inputs import as_examples
 from isthmus.likelihoods import (
     AUTO,
     COUNTED,

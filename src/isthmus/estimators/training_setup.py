@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,8 +17,9 @@ from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import choose
 from isthmus.estimators.code_mixture import can_be_placed, code_mixture
-from isthmus.estimators.composition import with_values
+from isthmus.estimators.composition import takes_labels, with_values
 from isthmus.estimators.fit_warnings import warn_of_data
+from isthmus.estimators.frames import column_dtypes
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import feature_names, infer_schema, validate_inputs, validation_rows
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
@@ -25,8 +27,9 @@ from isthmus.estimators.linear_rows import as_dataset, linear_rows, some_rows
 from isthmus.estimators.linear_start import start_at_linear_model
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.recipe import Recipe
-from isthmus.examples import Examples, as_examples, fingerprint
+from isthmus.examples import Examples, fingerprint
 from isthmus.fitted import FittedModel
+from isthmus.inputs import as_parts, brings_labels, library_of
 from isthmus.latent_model import LatentModel, Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Schedule, as_objective, weight_at
@@ -223,20 +226,27 @@ def setup_training(
 
     Args:
         estimator: the unfitted estimator.
-        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`; X may be `Examples`.
+        X, condition, lengths, validation, target, observed, y: the arguments of `Estimator.fit`.
         settings: those of a run that is resumed.
         seed: that of a run that is resumed.
     """
     check_fields(estimator)
     settings = settings or {}
     device, dtype = pick_device(settings.get("device", estimator.device)), pick_dtype(estimator.precision)
-    given = as_examples(X, y=y, condition=condition, lengths=lengths, target=target, observed=observed)
+    beside = {"condition": condition, "lengths": lengths, "target": target, "observed": observed}
+    data = as_parts(X, conditional=brings_labels(X) and takes_labels(estimator), y=y, **beside)
+    given, validation = data.train, data.valid if validation is None else validation
     inputs = validate_inputs(estimator, given)
+    if data.levels is not None and estimator.levels is None:
+        estimator = copy.copy(estimator)
+        estimator.levels = data.levels
     seed = resolve_seed(estimator.random_state) if seed is None else seed
     train, valid = split_indices(len(inputs), 0.0 if validation is not None else estimator.validation_fraction, seed)
     schema = infer_schema(estimator, inputs, train)
+    if library := library_of(X) or library_of(given):
+        schema = replace(schema, library=library, dtypes=column_dtypes(given.x))
     if not settings:
-        warn_of_data(estimator, schema, inputs)
+        warn_of_data(estimator, schema, inputs, given.x)
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     labelled = with_classes(schema, given.y, len(inputs))

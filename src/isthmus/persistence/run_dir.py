@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.atomic_io import write_json
-from isthmus.data import BUILT_IN, Dataset, read
+from isthmus.data import BUILT_IN, Dataset
+from isthmus.data.column_roles import ColumnRoles
+from isthmus.data.sources import read_columns
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.input_validation import validation_rows
@@ -30,7 +32,7 @@ class Run:
         dataset: the data.
         job: the training run, fully determined.
         folder: where it is stored.
-        source: name or path of the data, and the condition's column.
+        source: name or path of the data, and the roles of its columns.
     """
 
     estimator: Estimator
@@ -55,21 +57,18 @@ def make(model: Model, fields: dict[str, Any]) -> Estimator:
     return serialization.class_of(model)(**fields)
 
 
-def start(
-    estimator: Estimator, dataset: Dataset, folder: Path, *, condition: str | None = None, force: bool = False
-) -> Run:
+def start(estimator: Estimator, dataset: Dataset, folder: Path, *, force: bool = False) -> Run:
     """Determine everything and write configuration and seed, before the first step.
 
     Args:
         estimator: the unfitted estimator.
-        dataset: the data.
+        dataset: the data, with the roles of its columns.
         folder: for the run.
-        condition: the column of a table that is the condition.
         force: replace a run that is there.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"The run's folder must be a folder, got the file {folder}.")
-    source = {"data": dataset.source, "condition": condition}
+    source = {"data": dataset.source, **dataset.roles.to_config()}
     if dataset.source not in BUILT_IN:
         path = Path(dataset.source).resolve()
         if folder.resolve() in (path, *path.parents):
@@ -130,7 +129,7 @@ def _as_configured(folder: Path, config: dict[str, Any], fitted: FittedModel | N
     if not source:
         raise InputError(f"{folder} was not trained by `isthmus fit`, so its data is not known.")
     estimator = serialization.unfitted(config, folder)
-    dataset = read(source["data"], condition=source["condition"])
+    dataset = read_columns(source["data"], ColumnRoles.of_run(source))
     run = _setup(estimator, dataset, folder, source, settings=config["settings"], seed=config["seed"])
     if run.job.fingerprint != config["fingerprint"]:
         raise InputError(f"{source['data']} has changed since {folder} was started. Start over (--force).")
@@ -149,7 +148,7 @@ def has_pictures(folder: Path, fitted: FittedModel) -> bool:
 def _setup(estimator: Estimator, dataset: Dataset, folder: Path, source: dict[str, Any], **resumed: Any) -> Run:
     if dataset.levels is not None and estimator.levels is None:
         estimator.set_params(levels=dataset.levels)  # of a built-in data set, whose number of grey levels is known
-    conditional = estimator.takes_labels or source["condition"] is not None
+    conditional = estimator.takes_labels or source.get("condition") is not None
 
     def conditioned(examples: Examples) -> Examples:
         return replace(examples, condition=examples.y if conditional else None)

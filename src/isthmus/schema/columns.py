@@ -61,6 +61,10 @@ class Schema:
     """One for a homogeneous array, else one for each block of unlike columns of a table."""
     dtype: str
     names: tuple[str, ...] = ()
+    library: str = ""
+    """Of the DataFrame that the training data were: pandas or polars; "" for arrays."""
+    dtypes: tuple[str, ...] = ()
+    """NumPy types of its columns; "" for those that were not numeric."""
     sequence: bool = False
     binarize: bool = False
     paired: bool = False
@@ -214,6 +218,8 @@ class Schema:
         config |= {name: getattr(self, name).tolist() for name in ARRAYS}
         if self.labels is None:
             del config["labels"]  # most models: their files are those of versions without it
+        if not self.library:
+            del config["library"], config["dtypes"]
         return config
 
     @classmethod
@@ -224,8 +230,8 @@ class Schema:
             config["condition"] = Condition(**{k: tuple(v) for k, v in config["condition"].items()})
         if config.get("labels"):
             config["labels"] = Labels(tuple(config["labels"]["classes"]))
-        for name in ("event_shape", "names"):
-            config[name] = tuple(config[name])
+        for name in ("event_shape", "names", "dtypes"):
+            config[name] = tuple(config.get(name, ()))
         config["columns"] = tuple(Column(**column) for column in config["columns"])
         for name in ARRAYS:
             config[name] = np.asarray(config[name], dtype=np.float64)

@@ -1,0 +1,88 @@
+"""Which columns of a table are no features: the condition, the names of the rows, and those that are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus.errors import InputError
+
+
+@dataclass(frozen=True)
+class ColumnRoles:
+    """Which columns of a table play which part; all others are features.
+
+    Args:
+        condition: the column of the labels.
+        id: the column that names the rows.
+        drop: columns to leave out.
+        use: the columns that are features; empty for all that have no other role.
+        remembered: columns whose roles are those of a run, while other data are read: what its model does not need may
+            be missing there.
+    """
+
+    condition: str | None = None
+    id: str | None = None
+    drop: tuple[str, ...] = ()
+    use: tuple[str, ...] = ()
+    remembered: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_run(cls, source: Mapping[str, Any] | None) -> ColumnRoles:
+        """The roles in what the configuration of a run says of its source."""
+        known = source or {}
+        drop, use = (tuple(known.get(name) or ()) for name in ("drop", "use"))
+        return cls(known.get("condition"), known.get("id"), drop, use)
+
+    def beside(self, run: ColumnRoles) -> ColumnRoles:
+        """These roles, and those of a run where these have none; what the run left out is left out too."""
+        condition = run.condition if self.condition is None else self.condition
+        name = run.id if self.id is None else self.id
+        other = {condition, name, *self.drop, *self.use}
+        drop = (*self.drop, *(column for column in run.drop if column not in other))
+        use = self.use or tuple(column for column in run.use if column not in other)
+        return ColumnRoles(condition, name, drop, use, frozenset(run.named) - frozenset(self.named))
+
+    def without_condition(self) -> ColumnRoles:
+        """The same roles, with the column of the labels left out instead."""
+        left = () if self.condition is None else (self.condition,)
+        return ColumnRoles(None, self.id, self.drop + left, self.use, self.remembered)
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain values for JSON, which `of_run` reads."""
+        return {"condition": self.condition, "id": self.id, "drop": list(self.drop), "use": list(self.use)}
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The option that gives each column its role.
+
+        Raises:
+            InputError: for a column that is named twice.
+        """
+        roles = [("--condition", self.condition), ("--id", self.id)]
+        roles += [("--drop", name) for name in self.drop] + [("--use", name) for name in self.use]
+        named: dict[str, str] = {}
+        for option, name in roles:
+            if name is not None:
+                if name in named:
+                    raise InputError(f"a column must be named once, got {name!r} in {named[name]} and in {option}.")
+                named[name] = option
+        return named
+
+    def options(self) -> list[str]:
+        """These roles as arguments of the command line."""
+        argv: list[str] = []
+        last = ""
+        for name, option in self.named.items():
+            argv += [name] if option == last else [option, name]
+            last = option
+        return argv
+
+    def reads(self, name: str) -> bool:
+        """Whether a column has to be read at all."""
+        return name not in self.drop and (not self.use or name in (*self.use, self.condition, self.id))
+
+
+NO_ROLES = ColumnRoles()
+"""All columns are features."""

@@ -1,0 +1,213 @@
+"""Columns of a table that are no features: ids travel with their rows, and a run remembers what it left out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import isthmus
+from isthmus.cli.main import main
+from isthmus.data import read
+from isthmus.data.column_roles import ColumnRoles
+from models import small, table, without_page, without_slow_measures
+
+FAST = ["--latent-dim", "2", "--hidden", "8", "--epochs", "1", "--threads", "1", "--random-state", "0"]
+FRAME = pd.DataFrame(table(), columns=list("abcde"))
+FRAME.insert(0, "key", [f"p{i}" for i in range(90)])
+FRAME["note"] = "hello"
+FRAME["kind"] = np.where(FRAME.a > FRAME.a.median(), "high", "low")
+ROLES = ["--id", "key", "--drop", "note", "--condition", "kind"]
+NEW = FRAME.iloc[40:].drop(columns="note")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    without_slow_measures(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Tables, and a run of each kind."""
+    folder = tmp_path_factory.mktemp("columns")
+    with pytest.MonkeyPatch.context() as patch:
+        without_page(patch)
+        without_slow_measures(patch)
+        FRAME.to_csv(folder / "t.csv", index=False)
+        NEW.to_csv(folder / "new.csv", index=False)
+        NEW.to_parquet(folder / "new.parquet")
+        NEW.drop(columns="key").to_csv(folder / "nameless.csv", index=False)
+        runs = {"left": ROLES, "used": ["--use", "b", "a", "--id", "key"]}
+        for name, roles in runs.items():
+            assert main(["fit", "vae", str(folder / "t.csv"), "-o", str(folder / name), *roles, *FAST]) == 0
+    return folder
+
+
+def run(capsys, *argv) -> tuple[int, str, str]:
+    code = main([str(arg) for arg in argv])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("source", ["new.csv", "new.parquet"])
+@pytest.mark.parametrize("output", ["z.csv", "z.parquet", "z.npz"])
+def test_ids_travel_with_codes_there_and_back(capsys, folder, tmp_path, source, output):
+    assert run(capsys, "encode", folder / "left", folder / source, "-o", tmp_path / output)[0] == 0
+    assert run(capsys, "decode", folder / "left", tmp_path / output, "-o", tmp_path / "x.csv")[0] == 0
+    assert run(capsys, "reconstruct", folder / "left", folder / source, "-o", tmp_path / "r.csv")[0] == 0
+    model = isthmus.load(folder / "left")
+    codes = model.transform(NEW[list("abcde")], condition=NEW.kind)
+    if output == "z.npz":
+        archive = np.load(tmp_path / output)
+        assert archive["ids"].tolist() == NEW.key.tolist()
+        np.testing.assert_array_equal(archive["z"], codes)
+    else:
+        written = pd.read_csv(tmp_path / output) if output == "z.csv" else pd.read_parquet(tmp_path / output)
+        assert list(written.columns) == ["key", "vae0", "vae1", "y"]
+        assert written.key.tolist() == NEW.key.tolist()
+        np.testing.assert_allclose(written[["vae0", "vae1"]], codes, rtol=1e-6)
+    decoded, clean = pd.read_csv(tmp_path / "x.csv"), pd.read_csv(tmp_path / "r.csv")
+    assert list(decoded.columns) == ["key", *"abcde"]
+    assert decoded.key.tolist() == clean.key.tolist() == NEW.key.tolist()
+    np.testing.assert_allclose(decoded.drop(columns="key"), clean.drop(columns="key"), rtol=1e-5)
+
+
+def test_a_run_remembers_its_columns(capsys, folder, tmp_path):
+    source = json.loads((folder / "left" / "config.json").read_text())["source"]
+    assert source == {
+        "data": str(folder / "t.csv"), "condition": "kind", "id": "key", "drop": ["note"], "use": []
+    }  # fmt: skip
+    assert isthmus.load(folder / "left").feature_names_in_.tolist() == list("abcde")
+    assert isthmus.load(folder / "used").feature_names_in_.tolist() == ["b", "a"]
+    for name in ("left", "used"):
+        code, out, _ = run(capsys, "evaluate", folder / name, folder / "t.csv", "--draws", "2", "--json")
+        assert (code, json.loads(out)["rows"]) == (0, 90)
+    assert run(capsys, "encode", folder / "used", folder / "new.csv", "-o", tmp_path / "z.csv")[0] == 0
+    assert pd.read_csv(tmp_path / "z.csv").key.tolist() == NEW.key.tolist()
+    # Arrays have no columns, and bring what they need themselves.
+    np.savez(tmp_path / "x.npz", x=NEW[list("abcde")], y=NEW.kind.to_numpy(dtype=str))
+    assert run(capsys, "encode", folder / "left", tmp_path / "x.npz", "-o", tmp_path / "z.npz")[0] == 0
+    code, _, err = run(capsys, "sample", folder / "left", "-o", tmp_path / "s.csv")
+    assert (code, err) == (2, "isthmus: --condition must be a value of the column 'kind' (high, low), got none.\n")
+    assert run(capsys, "sample", folder / "left", "-o", tmp_path / "s.csv", "--condition", "low")[0] == 0
+
+
+def test_remembered_ids_may_be_missing_and_others_given(capsys, folder, tmp_path):
+    z = tmp_path / "z.csv"
+    code, _, err = run(capsys, "encode", folder / "left", folder / "nameless.csv", "-o", z)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "has no column 'key': its rows have no ids" in err
+    assert list(pd.read_csv(z).columns) == ["vae0", "vae1", "y"]
+    renamed = NEW.rename(columns={"key": "name"})
+    renamed.to_csv(tmp_path / "t.csv", index=False)
+    assert run(capsys, "encode", folder / "left", tmp_path / "t.csv", "-o", z, "--id", "name")[0] == 0
+    assert pd.read_csv(z).columns[0] == "name"
+    assert pd.read_csv(z).name.tolist() == NEW.key.tolist()
+
+
+WRONG = {
+    "an unknown column": (["--drop", "nope"], "got 'nope'"),
+    "a misspelt one": (["--id", "kye"], "Did you mean 'key'?"),
+    "another among several": (["--use", "a", "b", "cc"], "got 'cc'"),
+    "one in two roles": (["--id", "key", "--drop", "key"], "got 'key' in --id and in --drop"),
+    "one twice": (["--use", "a", "b", "a"], "got 'a' in --use and in --use"),
+    "all of them": (["--drop", *FRAME.columns], "no columns of numbers"),
+    "ids that are missing": (
+        ["--id", "gaps"],
+        "the id, column 'gaps', must not be empty in any row, but is in 1 of 90",
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_columns_are_one_line(capsys, tmp_path, case, suffix):
+    options, says = WRONG[case]
+    path = tmp_path / f"t{suffix}"
+    frame = FRAME.assign(gaps=[None, *["x"] * 89]) if "gaps" in options else FRAME
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    for command in (
+        ["check", path],
+        ["fit", "ae", path, "-o", tmp_path / "r"],
+        ["compare", path, "-o", tmp_path / "c"],
+    ):
+        if command[0] == "check" and case == "all of them":  # which reports it
+            continue
+        code, _, err = run(capsys, *command, *options)
+        assert (code, err.count("\n")) == (2, 1), err
+        assert says in err
+    assert not (tmp_path / "r").exists()
+
+
+def test_roles_need_columns(capsys, tmp_path):
+    np.save(tmp_path / "x.npy", table())
+    for option in ("--id", "--drop", "--use"):
+        code, _, err = run(capsys, "check", tmp_path / "x.npy", option, "a")
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"{option[2:]} must name a column of a table, got 'a'" in err
+
+
+def test_python_reads_the_same_columns(folder):
+    part = read(folder / "t.csv", condition="kind", id="key", drop=["note"]).train
+    assert list(part.x.columns) == list("abcde")
+    assert part.y.tolist() == FRAME.kind.tolist()
+    assert part.ids.tolist() == FRAME.key.tolist()
+    assert part.take(np.array([3, 1])).ids.tolist() == ["p3", "p1"]
+    assert list(read(folder / "t.csv", use=["c", "a"]).train.x.columns) == ["c", "a"]
+
+
+def test_remedies_keep_the_columns():
+    roles = ColumnRoles("kind", "a key", ("note", "b"), ())
+    assert shlex.join(roles.options()) == "--condition kind --id 'a key' --drop note b"
+    assert roles.without_condition().options() == ["--id", "a key", "--drop", "note", "b", "kind"]
+    assert ColumnRoles.of_run(roles.to_config()) == roles
+
+
+# ---------------------------------------------------- what a table looks like
+
+
+def test_an_index_in_a_parquet_file_is_no_feature(tmp_path):
+    numbers = FRAME[list("abc")]
+    numbers.sample(frac=1, random_state=0).reset_index(names="Unnamed: 0").to_parquet(tmp_path / "t.parquet")
+    with pytest.warns(UserWarning, match=r"t\.parquet: the first column, which has no name"):
+        assert list(read(tmp_path / "t.parquet").train.x.columns) == list("abc")
+    numbers.reset_index(names="Unnamed: 0").to_parquet(tmp_path / "t.parquet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(read(tmp_path / "t.parquet").train.x.columns) == list("abc")
+        assert read(tmp_path / "t.parquet", id="Unnamed: 0").train.ids.tolist() == list(range(90))
+    numbers.set_index("a").to_parquet(tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet", id="a").train.ids.tolist() == numbers.a.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "noted"),
+    [
+        ("a;b\n1,234;5\n", "1,234 is read as 1.234; if the comma stands between thousands"),
+        ("a;b\n1,234;5\n1,5;2\n", None),
+        ("a;b\n0,234;5\n", None),
+    ],
+)
+def test_a_comma_that_may_stand_between_thousands_is_noted(tmp_path, text, noted):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.warns(UserWarning, match="decimals by ','") as said:
+        read(tmp_path / "t.csv")
+    assert ("thousands" in str(said[0].message)) == (noted is not None)
+    assert noted is None or noted in str(said[0].message)
+
+
+@pytest.mark.parametrize(("rows", "columns", "named", "warned"), [(5, 60, 1, 1), (5, 60, 0, 0), (60, 5, 1, 0)])
+def test_a_table_of_genes_by_samples_should_be_transposed(tmp_path, rows, columns, named, warned):
+    x = pd.DataFrame(np.arange(rows * columns).reshape(rows, columns) % 7, columns=[f"cell{i}" for i in range(columns)])
+    x.index = pd.Index([f"gene{i}" for i in range(rows)] if named else range(rows))
+    x.to_csv(tmp_path / "t.csv")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert read(tmp_path / "t.csv").train.x.shape == (rows, columns)
+        fitted = small("VAE", epochs=1).fit(x.astype(float) + 0.5)
+    assert fitted.n_features_in_ == columns
+    assert sum("transpose it" in str(warning.message) for warning in said) == 2 * warned

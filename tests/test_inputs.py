@@ -1,0 +1,293 @@
+"""Rows as users have them: every kind of X gives the numbers of the plain array, and tables come back as tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars
+import pyarrow
+import pytest
+import scipy.sparse
+import torch
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import Dataset as TorchDataset
+
+import isthmus
+from isthmus.errors import InputError
+from isthmus.inputs import as_examples
+from models import counts, small, table
+
+X = table()
+LABELS = np.arange(90) % 3
+FRAME = pd.DataFrame(X, columns=list("abcde"))
+RAGGED = [np.full((i % 4 + 1, 2), i + 0.25) for i in range(60)]
+
+
+class Items(TorchDataset):
+    """A data set of these items."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+class Stream(IterableDataset):
+    """Rows one after the other."""
+
+    def __iter__(self):
+        return iter(torch.from_numpy(X))
+
+
+class LongStream(Stream):
+    """Rows one after the other, of a known number."""
+
+    def __len__(self):
+        return len(X)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return small("VAE", epochs=1).fit(X)
+
+
+@pytest.fixture(scope="module")
+def framed():
+    return small("VAE", epochs=1).fit(FRAME)
+
+
+PAIRS = TensorDataset(torch.from_numpy(X), torch.from_numpy(LABELS))
+SAME_ROWS = {
+    **{form: lambda form=form: scipy.sparse.csr_matrix(X).asformat(form) for form in ("csr", "csc", "coo", "dok")},
+    "sparse array": lambda: scipy.sparse.csr_array(X),
+    "sparse tensor": lambda: torch.from_numpy(X).to_sparse(),
+    "compressed sparse tensor": lambda: torch.from_numpy(X).to_sparse_csr(),
+    "table of Arrow": lambda: pyarrow.Table.from_pandas(FRAME),
+    "tensor data set": lambda: TensorDataset(torch.from_numpy(X)),
+    "pairs": lambda: PAIRS,
+    "arrays": lambda: Items(list(X)),
+    "named labels": lambda: Items([(row, "ab"[i % 2]) for i, row in enumerate(X)]),
+    "stream": LongStream,
+    "concatenated": lambda: ConcatDataset([Subset(PAIRS, range(40)), Subset(PAIRS, range(40, 90))]),
+    "loader": lambda: DataLoader(PAIRS, batch_size=7),
+    "shuffling loader": lambda: DataLoader(PAIRS, batch_size=7, shuffle=True, drop_last=True),
+    "loader of single rows": lambda: DataLoader(PAIRS, batch_size=None),
+    "loader that collates": lambda: DataLoader(
+        PAIRS, batch_size=7, collate_fn=lambda items: (torch.stack([x for x, _ in items]), [int(y) for _, y in items])
+    ),
+    "loader of a stream": lambda: DataLoader(LongStream(), batch_size=8),
+}
+
+
+@pytest.mark.parametrize("kind", SAME_ROWS)
+def test_every_kind_of_rows_is_read_as_the_array_of_them(plain, kind):
+    given = SAME_ROWS[kind]()
+    np.testing.assert_array_equal(np.asarray(as_examples(given).x), X)
+    np.testing.assert_array_equal(plain.transform(given), plain.transform(X))
+
+
+@pytest.mark.parametrize("kind", ["csr", "sparse array", "shuffling loader", "stream"])
+def test_fitting_them_gives_the_same_model(plain, kind):
+    fitted = small("VAE", epochs=1).fit(SAME_ROWS[kind]())
+    np.testing.assert_array_equal(fitted.transform(X), plain.transform(X))
+    assert fitted.n_features_in_ == 5
+    np.testing.assert_array_equal(fitted.score_samples(SAME_ROWS[kind](), draws=3), plain.score_samples(X, draws=3))
+
+
+def test_functions_take_them_too(plain):
+    given = scipy.sparse.csr_matrix(X)
+    one, other = (isthmus.evaluate(plain, rows, draws=3, without=("inference_gap",)) for rows in (given, X))
+    assert one.to_dict() == other.to_dict()
+    assert [f.code for f in isthmus.diagnose(plain, given, evaluation=one)] == [
+        f.code for f in isthmus.diagnose(plain, X, evaluation=one)
+    ]
+    assert isthmus.check(given) == isthmus.check(X)
+    tables = [isthmus.compare(rows, models=["pca"], seeds=1).to_dict() for rows in (given, polars.from_pandas(FRAME))]
+    assert tables[0]["fingerprint"] == tables[1]["fingerprint"]
+    validated = small("VAE", epochs=1).fit(given, validation=scipy.sparse.csr_matrix(X[:9]))
+    np.testing.assert_array_equal(
+        validated.transform(X), small("VAE", epochs=1).fit(X, validation=X[:9]).transform(given)
+    )
+
+
+def test_sparse_counts_stay_counts():
+    assert small("VAE", epochs=1).fit(scipy.sparse.csr_matrix(counts())).schema_.likelihood == "negative_binomial"
+
+
+def test_a_sparse_matrix_that_does_not_fit_as_an_array_is_refused(plain):
+    with pytest.raises(InputError, match=r"sparse matrix, as an array takes 80,000\.0 GB") as caught:
+        plain.transform(scipy.sparse.csr_matrix((10**7, 10**6)))
+    assert "\n" not in str(caught.value)
+
+
+def test_one_hot_rows_of_a_pipeline():
+    words = pd.DataFrame({"k": [f"k{i % 60}" for i in range(120)]})
+    pipe = make_pipeline(make_column_transformer((OneHotEncoder(), ["k"])), small("VAE", epochs=1))
+    assert pipe.fit(words).transform(words).shape == (120, 3)
+
+
+def test_labels_of_a_data_set_are_the_condition_of_a_conditional_model(plain):
+    conditional = small("ConditionalVAE", epochs=1).fit(DataLoader(PAIRS, batch_size=9))
+    assert conditional.schema_.condition.classes == (0, 1, 2)
+    np.testing.assert_array_equal(conditional.transform(PAIRS), conditional.transform(X, condition=LABELS))
+    assert small("VAE", epochs=1).fit(PAIRS).schema_.condition is None
+
+
+REFUSED = {
+    "a stream of unknown length": (Stream, "must be a data set with a length, got Stream"),
+    "a loader of one": (lambda: DataLoader(Stream(), batch_size=2), "must be a data set with a length, got Stream"),
+    "some of the rows": (
+        lambda: DataLoader(PAIRS, sampler=SubsetRandomSampler([1, 2])),
+        "each row of its data set once, got a SubsetRandomSampler",
+    ),
+    "dicts": (lambda: Items([{"image": 1, "label": 2}]), "got a dict with the keys image, label"),
+    "triples": (lambda: Items([(X[0], 1, 2)]), r"items are x or \(x, y\), got 3 values"),
+    "words": (lambda: Items(["a", "b"]), "got x of type str"),
+    "no rows": (lambda: Items([]), "at least one row"),
+    "rows of two shapes": (lambda: Items([np.ones((2, 2, 2)), np.ones((3, 2, 2))]), "rows of one shape"),
+    "labels of some": (lambda: Items([(X[0], 1), X[1]]), "2 rows and 1 labels"),
+    "a y of several numbers": (lambda: Items([(X[0], X[0])]), r"got a y of shape \(5,\)"),
+    "a lazy frame": (lambda: polars.from_pandas(FRAME).lazy(), r"got a LazyFrame. Pass X.collect\(\)"),
+    "sequences of two widths": (lambda: [np.ones((2, 3)), np.ones((1, 2))], "of one width d"),
+    "a sequence of no steps": (lambda: [np.ones((2, 3)), np.ones((0, 3))], "at least one step"),
+    "a path that is none": (lambda: "missing/x.csv", "there is no file missing/x.csv"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_read_is_refused_in_one_line(plain, case):
+    given, says = REFUSED[case]
+    for use in (plain.transform, small("VAE").fit, lambda X: isthmus.evaluate(plain, X)):
+        with pytest.raises(InputError, match=says) as caught:
+            use(given())
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "beside", "says"),
+    [
+        (PAIRS, {"y": LABELS}, "y must be None"),
+        (RAGGED, {"lengths": [1] * 60}, "lengths must be None"),
+        ("wine", {"lengths": [1]}, "lengths must be None"),
+        (isthmus.Examples(X), {"y": LABELS}, "inside the Examples"),
+    ],
+)
+def test_what_rows_bring_is_not_given_twice(given, beside, says):
+    with pytest.raises(InputError, match=says):
+        as_examples(given, **beside)
+
+
+def test_arrays_of_unlike_length_are_sequences():
+    rows = as_examples(RAGGED)
+    assert rows.lengths.tolist() == [len(item) for item in RAGGED]
+    for item, row in zip(RAGGED, rows.x):
+        np.testing.assert_array_equal(row[: len(item)], item)
+        assert not row[len(item) :].any()
+    fitted = small("VAE", epochs=1).fit(RAGGED)
+    np.testing.assert_array_equal(fitted.transform(RAGGED), fitted.transform(rows.x, lengths=rows.lengths))
+    # A single sequence is one, too, for a model of sequences; of another, arrays of one length are images.
+    np.testing.assert_allclose(fitted.transform(RAGGED[:1]), fitted.transform(RAGGED)[:1], rtol=1e-5)
+    np.testing.assert_array_equal(
+        fitted.transform(Items([torch.from_numpy(a) for a in RAGGED])), fitted.transform(RAGGED)
+    )
+    assert as_examples([np.ones((3, 2))] * 4).lengths is None
+    assert as_examples([np.arange(3.0), np.arange(2.0)]).x.shape == (2, 3, 1)
+
+
+def test_a_path_is_read_as_the_command_line_reads_it(tmp_path):
+    FRAME.assign(kind=LABELS).to_csv(tmp_path / "t.csv", index=False)
+    np.savez(tmp_path / "x.npz", x_train=X[:70], x_valid=X[70:], y_train=LABELS[:70], y_valid=LABELS[70:])
+    conditional = small("ConditionalVAE", epochs=1).fit(tmp_path / "t.csv", condition="kind")
+    np.testing.assert_array_equal(
+        conditional.transform(str(tmp_path / "t.csv"), condition="kind"), conditional.transform(FRAME, condition=LABELS)
+    )
+    own = small("VAE", epochs=1).fit(str(tmp_path / "x.npz"))
+    np.testing.assert_array_equal(own.transform(X), small("VAE", epochs=1).fit(X[:70], validation=X[70:]).transform(X))
+    labelled = small("ConditionalVAE", epochs=1).fit(tmp_path / "x.npz")
+    assert labelled.transform(tmp_path / "x.npz").shape == (90, 3)
+    # A table may have more columns than those that the model reads.
+    framed = small("VAE", epochs=1).fit(FRAME)
+    np.testing.assert_array_equal(framed.transform(tmp_path / "t.csv"), framed.transform(FRAME))
+    with pytest.raises(InputError, match=r"column of wine must be .* got 'a'"):
+        framed.transform("wine")
+    assert small("VAE", epochs=1).fit("digits").schema_.levels == 17
+
+
+# ------------------------------------------------------------------- tables out
+
+
+WHOLE = pd.DataFrame(
+    {"a": counts()[:, 3].astype("int16"), "b": counts()[:, 1].astype("uint8")}, index=[f"r{i}" for i in range(90)]
+)
+
+
+def test_a_model_of_a_table_returns_tables(framed, tmp_path):
+    shuffled = FRAME.sample(frac=1, random_state=0)
+    clean = framed.reconstruct(shuffled)
+    assert clean.index.equals(shuffled.index)
+    assert list(clean.columns) == list("abcde")
+    np.testing.assert_array_equal(clean, framed.fitted_.reconstruct(shuffled))
+    framed.save(tmp_path / "m")
+    for model in (framed, isthmus.load(tmp_path / "m")):
+        codes = model.transform(FRAME)
+        assert isinstance(codes, np.ndarray)
+        assert list(model.inverse_transform(codes).columns) == list("abcde")
+        pd.testing.assert_frame_equal(model.sample(3, random_state=0), framed.sample(3, random_state=0))
+    named = pd.DataFrame(codes, index=shuffled.index)
+    assert framed.inverse_transform(named).index.equals(shuffled.index)
+
+
+def test_a_model_of_an_array_returns_arrays(plain):
+    assert all(
+        isinstance(x, np.ndarray)
+        for x in (plain.sample(2), plain.reconstruct(X), plain.inverse_transform(np.zeros((2, 3))))
+    )
+
+
+def test_columns_keep_the_dtype_that_their_likelihood_gives():
+    whole = small("VAE", epochs=1).fit(WHOLE)
+    assert whole.sample(9, random_state=0).dtypes.astype(str).to_dict() == {"a": "int16", "b": "uint8"}
+    assert whole.sample(9, mean=True).dtypes.astype(str).unique().tolist() == ["float32"]
+    assert whole.reconstruct(WHOLE).index.equals(WHOLE.index)
+    truth = small("VAE", epochs=1).fit(WHOLE > 3)
+    assert truth.sample(9).dtypes.astype(str).unique().tolist() == ["bool"]
+    mixed = small("VAE", epochs=1).fit(WHOLE.assign(c=0.5 + np.arange(90, dtype="f4")))
+    assert [dtype.kind for dtype in mixed.sample(9).dtypes] == ["f"] * 3  # whole numbers are modelled as measurements
+    numbered = FRAME.set_axis([3, 5, 7, 11, 13], axis=1)
+    assert list(small("VAE", epochs=1).fit(numbered).reconstruct(numbered).columns) == [3, 5, 7, 11, 13]
+
+
+def test_polars_in_polars_out():
+    given = polars.from_pandas(WHOLE)
+    model, same = small("VAE", epochs=1).fit(given), small("VAE", epochs=1).fit(WHOLE)
+    np.testing.assert_array_equal(model.transform(given), same.transform(WHOLE))
+    assert model.sample(3, random_state=0).schema == given.schema
+    np.testing.assert_array_equal(model.sample(3, random_state=0), same.sample(3, random_state=0))
+    assert isinstance(model.reconstruct(given), polars.DataFrame)
+    assert isinstance(model.reconstruct(WHOLE), pd.DataFrame)
+    codes = model.set_output(transform="polars").transform(given)
+    assert model.inverse_transform(codes).columns == ["a", "b"]
+
+
+def test_optional_packages_are_not_imported_unless_they_are_used():
+    texts = [path.read_text() for path in Path(isthmus.__file__).parent.rglob("*.py")]
+    assert not any(re.search(r"^(import|from) (polars|zstandard)", text, re.M) for text in texts)
+
+
+def test_an_index_that_became_a_column_is_no_feature():
+    written = FRAME.sample(frac=1, random_state=0).reset_index(names="Unnamed: 0")
+    with pytest.warns(UserWarning, match="X: the first column, which has no name, is taken for the index"):
+        model = small("VAE", epochs=1).fit(written)
+    assert list(model.feature_names_in_) == list("abcde")
+    with pytest.warns(UserWarning, match="index of the rows"):
+        np.testing.assert_array_equal(model.transform(written), model.transform(written.iloc[:, 1:]))
