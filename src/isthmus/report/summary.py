@@ -21,7 +21,7 @@ from isthmus.plot.reconstruction import views_of
 from isthmus.report.from_run import MeasuredRun, measure
 from isthmus.report.headline import best_linear, compared, density_baselines, is_conditional, is_finite, value_of
 from isthmus.train.runtime import count_flops
-from isthmus.wording import join_names, pluralize
+from isthmus.wording import join_names, pluralize, shell_line
 
 SUMMARY_MAX_DRAWS, SUMMARY_MIN_DRAWS = 1000, 50
 """Draws per row for log p(x)."""
@@ -79,7 +79,8 @@ def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
     values["findings"] = [asdict(finding) for finding in measured.findings]
     severe = [finding.code for finding in measured.findings if finding.severity != "info"]
     if severe:
-        lines.append(f"Findings: {join_names(severe)}; isthmus diagnose {run.folder} says how to fix them.")
+        command = shell_line(["isthmus", "diagnose", str(run.folder)])
+        lines.append(f"Findings: {join_names(severe)}; {command} says how to fix them.")
     started = time.perf_counter()
     values["report"] = str(measured.write_page())
     pictures = measured.write_figures()
