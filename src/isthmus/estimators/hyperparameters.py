@@ -19,7 +19,7 @@ Auto: TypeAlias = Any
 """The word "auto", which is resolved before `compose` reads a field: there it has the field's other type."""
 
 DOC_WIDTH = 80
-"""Characters in a line of a model's documentation."""
+"""Characters in a line of a model's documentation, with those that `help` puts before it."""
 
 
 @typing.dataclass_transform(kw_only_default=True, eq_default=False)
@@ -118,9 +118,8 @@ def documented(cls: type[Hyperparameters]) -> str:
         known = described.get(field.name)
         types = f"{type_words(known.annotation)}, " if known else ""
         lines.append(f"{field.name} : {types}default={field.default!r}")
-        lines += textwrap.wrap(
-            known.doc if known else "", DOC_WIDTH - 4, initial_indent=" " * 4, subsequent_indent=" " * 4
-        )
+        text = known.doc if known else ""
+        lines += [f"    {line}" for line in textwrap.wrap(text, DOC_WIDTH - 8, break_on_hyphens=False)]
     return "\n".join(lines) + "\n"
 
 
