@@ -11,6 +11,7 @@ import pytest
 
 import isthmus
 from isthmus.model_registry import models
+from isthmus.train.runtime import pick_device
 from models import NAMES
 
 
@@ -52,3 +53,10 @@ def test_a_class_of_the_user_documents_what_it_inherits():
 
 def test_types_are_marked_as_public():
     assert files("isthmus").joinpath("py.typed").is_file()
+
+
+def test_a_device_of_apple_is_not_forbidden(monkeypatch):
+    with pytest.raises(isthmus.InputError, match="device must be 'cpu' or 'auto' where there is no GPU, got 'mps'"):
+        pick_device("mps")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert pick_device("mps").type == "mps"

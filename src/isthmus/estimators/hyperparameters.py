@@ -70,7 +70,7 @@ class Hyperparameters:
     threads: int | str = "auto"
     """CPU threads, >= 1, at most torch's own number; auto is one for small networks and all for larger ones."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, or auto: a GPU if there is one."""
+    """cpu, cuda, cuda:1, mps (which is not tested), or auto: cuda if there is a GPU for it."""
     precision: str = "auto"
     """single, double, or auto, which is single; double for numbers that are to be exact."""
     compile: bool | str = "auto"
