@@ -13,8 +13,8 @@ SEVERITIES = ("error", "warning", "info")
 """Most severe first: error (data cannot be trained on, or numbers cannot be used), warning, info (worth knowing)."""
 RUNNABLE = ("isthmus ", "isthmus.")
 """How a remedy starts that can be run: a command, or a line of Python."""
-INDENT = 9
-"""Characters before the text of a finding: the longest severity, a colon and a space."""
+INDENT = 12
+"""Characters before the text of a finding, as before other text of `check`."""
 
 
 @dataclass(frozen=True)
