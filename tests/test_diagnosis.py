@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -473,10 +474,27 @@ def test_remedies_can_be_run(healthy):
     line = DiagnosisContext(healthy.fitted_, command=RunRef("runs/my run", "my data.csv")).retrain(
         hidden=(4, 4), warmup=0.5
     )
-    assert line.startswith("isthmus fit vae 'my data.csv' -o 'runs/my run' ")
+    assert line.startswith("isthmus fit vae 'my data.csv' -o 'runs/my run-2' ")
     assert "--hidden=4,4" in line
     assert "--warmup=0.5" in line
-    assert line.endswith("--force")
+
+
+def test_a_remedy_never_writes_over_a_run(healthy, tmp_path):
+    def folder_of(line: str) -> str:
+        words = shlex.split(line)
+        assert "--force" not in words
+        return words[words.index("-o") + 1]
+
+    context = DiagnosisContext(healthy.fitted_, command=RunRef(f"{tmp_path}/my run/", "b.npz"))
+    seen = {f"{tmp_path}/my run"}
+    for _ in range(3):
+        for line in (context.retrain(epochs=7), context.other_model("Autoencoder", latent_dim=2)):
+            assert folder_of(line) not in seen
+            seen.add(folder_of(line))
+        for folder in seen:  # the remedies are followed
+            Path(folder).mkdir(exist_ok=True)
+    last = DiagnosisContext(healthy.fitted_, command=RunRef(f"{tmp_path}/my run-4", "b.npz")).retrain(epochs=7)
+    assert folder_of(last) == f"{tmp_path}/my run-5"  # not my run-4-2
 
 
 def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
@@ -605,7 +623,7 @@ def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys, m
     assert first["severity"] == "error"
     assert {"code", "severity", "message", "remedy", "evidence", "cause"} <= set(first)
     collapse = next(finding for finding in first["consequences"] if finding["code"] == "posterior-collapse")
-    assert collapse["remedy"].startswith(f"isthmus fit vae iris -o {run} ")
+    assert collapse["remedy"].startswith(f"isthmus fit vae iris -o {run}-2 ")
     words = collapse["remedy"].split()
     assert main([word for word in words[1:] if not word.startswith("--epochs")] + ["--epochs", "2"]) == 0  # it runs
     capsys.readouterr()

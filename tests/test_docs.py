@@ -64,6 +64,24 @@ def test_python_snippets_run(page, short, monkeypatch):
         mean_is_that_of_draws(names["Logistic"])
 
 
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+def test_answers_print_what_the_page_says(capsys):
+    """Words as they are, numbers within a tenth: other machines add in another order."""
+    parts = re.findall(r"```(python|text)\n(.*?)```", (ROOT / "docs/questions.md").read_text(), re.DOTALL)
+    assert len(parts) == 11
+    names: dict = {}
+    for language, text in parts:
+        if language == "python":
+            exec(compile(text, "questions.md", "exec"), names)
+            continue
+        printed = capsys.readouterr().out
+        assert NUMBER.sub("n", printed).split() == NUMBER.sub("n", text).split()
+        for found, expected in zip(NUMBER.findall(printed), NUMBER.findall(text)):
+            assert float(found) == pytest.approx(float(expected), rel=0.1, abs=0.1), (printed, text)
+
+
 def parts_are_used(model_class) -> None:
     """What the page adds to the tables is trained, measured, found and drawn."""
     x = table()
@@ -110,6 +128,6 @@ def test_commands_run(short, capsys, monkeypatch):
 
 
 def test_links_lead_somewhere():
-    for page in ("README.md", "CONTRIBUTING.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "docs/questions.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
             assert (ROOT / target).exists(), target

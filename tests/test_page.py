@@ -22,13 +22,18 @@ from isthmus.evaluation.result import Evaluation, PerRow
 from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.metrics.metric import HIDDEN, Metric, mean_over_rows, setting
+from isthmus.plot.context import PlotContext
 from isthmus.plot.figures import FIGURES
 from isthmus.plot.style import BLUE
+from isthmus.plot.tables import Table
+from isthmus.plot.training_curves import best_epoch
+from isthmus.report import metrics_section
 from isthmus.report.context import ReportContext, RunInfo, plot_context
 from isthmus.report.headline import verdict
 from isthmus.report.html_blocks import svg
-from isthmus.report.metrics_section import metrics_table
-from isthmus.report.page import page
+from isthmus.report.metrics_section import metrics_tables
+from isthmus.report.model_card import card, run_rows
+from isthmus.report.page import filled, page
 from models import DATA, NAMES, images, small, table, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
@@ -90,7 +95,7 @@ def whole(text: str, without: set[str] = frozenset()) -> Parsed:
     assert parsed.named("html")[0]["lang"] == "en"
     assert any(meta.get("name") == "viewport" for meta in parsed.named("meta"))
     ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
-    assert set(ids) >= SECTIONS
+    assert set(ids) & SECTIONS == SECTIONS - set(without)
     assert set(ids) & set(FIGURES) == set(FIGURES) - set(without)
     used = {link["href"].removeprefix("#") for link in parsed.named("a", "use") if (link.get("href") or "")[:1] == "#"}
     assert used <= set(ids)
@@ -141,9 +146,12 @@ def test_everything_that_is_measured_is_on_the_page():
     found = evaluate(model, x, labels, draws=20, train=train)
     text = written(model, model.fitted_.check(x, y=labels), found, train)
     whole(text)
-    for row in metrics_table(found).rows:
+    for row in [row for some in metrics_tables(found) for row in some.rows]:
         assert str(escape(row[0])) in text
         assert str(escape(row[1])) in text
+    open_tables = {some.caption for some in metrics_tables(found) if some.rows and not some.folded}
+    assert open_tables >= {"Likelihood", "Reconstruction", "Baselines", "Code"}
+    assert metrics_section.OTHERS not in open_tables  # every metric that text shows has a subject
     assert "KL(q(z given x) || p(z)) of each dimension" in text
     assert "probabilistic PCA" in text
 
@@ -199,7 +207,7 @@ def test_large_noisy_colours_stay_under_five_megabytes():
     model = small("VAE", epochs=1, network="mlp", hidden=(8,), latent_dim=8).fit(x)
     rows = PerRow(np.zeros((40, 8)), np.zeros(40), np.arange(40.0))
     found = Evaluation("VAE", 40, per_row=rows)  # missing numbers are no error
-    whole(written(model, model.fitted_.check(x), found, Examples(x)))
+    whole(written(model, model.fitted_.check(x), found, Examples(x)), {"numbers"})  # an empty section is left out
 
 
 def test_user_text_is_escaped_and_nothing_is_hidden():
@@ -335,12 +343,54 @@ def test_no_metric_is_lost():
     )
     new = Metric("new", "a new number", "furlongs", "length", 3.0, 0.5, note="odd", details=details)
     per_dim = Metric("list", "a list", "", "length", tuple(float(i) for i in range(20)))
-    rows = metrics_table(Evaluation("VAE", 9, (new, per_dim), {"some_measure": "too few rows."})).rows
-    assert rows[0] == ["a new number", "3.00 ± 0.50", "furlongs", "length", "odd; rows: 7"]
-    assert rows[1] == ["a part", "1.25", "parsecs", "length", ""]
-    assert rows[2][:2] == ["hidden in text", "True"]
-    assert rows[3][1].endswith("(20 values)")
-    assert rows[4] == ["some measure", "not measured", "", "", "too few rows."]
+    evaluation = Evaluation("VAE", 9, (new, likelihood(1.0), per_dim), {"some_measure": "too few rows."})
+    tables = {some.caption: some for some in filled(metrics_tables(evaluation))}
+    known, others, further, declined = tables.values()
+    assert known.rows == [["log p(x)", "1.00 ± 1.00 nats", "density"]]
+    assert others.rows[0] == ["a new number", "3.00 ± 0.50 furlongs", "length", "odd; rows: 7"]
+    assert others.rows[1] == ["\u2003a part", "1.25 parsecs", "length", ""]  # below what it is a part of
+    assert others.rows[2][1].endswith("(20 values)")
+    assert len(others.rows) == 3
+    assert further.rows == [["a new number: hidden in text", "yes", "flag"]]
+    assert further.folded
+    assert declined.rows == [["some measure", "too few rows."]]
+
+
+def test_empty_tables_and_columns_are_left_out():
+    full = Table("one", ["", "a", "b"], [["x", "", "1"], ["y", "", ""]])
+    assert filled([full, Table("none", ["", "a"], [])]) == [full._replace(head=["", "b"], rows=[["x", "1"], ["y", ""]])]
+
+
+def test_the_bound_the_run_and_the_best_epoch_are_told_apart():
+    x = table(60)
+    model = small("VAE", epochs=400, learning_rate=0.03, patience=30, initialization="random").fit(x)
+    best, done = best_epoch(model.history_), len(model.history_)
+    assert 0 < best < done < 400
+    context = ReportContext(PlotContext(model.fitted_, model.fitted_.check(x)), Evaluation("VAE", 60), [], RunInfo())
+    rows = dict(run_rows(context))
+    assert (rows["epochs trained"], rows["epochs at most"]) == (str(done), "400")
+    assert rows["best epoch, whose weights are kept"] == str(best)
+    kept = f"the weights of epoch {best}, the best in validation, are kept"
+    loss = next(row for row in card(context).rows if row[0] == "loss")
+    assert loss[2] == f"stopped early after {done} of at most 400 epochs; {kept}"
+
+
+def test_remedies_are_lines_to_copy_and_pictures_keep_their_size():
+    line = "isthmus fit vae 'my data.csv' -o runs/vae-2 --learning-rate=0.001"
+    finding = Finding("a", "warning", "message", f"convert <it>, then:\n{line}", {"n": 1.0, "why": {"a": "message"}})
+    x = images(20)
+    text = made(small("VAE", epochs=1).fit(x), x, findings=[finding])
+    assert f"<code>{escape(line)}</code></pre>" in text
+    assert "Convert &lt;it&gt;, then:" in text
+    assert "&#39;message&#39;" not in text  # evidence of the message is not told twice
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert re.search(r"pre code \{[^}]*white-space: pre;[^}]*user-select: all", style)
+    cells = re.findall(r"\n[^\n{]*\bt[dh]\b[^\n{]*\{[^}]*\}", style)
+    assert cells
+    assert "max-width" not in "".join(cells)  # or a cell would be printed over the next
+    sheets = [one for one in Parsed(text).named("svg") if (one["aria-label"] or "").startswith("Sheet of images")]
+    assert len(sheets) == 5
+    assert all(sheet["style"] == f"min-width: {sheet['width']}px" for sheet in sheets)
 
 
 def test_a_figure_follows_the_page_and_clashes_with_no_other():
@@ -368,14 +418,19 @@ def test_the_command_writes_the_page(tmp_path, capsys, monkeypatch):
     fields = ["--hidden", "8", "--latent-dim", "2", "--epochs", "2", "--random-state", "0", "--threads", "1"]
     assert main(["fit", "vae", str(data), "-o", str(run), *fields]) == 0
     capsys.readouterr()
-    assert main(["report", str(run), "--draws", "20", "--json"]) == 0
+    assert main(["report", str(run), "--draws", "20", "--colour", "petal width (cm)", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     text = (run / "report.html").read_text("utf-8")
     assert result["file"] == str(run / "report.html")
     assert result["bytes"] == len(text.encode())
     parsed = whole(text)
     assert "VAE of flowers.csv" in "".join(parsed.text)
+    maps = [drawing["aria-label"] for drawing in parsed.named("svg") if "scatter plots side" in drawing["aria-label"]]
+    assert ["Correlation with petal width (cm)" in label for label in maps] == [False, True]
+    assert "150 rows each" in maps[1]
     assert main(["report", str(tmp_path / "none")]) == 2
+    assert main(["report", str(run), "--colour", "petal"]) == 2
+    assert "--colour must be one of petal length (cm)" in capsys.readouterr().err
     assert isthmus.load(run).latent_dim == 2
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import runpy
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
@@ -30,7 +32,8 @@ from isthmus.plot.display import (
     value_range,
 )
 from isthmus.plot.figures import FIGURES, draw_all
-from isthmus.plot.style import grid_of, image_sheet, save
+from isthmus.plot.style import grid_of, image_sheet, resized, save
+from isthmus.plot.training_curves import Curves, alt, caption
 from isthmus.plot.training_curves import draw as draw_curves
 from isthmus.schema import Schema
 from models import small, table
@@ -152,6 +155,46 @@ def test_samples_and_traversals_need_no_rows():
         assert isinstance(isthmus.plot.traversal(model), Figure)
 
 
+def test_a_map_of_codes_shows_all_rows_coloured_by_class_or_number():
+    x = rows_of((4,), n=2100)
+    model = isthmus.VAE(**FAST).fit(x)
+    number = pd.Series(np.linspace(0, 1, len(x)), name="size")
+    number.iloc[:3] = np.nan
+    figure = isthmus.plot.latent(model, x, number)
+    maps, bar = figure.axes[:2], figure.axes[2]
+    assert bar.get_ylabel() == "size"
+    for axis in maps:
+        grey, coloured = axis.collections
+        assert (len(grey.get_offsets()), len(coloured.get_offsets())) == (3, 2097)
+        assert coloured.get_array().tolist() == number.iloc[3:].tolist()
+        assert coloured.get_rasterized()  # so many points are a picture inside an SVG
+    classes = isthmus.plot.latent(model, x, np.array(["a", "b"])[np.arange(len(x)) % 2])
+    assert [text.get_text() for text in classes.legends[0].texts] == ["a", "b"]
+    assert sum(len(points.get_offsets()) for points in classes.axes[0].collections) == len(x)
+    one = isthmus.VAE(**{**FAST, "latent_dim": 1}).fit(x)
+    assert isthmus.plot.latent(one, x, number).axes[0].get_ylabel() == "size"
+
+
+def test_words_of_a_map_say_how_far_the_colour_follows_the_codes():
+    x = table(200)
+    model = isthmus.VAE(**FAST).fit(x)
+    rows = model.fitted_.check(x)
+
+    def drawn(values, name="size"):
+        return FIGURES["latent"].drawn(PlotContext(model.fitted_, rows, coloured_by=(values, name)))
+
+    code = drawn(model.transform(x) @ np.ones(3))
+    noise = drawn(np.random.default_rng(0).normal(size=200))
+    found = [re.search(r"On average (−?)(\d+)% of the variance", one.caption) for one in (code, noise)]
+    shares = [int(match[2]) * (-1 if match[1] else 1) for match in found]
+    assert shares[0] > 50 > 20 > shares[1]
+    assert "Correlation with size:" in code.alt
+    assert "which the model did not see" in code.caption
+    assert "from −" in noise.caption
+    unknown = drawn(np.where(np.arange(200) < 5, np.nan, 1.0 * np.arange(200)))
+    assert "grey where there is no number (5 rows)" in unknown.caption
+
+
 def test_an_interpolation_connects_the_first_two_rows():
     x = rows_of((4,))
     model = isthmus.VAE(**FAST).fit(x)
@@ -250,6 +293,32 @@ def test_captions_and_text_alternatives_say_what_is_shown():
     assert "the model overfits" in drawn["curves"].caption
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "words"),
+    [((6, 6), "uint8", "Sheet of images"), ((12, 1), "float32", "Line plots of sequences"), ((4,), "float32", "")],
+    ids=["images", "sequences", "table"],
+)
+def test_a_text_alternative_says_what_a_picture_is_and_how_it_is_laid_out(shape, dtype, words):
+    x = rows_of(shape, dtype)
+    more = {"lengths": np.full(len(x), 12)} if len(shape) == 2 and dtype == "float32" else {}
+    model = isthmus.VAE(**FAST).fit(x, **more)
+    rows = model.fitted_.check(x, None, more.get("lengths"), y=LABELS)
+    texts = {name: one.alt for name, one in draw_all(PlotContext(model.fitted_, rows, draws=5))[0].items()}
+    sheets = {"reconstructions", "samples", "traversal", "interpolation", "extremes"} & set(texts)
+    if words:
+        assert all(texts[name].startswith(words) for name in sheets)
+    else:
+        assert texts["reconstructions"].startswith("Scatter plots of reconstructed against original values")
+        assert texts["samples"].startswith("Histograms of the columns of 2,000 samples")
+        assert texts["traversal"].startswith("Line plots of the decoded columns")
+    if dtype == "uint8":
+        assert "from top to bottom: original, reconstruction." in texts["reconstructions"]
+        assert "below each the nearest row" in texts["samples"]
+        assert "the least typical above the most typical" in texts["extremes"]
+    assert texts["latent"].startswith("Two scatter plots side by side, 40 rows each.")
+    assert texts["curves"].startswith("3 line plots of the loss by epoch; 2 epochs")
+
+
 # --------------------------------------------------------------------- contexts
 
 
@@ -315,6 +384,16 @@ def test_grey_values_follow_the_schema_not_the_rows(schema, span):
     assert (as_images(np.full((1, 2, 2), np.nan), schema)[..., 3] == 0).all()  # transparent
 
 
+@pytest.mark.parametrize("side", [2, 8, 11, 40])
+def test_small_pictures_keep_their_pixels(side):
+    x = np.random.default_rng(0).random((3, side, side, 4))
+    large = resized(x, 96)
+    factor = 96 // side
+    assert large.shape == (3, factor * side, factor * side, 4)
+    assert (large[:, ::factor, ::factor] == x).all()
+    assert len(np.unique(large[..., 0])) == 3 * side**2  # nothing in between
+
+
 def test_sheet_keeps_pixels_square_and_whole():
     figure = image_sheet(np.zeros((10, 28, 28, 4)), 5, "title")
     box = figure.axes[0].get_position()
@@ -378,11 +457,13 @@ def history() -> list[dict[str, float]]:
 
 
 def test_curves():
-    figure = draw_curves(history())
+    figure = draw_curves(Curves(history()))
     titles = [axis.get_title(loc="left").split(":")[0] for axis in figure.axes[:3]]
     assert titles == ["loss", "nll", "kl"]
     assert len(figure.axes) == 4  # and the weight's own scale
-    training, validation = figure.axes[1].lines
+    training, validation, best = figure.axes[1].lines
+    assert set(best.get_xdata()) == {5}
+    assert best.get_label() == "best epoch: 5"
     assert len(training.get_xdata()) == 100
     assert list(validation.get_xdata()) == list(range(5, 101, 5))
     low, high = figure.axes[1].get_ylim()
@@ -391,7 +472,16 @@ def test_curves():
     assert figure.axes[2].get_ylabel() == "nats"
 
 
+@pytest.mark.parametrize("said", [caption, alt])
+def test_words_of_curves_name_the_bound_the_run_and_the_best_epoch(said):
+    text = said(Curves(history(), bound=300)).lower()
+    assert "stopped early after 100 of at most 300 epochs; the weights of epoch 5, the best in validation" in text
+    start = [*history()[:-1], {**history()[-1], "kept_start": True}]
+    assert "100 epochs; no better than the linear model that it started at" in said(Curves(start, bound=100)).lower()
+    assert len(draw_curves(Curves(start)).axes[1].lines) == 2  # the start is no epoch
+
+
 def test_curves_of_a_single_epoch_and_a_single_term():
-    figure = draw_curves([{"epoch": 1, "loss": 3.0, "nll": 3.0, "weight_nll": 2.0}])
+    figure = draw_curves(Curves([{"epoch": 1, "loss": 3.0, "nll": 3.0, "weight_nll": 2.0}]))
     assert len(figure.axes) == 1
     assert figure.axes[0].get_title(loc="left").endswith("weight 2")

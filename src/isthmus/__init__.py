@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     if name == "__all__":
-        return [public for public in __dir__() if not public.startswith("_") and public not in ("Any", "annotations")]
+        return [public for public in __dir__() if not public.startswith("_")]
     if name in _MODULE_OF:
         value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     elif name in _MODULES:
@@ -59,6 +59,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    """The public names alone: no imports of this file, and no modules that happen to be loaded."""
     from isthmus.model_registry import models
 
-    return sorted({*globals(), *_MODULE_OF, *_MODULES, *models()})
+    return sorted({"__version__", *_MODULE_OF, *_MODULES, *models()})

@@ -71,3 +71,18 @@ def read_json(path: Path) -> Any:
         raise InputError(f"cannot read {path}: {os_reason(error)}") from None
     except ValueError:
         raise InputError(f"cannot read {path}: it is not valid JSON; it may be truncated") from None
+
+
+def next_path(path: str) -> str:
+    """The first of PATH-2, PATH-3, ... at which nothing exists; PATH-2 is followed by PATH-3 where there is a PATH.
+
+    >>> next_path("/nowhere/run"), next_path("/nowhere/run-7")
+    ('/nowhere/run-2', '/nowhere/run-7-2')
+    """
+    stem, _, end = path.rpartition("-")
+    number = 2
+    if end.isdecimal() and os.path.lexists(stem):
+        path, number = stem, 1 + int(end)
+    while os.path.lexists(f"{path}-{number}"):
+        number += 1
+    return f"{path}-{number}"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from isthmus.wording import TEXT_WIDTH
+
 SEVERITIES = ("error", "warning", "info")
 """Most severe first: error (data cannot be trained on, or numbers cannot be used), warning, info (worth knowing)."""
+RUNNABLE = ("isthmus ", "isthmus.")
+"""How a remedy starts that can be run: a command, or a line of Python."""
+INDENT = 12
+"""Characters before the text of a finding, as before other text of `check`."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class Finding:
         code: short name, for example "posterior-collapse".
         severity: one of `SEVERITIES`.
         message: what was found, with the most important numbers.
-        remedy: how to fix it: a command or a line of Python where possible.
+        remedy: how to fix it: a command or a line of Python where possible; several steps in a line each.
         evidence: the numbers that the finding rests on, by name.
         cause: why it happens, in one sentence; empty if the message says it.
         consequences: findings that this one explains, and that go away with it.
@@ -32,13 +39,27 @@ class Finding:
     cause: str = ""
     consequences: list[Finding] = field(default_factory=list)
 
+    @property
+    def steps(self) -> list[tuple[str, bool]]:
+        """The lines of the remedy, and whether each can be run: a command or a line of Python, to be copied whole."""
+        return [(line, line.startswith(RUNNABLE)) for line in self.remedy.splitlines()]
+
     def __str__(self) -> str:
-        notes = [self.cause, self.remedy] if self.cause else [self.remedy]
+        """Sentences in lines of `TEXT_WIDTH`; what can be run is one line, however long."""
+        lines = wrapped(f"{self.severity + ':':<{INDENT}}{self.message} [{self.code}]")
+        lines += wrapped(" " * INDENT + self.cause) if self.cause else []
+        for step, runnable in self.steps:
+            lines += [f"  {step}"] if runnable else wrapped(" " * INDENT + step)
         if self.consequences:
-            notes.append(f"consequences: {', '.join(finding.code for finding in self.consequences)}")
-        return "\n".join(
-            [f"{self.severity + ':':<12}{self.message} [{self.code}]", *(f"{'':<12}{line}" for line in notes)]
-        )
+            codes = ", ".join(finding.code for finding in self.consequences)
+            lines += wrapped(f"{'':<{INDENT}}consequences: {codes}")
+        return "\n".join(lines)
+
+
+def wrapped(line: str) -> list[str]:
+    """A line, words kept whole, in lines of `TEXT_WIDTH` that begin below its text."""
+    look: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(line, TEXT_WIDTH, subsequent_indent=" " * INDENT, **look)
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:

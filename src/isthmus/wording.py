@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+import textwrap
 from collections.abc import Iterable
+from itertools import zip_longest
+
+TEXT_WIDTH = 80
+"""Characters in a line of text for a terminal."""
+MAX_LABEL_SHARE = 0.5
+"""Share of a line that the left one of two columns takes, at most."""
 
 
 def pluralize(n: int, noun: str) -> str:
@@ -32,3 +40,46 @@ def capitalize(text: str) -> str:
     ('Probabilistic PCA', 'q(z|x) is narrow', 'A bound')
     """
     return text if re.match(r"\w\(", text) else text[:1].upper() + text[1:]
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """A command in one line, quoted for the shell; control characters are written as bash reads them.
+
+    >>> print(shell_line(["isthmus", "check", "my data.csv"]))
+    isthmus check 'my data.csv'
+    >>> print(shell_line(["cat", "two\\nlines"]))
+    cat $'two\\nlines'
+    """
+    return " ".join(shlex.quote(word) if word.isprintable() else escaped(word) for word in words)
+
+
+def escaped(word: str) -> str:
+    """A word with control characters, quoted for bash."""
+    marks = (f"\\{c}" if c in "\\'" else c if c.isprintable() else c.encode("unicode_escape").decode() for c in word)
+    return f"$'{''.join(marks)}'"
+
+
+def two_columns(lines: Iterable[tuple[str, str]], width: int = TEXT_WIDTH) -> str:
+    """Labels and texts in two columns; what is too long goes on in the next line of its column.
+
+    Args:
+        lines: label, which may be indented, and text of each line.
+        width: characters in a line.
+
+    >>> print(two_columns([("ELBO", "-1.50 nats (of one draw)"), ("  and a long name", "2")], 20))
+    ELBO      -1.50 nats
+              (of one
+              draw)
+      and a   2
+        long
+        name
+    """
+    lines = list(lines)
+    left = min(max(len(label) for label, _ in lines), int(MAX_LABEL_SHARE * width) - 2) + 2
+    out = []
+    for label, text in lines:
+        depth = len(label) - len(label.lstrip())
+        head = textwrap.wrap(label, left - 2, subsequent_indent=" " * (depth + 2))
+        body = textwrap.wrap(text, width - left, break_on_hyphens=False)
+        out += [f"{one:<{left}}{other}".rstrip() for one, other in zip_longest(head, body, fillvalue="")]
+    return "\n".join(out)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 
 from isthmus.cli.common import add_column_options, roles_given
 from isthmus.cli.parser import Parser, command_parser, emit
 from isthmus.errors import Interrupted
+from isthmus.wording import shell_line
 
 FIELDS = {
     "latent_dim": ("N", "size of the code"),
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
             **fields,
         )
     except Interrupted as error:
-        command = shlex.join(arg for arg in args.argv if arg != "--force")
+        command = shell_line(arg for arg in args.argv if arg != "--force")
         raise Interrupted(f"{error}; continue with: isthmus compare {command}") from None
     figure = f", with a figure of the sweep in {table.figure}" if table.figure else ""
     emit(args, {**table.to_dict(), "folder": str(folder)}, f"{table}\nsaved in {folder}{figure}")

@@ -11,6 +11,7 @@ from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.errors import InputError, Interrupted
 from isthmus.model_registry import Model, find_model, models
+from isthmus.wording import shell_line
 
 OPTIONS_WITHOUT_VALUE = ("--force", "--json", "-h", "--help")
 RESUME_HELP = "resume an interrupted run; it keeps its model, data and fields"
@@ -46,7 +47,7 @@ def build_resume_parser(argv: list[str]) -> Parser:
     if rest:
         raise InputError(
             f"--resume takes no other arguments, got {rest[0]!r}: a resumed run keeps its model, data and fields. "
-            f"Use only: isthmus fit --resume {args.resume}"
+            f"Use only: {resume_command(args.resume)}"
         )
     return parser
 
@@ -76,6 +77,11 @@ def is_model(name: str) -> bool:
 def all_field_flags() -> set[str]:
     """The options of the fields of all models."""
     return {flag_of(name) for model in models().values() for name in model.fields}
+
+
+def resume_command(folder: str | Path) -> str:
+    """The command that resumes a run."""
+    return shell_line(["isthmus", "fit", "--resume", str(folder)])
 
 
 def run(args: argparse.Namespace) -> None:
@@ -114,13 +120,13 @@ def run(args: argparse.Namespace) -> None:
             with ProgressBar() as show:
                 run_dir.finish(started, show)
     except Interrupted as error:
-        raise Interrupted(f"{error}; resume with: isthmus fit --resume {folder}") from None
+        raise Interrupted(f"{error}; resume with: {resume_command(folder)}") from None
     stages["training"] = time.perf_counter() - began
     log("evaluating on held-out rows")
     try:
         summary = summarise(started, stages)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"the model is saved, but not all of its figures are; draw them with: isthmus fit --resume {folder}"
+            f"the model is saved, but not all of its figures are; draw them with: {resume_command(folder)}"
         ) from None
     emit(args, summary.values, summary.text)

@@ -14,6 +14,13 @@ def build_parser(argv: list[str]) -> Parser:
     parser.add_argument(
         "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
     )
+    parser.add_argument(
+        "--colour",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="add a map of the codes of all rows, coloured by a column of the data, or by label; may be repeated",
+    )
     return parser
 
 
@@ -24,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
 
     log("evaluating on held-out rows")
     opened = run_dir.reopen(Path(args.run))
-    measured = measure(opened, held_out(opened), args.draws)
+    measured = measure(opened, held_out(opened), args.draws, colours=args.colour)
     path = measured.write_page()
     size = path.stat().st_size
     values = {"run": args.run, "file": str(path), "bytes": size, "rows": len(measured.held)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from isthmus.atomic_io import next_path
 from isthmus.batch import Batch
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.diagnosis.loss_convention import LossConvention
@@ -20,6 +21,7 @@ from isthmus.finding import Finding
 from isthmus.fitted import FittedModel
 from isthmus.metrics.metric import Metric
 from isthmus.model_registry import models
+from isthmus.wording import shell_line
 
 OWN_CODE = "in your training code: "
 """Start of a remedy for a model that was trained outside isthmus."""
@@ -151,7 +153,7 @@ class DiagnosisContext:
         params = self.nondefault_params() | params
         if self.command is None:
             return f"isthmus.{self.fitted.name}({python_arguments(params)}).fit({self.fit_arguments()})"
-        return self.cli_command(self.fitted.name, self.command.run, params)
+        return self.cli_command(self.fitted.name, params)
 
     @property
     def given_fields(self) -> list[str]:
@@ -176,7 +178,7 @@ class DiagnosisContext:
         conditional = name == CONDITIONAL or params.get("prior") == "conditional"
         if self.convention is not None or self.command is None:
             return f"isthmus.{name}({python_arguments(params)}).fit({self.fit_arguments(conditional=conditional)})"
-        return self.cli_command(name, f"{self.command.run}-{name.lower()}", params, conditional=conditional)
+        return self.cli_command(name, params, conditional=conditional)
 
     def tighter_bound(self) -> str:
         """How to estimate log p(x) better: by annealed importance sampling if the model allows it, or with more draws.
@@ -186,7 +188,7 @@ class DiagnosisContext:
         ais = self.can_anneal
         if self.command is not None:
             options = ["--ais"] if ais else ["--draws", str(MANY_DRAWS)]
-            return shlex.join(["isthmus", "evaluate", self.command.run, *options])
+            return shell_line(["isthmus", "evaluate", self.command.run, *options])
         model = "model" if self.convention is None else "wrapped.on(X)"
         return f"isthmus.evaluate({model}, X, {'ais=100' if ais else f'draws={MANY_DRAWS}'})"
 
@@ -218,17 +220,21 @@ class DiagnosisContext:
         arguments += ["observed=observed"] if self.incomplete else []
         return ", ".join(arguments)
 
-    def cli_command(self, name: str, run: str, params: dict[str, Any], *, conditional: bool = True) -> str:
-        """The command that trains model `name` into folder `run`; parts that are objects cannot be expressed."""
+    def cli_command(self, name: str, params: dict[str, Any], *, conditional: bool = True) -> str:
+        """The command that trains model `name` into a new folder; parts that are objects cannot be expressed."""
         assert self.command is not None
-        argv = ["isthmus", "fit", name.lower(), self.command.data, "-o", run]
+        run = self.command.run.rstrip("/")
+        folder = next_path(run) if name == self.fitted.name else f"{run}-{name.lower()}"
+        if os.path.lexists(folder):
+            folder = next_path(folder)
+        argv = ["isthmus", "fit", name.lower(), self.command.data, "-o", folder]
         roles = self.command.roles
         argv += (roles if conditional else roles.without_condition()).options()
         for key, value in params.items():
             if isinstance(value, str | int | float | tuple | None):
                 text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
                 argv.append(f"--{key.replace('_', '-')}={text}")
-        return shlex.join([*argv, "--force"])
+        return shell_line(argv)
 
     @property
     def effective_fields(self) -> set[str]:

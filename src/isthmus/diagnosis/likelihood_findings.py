@@ -65,7 +65,7 @@ def integer_rows(context: DiagnosisContext, line: str, dtype: str) -> str:
     """A remedy on rows that are converted to integers."""
     if ".fit(X" in line:
         return line.replace(".fit(X", f".fit(X.astype({dtype!r})")
-    return f"convert the numbers of the file to integers, then: {line}"
+    return f"convert the numbers of the file to integers, then:\n{line}"
 
 
 def decoder_range(context: DiagnosisContext) -> Iterator[Finding]:

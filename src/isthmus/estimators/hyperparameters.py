@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import textwrap
 import typing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,10 +12,14 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from isthmus.estimators.recipe import Recipe
+from isthmus.model_registry import Field, models
 from isthmus.schema import Schema
 
 Auto: TypeAlias = Any
 """The word "auto", which is resolved before `compose` reads a field: there it has the field's other type."""
+
+DOC_WIDTH = 80
+"""Characters in a line of a model's documentation, with those that `help` puts before it."""
 
 
 @typing.dataclass_transform(kw_only_default=True, eq_default=False)
@@ -64,7 +70,7 @@ class Hyperparameters:
     threads: int | str = "auto"
     """CPU threads, >= 1, at most torch's own number; auto is one for small networks and all for larger ones."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, or auto: a GPU if there is one."""
+    """cpu, cuda, cuda:1, mps (which is not tested), or auto: cuda if there is a GPU for it."""
     precision: str = "auto"
     """single, double, or auto, which is single; double for numbers that are to be exact."""
     compile: bool | str = "auto"
@@ -84,6 +90,8 @@ class Hyperparameters:
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+        if cls.__doc__:
+            cls.__doc__ = documented(cls)
 
     def compose(self, schema: Schema) -> Recipe:
         """The recipe of the model for data of this schema."""
@@ -92,6 +100,39 @@ class Hyperparameters:
     def values(self) -> dict[str, Any]:
         """The fields by name; user-defined modules as they are."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def documented(cls: type[Hyperparameters]) -> str:
+    """The docstring of a model with its fields as numpydoc's section of parameters, which `help` shows.
+
+    Python does not keep the strings below fields; the registry reads them from the source of the public models. Of a
+    user's class the inherited fields have a text.
+    """
+    described: dict[str, Field] = {}
+    for ancestor in reversed(cls.__mro__):
+        model = models().get(ancestor.__name__)
+        if model is not None and model.module == ancestor.__module__:
+            described |= model.fields
+    lines = [textwrap.dedent(cls.__doc__ or "").strip(), "", "Parameters", "----------"]
+    for field in dataclasses.fields(cls):
+        known = described.get(field.name)
+        types = f"{type_words(known.annotation)}, " if known else ""
+        lines.append(f"{field.name} : {types}default={field.default!r}")
+        text = known.doc if known else ""
+        lines += [f"    {line}" for line in textwrap.wrap(text, DOC_WIDTH - 8, break_on_hyphens=False)]
+    return "\n".join(lines) + "\n"
+
+
+def type_words(annotation: str) -> str:
+    """The types of a field in words.
+
+    >>> type_words("int | Auto"), type_words("str | tuple[str, ...] | nn.Module")
+    ("int or 'auto'", 'str, tuple of str or torch.nn.Module')
+    """
+    names = {"Auto": repr("auto"), "nn.Module": "torch.nn.Module"}
+    parts = [re.sub(r"tuple\[(\w+), \.\.\.\]", r"tuple of \1", part.strip()) for part in annotation.split("|")]
+    *first, last = [names.get(part, part) for part in parts]
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def is_auto(value: Any) -> bool:

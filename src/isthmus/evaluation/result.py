@@ -13,6 +13,7 @@ import numpy as np
 from isthmus.errors import InputError
 from isthmus.examples import Examples, fingerprint
 from isthmus.metrics.metric import Metric, to_tree
+from isthmus.wording import two_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,9 +117,7 @@ class Evaluation:
         return [("model", self.model), ("rows", f"{self.rows:,}"), *measured, *declined]
 
     def __str__(self) -> str:
-        lines = self.lines()
-        width = max(len(label) for label, _ in lines) + 2
-        return "\n".join(f"{label:<{width}}{text}" for label, text in lines)
+        return two_columns(self.lines())
 
     def _repr_html_(self) -> str:
         rows = "".join(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -42,10 +43,14 @@ def latent(model: Any, X: Any, y: Any = None, **rows: Any) -> Figure:
     Args:
         model: a fitted model.
         X: (n, *X) data.
-        y: (n,) labels, which colour the rows.
+        y: (n,) labels, which colour the rows: classes with a legend, or numbers on a scale with a colour bar; a pandas
+            Series gives its name too.
         **rows: condition, lengths, observed, random_state: see `isthmus.plot`.
     """
-    return draw("latent", model, X, y, **rows)
+    context, name = context_of(model, X, y, **rows), getattr(y, "name", None)
+    if name is not None and (labels := context.labels[0]) is not None:
+        context = replace(context, coloured_by=(labels, str(name)))
+    return FIGURES["latent"].figure(context)
 
 
 def reconstructions(model: Any, X: Any, y: Any = None, *, train: Any = None, **rows: Any) -> Figure:

@@ -45,6 +45,7 @@ class PlotContext:
         reference: name and mean score of the linear model on the same rows.
         condition: one condition for figures that are drawn without rows.
         rows_name: what the rows are, for titles: "test rows".
+        coloured_by: (n,) classes or numbers that colour the map of the codes, and their name; by default the labels.
         seed: of every random choice.
         draws: posterior samples for each row in log p(x).
     """
@@ -56,6 +57,7 @@ class PlotContext:
     reference: tuple[str, float] | None = None
     condition: Any = None
     rows_name: str = "rows"
+    coloured_by: tuple[np.ndarray, str] | None = None
     seed: int = 0
     draws: int = 1000
 
@@ -145,6 +147,11 @@ class PlotContext:
         y, by = (self.shown.y, "label") if self.shown.y is not None else (self.shown.condition, "condition")
         labels = None if y is None else np.asarray(y)
         return (None if labels is None or labels.size != len(self.shown) else labels.reshape(-1)), by
+
+    @property
+    def colour(self) -> tuple[np.ndarray | None, str]:
+        """(n,) what colours the map of the codes, and its name."""
+        return self.coloured_by or self.labels
 
     @cached_property
     def groups(self) -> list[tuple[str, np.ndarray]]:

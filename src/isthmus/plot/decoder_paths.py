@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from isthmus.errors import InputError
 from isthmus.plot.context import PlotContext, Unavailable
-from isthmus.plot.display import as_images, choose_rows
+from isthmus.plot.display import SHEETS, as_images, choose_rows
 from isthmus.plot.style import (
     BLUE,
     CELL_PIXELS,
@@ -26,8 +26,8 @@ from isthmus.plot.style import (
     panels,
     path_panels,
 )
-from isthmus.plot.text import number, range_of
-from isthmus.wording import pluralize
+from isthmus.plot.text import number
+from isthmus.wording import capitalize, pluralize
 
 MAX_DIMENSIONS = 8
 """Dimensions of the code that are traversed."""
@@ -41,6 +41,8 @@ MAX_PAIRS = 4
 """Pairs of rows that are connected on a page."""
 MAX_MOVING = 4
 """Columns of a table that are shown along a dimension: those that change most."""
+MAX_TOLD = 2
+"""Columns of a table that the text alternative names for each dimension."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +182,31 @@ def caption_traversal(data: Paths) -> str:
 
 
 def alt_traversal(data: Paths) -> str:
-    described = "; ".join(f"{name} {number(change, 3)}" for name, change in data.changes.items())
-    dims = pluralize(len(data.paths), "dimension")
-    return f"Decoder output along {dims}; root mean squared change from end to end: {described}."
+    dims, ends = pluralize(len(data.paths), "dimension"), f"from {data.steps[0]} to {data.steps[-1]}"
+    changes = "; ".join(f"{name} {number(change, 3)}" for name, change in data.changes.items())
+    if data.context.kind == "table":
+        moving = "; ".join(
+            f"{name} moves {', '.join(f'{column} by {number(move, 2)}' for column, move in moves)}"
+            for name, moves in largest_moves(data).items()
+        )
+        what = f"Line plots of the decoded columns along {dims} of the code, {ends}"
+        return f"{what}. Change from end to end, in standard deviations: {moving}."
+    each = "one for each" if data.context.kind == "lines" else "a row for each"
+    return (
+        f"{SHEETS[data.context.kind]}, {each} of {dims} of the code, decoded at {len(data.steps)} steps {ends}. Root "
+        f"mean squared change from end to end: {changes}."
+    )
+
+
+def largest_moves(data: Paths) -> dict[str, list[tuple[str, float]]]:
+    """For each dimension the columns of a table that change most along it, and by how much, in standard deviations."""
+    names = data.context.schema.names or [f"column {j}" for j in range(data.context.schema.size)]
+    found = {}
+    for name, path in data.paths.items():
+        flat = path.reshape(len(path), -1)
+        move = (flat[-1] - flat[0]) / data.spread
+        found[name] = [(names[j], float(move[j])) for j in np.argsort(-np.abs(move), kind="stable")[:MAX_TOLD]]
+    return found
 
 
 # ---------------------------------------------------------------- interpolation
@@ -281,10 +305,15 @@ def caption_interpolation(data: Interpolations) -> str:
 
 
 def alt_interpolation(data: Interpolations) -> str:
-    described = "; ".join(
-        f"from row {a} to row {b} ({name}), values {range_of(path)}, ends differ by {number(change, 3)}"
-        for (a, b), (name, path), change in zip(data.pairs, data.paths.items(), data.changes.values())
+    pairs = "; ".join(
+        f"row {a} to row {b} ({name}), ends differ by {number(change, 3)}"
+        for (a, b), (name, change) in zip(data.pairs, data.changes.items())
     )
-    return (
-        f"Decoder output in {len(data.steps)} steps between {pluralize(len(data.pairs), 'pair')} of rows: {described}."
-    )
+    count, steps = pluralize(len(data.pairs), "pair"), len(data.steps)
+    if data.context.kind == "table":
+        what = f"Line plots of the decoded columns in {steps} steps between the codes of {count} of rows"
+    elif data.context.kind == "lines":
+        what = f"{SHEETS['lines']}, one for each of {count} of rows: {steps} decoded between their codes"
+    else:
+        what = f"{SHEETS[data.context.kind]}, a row for each of {count} of rows: these at the ends, {steps} decoded"
+    return f"{what}. {capitalize(pairs)}."

@@ -17,6 +17,10 @@ MAX_LINE_FEATURES = 3
 """Features up to which a sequence is drawn as lines; sequences of more are heat maps."""
 
 
+SHEETS = {"image": "Sheet of images", "heat": "Sheet of heat maps of sequences", "lines": "Line plots of sequences"}
+"""What a figure of examples is, by the kind of display."""
+
+
 def display_kind(schema: Schema) -> str:
     """How an example is drawn: image, heat (sequences of many features), lines (sequences of few) or table.
 

@@ -23,6 +23,16 @@ from isthmus.plot.tables import Table, no_tables
 
 
 @dataclass(frozen=True)
+class DrawnFigure:
+    """A figure with its data and what is said about it."""
+
+    data: Any
+    figure: Figure
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
 class FigureSpec:
     """One kind of figure.
 
@@ -47,6 +57,11 @@ class FigureSpec:
     def figure(self, context: PlotContext) -> Figure:
         """The figure; raises Unavailable if there is nothing to show."""
         return self.draw(self.prepare(context))
+
+    def drawn(self, context: PlotContext) -> DrawnFigure:
+        """The figure with what is said about it; raises Unavailable if there is nothing to show."""
+        data = self.prepare(context)
+        return DrawnFigure(data, self.draw(data), self.caption(data), self.alt(data))
 
 
 FIGURES = {
@@ -133,24 +148,12 @@ FIGURES = {
 """Every figure by name, in the order of the report."""
 
 
-@dataclass(frozen=True)
-class DrawnFigure:
-    """A figure with its data and what is said about it."""
-
-    data: Any
-    figure: Figure
-    caption: str
-    alt: str
-
-
 def draw_all(context: PlotContext) -> tuple[dict[str, DrawnFigure], dict[str, str]]:
     """Every figure that is available, and for the others the reason, by name."""
     drawn, unavailable = {}, {}
     for name, spec in FIGURES.items():
         try:
-            data = spec.prepare(context)
+            drawn[name] = spec.drawn(context)
         except Unavailable as reason:
             unavailable[name] = str(reason)
-        else:
-            drawn[name] = DrawnFigure(data, spec.draw(data), spec.caption(data), spec.alt(data))
     return drawn, unavailable

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from isthmus.array_checks import as_condition
 from isthmus.errors import InputError
 from isthmus.plot.context import PlotContext
-from isthmus.plot.display import MAX_CLASSES, as_images, choose_rows
+from isthmus.plot.display import MAX_CLASSES, SHEETS, as_images, choose_rows
 from isthmus.plot.style import (
     BLUE,
     CELL_PIXELS,
@@ -134,22 +134,28 @@ def caption(data: Samples) -> str:
     if data.distances is None:
         return "Decoded codes that were drawn from the prior."
     unit = "mean squared distance per step" if context.schema.sequence else "squared distance, summed over features,"
-    below = "behind each" if context.kind == "lines" else "below each"
     return (
-        f"Decoded codes that were drawn from the prior, and {below} the nearest {data.nearest_name} "
+        f"Decoded codes that were drawn from the prior, and {near_words(context)} the nearest {data.nearest_name} "
         f"({unit} {range_of(data.distances)}). A sample equal to its neighbour is memorized."
     )
 
 
 def alt(data: Samples) -> str:
-    classes = f" of the classes {', '.join(data.classes)}" if data.classes else ""
-    mean = number(data.samples.mean(), 3)
-    text = f"{len(data.samples):,} samples{classes}, values {range_of(data.samples)}, mean {mean}."
+    context, n = data.context, len(data.samples)
+    if context.kind == "table":
+        beside = "" if context.rows is None else f", each beside that of {context.counted}"
+        return f"Histograms of the columns of {n:,} samples{beside}. Means: {means_of(data)}."
+    classes = f", a column for each of the classes {', '.join(data.classes)}" if data.classes else ""
+    text = f"{SHEETS[context.kind]}: {n:,} samples{classes}"
     if data.distances is not None:
-        text += f" Squared distances to the nearest {data.nearest_name}s {range_of(data.distances)}."
-    if data.context.kind == "table":
-        text += f" Means of the columns: {means_of(data)}."
-    return text
+        text += f", {near_words(context)} the nearest {data.nearest_name}; squared distances {range_of(data.distances)}"
+    of_data = "" if context.rows is None else f", of the {context.rows_name} {number(np.nanmean(context.values), 3)}"
+    return f"{text}. Mean of all values of the samples {number(np.nanmean(data.samples), 3)}{of_data}."
+
+
+def near_words(context: PlotContext) -> str:
+    """Where the nearest rows are drawn."""
+    return "behind each" if context.kind == "lines" else "below each"
 
 
 def means_of(data: Samples) -> str:

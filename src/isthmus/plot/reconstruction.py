@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 
 from isthmus.examples import Examples
 from isthmus.plot.context import PlotContext, squared_errors, values_of
-from isthmus.plot.display import as_images, choose_rows
+from isthmus.plot.display import SHEETS, as_images, choose_rows
 from isthmus.plot.style import (
     BLUE,
     CELL_PIXELS,
+    MAX_PANELS,
     MUTED,
     ORANGE,
     PALE,
@@ -119,12 +120,30 @@ def caption(data: Reconstructions) -> str:
 
 
 def alt(data: Reconstructions) -> str:
+    context, n, views = data.context, len(data.index), ", ".join(data.views)
+    if context.kind == "table":
+        flat = {name: values.reshape(n, -1) for name, values in data.views.items()}
+        original = flat.pop("original")
+        shares = {name: explained(values, original)[:MAX_PANELS] for name, values in flat.items()}
+        columns = "; ".join(
+            f"{column} {', '.join(f'{name} {each[j]:.0%}' for name, each in shares.items())}"
+            for j, column in enumerate(column_names(context.schema))
+        )
+        return (
+            f"Scatter plots of reconstructed against original values of {pluralize(n, 'row')}, one for each column. "
+            f"Share of the variance explained: {columns}."
+        )
+    labels, by = context.labels
+    named = "" if labels is None else f" ({by}s {', '.join(str(v)[:20] for v in labels[data.index])})"
     errors = "; ".join(
-        f"{name}: squared error {range_of(values)}, {number(values.mean(), 3)} on average"
-        for name, values in data.errors.items()
+        f"{name} {range_of(values)}, {number(values.mean(), 3)} on average" for name, values in data.errors.items()
     )
-    labels, by = data.context.labels
-    named = ""
-    if labels is not None and len(data.index) <= max(COUNTS["image"], COUNTS["lines"]):
-        named = f" with the {by}s {', '.join(str(v)[:20] for v in labels[data.index])}"
-    return f"{pluralize(len(data.index), 'original row')}{named}. {errors}."
+    each = "one for each" if context.kind == "lines" else "a column for each"
+    order = "drawn over each other" if context.kind == "lines" else "from top to bottom"
+    return f"{SHEETS[context.kind]}, {each} of {pluralize(n, 'row')}{named}; {order}: {views}. Squared error: {errors}."
+
+
+def explained(values: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """(d,) share of each column's variance that reconstructions (n, d) explain, 0 of a constant column; without NaN."""
+    variance, error = np.nanvar(original, 0), np.nanmean(np.square(values - original), 0)
+    return 1 - np.divide(error, variance, out=np.ones_like(variance), where=variance > 0)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from isthmus.plot.context import PlotContext, Unavailable
-from isthmus.plot.display import as_images
+from isthmus.plot.display import SHEETS, as_images
 from isthmus.plot.style import (
     BLUE,
     CELL_PIXELS,
@@ -158,4 +158,5 @@ def alt_extremes(data: Extremes) -> str:
     least, most = (
         ", ".join(f"row {row} ({number(data.scores[row])})" for row in index) for index in (data.least, data.most)
     )
-    return f"Least typical by {data.quantity}: {least}. Most typical: {most}."
+    rows = "" if data.context.kind == "lines" else ", the least typical above the most typical"
+    return f"{SHEETS[data.context.kind]}{rows}. Least typical by {data.quantity}: {least}. Most typical: {most}."

@@ -24,8 +24,6 @@ MAX_PANELS = 9
 """Columns of a table that have a panel."""
 CELL_PIXELS, WIDE_CELL_PIXELS = 96, 224
 """Longer side of an image on a sheet; of a sequence drawn as a heat map."""
-MIN_SHARP_PIXELS = 12
-"""Images with a longer side below this are enlarged smoothly, so that the eye sees a shape instead of squares."""
 INK, MUTED, PALE, BLUE, ORANGE = "#222222", "#808790", "#d5d9de", "#2a6fb0", "#d9822b"
 PALETTE = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
 BLEND = LinearSegmentedColormap.from_list("blend", [BLUE, "#9a6fb0", ORANGE])
@@ -199,16 +197,17 @@ def image_sheet(
 def resized(images: np.ndarray, cell: int) -> np.ndarray:
     """Images (n, h, w, c) with their longer side near `cell` pixels.
 
-    Very small ones are enlarged smoothly, others by a whole factor, so that pixels stay equal; large ones shrink.
+    Small ones are enlarged by a whole factor, so that pixels stay what they are, and equal; large ones shrink.
     """
     high, wide = images.shape[1:3]
     large = max(high, wide)
-    if MIN_SHARP_PIXELS <= large <= cell:
+    if large <= cell:
         return images.repeat(cell // large, 1).repeat(cell // large, 2)
     size = (max(1, round(wide * cell / large)), max(1, round(high * cell / large)))
-    filter_ = Image.Resampling.LANCZOS if large > cell else Image.Resampling.BICUBIC
     pixels = np.rint(images * 255).astype(np.uint8)
-    return np.stack([np.asarray(Image.fromarray(image).resize(size, filter_)) for image in pixels]) / 255
+    return (
+        np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in pixels]) / 255
+    )
 
 
 def mosaic(images: np.ndarray, columns: int, gap: int, between: float = 1.0) -> np.ndarray:

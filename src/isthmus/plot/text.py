@@ -17,13 +17,18 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
         return str(value)
     if isinstance(value, int | np.integer):
-        return f"{value:,}".replace("-", "−")
+        return minus(f"{value:,}")
     value = float(value)
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else "infinite"
     if 10**digits <= abs(value) < 1e9:
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value + 0.0:.{digits}g}".replace("-", "−")
+        return minus(f"{value:,.0f}")
+    return minus(f"{value + 0.0:.{digits}g}")
+
+
+def minus(text: str) -> str:
+    """A number in text with the typographic minus sign, as wide as a plus."""
+    return text.replace("-", "−")
 
 
 def with_error(mean: float, error: float | None) -> str:
@@ -41,7 +46,7 @@ def with_error(mean: float, error: float | None) -> str:
     places = max(0, 1 - math.floor(math.log10(error)))
     if places > 8:
         return f"{number(mean)} ± {number(error, 2)}"
-    return f"{mean:,.{places}f} ± {error:,.{places}f}".replace("-", "−")
+    return minus(f"{mean:,.{places}f} ± {error:,.{places}f}")
 
 
 def range_of(values: Any, digits: int = 3) -> str:

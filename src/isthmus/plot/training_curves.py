@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from isthmus.plot.context import PlotContext, Unavailable
 from isthmus.plot.style import BLUE, INK, LEGEND, MUTED, ORANGE, panels
 from isthmus.plot.text import number
+from isthmus.wording import capitalize, pluralize
 
 History = list[dict[str, Any]]
 
@@ -28,22 +30,61 @@ TRANSIENT = 10
 """The first epochs (one in so many) do not decide the limits of the vertical axis."""
 
 
-def prepare(context: PlotContext) -> History:
-    """A dict for each epoch."""
-    if not context.model.history:
+@dataclass(frozen=True)
+class Curves:
+    """A dict for each epoch that was trained, and the bound on their number, if it is known."""
+
+    history: History
+    bound: int | None = None
+
+
+def prepare(context: PlotContext) -> Curves:
+    """The history of training."""
+    model = context.model
+    if not model.history:
         raise Unavailable(f"{context.name} has no training curves: it is solved exactly, or its history was not saved.")
-    return context.model.history
+    return Curves(model.history, model.settings.get("epochs"))
 
 
-def draw(history: History) -> Figure:
-    """A panel for each term; its weight where that changes."""
-    terms = term_names(history)
+def best_epoch(history: History) -> int | None:
+    """The epoch whose weights were kept: the lowest validation loss, 0 for the start; None without validation.
+
+    >>> best_epoch([{"epoch": 1, "valid_loss": 2.0}, {"epoch": 2}, {"epoch": 3, "valid_loss": 1.0}, {"epoch": 4}])
+    3
+    """
+    if history and history[-1].get("kept_start"):
+        return 0
+    known = [record for record in history if "valid_loss" in record]
+    return min(known, key=lambda record: record["valid_loss"])["epoch"] if known else None
+
+
+def course(history: History, bound: int | None = None) -> str:
+    """How many epochs were trained of how many at most, and which one's weights are kept.
+
+    >>> course([{"epoch": 1, "valid_loss": 2.0}, {"epoch": 2, "valid_loss": 3.0}], bound=9)
+    'stopped early after 2 of at most 9 epochs; the weights of epoch 1, the best in validation, are kept'
+    """
+    done, best = len(history), best_epoch(history)
+    text = pluralize(done, "epoch")
+    if bound is not None and done < bound:
+        text = f"stopped early after {done:,} of at most {pluralize(bound, 'epoch')}"
+    if best == 0:
+        return f"{text}; no better than the linear model that it started at, which is kept"
+    return text if best is None else f"{text}; the weights of epoch {best:,}, the best in validation, are kept"
+
+
+def draw(data: Curves) -> Figure:
+    """A panel for each term; its weight where that changes; the best epoch as a dotted line."""
+    history = data.history
+    terms, best = term_names(history), best_epoch(history)
     titles = [textwrap.shorten(DESCRIPTIONS.get(term, term), 44) for term in terms]
     figure, axes = panels(len(terms), "Terms of the loss by epoch", (2.9, 2.3), titles)
     for axis, term in zip(axes, terms):
         for name, colour, points in series(history, term):
             mark = "o" if len(points) == 1 else None
             axis.plot(*zip(*points), color=colour, linewidth=1.3, label=name, marker=mark, markersize=3)
+        if best:
+            axis.axvline(best, color=INK, linewidth=1, linestyle=(0, (1, 2)), label=f"best epoch: {best:,}")
         axis.set_xlabel("epoch")
         axis.set_ylabel("nats")
         axis.set_ylim(*limits_after_start(history, term))
@@ -56,8 +97,9 @@ def draw(history: History) -> Figure:
     return figure
 
 
-def caption(history: History) -> str:
-    sentences = ["Lower is better."]
+def caption(data: Curves) -> str:
+    history = data.history
+    sentences = [f"{capitalize(course(history, data.bound))}.", "Lower is better."]
     if any(key.startswith("valid_") for record in history for key in record):
         sentences.append("Where validation rises while training falls, the model overfits.")
     for term in term_names(history):
@@ -70,14 +112,15 @@ def caption(history: History) -> str:
     return " ".join([*sentences, "Values in nats per row; the first epochs may lie outside the panels."])
 
 
-def alt(history: History) -> str:
-    described = []
+def alt(data: Curves) -> str:
+    history, described = data.history, []
     for term in term_names(history):
         for name, _, points in series(history, term):
             at, least = min(points, key=lambda pair: pair[1])
             ends = f"from {number(points[0][1])} to {number(points[-1][1])}"
             described.append(f"{term} in {name} goes {ends}, lowest {number(least)} at epoch {at}")
-    return f"Line plots over {len(history)} epochs. {'; '.join(described) or 'No finite values'}."
+    plots = pluralize(len(term_names(history)), "line plot")
+    return f"{plots} of the loss by epoch; {course(history, data.bound)}. {'; '.join(described) or 'No finite values'}."
 
 
 def term_names(history: History) -> list[str]:

@@ -23,16 +23,12 @@ class RunInfo:
         folder: name of the run.
         data: what it was trained on.
         rows: which rows it is shown on: "100 validation rows (they also chose the weights)".
-        epochs: epochs trained.
-        epochs_planned: epochs that early stopping may have cut short.
         versions: versions of the software in training.
     """
 
     folder: str = ""
     data: str = ""
     rows: str = ""
-    epochs: int | None = None
-    epochs_planned: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -44,6 +40,8 @@ class ReportContext:
     evaluation: Evaluation
     findings: list[Finding]
     run: RunInfo
+    maps: tuple[PlotContext, ...] = ()
+    """All rows of the run, each time with another column that colours the map of their codes."""
 
     @property
     def rows(self) -> str:

@@ -8,9 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from isthmus.data import read_raw
 from isthmus.data.column_roles import ColumnRoles
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
+from isthmus.errors import InputError, unknown
 from isthmus.evaluation.evaluate import DEFAULT_DRAWS, check_train, evaluate
 from isthmus.evaluation.result import Evaluation, check_evaluation
 from isthmus.evaluation.splits import HeldOut
@@ -19,9 +23,13 @@ from isthmus.finding import Finding
 from isthmus.fitted import as_fitted
 from isthmus.persistence import serialization
 from isthmus.persistence.run_dir import Run
+from isthmus.plot.context import PlotContext
 from isthmus.plot.style import save
 from isthmus.report.context import ReportContext, RunInfo, plot_context
 from isthmus.report.page import page, write_page
+
+LABELS, CONDITION = "label", "condition"
+"""Names of what colours a map and is no column: the labels, which are the condition of a conditional model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +42,8 @@ class MeasuredRun:
     """The held-out rows, checked."""
     evaluation: Evaluation
     findings: list[Finding]
+    maps: tuple[PlotContext, ...] = ()
+    """All rows, each time with another column that colours the map of their codes."""
 
     @cached_property
     def context(self) -> ReportContext:
@@ -43,12 +53,10 @@ class MeasuredRun:
             folder=run.folder.name,
             data=run.dataset.source,
             rows=self.held.description,
-            epochs=len(model.history),
-            epochs_planned=run.job.config.epochs,
             versions=serialization.read_config(run.folder).get("versions") or {},
         )
         plots = plot_context(model, self.rows, self.evaluation, run.job.train_rows, self.held.name)
-        return ReportContext(plots, self.evaluation, self.findings, info)
+        return ReportContext(plots, self.evaluation, self.findings, info, self.maps)
 
     def write_page(self) -> Path:
         """Write report.html into the run's folder; its path."""
@@ -61,13 +69,59 @@ class MeasuredRun:
         return [save(picture.figure, self.run.folder / file) for file, picture in kept if picture is not None]
 
 
-def measure(run: Run, held: HeldOut, draws: int = DEFAULT_DRAWS, without: Collection[str] = ()) -> MeasuredRun:
-    """Evaluate and diagnose a trained run on rows that it was not fitted to."""
+def measure(
+    run: Run,
+    held: HeldOut,
+    draws: int = DEFAULT_DRAWS,
+    without: Collection[str] = (),
+    colours: Collection[str] = (),
+) -> MeasuredRun:
+    """Evaluate and diagnose a trained run on rows that it was not fitted to.
+
+    Args:
+        run: the run.
+        held: the rows.
+        draws: posterior samples for each row in log p(x).
+        without: measures that are left out.
+        colours: columns that colour a map of the codes of all rows each, on the page.
+    """
+    maps = tuple(map_of_all_rows(run, column) for column in colours)  # raises before anything is measured
     model, rows = run.fitted, run.fitted.check(held.examples)
     evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)
     command = RunRef(str(run.folder), run.source["data"], ColumnRoles.of_run(run.source))
     findings = diagnose(model, rows, train=run.job.train_rows, evaluation=evaluation, command=command)
-    return MeasuredRun(run, held, rows, evaluation, findings)
+    return MeasuredRun(run, held, rows, evaluation, findings, maps)
+
+
+def map_of_all_rows(run: Run, column: str) -> PlotContext:
+    """Training rows and all others, their codes to be coloured by a column of the data."""
+    model, rows = run.fitted, run.dataset.select()
+    examples = model.check(rows)
+    coloured_by = (column_values(run, rows, column), column)
+    return PlotContext(
+        model, examples, run.job.train_rows, rows_name="rows", coloured_by=coloured_by, seed=model.seed % 2**31
+    )
+
+
+def column_values(run: Run, rows: Examples, column: str) -> np.ndarray:
+    """(n,) the values of a column in all rows: one that the model was fitted to, the labels, or one that was left out.
+
+    Raises:
+        InputError: if there is no such column.
+    """
+    names, labels = run.fitted.schema.names, (LABELS, CONDITION, run.source.get("condition"))
+    if column in names:
+        return np.asarray(rows.x, np.float64)[:, names.index(column)]
+    if column in labels and rows.y is not None:
+        return np.asarray(rows.y)
+    table = read_raw(run.source["data"]).train.x
+    left_out = [] if isinstance(table, np.ndarray) else list(map(str, table.columns))
+    if column in left_out:
+        return table.iloc[:, left_out.index(column)].to_numpy()
+    known = [*dict.fromkeys([*names, *left_out]), *([LABELS] if rows.y is not None else [])]
+    if not known:
+        raise InputError(f"--colour must name a column, got {column!r}: {run.dataset.source} has no columns or labels.")
+    raise unknown("--colour", column, known)
 
 
 def report_page(

@@ -19,7 +19,8 @@ THEME = {INK: "var(--ink)", MUTED: "var(--muted)", PALE: "var(--pale)", BLUE: "v
 PIXELS_PER_INCH = 96
 """Of a page, by CSS."""
 MIN_WIDTH_PIXELS = 560
-"""A figure is not shrunk below this on a narrow screen, where its text would become illegible; it scrolls."""
+"""A chart is not shrunk below this on a narrow screen, where its text would become illegible; it scrolls. Sheets of
+images are not shrunk at all."""
 
 
 class Picture(NamedTuple):
@@ -30,11 +31,10 @@ class Picture(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of the page under a heading: sentences, then figures and tables."""
+    """A part of the page under a heading: figures and tables."""
 
     key: str
     title: str
-    sentences: list[str]
     blocks: list[Picture | Table]
 
 
@@ -57,7 +57,8 @@ def svg(figure: Figure, alt: str, caption: str = "") -> Picture:
     text = re.sub(r"\s*\n\s*", "\n", text)
     width, height = (round(side * PIXELS_PER_INCH) for side in figure.get_size_inches())
     box = f"0 0 {width * 0.75:g} {height * 0.75:g}"  # points
-    size = f'width="{width}" height="{height}" style="min-width: {min(width, MIN_WIDTH_PIXELS)}px"'
+    least = width if any(axis.images for axis in figure.axes) else min(width, MIN_WIDTH_PIXELS)
+    size = f'width="{width}" height="{height}" style="min-width: {least}px"'
     head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box}" {size}>'
     return Picture(Markup(head + text[text.index(">") + 1 :].strip()), caption)
 

@@ -15,6 +15,7 @@ from isthmus.model_registry import models
 from isthmus.persistence.serialization import to_jsonable
 from isthmus.plot.tables import Table
 from isthmus.plot.text import number
+from isthmus.plot.training_curves import best_epoch, course
 from isthmus.report.context import ReportContext
 from isthmus.report.metrics_section import plainly
 from isthmus.schema import Schema
@@ -45,7 +46,7 @@ def card(context: ReportContext) -> Table:
     if model.loss_weights:
         weights = model.loss_weights.items()
         terms = (term if weight == 1 else f"{number(weight, 3)} · {term}" for term, weight in weights)
-        rows.append(["loss", " + ".join(terms), pluralize(len(model.history), "epoch")])
+        rows.append(["loss", " + ".join(terms), course(model.history, model.settings.get("epochs"))])
     rows.append(["data", data_words(schema), scaling_words(schema)])
     rows.append(["trained on", pluralize(len(train), "row") if train is not None else "not known", ""])
     rows.append(["evaluated on", context.rows, ""])
@@ -148,23 +149,38 @@ def configuration(context: ReportContext) -> list[Table]:
         shown, default = as_text(value), as_text(defaults.get(name))
         rows.append([name, shown, "" if shown == default else f"default: {default}"])
     rows.sort(key=lambda row: not row[2])
-    known = {name: value for name, value in vars(info).items() if value and name != "versions"}
-    run = [
-        [name.replace("_", " "), as_text(value)]
-        for name, value in {**known, "seed": model.seed, **model.settings}.items()
-    ]
     here = {
         "isthmus": isthmus.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    versions = [[name, str(info.versions.get(name, "–")), version] for name, version in here.items()]
+    versions = [[name, version, info.versions.get(name, "")] for name, version in here.items()]
     return [
         Table("Hyperparameters, changed ones first", ["name", "value", ""], rows, folded=True, look="wordy"),
-        Table("The run", ["", "value"], run, folded=True, look="wordy"),
-        Table("Versions", ["", "training", "this page"], versions, folded=True),
+        Table("The run", ["", "value"], run_rows(context), folded=True, look="wordy"),
+        Table("Versions", ["", "this page", "training"], versions, folded=True),
     ]
+
+
+def run_rows(context: ReportContext) -> list[list[str]]:
+    """Where the model comes from, and what was settled when its training started."""
+    model, info = context.plot.model, context.run
+    settings, history = dict(model.settings), model.history
+    bound, chosen = settings.pop("epochs", None), settings.pop("chosen", None)
+    best = best_epoch(history)
+    known = {
+        "folder": info.folder,
+        "data": info.data,
+        "measured on": info.rows,
+        "epochs trained": len(history) or None,
+        "epochs at most": bound if history else None,
+        "best epoch, whose weights are kept": "none: the start is kept" if best == 0 else best,
+        "seed": model.seed,
+        **{name.replace("_", " "): value for name, value in settings.items()},
+        "chosen from the data": chosen,
+    }
+    return [[name, as_text(value)] for name, value in known.items() if value not in (None, "", {})]
 
 
 def as_text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from isthmus.plot.tables import Table
 from isthmus.report.context import ReportContext
 from isthmus.report.headline import verdict
 from isthmus.report.html_blocks import Picture, Section, svg
-from isthmus.report.metrics_section import metrics_table, plainly
+from isthmus.report.metrics_section import metrics_tables, plainly
 from isthmus.report.model_card import card, configuration
 from isthmus.wording import capitalize, pluralize
 
@@ -25,12 +26,13 @@ def page(context: ReportContext) -> str:
     model, rows = context.plot.model, f"the {context.plot.counted}"
     figures = figure_sections(context, drawn)
     shown = {section.key for section in figures}
-    sections = [
-        *figures,
-        Section("numbers", "All numbers", [], [metrics_table(context.evaluation)]),
-        Section("model-card", "Model card", [], [card(context)]),
-        Section("configuration", "Configuration and versions", [], list(configuration(context))),
-    ]
+    tables = {
+        "numbers": ("All numbers", metrics_tables(context.evaluation)),
+        "model-card": ("Model card", [card(context)]),
+        "configuration": ("Configuration and versions", configuration(context)),
+    }
+    described = [Section(key, title, list(filled(some))) for key, (title, some) in tables.items()]
+    sections = [*figures, *(section for section in described if section.blocks)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((files("isthmus.report") / "template.html").read_text("utf-8"))
     return template.render(
@@ -51,11 +53,28 @@ def figure_sections(context: ReportContext, drawn: dict[str, DrawnFigure]) -> li
     for name, spec in FIGURES.items():
         blocks: list[Picture | Table] = []
         if name in drawn:
-            blocks.append(svg(drawn[name].figure, drawn[name].alt, drawn[name].caption))
-        blocks += spec.tables(context.plot, drawn[name].data if name in drawn else None)
+            blocks.append(picture(drawn[name]))
+        blocks += [picture(spec.drawn(rows)) for rows in context.maps] if name == "latent" else []
+        blocks += filled(spec.tables(context.plot, drawn[name].data if name in drawn else None))
         if blocks:
-            sections.append(Section(name, spec.title, [], blocks))
+            sections.append(Section(name, spec.title, blocks))
     return sections
+
+
+def picture(drawn: DrawnFigure) -> Picture:
+    """A figure inside the page."""
+    return svg(drawn.figure, drawn.alt, drawn.caption)
+
+
+def filled(tables: Iterable[Table]) -> list[Table]:
+    """The tables that have rows, without columns that are empty in all of them."""
+    kept = []
+    for table in tables:
+        columns = [j for j in range(len(table.head)) if any(row[j] for row in table.rows)]
+        rows = [[row[j] for j in columns] for row in table.rows]
+        if rows:
+            kept.append(table._replace(head=[table.head[j] for j in columns], rows=rows))
+    return kept
 
 
 def subtitle(context: ReportContext) -> str:
@@ -77,8 +96,9 @@ def sentence(text: str) -> str:
 
 
 def evidence_of(finding: Finding) -> list[tuple[str, str]]:
-    """The numbers behind a finding, by name."""
-    return [(name.replace("_", " "), plainly(value)) for name, value in finding.evidence.items()]
+    """The numbers behind a finding, by name; what is no number or list, the message has in words."""
+    numbers = {name: value for name, value in finding.evidence.items() if not isinstance(value, dict)}
+    return [(name.replace("_", " "), plainly(value)) for name, value in numbers.items()]
 
 
 def write_page(text: str, path: Path) -> Path:

@@ -18,10 +18,11 @@ from isthmus.metrics.estimate import mean_and_error
 from isthmus.persistence.run_dir import Run
 from isthmus.plot.context import squared_errors
 from isthmus.plot.reconstruction import views_of
+from isthmus.plot.training_curves import best_epoch, course
 from isthmus.report.from_run import MeasuredRun, measure
 from isthmus.report.headline import best_linear, compared, density_baselines, is_conditional, is_finite, value_of
 from isthmus.train.runtime import count_flops
-from isthmus.wording import join_names, pluralize
+from isthmus.wording import join_names, pluralize, shell_line
 
 SUMMARY_MAX_DRAWS, SUMMARY_MIN_DRAWS = 1000, 50
 """Draws per row for log p(x)."""
@@ -79,7 +80,8 @@ def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
     values["findings"] = [asdict(finding) for finding in measured.findings]
     severe = [finding.code for finding in measured.findings if finding.severity != "info"]
     if severe:
-        lines.append(f"Findings: {join_names(severe)}; isthmus diagnose {run.folder} says how to fix them.")
+        command = shell_line(["isthmus", "diagnose", str(run.folder)])
+        lines.append(f"Findings: {join_names(severe)}; {command} says how to fix them.")
     started = time.perf_counter()
     values["report"] = str(measured.write_page())
     pictures = measured.write_figures()
@@ -107,26 +109,14 @@ def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
     done, planned = values["epochs"], run.job.config.epochs
     if not done:
         return [f"{what}; solved exactly.", f"{likelihood}."]
-    values["epochs_planned"], values["best_epoch"] = planned, best_epoch(run)
-    epochs = pluralize(done, "epoch")
-    if done < planned:
-        epochs = f"stopped early after {done:,} of {pluralize(planned, 'epoch')}"
-        if values["best_epoch"]:
-            epochs += f", with the best weights at epoch {values['best_epoch']:,}"
-    if values["best_epoch"] == 0:
-        epochs += "; no better than the linear model that it started at, which is kept"
-    lines = [f"{what}; {epochs}.", f"{likelihood}; {values['seconds']:.1f} s of training (seed {values['seed']})."]
+    values["epochs_planned"], values["best_epoch"] = planned, best_epoch(run.fitted.history)
+    lines = [
+        f"{what}; {course(run.fitted.history, planned)}.",
+        f"{likelihood}; {values['seconds']:.1f} s of training (seed {values['seed']}).",
+    ]
     if run.job.chosen:
         lines.append(f"Chosen from the data: {python_arguments(run.job.chosen)}.")
     return lines
-
-
-def best_epoch(run: Run) -> int | None:
-    """The epoch whose weights were kept: the lowest validation loss, 0 for the start; None without validation."""
-    if run.fitted.history and run.fitted.history[-1].get("kept_start"):
-        return 0
-    known = [record for record in run.fitted.history if "valid_loss" in record]
-    return min(known, key=lambda record: record["valid_loss"])["epoch"] if known else None
 
 
 def likelihood_lines(run: Run, evaluation: Evaluation, rows: str) -> list[str]:

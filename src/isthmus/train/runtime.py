@@ -121,13 +121,15 @@ def pick_device(device: str) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = f"device must be 'auto', 'cpu', 'cuda', like 'cuda:1', or 'mps', got {device!r}."
     try:
         picked = torch.device(device)
     except (RuntimeError, TypeError):
-        raise InputError(f"device must be 'auto', 'cpu', 'cuda' or like 'cuda:1', got {device!r}.") from None
-    if picked.type not in ("cpu", "cuda"):
-        raise InputError(f"device must be 'auto', 'cpu', 'cuda' or like 'cuda:1', got {device!r}.")
-    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(known) from None
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if picked.type not in available:
+        raise InputError(known)
+    if not available[picked.type]:
         raise InputError(f"device must be 'cpu' or 'auto' where there is no GPU, got {device!r}.")
     if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device must be one of {torch.cuda.device_count()} GPUs, from 'cuda:0', got {device!r}.")

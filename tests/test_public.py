@@ -1,0 +1,62 @@
+"""What the package shows of itself: names, documentation, types."""
+
+from __future__ import annotations
+
+import dataclasses
+import pydoc
+import re
+from importlib.resources import files
+
+import pytest
+
+import isthmus
+from isthmus.model_registry import models
+from isthmus.train.runtime import pick_device
+from models import NAMES
+
+
+def test_dir_shows_what_is_ours_and_nothing_else():
+    shown = set(dir(isthmus))
+    assert shown == {"__version__", "plot", *isthmus._MODULE_OF, *models()}
+    assert set(isthmus.__all__) == shown - {"__version__"}
+    for name in shown:  # also once all modules are loaded
+        assert getattr(isthmus, name) is not None
+    assert set(dir(isthmus)) == shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_lists_every_field_with_its_text(name):
+    model = getattr(isthmus, name)
+    text = pydoc.plain(pydoc.render_doc(model))
+    words = " ".join(text.replace("|", " ").split())
+    head, _, parameters = (model.__doc__ or "").partition("Parameters\n----------\n")
+    assert head.splitlines()[0] == models()[name].doc
+    entries = dict(re.findall(r"^(\w+) : (.*)$", parameters, re.MULTILINE))
+    assert list(entries) == [field.name for field in dataclasses.fields(model)]
+    for field in models()[name].fields.values():
+        assert entries[field.name].endswith(f"default={field.default!r}")
+        assert field.doc
+        assert " ".join(field.doc.replace("|", " ").split()) in words
+    assert max(map(len, parameters.splitlines())) <= 80
+
+
+def test_a_class_of_the_user_documents_what_it_inherits():
+    class VAE(isthmus.VAE):  # of a public name, which is not the public class
+        """A VAE of mine."""
+
+        share: float = 0.5
+
+    assert (VAE.__doc__ or "").startswith("A VAE of mine.\n\nParameters\n")
+    assert models()["VAE"].fields["beta"].doc.split(":")[0] in (VAE.__doc__ or "")
+    assert "\nshare : default=0.5\n" in (VAE.__doc__ or "")
+
+
+def test_types_are_marked_as_public():
+    assert files("isthmus").joinpath("py.typed").is_file()
+
+
+def test_a_device_of_apple_is_not_forbidden(monkeypatch):
+    with pytest.raises(isthmus.InputError, match="device must be 'cpu' or 'auto' where there is no GPU, got 'mps'"):
+        pick_device("mps")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert pick_device("mps").type == "mps"
