@@ -275,12 +275,20 @@ def split_numeric_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[NonNu
     """The columns that are numeric, in NumPy dtypes with NaN for missing values, and a description of each other."""
     import pandas as pd
 
+    if all(is_plain_number(dtype) for dtype in frame.dtypes):  # nothing to convert, which takes longer than to encode
+        return frame.set_axis([str(name) for name in frame.columns], axis=1), []
     columns = [(str(name), to_numeric(column)) for name, column in frame.items()]
     rejected = [column for _, column in columns if isinstance(column, NonNumericColumn)]
     numeric = [(name, column) for name, column in columns if not isinstance(column, NonNumericColumn)]
     # Built by position, because two columns may have the same name.
     table = pd.DataFrame(dict(enumerate(column for _, column in numeric)), index=frame.index)
     return table.set_axis([name for name, _ in numeric], axis=1), rejected
+
+
+def is_plain_number(dtype: Any) -> bool:
+    """Whether a column's type is an integer of NumPy's, float32 or float64, in the machine's byte order."""
+    plain = type(dtype).__module__.startswith("numpy") and dtype.isnative
+    return plain and (dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize in (4, 8)))
 
 
 def first_duplicate(names: pd.Index) -> str:
