@@ -52,6 +52,7 @@ from isthmus.train.runtime import (
     torch_threads,
 )
 from isthmus.train.trainer import fit
+from isthmus.wording import quoted
 
 AUTO_UPDATES = 4_000
 """Updates that `epochs="auto"` aims at."""
@@ -265,6 +266,8 @@ def setup_training(
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"The model cannot be built with these parameters: {reason}") from error
+    if next(recipe.model.parameters(), None) is None:
+        raise InputError("encoder and decoder must have parameters to be trained, got networks without any.")
     check_composition(recipe.model, zeros(recipe.model, schema))
     check_taken(recipe.model, inputs.x, inputs.lengths, inputs.observed)
     if recipe.solve is not None and inputs.observed is not None:
@@ -361,7 +364,7 @@ def resolve_seed(random_state: Any) -> int:
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
     if not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**63:
-        raise InputError(f"random_state must be an integer >= 0 or None, got {random_state!r}.")
+        raise InputError(f"random_state must be an integer >= 0 or None, got {quoted(random_state)}.")
     return int(random_state)
 
 
