@@ -266,8 +266,6 @@ def setup_training(
     except (MemoryError, OverflowError, RuntimeError) as error:  # torch has no exception type of its own for memory
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"The model cannot be built with these parameters: {reason}") from error
-    if next(recipe.model.parameters(), None) is None:
-        raise InputError("encoder and decoder must have parameters to be trained, got networks without any.")
     check_composition(recipe.model, zeros(recipe.model, schema))
     check_taken(recipe.model, inputs.x, inputs.lengths, inputs.observed)
     if recipe.solve is not None and inputs.observed is not None:
