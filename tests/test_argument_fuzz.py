@@ -26,9 +26,8 @@ SEEDED = {"deadline": None, "derandomize": True, "database": None, "suppress_hea
 
 SIZES = st.sampled_from([-(10**30), -1, 0, 1, 2, 3, 16, 10**12, 10**30])
 """No sizes between: networks of these would be made, and fill the memory."""
-NUMBERS = st.one_of(
-    SIZES, st.floats(allow_subnormal=False), st.sampled_from([0.5, np.float32(0.1), np.int64(3), np.bool_(True), 1j, True, False, None])
-)
+OTHER_NUMBERS = (0.5, np.float32(0.1), np.int64(3), np.bool_(True), 1j, True, False, None)
+NUMBERS = st.one_of(SIZES, st.floats(allow_subnormal=False), st.sampled_from(OTHER_NUMBERS))
 NAMES_OF_PARTS = (
     *("normal", "laplace", "student_t", "bernoulli", "categorical", "discretized_logistic", "poisson", "beta_binomial"),
     *("mixture", "full_mixture", "refit", "conditional", "mask", "gaussian", "salt_and_pepper", "blur", "iwae", "elbo"),
