@@ -296,7 +296,6 @@ def test_loading_what_is_no_model(case, tmp_path, capsys):
         (["fit", "vea", "digits", "-o", "r"], "Did you mean 'vae'"),
         (["fit", "vae", "digts", "-o", "r"], "digits"),
         (["fit", "vae", "missing.npy", "-o", "r"], "missing.npy"),
-        (["fit", "vae", "digits"], "-o"),
         (["fit", "vae"], "DATA"),
         (["fit", "vae", "digits", "-o", "r", "--latent-dims", "3"], "Did you mean '--latent-dim'"),
         (

@@ -36,7 +36,8 @@ def short(tmp_path, monkeypatch):
     monkeypatch.setattr("isthmus.estimators.training_setup.AUTO_UPDATES", 1)
     without_slow_measures(monkeypatch)
     score = isthmus.FittedModel.score
-    monkeypatch.setattr(isthmus.FittedModel, "score", lambda self, examples, draws=1000: score(self, examples, 20))
+    few = lambda self, examples, draws=1000, progress=None: score(self, examples, 20, progress)  # noqa: E731
+    monkeypatch.setattr(isthmus.FittedModel, "score", few)
     monkeypatch.setattr(diagnose_module, "FINDINGS", diagnose_module.FINDINGS)  # restored afterwards
     before = [dict(names) for names in TABLES]
     yield

@@ -15,7 +15,7 @@ from isthmus.errors import InputError
 from isthmus.examples import Examples
 from isthmus.likelihoods import support_error
 from isthmus.schema import Schema, check_finite
-from isthmus.wording import join_names
+from isthmus.wording import join_names, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +45,10 @@ def to_array(X: Any, feature_names: tuple[str, ...] = ()) -> np.ndarray:
 
 def to_numeric(X: Any) -> Any:
     """A tensor, list or array of strings as an array, a DataFrame with every column numeric; the rest as it is."""
-    if hasattr(X, "detach"):
+    if isinstance(X, torch.Tensor):
         X = from_torch(X)
+    if hasattr(X, "read") and not hasattr(X, "__array__"):
+        raise InputError("X must be an array of numbers, got an open file. Pass what isthmus.read(path).train holds.")
     if np.ma.is_masked(X):
         masked = int(np.ma.getmaskarray(X).sum())
         raise InputError(f"X must not be masked, got {masked:,} masked values. Drop those rows or fill them in.")
@@ -78,9 +80,19 @@ def numeric_array(array: np.ndarray) -> np.ndarray:
     return to_native_dtype(array)
 
 
-def from_torch(tensor: Any) -> np.ndarray:
-    """A tensor of any layout, precision and device as an array."""
-    dense = tensor.detach().cpu().to_dense() if tensor.is_sparse else tensor.detach().cpu()
+def from_torch(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor of any layout, precision and device as an array.
+
+    Raises:
+        InputError: for a tensor that holds no numbers.
+    """
+    if tensor.is_meta:
+        raise InputError("a tensor must hold numbers, got one on the meta device. Make it on the CPU or a GPU.")
+    dense = tensor.detach().cpu()
+    if dense.is_quantized:
+        dense = dense.dequantize()
+    if dense.layout != torch.strided:
+        dense = dense.to_dense()
     return (dense.float() if dense.dtype == torch.bfloat16 else dense).numpy()
 
 
@@ -230,9 +242,11 @@ def as_target(target: Any, x: np.ndarray, lengths: np.ndarray | None) -> np.ndar
 def as_codes(codes: Any, shape: tuple[int, ...]) -> torch.Tensor:
     """Codes (n, *shape), finite."""
     try:
-        values = torch.as_tensor(from_torch(codes) if hasattr(codes, "detach") else np.array(codes))
+        values = torch.as_tensor(from_torch(codes) if isinstance(codes, torch.Tensor) else np.array(codes))
+    except InputError:
+        raise
     except (TypeError, ValueError):
-        raise InputError(f"codes must be an array of numbers, got {type(codes).__name__} {codes!r:.60}.") from None
+        raise InputError(f"codes must be an array of numbers, got {type(codes).__name__} {quoted(codes)}.") from None
     if tuple(values.shape[1:]) != shape or not values.ndim:
         expected = ", ".join(map(str, shape))
         raise InputError(f"codes must have shape (n, {expected}), got {tuple(values.shape)}.")
@@ -243,7 +257,10 @@ def as_codes(codes: Any, shape: tuple[int, ...]) -> torch.Tensor:
 
 def to_cpu_array(values: Any) -> np.ndarray:
     """An array, list or tensor as an array."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    try:
+        return from_torch(values) if isinstance(values, torch.Tensor) else np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"what is passed for each row must be an array or lists of one length: {error}.") from None
 
 
 # ------------------------------------------------------------------ rows for a trained model
@@ -291,7 +308,7 @@ def pad_to_training_length(schema: Schema, X: Any, lengths: Any) -> Any:
         return X
     if not schema.sequence or lengths is None or shape[2:] != schema.event_shape[1:]:
         raise InputError(f"X must have rows of shape {schema.event_shape} as in training, got {shape[1:]}.")
-    x, steps = from_torch(X) if hasattr(X, "detach") else np.asarray(X), schema.event_shape[0]
+    x, steps = from_torch(X) if isinstance(X, torch.Tensor) else np.asarray(X), schema.event_shape[0]
     longest = int(as_lengths(lengths, x).max(initial=0))  # type: ignore[union-attr]
     if longest > steps:
         raise InputError(f"lengths must be at most {steps} as in training, got {longest}.")

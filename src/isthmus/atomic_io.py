@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import InputError
+from isthmus.wording import one_line
 
 TMP_PREFIX = ".part-"
 """Prefix of temporary files: those being written, or left over by a process that was killed."""
@@ -22,7 +23,7 @@ def write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot write {path}: {os_reason(error)}") from None
+        raise InputError(f"cannot write {one_line(str(path))}: {os_reason(error)}") from None
 
 
 @contextlib.contextmanager

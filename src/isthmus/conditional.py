@@ -39,6 +39,12 @@ class Conditional(nn.Module):
     def discrete(self) -> bool:
         return self.family.discrete
 
+    @property
+    def is_linear_normal(self) -> bool:
+        """Whether it is normal around a linear function of what is given, with scales that do not depend on that."""
+        inherited = type(self).forward is Conditional.forward  # a subclass may do more with what is given
+        return inherited and getattr(self.net, "is_linear", False) and self.family.normal_scale() is not None
+
     def forward(self, given: Tensor, c: Tensor | None = None, mask: Tensor | None = None, train: bool = False):
         """`given` (*batch, *given_shape) to a distribution over (*batch, *event).
 

@@ -7,13 +7,15 @@ says what is the case, then what to do.
 
 from __future__ import annotations
 
-import difflib
 import numbers
 from collections.abc import Iterable
 from typing import Any
 
-from isthmus.wording import join_names
+from isthmus.synonyms import nearest_name
+from isthmus.wording import join_names, one_line, quoted
 
+MAX_MESSAGE_CHARACTERS = 1000
+"""Length of a message, at most."""
 MAX_LISTED_NAMES = 12
 """Names listed in an error that already suggests the nearest one."""
 MAX_OPTIONS = 60
@@ -21,7 +23,10 @@ MAX_OPTIONS = 60
 
 
 class InputError(ValueError):
-    """An argument or data that cannot be used; the message is one line for the user."""
+    """An argument or data that cannot be used; the message is one line for the user, whatever values it quotes."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(one_line(message, MAX_MESSAGE_CHARACTERS))
 
 
 class Declined(InputError):
@@ -57,10 +62,10 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
         known: the names that are possible.
     """
     known = sorted(known)
-    nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    nearest = nearest_name(name, known)
     options = join_names(known, MAX_LISTED_NAMES if nearest else MAX_OPTIONS)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    return InputError(f"{what} must be one of {options}, got {name!r}.{hint}")
+    hint = "" if nearest is None else f" Did you mean {nearest!r}?" if nearest in known else f" Did you mean {nearest}?"
+    return InputError(f"{what} must be one of {options}, got {quoted(name)}.{hint}")
 
 
 def check_positive_int(name: str, value: Any) -> None:
@@ -71,4 +76,4 @@ def check_positive_int(name: str, value: Any) -> None:
     isthmus.errors.InputError: draws must be an integer >= 1, got 0.
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} must be an integer >= 1, got {value!r}.")
+        raise InputError(f"{name} must be an integer >= 1, got {quoted(value)}.")

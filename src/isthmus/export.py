@@ -13,17 +13,19 @@ import numpy as np
 from isthmus.atomic_io import atomic_write
 from isthmus.data.arrays import check_numeric, from_npy, npy_header_nbytes, read_npy
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
-from isthmus.data.guards import one_line, read_errors, require_memory
+from isthmus.data.guards import read_errors, require_memory
 from isthmus.data.sources import FILE_SUFFIXES, TABLE_READERS, file_suffix, not_found
 from isthmus.data.tables import as_labels, split_numeric_columns
 from isthmus.errors import InputError
 from isthmus.schema import Schema
-from isthmus.wording import join_names
+from isthmus.wording import join_names, one_line
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
+SCORE_SUFFIXES = (".csv", ".parquet", ".npz")
 IMAGE_SUFFIX = ".png"
 MIN_IMAGE_PX = 512
 """Small images are enlarged by an integer factor until they are about this wide."""
@@ -73,13 +75,63 @@ def write_arrays(
             table = pd.DataFrame(flat, columns=columns)
             for name, extra in others:
                 table[name] = extra
-            if ids is not None:
-                if ids[0] in table.columns:
-                    raise InputError(
-                        f"the ids must have a name that no other column of {path.name} has, got {ids[0]!r}."
-                    )
-                table.insert(0, *ids)
-            table.to_csv(temporary, index=False) if suffix == ".csv" else table.to_parquet(temporary, index=False)
+            write_frame(temporary, with_ids(table, ids, path))
+
+
+def check_score_file(path: Path) -> None:
+    """Raise InputError if scores cannot be written in the format of the file's suffix."""
+    if path.suffix.lower() not in SCORE_SUFFIXES:
+        raise InputError(f"the output file must end in one of {', '.join(SCORE_SUFFIXES)}, got {path.name!r}.")
+
+
+def write_scores(
+    path: Path,
+    scores: dict[str, np.ndarray],
+    elements: np.ndarray | None,
+    names: Sequence[str],
+    ids: tuple[str, np.ndarray] | None = None,
+) -> list[str]:
+    """Write scores atomically, in the order of the rows: columns of a table, or arrays of an .npz.
+
+    Args:
+        path: the file.
+        scores: name to array (n,).
+        elements: (n, *X) the distortion of each element, nats, which becomes the columns `distortion_NAME` of a table.
+        names: of the elements; x0, x1, ... if their number does not match.
+        ids: as in `write_arrays`.
+
+    Returns:
+        The names of the elements.
+    """
+    check_score_file(path)
+    flat = np.zeros((len(next(iter(scores.values()))), 0)) if elements is None else elements.reshape(len(elements), -1)
+    names = list(names) if len(names) == flat.shape[1] else [f"x{i}" for i in range(flat.shape[1])]
+    with atomic_write(path) as temporary:
+        if path.suffix.lower() == ".npz":
+            arrays = scores | ({} if elements is None else {"distortion": elements})
+            arrays |= {} if ids is None else {"ids": ids[1]}
+            with open(temporary, "wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        else:
+            import pandas as pd
+
+            by_element = pd.DataFrame(flat, columns=[f"distortion_{name}" for name in names])
+            write_frame(temporary, with_ids(pd.concat([pd.DataFrame(scores), by_element], axis=1), ids, path))
+    return names
+
+
+def with_ids(frame: pd.DataFrame, ids: tuple[str, np.ndarray] | None, path: Path) -> pd.DataFrame:
+    """The table of a file with the ids of its rows as the first column."""
+    if ids is not None:
+        if ids[0] in frame.columns:
+            raise InputError(f"the ids must have a name that no other column of {path.name} has, got {ids[0]!r}.")
+        frame.insert(0, *ids)
+    return frame
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table without its index, as .csv or .parquet by the suffix."""
+    frame.to_csv(path, index=False) if path.suffix.lower() == ".csv" else frame.to_parquet(path, index=False)
 
 
 class Codes(NamedTuple):

@@ -16,16 +16,20 @@ from isthmus.array_checks import as_codes, as_condition, check_examples, zero_pa
 from isthmus.data.dataset import check_factors
 from isthmus.data.guards import require_memory
 from isthmus.distributions.independent import point_of
-from isthmus.errors import InputError
+from isthmus.errors import InputError, check_positive_int
 from isthmus.examples import Examples
 from isthmus.inputs import as_examples
 from isthmus.latent_model import Capabilities, Model
 from isthmus.metrics import importance_weighting
+from isthmus.metrics.element_distortion import element_distortion
+from isthmus.metrics.importance_weighting import Progress
+from isthmus.metrics.posterior import Posterior, posterior, posterior_draws
 from isthmus.model_checks import check_taken
 from isthmus.random_streams import seeded
 from isthmus.schema import Schema
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import torch_threads
+from isthmus.wording import quoted
 
 ROWS_AT_ONCE = 2048
 """Rows that pass through a network in one call."""
@@ -201,6 +205,36 @@ class FittedModel:
         with torch.no_grad(), self.threads():
             return torch.cat([self.model.encode(batch) for batch in rows.batches(ROWS_AT_ONCE)])
 
+    def posterior_of(self, examples: Any) -> Posterior:
+        """Mean and scale (n, *Z) of q(z given x) of each row, in the units of the codes.
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+
+        Raises:
+            InputError: if the code of a row is a point.
+        """
+        with self.threads():
+            return posterior(importance_weighting.encode_chunks(self.model, self.dataset(examples)))
+
+    def sample_posterior(self, examples: Any, draws: int, seed: int) -> np.ndarray:
+        """(K, n, *Z) draws from q(z given x) of each row.
+
+        Args:
+            examples: n rows, as `Examples` or an array (n, *X).
+            draws: K, the number of draws for each row.
+            seed: of the draws.
+
+        Raises:
+            InputError: if the code of a row is a point.
+        """
+        check_positive_int("draws", draws)
+        rows = self.dataset(examples)
+        require_memory(8 * draws * len(rows) * self.code_size, f"{draws:,} draws for each row")
+        with self.threads():
+            chunks = importance_weighting.encode_chunks(self.model, rows)
+            return posterior_draws(chunks, draws, seed, self.model)
+
     def decode(
         self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int | None = None
     ) -> np.ndarray:
@@ -245,7 +279,7 @@ class FittedModel:
             mean: return E[x given z] of drawn codes instead of draws from p(x given z).
         """
         if not isinstance(n, numbers.Integral) or n < 0:
-            raise InputError(f"n must be an integer >= 0, got {n!r}.")
+            raise InputError(f"n must be an integer >= 0, got {quoted(n)}.")
         if not self.capabilities.samples:
             raise InputError(f"{self.name} has no prior to sample from. Train a VAE to draw new examples.")
         require_memory(8 * n * (self.code_size + self.schema.size), f"{n:,} samples")
@@ -263,17 +297,36 @@ class FittedModel:
 
     # ------------------------------------------------------------------ scores
 
-    def score(self, examples: Any, draws: int = 1000) -> np.ndarray:
+    def score(self, examples: Any, draws: int = 1000, progress: Progress | None = None) -> np.ndarray:
         """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016).
 
         Args:
             examples: n rows, as `Examples` or an array (n, *X).
             draws: draws from q(z given x) for each row.
+            progress: called with the share of the rows that is done.
         """
         rows = self.dataset(examples, bits="fixed")
         with self.threads():
-            chunks = importance_weighting.encode_chunks(self.model, rows)
+            chunks = importance_weighting.encode_chunks(self.model, rows, progress=progress)
             return importance_weighting.importance_weighted(self.model, chunks, draws).values
+
+    def element_distortion(self, examples: Any, draws: int = 1000, progress: Progress | None = None) -> np.ndarray:
+        """(n, *X) E_q[-log p(x_j given z)] of each element, nats: the sum over a row is its distortion.
+
+        Exact where q is a diagonal normal and p(x given z) normal around a linear function of z, else the mean over
+        draws. Elements that are padding or were not observed are 0.
+
+        Args:
+            examples, draws, progress: as in `score`.
+
+        Raises:
+            InputError: if p(x given z) is no product over the elements of x.
+        """
+        rows = self.dataset(examples, bits="fixed")
+        require_memory(8 * len(rows) * self.schema.size, f"the distortion of {len(rows):,} rows by element")
+        with self.threads():
+            chunks = importance_weighting.encode_chunks(self.model, rows, progress=progress)
+            return element_distortion(self.model, chunks, draws)
 
     def elbo(self, examples: Any, draws: int = 100) -> np.ndarray:
         """(n,) evidence lower bound, nats, whatever the weight of the KL term was in training.
@@ -317,13 +370,19 @@ def as_fitted(model: Any) -> FittedModel:
     """The fitted model behind an estimator, or the model itself.
 
     Raises:
-        InputError: for anything that is not a fitted model.
+        InputError: for anything that is not a fitted model; of an estimator that is not fitted yet it is
+            scikit-learn's NotFittedError too.
     """
     fitted = getattr(model, "fitted_", None)
     if isinstance(fitted, FittedModel):
         return fitted
+    if isinstance(model, type):
+        name = model.__name__
+        raise InputError(f"model must be a fitted model, got the class {name}. Pass {name}().fit(X).")
     if hasattr(model, "fit"):
-        raise InputError(f"{type(model).__name__} must be fitted first. Call fit(X).")
+        from isthmus.not_fitted import NotFittedError
+
+        raise NotFittedError(f"{type(model).__name__} must be fitted first. Call fit(X).")
     raise InputError(
         f"model must be a fitted model, got {type(model).__name__}. Of wrapped networks, pass wrapped.on(X)."
     )

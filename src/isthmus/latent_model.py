@@ -207,8 +207,16 @@ class Model(nn.Module):
             return self.log_volume * share
         counted = self.counted(batch)
         assert counted is not None
-        each = self.log_volume / counted[0].numel() if self.element_log_volume is None else self.element_log_volume
-        return (counted * each).flatten(1).sum(-1).to(batch.x.dtype)
+        return (counted * self.element_volume(batch)).flatten(1).sum(-1).to(batch.x.dtype)
+
+    def element_volume(self, batch: Batch) -> Tensor | float:
+        """(*X) or a number: what the scaling takes from the log-density of each element that counts, nats."""
+        return self.log_volume / batch.x[0].numel() if self.element_log_volume is None else self.element_log_volume
+
+    @property
+    def decodes_linear_normal(self) -> bool:
+        """Whether p(x given z) is normal around a linear function of z, with scales that do not depend on z."""
+        return False
 
 
 class LatentModel(Model):
@@ -256,6 +264,10 @@ class LatentModel(Model):
         if train and getattr(self.posterior, "learns", False):
             return self.posterior(batch.x, batch.c, batch.mask, train=True)
         return self.posterior(batch.x, batch.c, batch.mask)
+
+    @property
+    def decodes_linear_normal(self) -> bool:
+        return getattr(self.likelihood, "is_linear_normal", False)
 
     def prior_for(self, batch: Batch) -> Any:
         return self.prior(batch.c, batch.mask, self.posterior)

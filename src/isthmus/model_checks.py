@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,20 +12,30 @@ from isthmus.batch import Batch
 from isthmus.distributions.independent import LightDistribution
 from isthmus.errors import InputError
 from isthmus.latent_model import Model
+from isthmus.random_streams import seeded
+from isthmus.wording import one_line
 
 
 def check_composition(model: Model, batch: Batch) -> None:
     """Ask a new model for its posterior and its prior, and refuse what could not be trained or scored.
 
     Raises:
-        InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities; or
-            if p(z) is no distribution over codes.
+        InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities; if
+            p(z) is no distribution over codes; or if the corruption does not keep the shape of rows.
     """
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        q, prior = model.infer(batch), model.prior_for(batch)
+    with torch.no_grad(), seeded(0):
+        shape = tuple(batch.x.shape[1:])
+        q = asked("posterior", f"read rows of shape {shape}", model, lambda: model.infer(batch))
+        prior = asked("prior", "give a distribution over codes", model, lambda: model.prior_for(batch))
+        damaged = asked("corruption", "keep the shape of rows", model, lambda: model.corrupt(batch))
     model.train(was_training)
+    if not isinstance(damaged, torch.Tensor) or damaged.shape != batch.x.shape:
+        given = tuple(damaged.shape) if isinstance(damaged, torch.Tensor) else type(damaged).__name__
+        raise InputError(f"corruption must keep the shape of rows, {tuple(batch.x.shape)}, got {given}.")
+    if prior is not None and not hasattr(prior, "log_prob"):
+        raise InputError(f"prior must give a distribution over codes, got {type(prior).__name__}.")
     name = type(q).__name__
     if not isinstance(q, LightDistribution):
         raise InputError(
@@ -43,6 +54,18 @@ def check_composition(model: Model, batch: Batch) -> None:
             f"prior must be a distribution over codes of shape {model.code.shape}, one for all rows or one for each, "
             f"got {type(prior).__name__} with {shapes}. {independent}"
         )
+
+
+def asked(part: str, must: str, model: Model, call: Callable[[], Any]) -> Any:
+    """What a part gives; whatever a module of the user's own raises is named by an InputError, as its cause."""
+    try:
+        return call()
+    except InputError:
+        raise
+    except Exception as error:
+        own = type(getattr(model, part, model)).__name__
+        reason = f"{type(error).__name__}: {one_line(str(error))}"
+        raise InputError(f"{part} must {must}, got {own}, which raises {reason}.") from error
 
 
 def is_over_codes(prior: Distribution, code_shape: tuple[int, ...], rows: int) -> bool:

@@ -7,11 +7,16 @@ import shlex
 import textwrap
 from collections.abc import Iterable
 from itertools import zip_longest
+from typing import Any
 
 TEXT_WIDTH = 80
 """Characters in a line of text for a terminal."""
 MAX_LABEL_SHARE = 0.5
 """Share of a line that the left one of two columns takes, at most."""
+MAX_REASON_CHARACTERS = 160
+"""Characters of another library's message that an error quotes, at most."""
+MAX_VALUE_CHARACTERS = 80
+"""Characters of a value that an error quotes, at most."""
 
 
 def pluralize(n: int, noun: str) -> str:
@@ -83,3 +88,24 @@ def two_columns(lines: Iterable[tuple[str, str]], width: int = TEXT_WIDTH) -> st
         body = textwrap.wrap(text, width - left, break_on_hyphens=False)
         out += [f"{one:<{left}}{other}".rstrip() for one, other in zip_longest(head, body, fillvalue="")]
     return "\n".join(out)
+
+
+def one_line(text: str, most: int = MAX_REASON_CHARACTERS) -> str:
+    """The text on one line of at most `most` characters, unprintable ones replaced.
+
+    >>> one_line("a\\n\\x1b[31mb"), one_line("abcdef", 5)
+    ('a ?[31mb', 'ab...')
+    """
+    words = " ".join(text[: 10 * most].split())  # no more: it may be megabytes
+    words = "".join(c if c.isprintable() else "?" for c in words)
+    return words if len(words) <= most and len(text) <= 10 * most else words[: most - 3] + "..."
+
+
+def quoted(value: Any) -> str:
+    """A value as Python writes it, in a message.
+
+    >>> quoted("vae"), quoted(0.5), len(quoted("-" * 100_000))
+    ("'vae'", '0.5', 80)
+    """
+    start = value[:MAX_VALUE_CHARACTERS] if isinstance(value, str | bytes) else value  # it may be megabytes
+    return one_line(repr(start), MAX_VALUE_CHARACTERS)

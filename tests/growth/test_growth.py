@@ -22,6 +22,7 @@ from growth import code_free, columns, critic, exact, flow, labels, missing, rec
 from isthmus.estimators.training_setup import setup_training
 from isthmus.evaluation.encoded import EncodedRows
 from isthmus.examples import Examples
+from isthmus.metrics.importance_diagnostics import importance_diagnostics
 from isthmus.train.checkpoint import Checkpointer
 
 N = 120
@@ -323,3 +324,36 @@ def test_garbage_under_observed_changes_no_number(trained):
 def test_the_value_that_chooses_weights_leaves_the_game_out(trained):
     record = trained("critic").history_[-1]
     assert record["valid_loss"] == pytest.approx(record["valid_nll"] + record["valid_kl"], rel=1e-5)
+
+
+@every_system
+def test_the_distortion_is_split_by_elements_or_not_at_all(name, trained):
+    rows, model = first(SYSTEMS[name].rows, 20), trained(name)
+    if not model.capabilities.encodes:
+        with pytest.raises(isthmus.InputError, match="product over the elements of x"):
+            model.score_samples(rows, per_feature=True)
+        return
+    stats = EncodedRows(model.fitted_, model.fitted_.check(rows), "mean")
+    kl = importance_diagnostics(model.model_, stats.chunks, 500).kl.sum(1)
+    total = model.score_samples(rows, draws=500, per_feature=True).reshape(20, -1).sum(1)
+    exact = model.model_.decodes_linear_normal and name in ("missing", "critic")  # elsewhere q is not normal
+    tolerance = {"rtol": 0.05, "atol": 0.2} if exact else {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(total, -model.elbo(rows, draws=500) - kl, **tolerance)
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "code_free"])
+def test_draws_of_a_posterior_have_its_moments(name, trained):
+    rows, model, k = first(SYSTEMS[name].rows, 10), trained(name), 2000
+    q, z = model.posterior_of(rows), model.transform(rows, draws=k, random_state=0)
+    assert z.shape == (k, *q.mean.shape)
+    # Six standard errors of the draws and of moments that are estimated from half as many.
+    error = 6 * np.sqrt(3 / k)
+    assert (np.abs(z.mean(0) - q.mean) <= error * q.scale + 1e-6).all()
+    assert (np.abs(z.std(0) - q.scale) <= 2 * error * q.scale + 1e-6).all()
+
+
+def test_draws_of_enumerated_values_have_their_weights(trained):
+    rows, model = first(SYSTEMS["labels"].rows, 30), trained("labels")
+    z = model.transform(rows, draws=4000, random_state=0)
+    assert (z[..., :3].sum(-1) == 1).all()  # one label each
+    np.testing.assert_allclose(z.mean(0), model.transform(rows), atol=0.1)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from isthmus.fitted import FittedModel
 
 
-def examples_parser(name: str) -> Parser:
-    """The parser of a command with the arguments RUN DATA -o FILE."""
+def examples_parser(name: str, suffixes: str = ".npz, .npy, .csv or .parquet") -> Parser:
+    """The parser of a command with the arguments RUN DATA -o FILE, of which FILE ends in one of the suffixes."""
     parser = command_parser(name)
     parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv or .parquet")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=suffixes)
     add_column_options(parser, of_run=True)
     add_part_option(parser)
     return parser
@@ -168,7 +168,7 @@ def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Evaluation:
     """Evaluate a model as the arguments of `evaluation_parser` say."""
     from isthmus.evaluation.evaluate import evaluate
 
-    log(f"evaluating on {loaded.description}")
+    log(args, f"evaluating on {loaded.description}")
     return evaluate(loaded.model, loaded.examples, train=loaded.train, draws=args.draws, ais=args.ais)
 
 
@@ -179,6 +179,7 @@ def write_output(
     names: Sequence[str],
     model: FittedModel,
     ids: tuple[str, np.ndarray] | None = None,
+    rows: int | None = None,
 ) -> None:
     """Write the output file and report it.
 
@@ -187,6 +188,7 @@ def write_output(
         what: how the text calls the first array.
         arrays, names, ids: as in `write_arrays`.
         model: the model that made them.
+        rows: of the data; None for the length of the first array.
     """
     from isthmus.export import write_arrays
 
@@ -194,7 +196,8 @@ def write_output(
     write_arrays(path, arrays, names, model.schema, ids)
     main = next(iter(arrays.values()))
     shape = " x ".join(map(str, main.shape))
-    emit(args, {"file": str(path), "rows": len(main), "shape": list(main.shape)}, f"wrote {shape} {what} to {path}")
+    values = {"file": str(path), "rows": len(main) if rows is None else rows, "shape": list(main.shape)}
+    emit(args, values, f"wrote {shape} {what} to {path}", quiet="")
 
 
 def parse_condition(text: str | None, model: FittedModel) -> Any:

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
             draws=args.draws,
             folder=folder,
             force=args.force,
-            verbose=True,
+            verbose=not args.quiet,
             **fields,
         )
     except Interrupted as error:

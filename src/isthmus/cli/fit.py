@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
 import time
 from pathlib import Path
 
+from isthmus.atomic_io import write_errors
 from isthmus.cli.common import add_column_options, roles_given
+from isthmus.cli.config_file import as_text, settings_in
 from isthmus.cli.flags import add_fields, fields_given, flag_of
-from isthmus.cli.parser import Parser, command_parser, emit, log
+from isthmus.cli.parser import Parser, command_parser, emit, log, report
 from isthmus.errors import InputError, Interrupted
 from isthmus.model_registry import Model, find_model, models
 from isthmus.wording import shell_line
 
-OPTIONS_WITHOUT_VALUE = ("--force", "--json", "-h", "--help")
+OPTIONS_WITHOUT_VALUE = ("--force", "--json", "-q", "--quiet", "-v", "--verbose", "-h", "--help")
+MAX_NAME_CHARACTERS = 60
+"""Length of a run's name that is chosen for it, without its number."""
 RESUME_HELP = "resume an interrupted run; it keeps its model, data and fields"
 
 
@@ -21,6 +27,8 @@ def build_parser(argv: list[str]) -> Parser:
     if any(arg == "--resume" or arg.startswith("--resume=") for arg in argv):
         return build_resume_parser(argv)
     model = model_in(argv)
+    if model is None and "model" in (settings := settings_in(argv)):
+        model = find_model(as_text(settings["model"], "model"))
     if model is None and any(arg.split("=")[0] in all_field_flags() for arg in argv):
         raise InputError(
             "MODEL must be given before the options of its fields: isthmus fit MODEL DATA -o RUN ...; "
@@ -30,7 +38,7 @@ def build_parser(argv: list[str]) -> Parser:
     parser = command_parser(f"fit {model.command}" if model else "fit", epilog=epilog)
     parser.add_argument("model", metavar="MODEL", help="a name that `isthmus models` lists")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
-    parser.add_argument("-o", "--output", metavar="RUN", help="the folder of the run")
+    parser.add_argument("-o", "--output", metavar="RUN", help="the folder of the run (default: runs/MODEL-DATA-N)")
     parser.add_argument("--force", action="store_true", help="replace an existing run in this folder")
     add_column_options(parser)
     parser.add_argument("--resume", metavar="RUN", help=RESUME_HELP)
@@ -44,10 +52,10 @@ def build_resume_parser(argv: list[str]) -> Parser:
     parser = command_parser("fit")
     parser.add_argument("--resume", metavar="RUN", help=RESUME_HELP)
     args, rest = parser.parse_known_args(argv)
-    if rest:
+    if rest or args.config:
         raise InputError(
-            f"--resume takes no other arguments, got {rest[0]!r}: a resumed run keeps its model, data and fields. "
-            f"Use only: {resume_command(args.resume)}"
+            f"--resume takes no other arguments, got {[*rest, '--config'][0]!r}: a resumed run keeps its model, data "
+            f"and fields. Use only: {resume_command(args.resume)}"
         )
     return parser
 
@@ -102,31 +110,62 @@ def run(args: argparse.Namespace) -> None:
             emit(args, values, f"{folder} is already finished; there is nothing to resume")
             return
     else:
-        if not args.output:
-            raise InputError("the folder of the run must be given. Pass -o runs/NAME.")
-        folder = Path(args.output)
         estimator = run_dir.make(find_model(args.model), fields_given(args))
         if estimator.takes_labels and not (estimator.conditional or args.condition):
             raise InputError(
                 f"--prior {estimator.prior} requires a condition. Train a conditionalvae, which is conditioned on the "
                 "labels of the data, or pass --condition COLUMN."
             )
+        log(args, f"reading {args.data}", detail=True)
         dataset = read_columns(args.data, roles_given(args))
-        started = run_dir.start(estimator, dataset, folder, force=args.force)
+        if args.output:
+            folder = Path(args.output)
+        else:
+            folder = new_run_folder(f"{find_model(args.model).command}-{Path(args.data).resolve().name}")
+        log(args, f"choosing what is left to the data, of {len(dataset.train):,} rows", detail=True)
+        try:
+            started = run_dir.start(estimator, dataset, folder, force=args.force)
+        except BaseException:
+            if not args.output:
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
+            raise
+        if not args.output and not args.quiet:
+            report(f"the run is in {folder}; -o FOLDER chooses another")
     stages = {"preparing": time.perf_counter() - began}
     try:
         began = time.perf_counter()
         if not started.trained:
-            with ProgressBar() as show:
+            with contextlib.nullcontext() if args.quiet else ProgressBar() as show:
                 run_dir.finish(started, show)
     except Interrupted as error:
         raise Interrupted(f"{error}; resume with: {resume_command(folder)}") from None
     stages["training"] = time.perf_counter() - began
-    log("evaluating on held-out rows")
+    log(args, "evaluating on held-out rows")
     try:
         summary = summarise(started, stages)
     except KeyboardInterrupt:
         raise Interrupted(
             f"the model is saved, but not all of its figures are; draw them with: {resume_command(folder)}"
         ) from None
-    emit(args, summary.values, summary.text)
+    emit(args, summary.values, summary.text, quiet=str(folder))
+
+
+def new_run_folder(name: str) -> Path:
+    """`runs/NAME-N` with the next number that is free, made at once so that no other run takes it.
+
+    Args:
+        name: of the model and of the data, of which a file's suffix and what a shell would not take as it is are left.
+    """
+    name, runs = re.sub(r"[^\w-]+", "_", name.split(".")[0])[:MAX_NAME_CHARACTERS], Path("runs")
+    with write_errors(runs):
+        runs.mkdir(exist_ok=True)
+        taken = [re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in runs.iterdir()]
+        number = 1 + max((int(match[1]) for match in taken if match), default=0)
+        while True:
+            try:
+                (runs / f"{name}-{number}").mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return runs / f"{name}-{number}"

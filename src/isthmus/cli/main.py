@@ -13,12 +13,14 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from isthmus import __version__
-from isthmus.cli.parser import EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED, EXIT_USER_ERROR, report
+from isthmus.cli.config_file import value_of
+from isthmus.cli.parser import EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED, EXIT_USER_ERROR, print_json, report
 from isthmus.errors import InputError, Interrupted, TrainingError, unknown
 
 COMMANDS = {
@@ -28,6 +30,7 @@ COMMANDS = {
     "report": "write a report on a trained model as one HTML page",
     "compare": "train several models on the same data, budget and seeds, PCA among them, and rank them",
     "diagnose": "find problems of a trained model and how to fix them; exit code 3 if one of them is an error",
+    "score": "score every row: its log p(x), and on request what each column costs; the most unusual rows are shown",
     "sample": "draw new examples from a trained model",
     "encode": "encode data as latent codes",
     "decode": "decode latent codes to data",
@@ -47,7 +50,8 @@ Autoencoders of every kind: train, evaluate, diagnose and use them.
 
 {commands}
 
-`isthmus COMMAND --help` shows the options of a command, `isthmus --version` the version.
+`isthmus help COMMAND` shows the options of a command, `isthmus --version` the version, and
+`isthmus --print-completion bash` (or zsh, fish, tcsh) a script for the tab key.
 Start with: isthmus fit vae digits -o runs/digits"""
 
 
@@ -97,30 +101,44 @@ def main(argv: list[str] | None = None) -> int:
 def run(argv: list[str], signals: list[int]) -> int:
     """Run the command line; `signals` are those that ask to stop, as they come."""
     try:
+        if argv[:1] == ["help"] and len(argv) > 1:
+            argv = [*argv[1:], "--help"]
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(USAGE.format(commands="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())))
             return 0
         if argv[0] in ("-V", "--version"):
             print(f"isthmus {__version__}")
             return 0
+        if argv[0].split("=")[0] == "--print-completion":
+            from isthmus.cli.completion import completion_script
+
+            print(completion_script(value_of("--print-completion", argv), COMMANDS))
+            return 0
         if argv[0] not in COMMANDS:
             raise unknown("command", argv[0], COMMANDS)
         return run_command(argv[0], argv[1:])
     except KeyboardInterrupt as error:
-        report(str(error) if isinstance(error, Interrupted) else "interrupted")
-        return 128 + signals[0] if signals else EXIT_INTERRUPTED
+        code = 128 + signals[0] if signals else EXIT_INTERRUPTED
+        return fail(argv, code, error, str(error) if isinstance(error, Interrupted) else "interrupted")
     except (InputError, TrainingError) as error:
-        report(str(error))
-        return EXIT_USER_ERROR
+        return fail(argv, EXIT_USER_ERROR, error, str(error))
     except BrokenPipeError:  # the reader of a pipe, as in `isthmus models | head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if os.environ.get("ISTHMUS_TRACEBACK"):
-            raise
+        if {"-v", "--verbose"} & set(argv):
+            traceback.print_exc()
         message = " ".join(str(error).split())[:300]
-        report(f"internal error, {type(error).__name__}: {message} (set ISTHMUS_TRACEBACK=1 for the traceback)")
-        return EXIT_INTERNAL_ERROR
+        message = f"internal error, {type(error).__name__}: {message} (--verbose shows the traceback)"
+        return fail(argv, EXIT_INTERNAL_ERROR, error, message)
+
+
+def fail(argv: list[str], code: int, error: BaseException, message: str) -> int:
+    """Report an error as one line on stderr, with --json also as an object on stdout, and return the exit code."""
+    report(message)
+    if "--json" in argv:
+        print_json({"error": {"type": type(error).__name__, "message": message, "exit_code": code}})
+    return code
 
 
 def run_command(name: str, argv: list[str]) -> int:

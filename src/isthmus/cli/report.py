@@ -29,10 +29,10 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.persistence import run_dir
     from isthmus.report.from_run import measure
 
-    log("evaluating on held-out rows")
+    log(args, "evaluating on held-out rows")
     opened = run_dir.reopen(Path(args.run))
     measured = measure(opened, held_out(opened), args.draws, colours=args.colour)
     path = measured.write_page()
     size = path.stat().st_size
     values = {"run": args.run, "file": str(path), "bytes": size, "rows": len(measured.held)}
-    emit(args, values, f"wrote {path} ({size / 1e6:.1f} MB), a report on {measured.held.description}")
+    emit(args, values, f"wrote {path} ({size / 1e6:.1f} MB), a report on {measured.held.description}", quiet="")

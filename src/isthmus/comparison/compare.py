@@ -27,7 +27,7 @@ from isthmus.examples import Examples
 from isthmus.inputs import as_parts
 from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import safe_std
-from isthmus.wording import pluralize
+from isthmus.wording import pluralize, quoted
 
 COMPARISON_DRAWS = 1000
 """Default number of samples per row for log p(x)."""
@@ -83,7 +83,7 @@ def compare(
     data = as_parts(X, y=y, lengths=lengths)
     for name, value, least in (("draws", draws, MIN_COMPARISON_DRAWS), ("seeds", seeds, 1)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{name} must be an integer >= {least}, got {value!r}.")
+            raise InputError(f"{name} must be an integer >= {least}, got {quoted(value)}.")
     fraction = fields.pop(SPLIT_FIELD, VALIDATION_FRACTION)
     if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
         raise InputError(f"{SPLIT_FIELD} must be a number in [0, 1), got {fraction!r}.")

@@ -14,6 +14,7 @@ from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
 from isthmus.model_registry import ALIASES, Field, Model, find_model, models
 from isthmus.persistence.serialization import class_of
+from isthmus.wording import quoted
 
 PCA = "pca"
 """PCA by its projection, probabilistic PCA by its density, in the models' scaling: a row that is always included."""
@@ -77,6 +78,8 @@ def build_entries(
     Raises:
         InputError: for unknown models and fields, and for a model that is given twice.
     """
+    if not isinstance(models, Iterable):
+        raise InputError(f"models must be names or a list of models, got {quoted(models)}.")
     specs = [parse_model(model) for model in (split_names(models) if isinstance(models, str) else models)]
     if not specs:
         raise InputError("models must name at least one model, got none. For example: pca,ae,vae")
@@ -197,8 +200,10 @@ def read_sweep(text: str) -> Sweep:
 
 def check_sweep(sweep: Mapping[str, Sequence[Any]] | None) -> Sweep | None:
     """The one field of a sweep and its values, sorted if they are numbers."""
-    if not sweep:
+    if sweep is None:
         return None
+    if not isinstance(sweep, Mapping):
+        raise InputError(f"sweep must be a dict of one field and its values, got {quoted(sweep)}.")
     if len(sweep) != 1:
         raise InputError(f"sweep must have one field, got {', '.join(sweep)}.")
     ((name, given),) = sweep.items()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
+from isthmus.array_checks import to_cpu_array
 from isthmus.data import Dataset
 from isthmus.errors import InputError
 from isthmus.estimators import training_setup
@@ -84,6 +83,5 @@ def split(data: Dataset, validation_fraction: float) -> Split:
 
 def as_hashed(examples: Examples) -> Examples:
     """The examples with x as an array and the labels among what a fingerprint covers."""
-    x: Any = examples.x
-    x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
-    return replace(examples, x=x, condition=examples.y if examples.condition is None else examples.condition)
+    condition = examples.y if examples.condition is None else examples.condition
+    return replace(examples, x=to_cpu_array(examples.x), condition=condition)

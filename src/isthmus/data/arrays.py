@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from isthmus.data.dataset import Dataset, check_factors
-from isthmus.data.guards import one_line, require_memory
+from isthmus.data.guards import require_memory
 from isthmus.errors import InputError, unknown
 from isthmus.examples import Examples
-from isthmus.wording import join_names
+from isthmus.wording import join_names, one_line
 
 if TYPE_CHECKING:
     import numpy as np

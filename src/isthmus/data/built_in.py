@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from isthmus.data.dataset import Dataset
-from isthmus.data.guards import one_line
 from isthmus.errors import InputError
 from isthmus.examples import Examples
+from isthmus.wording import one_line
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 from isthmus.atomic_io import os_reason
 from isthmus.errors import InputError
+from isthmus.wording import one_line
 
 MAX_MEMORY_FRACTION = 0.8
 """Largest fraction of the free memory that data may take; training needs the rest."""
-MAX_REASON_CHARACTERS = 160
-"""Characters of another library's message that an error quotes, at most."""
 
 
 @contextlib.contextmanager
@@ -33,12 +32,6 @@ def read_errors(source: str) -> Iterator[None]:
         raise InputError(
             f"cannot read {source}: the file is truncated or of another format ({one_line(str(error))})"
         ) from None
-
-
-def one_line(text: str, limit: int = MAX_REASON_CHARACTERS) -> str:
-    """The text on one line, unprintable characters replaced, shortened to `limit` characters."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 2 * limit].split()))
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def free_memory() -> int | None:

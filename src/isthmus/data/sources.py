@@ -16,6 +16,7 @@ from isthmus.data.tables import from_parquet, require_numeric, take_columns
 from isthmus.data.text_tables import COMPRESSED, from_csv
 from isthmus.errors import InputError, unknown
 from isthmus.examples import PARTS
+from isthmus.wording import quoted
 
 ARRAY_READERS = {".npy": from_npy, ".npz": from_npz}
 TABLE_READERS = {
@@ -51,6 +52,12 @@ def read(
         InputError: if the source does not exist, cannot be read, does not fit into memory or is not numeric, and for
             columns that it does not have.
     """
+    for role, column in {"condition": condition, "id": id}.items():
+        if column is not None and not isinstance(column, str):
+            raise InputError(f"{role} must be the name of a column, got {quoted(column)}.")
+    for role, columns in {"drop": drop, "use": use}.items():
+        if not isinstance(columns, list | tuple) or not all(isinstance(column, str) for column in columns):
+            raise InputError(f"{role} must be a list of names of columns, got {quoted(columns)}.")
     return read_columns(source, ColumnRoles(condition, id, tuple(drop), tuple(use)))
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
-from isthmus.data.guards import one_line, require_memory
+from isthmus.data.guards import require_memory
 from isthmus.errors import InputError, unknown
 from isthmus.examples import Examples
+from isthmus.wording import one_line
 
 if TYPE_CHECKING:
     import numpy as np

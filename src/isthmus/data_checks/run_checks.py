@@ -86,15 +86,18 @@ def check(
         levels: number of grey levels of integer data.
 
     Raises:
-        InputError: if the likelihood or the scaling is unknown, and for `lengths` or `observed` beside `Examples`.
+        InputError: if the likelihood or the scaling is unknown, for impossible levels, and for `lengths` or `observed`
+            beside `Examples`.
     """
     import numpy as np
 
+    from isthmus.estimators.param_validation import check_fields
     from isthmus.estimators.variational import VAE
 
     data = as_parts(X, numeric=False, lengths=lengths, observed=observed)
     levels = levels if levels is not None else data.levels
     model = VAE(likelihood=likelihood, scaling=scaling, levels=levels)
+    check_fields(model)
     with np.errstate(all="ignore"):  # variances of huge numbers overflow; a finding reports them
         return check_dataset(data, model)
 

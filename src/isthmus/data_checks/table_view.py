@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from isthmus.data import first_duplicate, split_numeric_columns
+from isthmus.errors import InputError
 from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.wording import join_names, pluralize
@@ -77,10 +78,13 @@ def inspect(examples: Examples, label: str) -> tuple[TableView | None, list[Find
     import numpy as np
 
     x: Any = examples.x
-    if hasattr(x, "detach"):
+    if hasattr(x, "is_meta"):  # a tensor, without importing torch
         from isthmus.array_checks import from_torch
 
-        x = from_torch(x)
+        try:
+            x = from_torch(x)
+        except InputError as error:
+            return None, [not_numeric(label, str(error))]
     if np.ma.is_masked(x):
         return None, [not_numeric(label, "it has masked values", "drop those rows or fill them in: X.filled(0)")]
     try:

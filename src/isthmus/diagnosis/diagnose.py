@@ -22,7 +22,7 @@ from isthmus.diagnosis.causes import follows
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate, harmful_offset
 from isthmus.diagnosis.wrap import Wrapped
-from isthmus.evaluation.evaluate import evaluate, has_finite_weights
+from isthmus.evaluation.evaluate import evaluate, has_finite_weights, train_arguments
 from isthmus.evaluation.result import Evaluation, check_evaluation
 from isthmus.examples import Examples
 from isthmus.finding import Finding, fold
@@ -153,7 +153,7 @@ def checked(fitted: FittedModel, rows: Examples, train: Any) -> tuple[Finding, .
 
 def train_examples(train: Any) -> Examples:
     """Training rows, or a dict of X and what accompanies them, as `Examples`."""
-    given = dict(train) if isinstance(train, dict) else {"X": train}
+    given = train_arguments(train)
     return as_examples(given.pop("X"), **given)
 
 

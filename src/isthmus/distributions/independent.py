@@ -78,11 +78,18 @@ class LightDistribution(D.Distribution):
 
     def draw_one(self, rows: int) -> Tensor:
         """(rows, *event) one draw for each row; of enumerated values, one by their weights."""
-        z, _, log_weight = self.draw(self.noise(1, rows))
+        return self.draw_equal(1, rows)[0]
+
+    def draw_equal(self, draws: int, rows: int) -> Tensor:
+        """(draws, rows, *event) draws of equal weight; of enumerated values, one for each draw by their weights."""
+        z, _, log_weight = self.draw(self.noise(draws, rows))
         if log_weight is None:
-            return z[0]
-        index = torch.multinomial(log_weight.exp().T, 1, generator=generator(log_weight.device))[:, 0]  # (rows,)
-        return z[index, torch.arange(rows, device=z.device)]
+            return z
+        enumerated = z.unflatten(0, (draws, -1)).movedim(1, 2)  # (K, B, E, *event)
+        weight = log_weight.exp().unflatten(0, (draws, -1)).movedim(1, 2)  # (K, B, E)
+        index = torch.multinomial(weight.flatten(0, 1), 1, generator=generator(z.device))[:, 0]  # (K * B,)
+        flat = enumerated.flatten(0, 1)
+        return flat[torch.arange(len(flat), device=z.device), index].unflatten(0, (draws, rows))
 
     def stopped(self) -> Self:
         """The same distribution with its parameters held fixed: no gradient reaches them."""
@@ -193,10 +200,14 @@ class Masked(LightDistribution):
     def point(self) -> Tensor:
         return self.base.point
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """(*batch,) nats; an element under the mask costs nothing, whatever it holds."""
+    def element_log_prob(self, x: Tensor) -> Tensor:
+        """(*batch, *event) nats; 0 where the mask is False, whatever x holds there."""
         x = torch.where(self.mask, x, 0.0)
-        return self.base.sum_event(torch.where(self.mask, self.base.element_log_prob(x), 0.0))
+        return torch.where(self.mask, self.base.element_log_prob(x), 0.0)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """(*batch,) nats, summed over the elements that count."""
+        return self.base.sum_event(self.element_log_prob(x))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         return torch.where(self.mask, self.base.sample(sample_shape), 0.0)

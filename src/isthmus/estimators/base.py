@@ -25,6 +25,7 @@ from isthmus.families import Family
 from isthmus.fitted import FittedModel
 from isthmus.inputs import as_examples, library_of
 from isthmus.latent_model import Capabilities, LatentModel, Model
+from isthmus.metrics.posterior import Posterior
 from isthmus.schema import Schema
 
 __all__ = ["Estimator", "Recipe"]
@@ -166,16 +167,42 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         use = {name: kwargs[name] for name in ("condition", "lengths", "observed") if name in kwargs}
         return self.fit(X, y, **kwargs).transform(X, **use)
 
-    def transform(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> np.ndarray:
-        """Codes (n, *Z): the centre of q(z given x), always the same.
+    def transform(
+        self,
+        X: Any,
+        *,
+        draws: int | None = None,
+        random_state: Any = None,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+    ) -> np.ndarray:
+        """Codes (n, *Z): the centre of q(z given x), always the same; or draws (K, n, *Z) from q(z given x).
 
         Args:
             X: (n, *X) data, in their own units.
+            draws: K, the number of draws for each row; None for the centre.
+            random_state: seed of the draws; None for a random one.
             condition: (n,) labels or (n, C) numbers of a conditional model, or one for all rows.
             lengths: (n,) number of steps of padded sequences.
             observed: (n, *X) booleans, False where a value of X is missing.
         """
-        return self.fitted_.encode(self._check(X, condition, lengths, observed))
+        rows = self._check(X, condition, lengths, observed)
+        if draws is None:
+            return self.fitted_.encode(rows)
+        return self.fitted_.sample_posterior(rows, draws, resolve_seed(random_state))
+
+    @encodes
+    def posterior_of(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> Posterior:
+        """q(z given x) of each row: `.mean` and `.scale`, its standard deviation, both (n, *Z) in units of the codes.
+
+        Args:
+            X, condition, lengths, observed: as in `transform`.
+
+        Raises:
+            InputError: if the code of a row is a point, as in an Autoencoder.
+        """
+        return self.fitted_.posterior_of(self._check(X, condition, lengths, observed))
 
     @encodes
     def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> Any:
@@ -223,16 +250,36 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     @scores
     def score_samples(
-        self, X: Any, *, draws: int = 1000, condition: Any = None, lengths: Any = None, observed: Any = None
+        self,
+        X: Any,
+        *,
+        draws: int = 1000,
+        per_feature: bool = False,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
     ) -> np.ndarray:
         """(n,) importance-weighted log p(x), nats in the data's units; a lower bound that tightens with the draws.
 
         Args:
             X: (n, *X) data.
             draws: draws from q(z given x) for each row.
+            per_feature: return (n, *X) E_q[-log p(x_j given z)] of each element instead: what it costs at the
+                posterior, so that high numbers are the strange ones. The sum over a row is its distortion, and
+                log p(x) >= -distortion - KL(q(z given x) || p(z)).
             condition, lengths, observed: as in `transform`.
+
+        Raises:
+            InputError: with `per_feature`, if p(x given z) is no product over the elements of x.
         """
-        return self.fitted_.score(self._check(X, condition, lengths, observed), draws)
+        rows = self._check(X, condition, lengths, observed)
+        score = self.fitted_.element_distortion if per_feature else self.fitted_.score
+        if not self.verbose:
+            return score(rows, draws)
+        from isthmus.train.progress import ProgressBar
+
+        with ProgressBar("scoring") as bar:
+            return score(rows, draws, bar.show)
 
     @scores
     def elbo(

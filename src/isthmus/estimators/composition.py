@@ -39,13 +39,16 @@ def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family |
         name = type(estimator).__name__
         raise InputError(f"prior must be 'normal' for {name}, whose codes have no density, got {estimator.prior!r}.")
     family = likelihood_family(estimator, schema)
-    return LatentModel(
+    model = LatentModel(
         posterior,
         Conditional(decoder_net(estimator, schema, family.raw_numel), family),
         prior_module(estimator, schema) if dense else priors.Flat(),
         corruption_module(estimator, schema),
         0.0 if schema.discrete else schema.element_log_volume,
     )
+    if next(model.parameters(), None) is None:
+        raise InputError("encoder and decoder must have parameters to be trained, got networks without any.")
+    return model
 
 
 def posterior_part(estimator: Any, schema: Schema) -> Family | nn.Module:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import textwrap
 import typing
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from torch import nn
 
+from isthmus.errors import unknown
 from isthmus.estimators.recipe import Recipe
 from isthmus.model_registry import Field, models
 from isthmus.schema import Schema
@@ -92,6 +94,16 @@ class Hyperparameters:
         dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
         if cls.__doc__:
             cls.__doc__ = documented(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Python's own error for an unknown field does not say what was probably meant.
+        if kwargs:
+            _self, *known = inspect.signature(cls.__init__).parameters.values()
+            names = [parameter.name for parameter in known]
+            for name in kwargs:
+                if name not in names and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
+                    raise TypeError(str(unknown(f"field of {cls.__name__}", name, names)))
+        return super().__new__(cls)
 
     def compose(self, schema: Schema) -> Recipe:
         """The recipe of the model for data of this schema."""

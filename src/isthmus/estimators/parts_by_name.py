@@ -22,8 +22,12 @@ from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term, warmup
 from isthmus.schema import Schema
 from isthmus.terms import bounds, penalties
+from isthmus.wording import quoted
 
-Call = tuple[str, tuple[Any, ...]]
+MAX_SPEC_CHARACTERS = 200
+"""Length of a part that is written as text, at most."""
+
+Call = tuple[str, tuple[float, ...]]
 
 
 def parse(spec: str, what: str) -> Call:
@@ -35,14 +39,16 @@ def parse(spec: str, what: str) -> Call:
     ('bernoulli', ())
     """
     try:
-        node = ast.parse(spec.strip(), mode="eval").body
+        node = ast.parse(spec[: MAX_SPEC_CHARACTERS + 1].strip(), mode="eval").body
         if isinstance(node, ast.Name):
             return node.id, ()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-            return node.func.id, tuple(ast.literal_eval(argument) for argument in node.args)
-    except (SyntaxError, ValueError):
+            arguments = tuple(ast.literal_eval(argument) for argument in node.args)
+            if all(isinstance(each, int | float) and not isinstance(each, bool) for each in arguments):
+                return node.func.id, arguments
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # the parser's stack is of limited depth
         pass
-    raise InputError(f"{what} must be a name, or a name with numbers such as mask(0.3), got {spec!r}.")
+    raise InputError(f"{what} must be a name, or a name with numbers such as mask(0.3), got {quoted(spec)}.")
 
 
 def build(table: Mapping[str, Callable[..., Any]], spec: str, what: str, *context: Any) -> Any:
@@ -55,17 +61,17 @@ def build(table: Mapping[str, Callable[..., Any]], spec: str, what: str, *contex
         signature.bind(*context, *arguments)
     except TypeError:
         parameters = ", ".join(list(signature.parameters)[len(context) :])
-        raise InputError(f"{what} must be {name}({parameters}), got {spec!r}.") from None
+        raise InputError(f"{what} must be {name}({parameters}), got {quoted(spec)}.") from None
     try:
         return table[name](*context, *arguments)
     except TypeError:
-        raise InputError(f"{what} must have numbers as arguments, got {spec!r}.") from None
+        raise InputError(f"{what} must have other numbers as arguments, got {quoted(spec)}.") from None
 
 
 def copy_user_part(part: Any, what: str) -> nn.Module:
     """A copy of a module that the user passed, so that training does not change theirs."""
     if not isinstance(part, nn.Module):
-        raise InputError(f"{what} must be a name or a torch.nn.Module, got {part!r}.")
+        raise InputError(f"{what} must be a name or a torch.nn.Module, got {quoted(part)}.")
     return copy.deepcopy(part)
 
 

@@ -52,6 +52,7 @@ from isthmus.train.runtime import (
     torch_threads,
 )
 from isthmus.train.trainer import fit
+from isthmus.wording import quoted
 
 AUTO_UPDATES = 4_000
 """Updates that `epochs="auto"` aims at."""
@@ -361,7 +362,7 @@ def resolve_seed(random_state: Any) -> int:
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
     if not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**63:
-        raise InputError(f"random_state must be an integer >= 0 or None, got {random_state!r}.")
+        raise InputError(f"random_state must be an integer >= 0 or None, got {quoted(random_state)}.")
     return int(random_state)
 
 

@@ -45,6 +45,7 @@ from isthmus.examples import Examples
 from isthmus.fitted import FittedModel, as_fitted
 from isthmus.metrics.ais import DEFAULT_STEPS as AIS_STEPS
 from isthmus.metrics.metric import Metric
+from isthmus.wording import quoted
 
 DEFAULT_DRAWS = 1000
 """Draws per row for log p(x)."""
@@ -151,12 +152,14 @@ def check_settings(fitted: FittedModel, draws: Any, ais: Any, ais_steps: Any, wi
     """Raise InputError for arguments of `evaluate` that cannot be used, or weights that are not finite."""
     for name, value, least in (("draws", draws, 1), ("ais", ais, 0), ("ais_steps", ais_steps, 1)):
         if not isinstance(value, numbers.Integral) or value < least:
-            raise InputError(f"{name} must be an integer >= {least}, got {value!r}.")
+            raise InputError(f"{name} must be an integer >= {least}, got {quoted(value)}.")
     if ais and not fitted.capabilities.has_density:
         raise InputError(f"ais must be 0 for {fitted.name}, which has no log p(x), got {ais!r}.")
+    if isinstance(without, str) or not isinstance(without, Collection):
+        raise InputError(f"without must be a list of names of measures, got {quoted(without)}.")
     for name in without:
-        if name not in MEASURES:
-            raise unknown("measure", name, MEASURES)
+        if not isinstance(name, str) or name not in MEASURES:
+            raise unknown("measure", str(name), MEASURES)
     if not has_finite_weights(fitted):
         raise InputError(
             "The model's weights must be finite, got NaN or infinity: training diverged. "
@@ -166,15 +169,18 @@ def check_settings(fitted: FittedModel, draws: Any, ais: Any, ais_steps: Any, wi
 
 def check_train(fitted: FittedModel, train: Any) -> Examples | None:
     """The training rows, checked; InputError names them."""
-    if train is None:
-        return None
+    return None if train is None else fitted.check(**train_arguments(train))
+
+
+def train_arguments(train: Any) -> dict[str, Any]:
+    """Training rows, or a dict of X and what accompanies them, as such a dict."""
     given = dict(train) if isinstance(train, dict) else {"X": train}
     allowed = ("X", "condition", "lengths", "observed", "y")
     if "X" not in given or not set(given) <= set(allowed):
         raise InputError(
-            f"train must be rows, or a dict with X and any of {', '.join(allowed[1:])}, got {sorted(given)}."
+            f"train must be rows, or a dict with X and any of {', '.join(allowed[1:])}, got {quoted(list(given))}."
         )
-    return fitted.check(**given)
+    return given
 
 
 def has_finite_weights(model: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,9 @@ MIN_GAIN_RATIO, MAX_GAIN_RATIO = 0.7, 0.9
 """Range of the ratio of the gains of two successive doublings of draws. With many draws it is 1/2 for weights of finite
 variance and larger for heavy tails; what a few draws show of it is too uncertain to count on less than 0.7."""
 
+Progress = Callable[[float], None]
+"""Called with the share of the work that is done, from 0 to 1."""
+
 
 class Chunk(NamedTuple):
     """Some rows, encoded."""
@@ -61,19 +64,24 @@ class Chunk(NamedTuple):
         return Chunk(self.model, self.row_index[index], batch, q, prior)
 
 
-def encode_chunks(model: Model, rows: DeviceDataset, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
+def encode_chunks(
+    model: Model, rows: DeviceDataset, size: int = CHUNK_ROWS, progress: Progress | None = None
+) -> Iterator[Chunk]:
     """Encode rows chunk by chunk, in order; a list of the chunks serves several metrics with one pass of the encoder.
 
     Args:
         model: a trained model.
         rows: n rows.
         size: rows in a chunk.
+        progress: called with the share of the rows whose chunks have been used.
     """
     for index in torch.arange(len(rows), device=rows.device).split(size):
         with torch.no_grad():
             batch = rows.batch(index)
             chunk = Chunk(model, index, batch, model.infer(batch), model.prior_for(batch))
         yield chunk
+        if progress is not None:
+            progress((int(index[-1]) + 1) / len(rows))
 
 
 def first_rows(chunks: Iterable[Chunk], count: int) -> list[Chunk]:

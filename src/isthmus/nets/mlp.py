@@ -62,11 +62,16 @@ class MLP(nn.Module):
         """(N, D) to (N, out)."""
         return self.layers(rows) if self.linear_path is None else self.layers(rows) + self.linear_path(rows)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the output is a linear function of the input."""
+        return len(self.layers) == 1
+
     def linear_map(self) -> nn.Linear | None:
         """The linear layer from the input to the output, if there is one."""
         first = self.layers[0]
         assert isinstance(first, nn.Linear)
-        return first if len(self.layers) == 1 else self.linear_path
+        return first if self.is_linear else self.linear_path
 
     def input_column_norms(self) -> Tensor:
         """(D,) norm of the first weights for each input: how far a unit step of it moves the first layer."""

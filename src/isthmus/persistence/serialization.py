@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import isthmus
-from isthmus.atomic_io import TMP_PREFIX, atomic_write, os_reason, read_json, write_json
+from isthmus.atomic_io import TMP_PREFIX, atomic_write, os_reason, read_json, write_errors, write_json
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.composition import with_values
@@ -28,7 +28,7 @@ from isthmus.random_streams import seeded
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
 from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
-from isthmus.wording import join_names
+from isthmus.wording import join_names, quoted
 
 FORMAT = 5
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
@@ -91,7 +91,8 @@ def save(model: Any, folder: str | Path) -> None:
     """
     if not isinstance(model, FittedModel):
         check_class_name(type(model))
-    save_fitted(as_fitted(model), folder)
+    with write_errors(Path(folder)):
+        save_fitted(as_fitted(model), folder)
 
 
 def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
@@ -185,6 +186,8 @@ def load(folder: str | Path, model: type[Estimator] | None = None, **modules: An
     Raises:
         InputError: for files that are missing, truncated, of another program or another format.
     """
+    if model is not None and not (isinstance(model, type) and issubclass(model, Estimator)):
+        raise InputError(f"model must be a class of models, got {quoted(model)}.")
     config = read_config(Path(folder), model)
     estimator = unfitted(config, Path(folder), model, **modules)
     estimator.fitted_ = _fitted(estimator, config, Path(folder))
@@ -234,7 +237,11 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> Fitte
 def read_config(folder: Path, own: type[Estimator] | None = None) -> dict[str, Any]:
     """The configuration of a run, validated as far as possible without building the model."""
     path = folder / "config.json"
-    if not folder.exists():
+    try:
+        exists = folder.exists()
+    except OSError as error:
+        raise InputError(f"There is no run at {quoted(str(folder))}: {os_reason(error)}.") from None
+    if not exists:
         raise InputError(f"There is no run at {folder}. Train one: isthmus fit MODEL DATA -o {folder}")
     if not path.exists():
         raise InputError(f"{folder} has no config.json: it is not a run of isthmus, or saving was interrupted.")

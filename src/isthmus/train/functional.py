@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from isthmus.array_checks import as_lengths, as_observed, to_cpu_array
-from isthmus.errors import InputError
+from isthmus.errors import InputError, check_positive_int
 from isthmus.latent_model import Model
 from isthmus.model_checks import check_composition, check_taken
 from isthmus.objective import Objective, Term, as_objective
@@ -18,6 +18,7 @@ from isthmus.train import trainer
 from isthmus.train.config import TrainConfig
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import UPDATE_PASSES, count_flops, pick_threads
+from isthmus.wording import quoted
 
 Array = Tensor | np.ndarray
 
@@ -64,8 +65,18 @@ def fit(
         InputError: if arrays differ in length, or validation rows lack what the training rows have.
         TrainingError: if a number is not finite. The model then has its last good weights.
     """
+    if not isinstance(model, Model):
+        kind = type(model).__name__
+        raise InputError(f"model must be a Model such as a LatentModel, got {kind}. Call fit(X) of an estimator.")
+    if not isinstance(objective, Objective | Term):
+        kind = type(objective).__name__
+        raise InputError(f"objective must be a sum of terms such as isthmus.terms.bounds.nll, got {kind}.")
+    for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
+        check_positive_int(name, value)
     if not isinstance(data, Tensor | np.ndarray):
         raise InputError(f"data must be an array or a tensor, got {type(data).__name__}.")
+    if isinstance(data, Tensor) and (data.layout != torch.strided or data.is_quantized or data.is_meta):
+        raise InputError(f"data must be a dense tensor of numbers, got {quoted(data)}.")
     parameter = next(model.parameters())
     schema = Schema.homogeneous(
         event_shape=tuple(data.shape[1:]), kind="real", dtype="float32", sequence=lengths is not None

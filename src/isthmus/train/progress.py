@@ -24,16 +24,17 @@ class ProgressBar:
     """A progress callback and context manager that shows a bar, or prints lines where there is no terminal.
 
     Args:
+        label: what is done, in one word.
         console: where it is shown; standard error by default.
     """
 
-    def __init__(self, console: Console | None = None):
+    def __init__(self, label: str = "training", console: Console | None = None):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        self.console = console or Console(stderr=True)
+        self.label, self.console = label, console or Console(stderr=True)
         self.bar = Progress(
-            TextColumn("training"),
+            TextColumn(label),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(),
@@ -56,6 +57,10 @@ class ProgressBar:
                 self.bar.update(self.task, completed=1.0)
             self.bar.stop()
 
+    def show(self, progress: float) -> None:
+        """Show the share of the work that is done."""
+        self(progress, {}, 0.0)
+
     def __call__(self, progress: float, values: dict[str, float], seconds: float) -> None:
         if self.first is None:  # a resumed run does not start at 0
             self.first, self.started = progress, time.monotonic()
@@ -70,7 +75,7 @@ class ProgressBar:
             self.bar.update(self.task, completed=progress, description=terms)
         elif progress - self.printed >= PRINT_INTERVAL or progress == 1.0:
             self.printed = progress
-            line = f"training {progress:4.0%}  {terms}"
+            line = f"{self.label} {progress:4.0%}  {terms}".rstrip()
             if progress > self.first:
                 seconds_left = (time.monotonic() - self.started) * (1 - progress) / (progress - self.first)
                 line += f"  {seconds_left:.0f} s left"

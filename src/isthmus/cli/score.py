@@ -1,0 +1,91 @@
+"""`isthmus score RUN DATA -o FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isthmus.cli.common import examples_parser, named_ids, read_examples
+from isthmus.cli.parser import Parser, emit
+from isthmus.errors import InputError
+from isthmus.wording import one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SHOWN_ROWS, SHOWN_COLUMNS = 5, 3
+"""Most unusual rows that are printed, and columns of each that are named."""
+MAX_ID_CHARACTERS = 40
+"""Length of the id of a row that is printed."""
+
+
+def build_parser(argv: list[str]) -> Parser:
+    parser = examples_parser("score", suffixes=".csv, .parquet or .npz")
+    parser.add_argument(
+        "--per-feature", action="store_true", help="write what each column costs too: E[-log p(x_j given z)], in nats"
+    )
+    parser.add_argument(
+        "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from isthmus.export import check_score_file, write_scores
+    from isthmus.persistence.serialization import load_fitted
+    from isthmus.train.progress import ProgressBar
+
+    path = Path(args.output)
+    check_score_file(path)
+    model = load_fitted(args.run)
+    examples = read_examples(args)
+    rows, ids = model.check(examples), named_ids(args, examples)
+    dense = model.capabilities.has_density
+    if args.per_feature and not dense:
+        raise InputError(f"{model.name} has no density, so no nats a column. Leave out --per-feature.")
+    elements = None
+    with contextlib.nullcontext() if args.quiet or not dense else ProgressBar("scoring") as bar:
+        scores = model.score(rows, args.draws, bar.show if bar else None) if dense else model.squared_errors(rows)
+    if args.per_feature:
+        with contextlib.nullcontext() if args.quiet else ProgressBar("scoring columns") as bar:
+            elements = model.element_distortion(rows, args.draws, bar.show if bar else None)
+    name, label = ("log_likelihood", "log p(x), nats") if dense else ("squared_error", "squared error")
+    columns = {"row": np.arange(len(rows)), name: scores}
+    names = write_scores(path, columns, elements, model.schema.names, ids)
+    unusual = np.argsort(scores if dense else -scores, kind="stable")[:SHOWN_ROWS]
+    causes = ["" for _ in unusual] if elements is None else [costly(elements, row, names) for row in unusual]
+    values = {
+        "file": str(path),
+        "rows": len(rows),
+        name: {"mean": float(scores.mean())},
+        "unusual": [
+            {"row": int(row)}
+            | ({} if ids is None else {ids[0]: str(ids[1][row])})
+            | {name: float(scores[row])}
+            | ({} if elements is None else {"columns": cause})
+            for row, cause in zip(unusual, causes)
+        ],
+    }
+    shown = [str(row) if ids is None else one_line(str(ids[1][row]), MAX_ID_CHARACTERS) for row in unusual]
+    width = max(10, *map(len, shown))
+    lines = [f"wrote the scores of {len(rows):,} rows to {path}; mean {label}: {scores.mean():.2f}"]
+    lines.append("most unusual rows" + (", counted from 0:" if ids is None else ":"))
+    heads = ("row" if ids is None else ids[0], label, "" if elements is None else "unusual in")
+    lines += [
+        f"{row:>{width}}  {score:>16}  {cause}".rstrip()
+        for row, score, cause in [heads, *zip(shown, [f"{scores[row]:.2f}" for row in unusual], causes)]
+    ]
+    emit(args, values, "\n".join(lines), quiet="")
+
+
+def costly(elements: np.ndarray, row: int, names: Sequence[str]) -> str:
+    """The columns that cost a row the most nats above their mean over all rows."""
+    import numpy as np
+
+    above = (elements[row] - elements.mean(0)).ravel()
+    return ", ".join(f"{names[j]} (+{above[j]:.1f})" for j in np.argsort(-above)[:SHOWN_COLUMNS] if above[j] > 0)

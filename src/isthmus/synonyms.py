@@ -1,0 +1,68 @@
+"""Names that other programs use for the fields of models and the options of commands, and the nearest known name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+SYNONYMS = {
+    "random_state": "seed rng random_seed manual_seed",
+    "learning_rate": "lr rate step_size eta l_rate max_lr",
+    "weight_decay": "wd l2 decay",
+    "epochs": "epoch n_epochs num_epochs max_epochs nb_epoch max_iter n_iter iterations",
+    "batch_size": "batch bs minibatch minibatch_size n_batch",
+    "latent_dim": "z_dim zdim latent latents latent_size latent_dims n_latent dim_z nz n_components code_size code "
+    "bottleneck embedding_dim encoding_dim",
+    "hidden": "layers hidden_layers hidden_dims hidden_dim hidden_size hidden_sizes hidden_units hidden_layer_sizes "
+    "units widths encoder_layers decoder_layers n_hidden",
+    "device=cuda": "gpu gpus cuda use_gpu use_cuda accelerator",
+    "device=cpu": "cpu no_cuda no_gpu",
+    "precision": "dtype fp64 float64 double",
+    "likelihood": "loss recon_loss reconstruction_loss criterion distribution",
+    "beta": "kl_weight kld_weight kl_coef",
+    "patience": "early_stopping early_stop stop_after",
+    "validation_fraction": "val_fraction validation_split val_split val_size validation_size test_size valid_fraction",
+    "threads": "n_jobs jobs num_threads n_threads workers num_workers",
+    "activation": "act nonlinearity act_fn activation_fn",
+    "clip": "grad_clip clip_grad clip_norm max_grad_norm gradient_clip gradient_clip_val",
+    "warmup": "kl_annealing annealing anneal kl_warmup",
+    "corruption": "noise denoising noise_factor",
+    "scaling": "scale scaler normalize normalise standardize standardise normalization",
+    "sparsity": "sparse l1",
+    "binarize": "binarise binary",
+    "compile": "jit torch_compile",
+    "output": "out outfile output_dir outdir out_dir save save_to dest destination run_name name logdir log_dir",
+    "force": "overwrite clobber",
+    "condition": "label labels target y class_column label_column conditional",
+    "draws": "samples num_draws n_draws k iw_samples",
+    "-n": "n num n_samples num_samples samples count size number",
+    "part": "split subset",
+    "per_feature": "per_column by_feature by_column features columns",
+    "seeds": "repeats runs n_runs restarts n_init",
+    "models": "model",
+    "resume": "restart",
+    "quiet": "silent",
+    "set": "param params field",
+    "verbose": "debug traceback",
+    "config": "config_file conf yaml toml settings",
+}
+"""A field or option, or a value of it, and its names elsewhere, separated by spaces."""
+
+
+def nearest_name(name: str, known: Collection[str]) -> str | None:
+    """The known name that was probably meant, by another program's name for it or by its letters; None if none is.
+
+    >>> nearest_name("--lr", ["--learning-rate", "--likelihood"]), nearest_name("lr", ["learning_rate", "levels"])
+    ('--learning-rate', 'learning_rate')
+    >>> nearest_name("--gpu", ["--device"]), nearest_name("gpu", ["device"]), nearest_name("vea", ["vae", "vrnn"])
+    ('--device cuda', "device='cuda'", 'vae')
+    """
+    is_option = name.startswith("-")
+    word = name.lstrip("-").lower().replace("-", "_")
+    for meant, names in SYNONYMS.items():
+        if word in names.split():
+            field, _, value = meant.partition("=")
+            written = f"--{field.replace('_', '-')}" if is_option and not field.startswith("-") else field
+            if written in known:
+                return written + ((f" {value}" if is_option else f"={value!r}") if value else "")
+    return next(iter(difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)), None)
