@@ -24,6 +24,7 @@ from isthmus.metrics import importance_weighting
 from isthmus.model_checks import check_taken
 from isthmus.random_streams import seeded
 from isthmus.schema import Schema
+from isthmus.train.config import TrainingRecord
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import torch_threads
 
@@ -313,8 +314,25 @@ class FittedModel:
         return np.square(gap).reshape(len(gap), -1).sum(-1)
 
 
+def fitted_by_hand(model: Model, record: TrainingRecord) -> FittedModel:
+    """A model that `isthmus.fit` trained, as a fitted model."""
+    config = record.config
+    device = str(next(model.parameters()).device)
+    return FittedModel(
+        record.schema,
+        model,
+        {"threads": config.threads, "device": device, "compile": False, "epochs": config.epochs},
+        config.seed,
+        name=type(model).__name__,
+        fields={},
+        history=record.history,
+        loss_weights=record.loss_weights,
+        kl_terms=record.kl_terms,
+    )
+
+
 def as_fitted(model: Any) -> FittedModel:
-    """The fitted model behind an estimator, or the model itself.
+    """The fitted model behind an estimator or behind a model that `isthmus.fit` trained, or the fitted model itself.
 
     Raises:
         InputError: for anything that is not a fitted model.
@@ -322,6 +340,10 @@ def as_fitted(model: Any) -> FittedModel:
     fitted = getattr(model, "fitted_", None)
     if isinstance(fitted, FittedModel):
         return fitted
+    if isinstance(model, Model):
+        if model.training_record is None:
+            raise InputError(f"{type(model).__name__} must be fitted first. Call isthmus.fit(model, X, loss).")
+        return fitted_by_hand(model, model.training_record)
     if hasattr(model, "fit"):
         raise InputError(f"{type(model).__name__} must be fitted first. Call fit(X).")
     raise InputError(

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from isthmus.batch import Batch
 from isthmus.distributions.independent import LightDistribution
 from isthmus.errors import InputError
-from isthmus.latent_model import Model
+from isthmus.latent_model import LatentModel, Model, require_distribution
 
 
 def check_composition(model: Model, batch: Batch) -> None:
@@ -20,6 +20,8 @@ def check_composition(model: Model, batch: Batch) -> None:
         InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities; or
             if p(z) is no distribution over codes.
     """
+    if isinstance(model, LatentModel):
+        require_distribution("likelihood", model.likelihood)
     was_training = model.training
     model.eval()
     with torch.no_grad():
