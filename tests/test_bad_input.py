@@ -131,7 +131,7 @@ FITS = {
     "five dimensions": (lambda: small("VAE").fit(np.zeros((4, 2, 2, 2, 2))), "shape"),
     "user's network of the wrong width": (
         lambda: small("VAE", encoder=nn.Linear(5, 7)).fit(X),
-        "network.s output must have",
+        r"encoder's output must have 2 x 3 numbers for each example, or be a pair \(mean, log_variance\) of 3",
     ),
 }
 

@@ -13,7 +13,7 @@ import isthmus
 ROOT = Path(isthmus.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
-    {"wording", "synonyms"},
+    {"wording", "synonyms", "markup"},
     {"errors", "not_fitted", "examples", "atomic_io", "finding", "model_registry", "__init__"},
     {"batch", "schema", "data", "random_streams"},
     {"nets", "distributions", "scales"},

@@ -15,9 +15,10 @@ from isthmus.conditional import Conditional
 from isthmus.errors import InputError
 from isthmus.estimators.parts_by_name import CORRUPTIONS
 from isthmus.nets.conv import ConvDecoder, ConvEncoder, conv_applicable
-from isthmus.nets.layers import ACTIVATIONS, Log1p, Preprocess, UserModule
+from isthmus.nets.layers import ACTIVATIONS, Log1p, Preprocess
 from isthmus.nets.mlp import MLP
 from isthmus.nets.sparse import BatchTopK, JumpReLU, TopK
+from isthmus.nets.user_module import UserModule
 from isthmus.schema import Schema
 
 F64 = torch.float64

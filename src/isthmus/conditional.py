@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from isthmus.errors import InputError
 from isthmus.families import Family
+from isthmus.nets.user_module import UserModule, is_full
 
 
 class Conditional(nn.Module):
     """p(. given something): `forward` returns a distribution (the idea is zuko's `LazyDistribution`).
 
     Args:
-        net: network of (given, c, mask) whose output holds `family.raw_numel` numbers for each example.
+        net: network of (given, c, mask), or of what its forward takes of these, whose output holds `family.raw_numel`
+            numbers for each example, or is a pair that the family reads (`Family.pair`).
         family: what makes a distribution of them.
         given_dim: number of dimensions of one example of what is given.
     """
 
     def __init__(self, net: nn.Module, family: Family, given_dim: int = 1):
         super().__init__()
-        self.net, self.family, self.given_dim = net, family, given_dim
+        full = isinstance(net, nn.Module) and is_full(net)
+        self.net = net if full else UserModule(net, (0,) * given_dim, dry_run=False)
+        self.family, self.given_dim = family, given_dim
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -51,22 +56,45 @@ class Conditional(nn.Module):
         `train` is passed on to a family that learns from batches. Raises InputError for a network whose output
         has another size.
         """
-        raw = self.net(given, c, mask)
+        out = self.net(given, c, mask)
         batch = given.shape[: given.ndim - self.given_dim]
-        shape = (*batch, *self.family.raw_shape)
-        if raw.shape != shape:
-            raw = self.reshaped(raw, given, shape, len(batch))
+        raw = self.joined(out, batch, given) if isinstance(out, tuple) else self.fit(out, batch, self.raw_shape, given)
         return self.family(raw, train=True) if train and self.family.learns else self.family(raw)
 
-    def reshaped(self, raw: Tensor, given: Tensor, shape: tuple[int, ...], batch_dim: int) -> Tensor:
-        """Flat numbers are taken in order; any other shape must be the family's, or pixels would be shuffled."""
-        got, expected = ([side for side in sizes[batch_dim:] if side > 1] for sizes in (raw.shape, shape))
-        if raw.numel() != math.prod(shape) or (raw.ndim - batch_dim > 1 and got != expected):
-            raise InputError(
-                f"the network's output must have {' x '.join(map(str, shape[batch_dim:]))} numbers for each example, "
-                f"got shape {tuple(raw.shape)} for an input of shape {tuple(given.shape)}."
-            )
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        return self.family.raw_shape
+
+    def joined(self, pair: tuple[Tensor, Tensor], batch: torch.Size, given: Tensor) -> Tensor:
+        """(*batch, *raw_shape) of a pair of outputs."""
+        if not self.family.pair:
+            raise self.unfit(f"a pair of shapes {tuple(pair[0].shape)} and {tuple(pair[1].shape)}", batch, given)
+        return self.family.from_pair(*(self.fit(part, batch, self.event_shape, given) for part in pair))
+
+    def fit(self, raw: Tensor, batch: torch.Size, example: tuple[int, ...], given: Tensor) -> Tensor:
+        """An output as (*batch, *example).
+
+        Flat numbers are taken in order; any other shape must be that of an example, or pixels would be shuffled.
+        """
+        shape = (*batch, *example)
+        if raw.shape == shape:
+            return raw
+        got, expected = ([side for side in sizes[len(batch) :] if side > 1] for sizes in (raw.shape, shape))
+        if raw.numel() != math.prod(shape) or (raw.ndim - len(batch) > 1 and got != expected):
+            raise self.unfit(f"shape {tuple(raw.shape)}", batch, given)
         return raw.reshape(shape)
+
+    def unfit(self, got: str, batch: torch.Size, given: Tensor) -> InputError:
+        """The error for outputs of other numbers than the family needs."""
+        name = next((module.name for module in self.net.modules() if isinstance(module, UserModule)), "network")
+        pair = ""
+        if self.family.pair:
+            each = " x ".join(map(str, self.event_shape))
+            pair = f", or be a pair ({', '.join(self.family.pair)}) of {each} numbers each"
+        return InputError(
+            f"the {name}'s output must have {' x '.join(map(str, self.raw_shape))} numbers for each example{pair}, "
+            f"got {got} for an input of shape {tuple(given.shape)}.{' Or set latent_dim.' if name == 'encoder' else ''}"
+        )
 
     def input_column_norms(self) -> Tensor | float:
         """(D,) how far one unit of each input moves the network's first layer; 1 where it is not known."""

@@ -39,6 +39,8 @@ class Family(nn.Module):
     """As a likelihood: whether each element of x has a scale of its own, so that wide columns do not dominate."""
     formula = ""
     """The distribution as a formula, of an element x given a network's output."""
+    pair: tuple[str, ...] = ()
+    """What a network may return instead of one tensor of `raw_shape`: two tensors of the event's shape, by name."""
 
     def __init__(self, event_shape: tuple[int, ...]):
         super().__init__()
@@ -76,6 +78,10 @@ class Family(nn.Module):
         """
         return None
 
+    def from_pair(self, first: Tensor, second: Tensor) -> Tensor:
+        """(*batch, *raw_shape) of the two tensors (*batch, *event) that `pair` names."""
+        raise NotImplementedError(f"{type(self).__name__} is not given by a pair of tensors")
+
     def split(self, raw: Tensor) -> tuple[Tensor, ...]:
         """(*batch, *raw_shape) to `raw_per_element` tensors (*batch, *event)."""
         return (raw,) if self.raw_per_element == 1 else raw.unbind(-1 - self.event_dim)
@@ -97,20 +103,6 @@ class LinearStart(NamedTuple):
     """(D, *raw_shape)."""
     bias: Tensor
     """(*raw_shape)."""
-
-
-class BufferScale(nn.Module):
-    """A log-scale that a closed form sets; a buffer, saved with the weights, without a floor."""
-
-    fixed = False
-    log_scale: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("log_scale", torch.zeros(()))
-
-    def forward(self) -> Tensor:
-        return self.log_scale
 
 
 class LocationScale(Family):
@@ -190,6 +182,10 @@ class DiagonalNormal(Family):
     formula = "z ~ N(mean(x), diag scale(x)²)"
     raw_per_element = 2
     scale_per_element = True
+    pair = ("mean", "log_variance")
+
+    def from_pair(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        return torch.stack([mean, 0.5 * log_variance], -1 - self.event_dim)
 
     def forward(self, raw: Tensor):
         loc, log_scale = self.split(raw)
@@ -227,6 +223,16 @@ class Bernoulli(Family):
 
     def forward(self, raw: Tensor):
         return discrete.Bernoulli(self.split(raw)[0], self.event_dim)
+
+
+class CrossEntropy(Bernoulli):
+    """Numbers between 0 and 1 by the cross-entropy, which is no log-density."""
+
+    formula = "loss: cross-entropy of x and p(z)"
+    has_density = False
+
+    def forward(self, raw: Tensor):
+        return discrete.CrossEntropy(self.split(raw)[0], self.event_dim)
 
 
 class ContinuousBernoulli(Family):
@@ -368,6 +374,7 @@ class Columns(Family):
     def __init__(self, parts: Sequence[Family]):
         super().__init__((sum(part.event_shape[0] for part in parts),))
         self.parts = nn.ModuleList(parts)
+        self.has_density = all(part.has_density for part in parts)
         self.scale_per_element = all(part.scale_per_element or part.event_shape == (1,) for part in parts)
 
     @property

@@ -24,9 +24,11 @@ from isthmus.metrics import importance_weighting
 from isthmus.metrics.element_distortion import element_distortion
 from isthmus.metrics.importance_weighting import Progress
 from isthmus.metrics.posterior import Posterior, posterior, posterior_draws
+from isthmus.metrics.squared_error import squared_errors
 from isthmus.model_checks import check_taken
 from isthmus.random_streams import seeded
 from isthmus.schema import Schema
+from isthmus.train.config import TrainingRecord
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import torch_threads
 from isthmus.wording import quoted
@@ -355,19 +357,30 @@ class FittedModel:
         rows = self.check(examples)
         if reconstruction is None:
             reconstruction = self.reconstruct(rows)
-        gap = (rows.x if rows.target is None else rows.target).astype(np.float64)
-        gap -= reconstruction
-        if scaled:
-            gap /= self.schema.scale
-        nominal = self.schema.per_element("kind") == "category"
-        gap[:, nominal] = gap[:, nominal] != 0
-        if rows.observed is not None:
-            gap[~rows.observed] = 0.0
-        return np.square(gap).reshape(len(gap), -1).sum(-1)
+        x, nominal = rows.x if rows.target is None else rows.target, self.schema.per_element("kind") == "category"
+        scale = self.schema.scale if scaled else None
+        return squared_errors(x, reconstruction, nominal, rows.observed, scale)
+
+
+def fitted_by_hand(model: Model, record: TrainingRecord) -> FittedModel:
+    """A model that `isthmus.fit` trained, as a fitted model."""
+    config = record.config
+    device = str(next(model.parameters()).device)
+    return FittedModel(
+        record.schema,
+        model,
+        {"threads": config.threads, "device": device, "compile": False, "epochs": config.epochs},
+        config.seed,
+        name=type(model).__name__,
+        fields={},
+        history=record.history,
+        loss_weights=record.loss_weights,
+        kl_terms=record.kl_terms,
+    )
 
 
 def as_fitted(model: Any) -> FittedModel:
-    """The fitted model behind an estimator, or the model itself.
+    """The fitted model behind an estimator or behind a model that `isthmus.fit` trained, or the fitted model itself.
 
     Raises:
         InputError: for anything that is not a fitted model; of an estimator that is not fitted yet it is
@@ -379,6 +392,10 @@ def as_fitted(model: Any) -> FittedModel:
     if isinstance(model, type):
         name = model.__name__
         raise InputError(f"model must be a fitted model, got the class {name}. Pass {name}().fit(X).")
+    if isinstance(model, Model):
+        if model.training_record is None:
+            raise InputError(f"{type(model).__name__} must be fitted first. Call isthmus.fit(model, X, loss).")
+        return fitted_by_hand(model, model.training_record)
     if hasattr(model, "fit"):
         from isthmus.not_fitted import NotFittedError
 

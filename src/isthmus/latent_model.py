@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from isthmus.batch import Batch
 from isthmus.distributions.independent import Masked, over_steps, point_of
 from isthmus.distributions.latent import NoCode
 from isthmus.errors import InputError
 from isthmus.forward_pass import Pass
+from isthmus.nets.user_module import CONDITION_AND_MASK, arguments, is_full
+from isthmus.priors import as_prior
 
 DECODED_AT_ONCE = 2048
 """Rows through a decoder in one call when x is drawn."""
@@ -67,6 +70,8 @@ class Model(nn.Module):
     corruption: Any
     """A module that damages x in training, or None."""
     element_log_volume: Tensor | None
+    training_record: Any = None
+    """How `isthmus.fit` trained it (a `TrainingRecord`); None before, and for the model of an estimator."""
 
     def __init__(self, corruption: nn.Module | None = None, log_volume: Any = 0.0) -> None:
         """Note what training damages, and what the scaling of the data takes from a log-density.
@@ -223,10 +228,13 @@ class LatentModel(Model):
     """p(x, z given c) = p(z given c) p(x given z, c), with an amortised q(z given x, c).
 
     Args:
-        posterior: module of (x, c, mask) whose forward returns q(z given x).
+        posterior: module of (x, c, mask), or of what its forward takes of these, whose forward returns q(z given x).
         likelihood: module of (z, c, mask) whose forward returns p(x given z).
-        prior: module of (c, mask, posterior) whose forward returns p(z).
+        prior: p(z) in any form that `priors.as_prior` takes.
         corruption, log_volume: as for `Model`.
+
+    Raises:
+        InputError: for a posterior without the shape of a code, and for a prior that is not over such codes.
     """
 
     posterior: Any
@@ -237,12 +245,15 @@ class LatentModel(Model):
         self,
         posterior: nn.Module,
         likelihood: nn.Module,
-        prior: nn.Module,
+        prior: nn.Module | Distribution,
         corruption: nn.Module | None = None,
         log_volume: Any = 0.0,
     ):
         super().__init__(None, log_volume)
-        self.posterior, self.likelihood, self.prior = posterior, likelihood, prior
+        require_distribution("posterior", posterior)
+        self.posterior, self.likelihood = posterior, likelihood
+        self.taken = None if is_full(posterior) else arguments(posterior.forward, CONDITION_AND_MASK, 1)
+        self.prior = as_prior(prior, tuple(self.posterior.event_shape))
         self.corruption = corruption
 
     @property
@@ -253,8 +264,9 @@ class LatentModel(Model):
     @property
     def capabilities(self) -> Capabilities:
         dense = all(getattr(part, "has_density", True) for part in (self.posterior, self.likelihood, self.prior))
+        dense_codes = all(getattr(part, "has_density", True) for part in (self.posterior, self.prior))
         scores = "bound" if dense else "none"
-        return Capabilities(scores, samples=dense, encodes=self.code.size > 0, lengths=True, missing=True)
+        return Capabilities(scores, samples=dense_codes, encodes=self.code.size > 0, lengths=True, missing=True)
 
     def parts(self) -> dict[str, nn.Module]:
         named = {name: getattr(self, name) for name in ("prior", "posterior", "likelihood", "corruption")}
@@ -263,7 +275,10 @@ class LatentModel(Model):
     def infer(self, batch: Batch, train: bool = False) -> Any:
         if train and getattr(self.posterior, "learns", False):
             return self.posterior(batch.x, batch.c, batch.mask, train=True)
-        return self.posterior(batch.x, batch.c, batch.mask)
+        if self.taken is None:
+            return self.posterior(batch.x, batch.c, batch.mask)
+        given = (batch.c, batch.mask)
+        return self.posterior(batch.x, **{parameter: given[slot] for slot, parameter in self.taken.items()})
 
     @property
     def decodes_linear_normal(self) -> bool:
@@ -313,6 +328,15 @@ class LatentModel(Model):
     def decoder_norms(self) -> Tensor | float:
         norms = getattr(self.likelihood, "input_column_norms", None)
         return 1.0 if norms is None else norms()
+
+
+def require_distribution(name: str, part: Any) -> None:
+    """Raise InputError for a part that says no shape of its event: a network instead of a distribution."""
+    if not hasattr(part, "event_shape"):
+        raise InputError(
+            f"{name} must be a module that returns a distribution, with its event_shape, got {type(part).__name__}. "
+            "Of a network make Conditional(network, family), with a family of isthmus.families."
+        )
 
 
 class CodeFreeModel(Model):

@@ -18,6 +18,7 @@ from isthmus.families import (
     BetaBinomial,
     Categorical,
     ContinuousBernoulli,
+    CrossEntropy,
     DiscretizedLogistic,
     Family,
     LocationScale,
@@ -95,10 +96,24 @@ def _feature_scales(schema: Schema) -> Family:
     return LocationScale(continuous.Normal, schema.event_shape, "feature")
 
 
+def _cross_entropy(schema: Schema) -> Family:
+    return (CrossEntropy if schema.is_share else Bernoulli)(schema.event_shape)
+
+
+SQUARED_ERROR_SCALE = math.sqrt(0.5)
+"""Scale of the normal whose -log p(x|z) is the squared error up to a constant: (x - m)^2 = (x - m)^2 / 2 s^2."""
+
 LIKELIHOODS: dict[str, Likelihood] = {
+    "bce": Likelihood(CrossEntropy, _cross_entropy, BITS, True),
     "bernoulli": Likelihood(Bernoulli, _plain(Bernoulli), BITS, True, ("binary",)),
     "continuous_bernoulli": Likelihood(ContinuousBernoulli, _plain(ContinuousBernoulli), UNIT_INTERVAL, False),
     "normal": Likelihood(LocationScale, _location_scale(continuous.Normal, "shared"), REALS, False, ("unit", "real")),
+    "mse": Likelihood(
+        LocationScale,
+        lambda schema: LocationScale(continuous.Normal, schema.event_shape, SQUARED_ERROR_SCALE),
+        REALS,
+        False,
+    ),
     "diagonal_normal": Likelihood(LocationScale, _feature_scales, REALS, False),
     "laplace": Likelihood(LocationScale, _location_scale(continuous.Laplace, "shared"), REALS, False),
     "student_t": Likelihood(StudentT, _plain(StudentT), REALS, False),
@@ -114,8 +129,8 @@ AUTO = {kind: name for name, entry in LIKELIHOODS.items() for kind in entry.auto
 """The likelihood that 'auto' chooses for each kind of data."""
 
 
-def name_of(family: Family) -> str:
-    """The first likelihood of this family's class; "" for a user-defined class."""
+def name_of(family: Family | None) -> str:
+    """The first likelihood of this family's class; "" for a user-defined class, and for none."""
     return next((name for name, entry in LIKELIHOODS.items() if isinstance(family, entry.family)), "")
 
 

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from isthmus.batch import Batch
 from isthmus.distributions.independent import LightDistribution
 from isthmus.errors import InputError
-from isthmus.latent_model import Model
+from isthmus.latent_model import LatentModel, Model, require_distribution
 from isthmus.random_streams import seeded
 from isthmus.wording import one_line
 
@@ -23,6 +23,8 @@ def check_composition(model: Model, batch: Batch) -> None:
         InputError: if q(z given x) cannot be drawn from, or is a point in a model whose other parts have densities; if
             p(z) is no distribution over codes; or if the corruption does not keep the shape of rows.
     """
+    if isinstance(model, LatentModel):
+        require_distribution("likelihood", model.likelihood)
     was_training = model.training
     model.eval()
     with torch.no_grad(), seeded(0):

@@ -1,4 +1,4 @@
-"""Scales of a distribution that no network gives: learned, with a floor, or fixed."""
+"""Scales of a distribution that no network gives: learned, with a floor, fixed, or set by a closed form."""
 
 from __future__ import annotations
 
@@ -53,4 +53,18 @@ class FixedScale(nn.Module):
         self.log_scale = math.log(scale)
 
     def forward(self) -> float:
+        return self.log_scale
+
+
+class BufferScale(nn.Module):
+    """A log-scale that a closed form sets; a buffer, saved with the weights, without a floor."""
+
+    fixed = False
+    log_scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("log_scale", torch.zeros(()))
+
+    def forward(self) -> Tensor:
         return self.log_scale

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from isthmus.cli.common import add_column_options, roles_given
-from isthmus.cli.parser import Parser, command_parser, emit
+from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.errors import Interrupted
 from isthmus.wording import shell_line
 
@@ -16,6 +18,13 @@ FIELDS = {
     "batch_size": ("N", "rows per update"),
 }
 """Fields with a separate option: metavar and help. `--set` takes all fields."""
+FORMATS: dict[str, Callable[[Any], str]] = {
+    "text": str,
+    "csv": lambda table: table.to_frame().to_csv(index=False).rstrip(),
+    "latex": lambda table: table.to_latex(),
+    "markdown": lambda table: table.to_markdown(),
+}
+"""Forms of the table."""
 
 
 def build_parser(argv: list[str]) -> Parser:
@@ -49,6 +58,12 @@ def build_parser(argv: list[str]) -> Parser:
         "--output",
         metavar="FOLDER",
         help="folder for the results, from which an interrupted comparison continues (default: runs/compare-DATA)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=list(FORMATS),
+        default="text",
+        help="form of the table: text, or csv, latex or markdown for a paper (default: text)",
     )
     parser.add_argument("--force", action="store_true", help="replace another comparison in this folder")
     parser.set_defaults(argv=argv)
@@ -85,4 +100,8 @@ def run(args: argparse.Namespace) -> None:
         command = shell_line(arg for arg in args.argv if arg != "--force")
         raise Interrupted(f"{error}; continue with: isthmus compare {command}") from None
     figure = f", with a figure of the sweep in {table.figure}" if table.figure else ""
-    emit(args, {**table.to_dict(), "folder": str(folder)}, f"{table}\nsaved in {folder}{figure}")
+    saved = f"saved in {folder}{figure}"
+    if args.format != "text":  # the table alone, to be written to a file
+        log(args, saved)
+    text = f"{table}\n{saved}" if args.format == "text" else FORMATS[args.format](table)
+    emit(args, {**table.to_dict(), "folder": str(folder)}, text)

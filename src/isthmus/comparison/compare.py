@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from isthmus.comparison.linear_baseline import with_best_linear
 from isthmus.comparison.progress import ProgressUpdate, no_progress, progress_bar
 from isthmus.comparison.results import Conditions, RunResult
 from isthmus.comparison.run_one import prepare_run, train_and_score
-from isthmus.comparison.specs import SPLIT_FIELD, Entry, ModelLike, build_entries, check_sweep
+from isthmus.comparison.specs import SPLIT_FIELD, Entry, Models, build_entries, check_sweep
 from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
@@ -45,7 +45,7 @@ def compare(
     X: Any,
     y: Any = None,
     *,
-    models: str | Iterable[ModelLike] = MODELS,
+    models: Models = MODELS,
     seeds: int = 5,
     sweep: Mapping[str, Sequence[Any]] | None = None,
     lengths: Any = None,
@@ -63,7 +63,8 @@ def compare(
     Args:
         X: (n, *X) rows of any kind that `fit` takes; of a `Dataset` or a path the validation and test rows are used.
         y: (n,) labels, for linear probes and as the condition of conditional models.
-        models: names, names with fields such as "vae(beta=4)", estimator classes or estimators.
+        models: names, names with fields such as "vae(beta=4)", estimator classes or estimators; or a dict of these, by
+            the labels of their rows: {"mine": VAE(encoder=..., decoder=...), "default": "vae"}.
         seeds: number of runs of each model; a `random_state` among the fields is the first seed.
         sweep: one field and its values, for example {"latent_dim": [2, 4, 8]}.
         lengths: (n,) numbers of steps of padded sequences.

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sklearn.base import clone
+from torch import nn
+from torch.distributions import Distribution
 
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
@@ -30,6 +32,8 @@ SPLIT_FIELD = "validation_fraction"
 Sweep = tuple[str, list[Any]]
 """The swept field and its values."""
 ModelLike = str | Estimator | type[Estimator]
+Models = str | Iterable[ModelLike] | Mapping[str, ModelLike]
+"""Names separated by commas; several models; or several by the labels that they are to have."""
 
 
 class Entry(NamedTuple):
@@ -56,21 +60,23 @@ class ModelSpec(NamedTuple):
         estimator: the unfitted estimator.
         fields: the fields that were set for this model alone.
         show_fields: whether these were written behind its name, and belong to its label.
+        label: the label that it was given; "" for one made of its name and fields.
     """
 
     name: str
     estimator: Estimator
     fields: dict[str, Any]
     show_fields: bool = True
+    label: str = ""
 
 
 def build_entries(
-    models: str | Iterable[ModelLike], fields: Mapping[str, Any], sweep: Sweep | None, *, with_pca: bool = True
+    models: Models, fields: Mapping[str, Any], sweep: Sweep | None, *, with_pca: bool = True
 ) -> list[Entry]:
     """Each model once, or once for each value of the sweep if it has the swept field.
 
     Args:
-        models: names separated by commas, or names, estimator classes and estimators.
+        models: names separated by commas; or names, estimator classes and estimators, or a dict of these by label.
         fields: fields set for all models; those that a model sets itself take precedence.
         sweep: the swept field and its values.
         with_pca: put PCA first if it is not among the models, and the best one by validation beside it.
@@ -80,7 +86,10 @@ def build_entries(
     """
     if not isinstance(models, Iterable):
         raise InputError(f"models must be names or a list of models, got {quoted(models)}.")
-    specs = [parse_model(model) for model in (split_names(models) if isinstance(models, str) else models)]
+    if isinstance(models, Mapping):
+        specs = [parse_model(model)._replace(label=as_label(label)) for label, model in models.items()]
+    else:
+        specs = [parse_model(model) for model in (split_names(models) if isinstance(models, str) else models)]
     if not specs:
         raise InputError("models must name at least one model, got none. For example: pca,ae,vae")
     others = [spec.estimator for spec in specs if spec.name not in (PCA, PCA_BEST)]
@@ -110,6 +119,13 @@ def build_entries(
         else:
             entries.append(Entry(label, estimator, baseline=baseline))
     return entries
+
+
+def as_label(label: Any) -> str:
+    """A label of the user's, in one line."""
+    if not isinstance(label, str) or not label.strip() or not label.isprintable():
+        raise InputError(f"models must have text as labels, got {label!r}. For example {{'mine': VAE(...)}}.")
+    return label
 
 
 def has_field(spec: ModelSpec, name: str) -> bool:
@@ -280,6 +296,9 @@ def unique_labels(specs: list[ModelSpec]) -> list[str]:
     """A label for each model; models of the same name are distinguished by the fields in which they differ."""
     labels = []
     for spec in specs:
+        if spec.label:
+            labels.append(spec.label)
+            continue
         namesakes = [other for other in specs if other.name == spec.name]
         differing = {
             name: value
@@ -287,9 +306,18 @@ def unique_labels(specs: list[ModelSpec]) -> list[str]:
             if len({repr(other.fields.get(name)) for other in namesakes}) > 1
         }
         written = spec.fields if spec.show_fields and len(namesakes) == 1 else {}
-        text = ",".join(f"{name}={value}".replace(" ", "") for name, value in (differing or written).items())
+        text = ",".join(f"{name}={short_value(value)}" for name, value in (differing or written).items())
         labels.append(f"{spec.name}({text})" if text else spec.name)
     duplicate = next((label for label in labels if labels.count(label) > 1), None)
     if duplicate is not None:
-        raise InputError(f"models must differ, got {duplicate} twice.")
+        raise InputError(
+            f"models must differ, got {duplicate} twice. Name them in a dict, such as {{'first': ..., 'second': ...}}."
+        )
     return labels
+
+
+def short_value(value: Any) -> str:
+    """A value of a field in a label: a part of the user's own by its class."""
+    if isinstance(value, nn.Module | Distribution):
+        return type(value).__name__
+    return str(value).replace(" ", "")

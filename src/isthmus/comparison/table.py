@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from isthmus.comparison import export
 from isthmus.comparison.format import format_table
 from isthmus.comparison.paired_stats import estimate
 from isthmus.comparison.ranking import Elbow, Ranking, Row, build_rows, columns_of, find_elbows, rank_columns
 from isthmus.comparison.results import Conditions, RunResult
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True, repr=False)
 class Table:
-    """Models side by side; prints as a table, `to_dict` gives plain values.
+    """Models side by side; prints as a table; `to_dict`, `to_frame`, `to_latex` and `to_markdown` give other forms.
 
     Args:
         conditions: data, rows, budget and seeds, the same for all models.
@@ -42,6 +46,18 @@ class Table:
             "elbows": [elbow.to_dict() for elbow in self.elbows],
             **({} if self.figure is None else {"figure": self.figure}),
         }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each model (and value of the sweep): each number, and half its 95 % confidence interval."""
+        return export.to_frame(self.rows, self.swept)
+
+    def to_latex(self) -> str:
+        r"""A `tabular` (\usepackage{booktabs}); the number of a clear winner is bold."""
+        return export.to_latex(self.rows, self.swept, self.rankings)
+
+    def to_markdown(self) -> str:
+        """A table in Markdown; the number of a clear winner is bold."""
+        return export.to_markdown(self.rows, self.swept, self.rankings)
 
     def __str__(self) -> str:
         return format_table(self.conditions, self.rows, self.swept, self.rankings, self.elbows)

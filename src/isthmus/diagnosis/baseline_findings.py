@@ -161,7 +161,7 @@ def column_offset(context: DiagnosisContext) -> Iterator[Finding]:
 
 def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
     """PCA reconstructs better, or a linear model or another density scores the same rows higher."""
-    if uncorrelated(context) and not context.has_density:
+    if uncorrelated(context) and not context.is_generative:
         return
     if worse_than_pca(context):
         own, pca = context.value("reconstruction.scaled"), context.value("baselines.pca.scaled")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributions import Distribution
 
 from isthmus.atomic_io import next_path
 from isthmus.batch import Batch
@@ -31,6 +32,8 @@ SUM_OVER_FEATURES = (
 """The first thing to check if a user-defined loss leads to a collapsed posterior."""
 MANY_DRAWS = 10_000
 """Draws per row that a remedy for a loose bound suggests: ten times the default."""
+MANY_TIMES = 10
+"""Times as many epochs as were made that a remedy suggests where their number is not chosen automatically."""
 CLOSED_FORM_FIELDS = ("latent_dim", "scaling")
 """Hyperparameters that matter to a model whose weights have a closed form."""
 CONDITIONAL = "ConditionalVAE"
@@ -84,6 +87,11 @@ class DiagnosisContext:
         return self.fitted.capabilities.has_density
 
     @property
+    def is_generative(self) -> bool:
+        """Whether x can be drawn from the model: it has log p(x), or at least a prior."""
+        return self.has_density or self.fitted.capabilities.samples
+
+    @property
     def density_is_unbounded(self) -> bool:
         """Whether columns take few values, whose density rises without end: floats of a scale that is learned."""
         one_for_all = len(self.fitted.schema.columns) == 1 and not self.fitted.schema.discrete
@@ -110,7 +118,7 @@ class DiagnosisContext:
     @property
     def warmup(self) -> float:
         """Share of training over which the KL weight rises."""
-        return float(self.fitted.fields.get("warmup", 0.0)) if self.has_density else 0.0
+        return float(self.fitted.fields.get("warmup", 0.0)) if self.is_generative else 0.0
 
     @property
     def rows(self) -> int:
@@ -145,6 +153,8 @@ class DiagnosisContext:
         if self.convention is not None:
             return OWN_CODE + ", ".join(f"{name} = {value}" for name, value in params.items())
         if self.fitted.name not in models():  # a user-defined class, whose defaults are unknown
+            if not self.fitted.fields and params.get("epochs") == "auto":  # of `isthmus.fit`, which has no such word
+                params["epochs"] = MANY_TIMES * max(1, len(self.fitted.history))
             return f"train {self.fitted.name} again with {python_arguments(params)}"
         if not set(params) <= self.effective_fields:  # which a VAE has
             shared = self.effective_fields & set(models()["VAE"].fields)
@@ -251,9 +261,10 @@ class DiagnosisContext:
 
 
 def python_arguments(params: dict[str, Any]) -> str:
-    """Keyword arguments as Python; a user's module appears as a variable of the parameter's name.
+    """Keyword arguments as Python; a user's module or distribution appears as a variable of the parameter's name.
 
     >>> python_arguments({"hidden": (), "prior": "mixture(50)", "encoder": nn.Linear(2, 2)})
     "hidden=(), prior='mixture(50)', encoder=encoder"
     """
-    return ", ".join(f"{key}={key if isinstance(value, nn.Module) else repr(value)}" for key, value in params.items())
+    own = {key: isinstance(value, nn.Module | Distribution) for key, value in params.items()}
+    return ", ".join(f"{key}={key if own[key] else repr(value)}" for key, value in params.items())

@@ -114,7 +114,7 @@ def diagnose(
     names = () if isinstance(model, Wrapped) else as_fitted(model).feature_names
     rows = as_examples(X, use=names, y=y, condition=condition, lengths=lengths, observed=observed)
     if isinstance(model, Wrapped):
-        report = check(rows, likelihood=likelihood_name(model))
+        report = check(rows, likelihood=model.likelihood)
         errors = [finding for finding in report.findings if is_support_error(finding)]
         if errors:
             return [explain_support_error(finding) for finding in errors]
@@ -185,11 +185,6 @@ def diverged(context: DiagnosisContext) -> Finding:
         {"learning_rate": rate},
         "the learning rate is too high, or numbers overflow the floating-point precision",
     )
-
-
-def likelihood_name(model: Wrapped) -> str:
-    """The likelihood of wrapped networks by a name that `check` accepts."""
-    return "normal" if model.likelihood == "mse" else model.likelihood
 
 
 def is_support_error(finding: Finding) -> bool:

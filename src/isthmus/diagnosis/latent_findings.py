@@ -179,7 +179,7 @@ def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
 def dead_units(context: DiagnosisContext) -> Iterator[Finding]:
     """Units of a sparse code that are never active."""
     dead, size = context.value("active_units.never"), context.value("active_units.of")
-    if context.has_density or not dead or dead < DEAD_SHARE_WARN:
+    if context.is_generative or not dead or dead < DEAD_SHARE_WARN:
         return
     sparsity = context.fitted.fields.get("sparsity")
     remedy = context.retrain(latent_dim=max(1, round(size * (1 - dead))))
@@ -200,7 +200,7 @@ def identity_leak(context: DiagnosisContext) -> Iterator[Finding]:
     """A plain autoencoder whose code is as wide as the data or wider, and which nothing keeps from copying."""
     size, units, fields = context.fitted.schema.size, context.code_size, context.fitted.fields
     kept = any(fields.get(name) for name in ("sparsity", "contraction", "corruption"))
-    if context.has_density or units < size or kept or context.fitted.schema.sequence or context.fitted.closed_form:
+    if context.is_generative or units < size or kept or context.fitted.schema.sequence or context.fitted.closed_form:
         return
     lost = context.value("identity_test")
     # What keeps networks of the user's own from copying is not known: it is seen.
@@ -305,7 +305,7 @@ def interpolation_holes(context: DiagnosisContext) -> Iterator[Finding]:
     remedy, cause = reason_for_holes(context)
     yield Finding(
         "latent-holes",
-        "warning" if context.has_density and not is_mixture(context.prior) else "info",
+        "warning" if context.is_generative and not is_mixture(context.prior) else "info",
         f"{share:.0%} of straight paths between two codes cross a hole: the midpoint is {lost} than the ends",
         remedy,
         {"holes": share, "standard_error": error, "worse": loss},
@@ -315,7 +315,7 @@ def interpolation_holes(context: DiagnosisContext) -> Iterator[Finding]:
 
 def reason_for_holes(context: DiagnosisContext) -> tuple[str, str]:
     """Remedy and cause of holes between codes."""
-    if not context.has_density:
+    if not context.is_generative:
         remedy = context.other_model("VAE", latent_dim=context.code_size)
         return remedy, "the loss of a plain autoencoder does not constrain the space between codes: this is expected"
     part = context.fitted.model.parts().get("prior")
@@ -338,4 +338,4 @@ def reason_for_holes(context: DiagnosisContext) -> tuple[str, str]:
 
 def is_mixture(prior: Any) -> bool:
     """Whether p(z) is a mixture, with components that may lie apart."""
-    return isinstance(prior, Mixture | MixtureSameFamily)
+    return isinstance(getattr(prior, "base", prior), Mixture | MixtureSameFamily)

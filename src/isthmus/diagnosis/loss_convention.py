@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from isthmus.errors import InputError, unknown
 
 REDUCTIONS = ("sum", "mean")
-SQUARED_ERROR_SCALE = math.sqrt(0.5)
-"""Scale of the normal whose -log p(x|z) is the squared error up to a constant: (x - m)^2 = (x - m)^2 / 2 s^2."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ MAX_WARMUP = 0.9
 def effective_beta(context: DiagnosisContext) -> Iterator[Finding]:
     """The KL weight relative to log p(x|z) in nats is not 1: by an average in a user's loss, or by a high beta."""
     convention = context.convention
-    if convention is not None and convention.beta and context.has_density and convention.averages:
+    if convention is not None and convention.beta and context.is_generative and convention.averages:
         yield from averaged_loss(context, convention)
     elif harmful_beta(context):
         yield Finding(
@@ -161,7 +161,7 @@ def sign_checks(context: DiagnosisContext) -> Iterator[Finding]:
 def warmup_too_long(context: DiagnosisContext) -> Iterator[Finding]:
     """The KL weight had barely reached its full value when training ended."""
     if (
-        not context.has_density
+        not context.is_generative
         or not context.fitted.history
         or not any(f"weight_{name}" in record for record in context.fitted.history for name in context.fitted.kl_terms)
     ):

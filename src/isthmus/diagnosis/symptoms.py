@@ -77,7 +77,7 @@ def uncorrelated(context: DiagnosisContext) -> bool:
     """Whether there is no structure that a linear code of this size could represent."""
     mean, pca = (context.value(f"baselines.{name}.scaled") for name in ("mean", "pca"))
     size, sequence = context.fitted.schema.size, context.fitted.schema.sequence
-    narrow = context.has_density or context.code_size < size  # a wide code can copy noise
+    narrow = context.is_generative or context.code_size < size  # a wide code can copy noise
     if context.value("linear_dimensions") == 0 and narrow:
         return True
     if not mean or pca is None or sequence or context.code_size >= size / 2:
@@ -107,7 +107,7 @@ def far_worse_than_mean(context: DiagnosisContext) -> bool:
 def worse_than_pca(context: DiagnosisContext) -> bool:
     """Whether PCA of the same size reconstructs better; nothing is compared with an error of 0."""
     own, pca = context.value("reconstruction.scaled"), context.value("baselines.pca.scaled")
-    if own is None or not pca or context.has_density or context.code_size >= context.fitted.schema.size:
+    if own is None or not pca or context.is_generative or context.code_size >= context.fitted.schema.size:
         return False
     return own > PCA_ERROR_RATIO * pca and significantly_worse(context, "baselines.pca")
 
@@ -162,7 +162,7 @@ def harmed(context: DiagnosisContext) -> bool:
 def harmful_beta(context: DiagnosisContext) -> bool:
     """Whether the KL weight is high and the model does badly."""
     beta = context.beta if context.convention is None else context.convention.effective_beta
-    return context.has_density and beta >= HIGH_BETA and harmed(context) and not hardly_trained(context)
+    return context.is_generative and beta >= HIGH_BETA and harmed(context) and not hardly_trained(context)
 
 
 def harmful_learning_rate(context: DiagnosisContext) -> bool:

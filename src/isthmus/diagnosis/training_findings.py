@@ -79,7 +79,7 @@ def less_overfitting(context: DiagnosisContext) -> str:
     """
     if context.convention is not None:
         return smaller_network(context)
-    if not context.has_density:
+    if not context.is_generative:
         penalty = {"contraction": CONTRACTION} if context.fitted.fields.get("contraction") == 0 else {}
         return context.first_effective(
             LINEAR_FIELDS if worse_than_pca(context) else penalty, penalty, {"corruption": NOISE}
@@ -150,7 +150,7 @@ def still_decreasing(context: DiagnosisContext) -> Iterator[Finding]:
     total, late = first[key] - best[key], middle[key] - best[key]
     if total <= 0 or late < MIN_LATE_DECREASE * total or best is middle:
         return
-    if context.has_density and late < SMALL_MARGIN_NATS:  # a start that is nearly the optimum leaves little to learn
+    if context.is_generative and late < SMALL_MARGIN_NATS:  # a start that is nearly the optimum leaves little to learn
         return
     evidence: dict[str, Any] = {"total_decrease": total, "second_half_decrease": late, "epochs": last["epoch"]}
     # The density of a number that repeats has no upper bound: that the loss goes on falling then says nothing.

@@ -3,88 +3,31 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch import distributions as D
+from torch import nn
 
-from isthmus.array_checks import to_array, validate_rows
-from isthmus.diagnosis.loss_convention import SQUARED_ERROR_SCALE, LossConvention
+from isthmus.array_checks import length_mask, to_array, validate_rows
+from isthmus.diagnosis.loss_convention import LossConvention
+from isthmus.diagnosis.network_form import Method, NetworkForm, methods_of, network_form
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.composition import latent_model
-from isthmus.estimators.input_validation import infer_schema
+from isthmus.estimators.input_validation import infer_condition, infer_schema
 from isthmus.estimators.parts_by_name import parse
+from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Point
 from isthmus.fitted import FittedModel
 from isthmus.inputs import as_examples
 from isthmus.likelihoods import LIKELIHOODS
+from isthmus.nets.user_module import PROBE_ROWS
+from isthmus.random_streams import seeded
+from isthmus.schema import Condition
 
 SCALE_OUTPUTS = ("log_variance", "log_scale", "scale")
-MIN_PROBABILITY = 1e-6
-"""A decoder's probabilities are clamped to [1e-6, 1 - 1e-6]; single precision resolves logits no further."""
-PROBE_ROWS = 16
-"""Rows on which the networks are run to see the form of their outputs."""
-
-
-class EncoderAdapter(nn.Module):
-    """An encoder that returns codes, (mean, scale) or a distribution, as parameters (B, L) or (B, 2 L).
-
-    Args:
-        module: the encoder.
-        scale_output: what the second output is: "log_variance", "log_scale" or "scale".
-    """
-
-    def __init__(self, module: nn.Module, scale_output: str):
-        super().__init__()
-        self.module, self.scale_output = module, scale_output
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.module(x)
-        if isinstance(out, D.Distribution):
-            return torch.cat([out.mean.flatten(1), out.stddev.log().flatten(1)], 1)
-        if isinstance(out, tuple | list) and len(out) >= 2:
-            loc, scale = (part.flatten(1) for part in out[:2])
-            log_scale = {"log_variance": 0.5 * scale, "log_scale": scale}.get(self.scale_output)
-            return torch.cat([loc, scale.log() if log_scale is None else log_scale], 1)
-        return (out[0] if isinstance(out, tuple | list) else out).flatten(1)
-
-    def returns_scale(self, x: Tensor) -> bool:
-        """Whether the encoder also returns a scale."""
-        out = self.module(x)
-        return isinstance(out, D.Distribution) or (isinstance(out, tuple | list) and len(out) >= 2)
-
-
-class ProbabilityToLogits(nn.Module):
-    """A decoder that returns probabilities, as one that returns logits."""
-
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.module(z).clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY).logit()
-
-
-@dataclass(frozen=True)
-class NetworkForm:
-    """What an encoder and a decoder return.
-
-    Args:
-        latent_dim: numbers in a code.
-        variational: whether the encoder also returns a scale.
-        probabilities: whether the decoder returns numbers from 0 to 1.
-        dtype: precision of the weights.
-        device: where the weights are.
-    """
-
-    latent_dim: int
-    variational: bool
-    probabilities: bool
-    dtype: torch.dtype
-    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -110,8 +53,8 @@ class PartFields:
 class Wrapped:
     """An encoder, a decoder and the loss that they were trained with; the fields are the arguments of `wrap`."""
 
-    encoder: nn.Module
-    decoder: nn.Module
+    encoder: Method
+    decoder: Method
     likelihood: str
     beta: float
     reduction: str
@@ -133,56 +76,51 @@ class Wrapped:
         """
         given = as_examples(X, condition=condition, lengths=lengths, observed=observed)
         examples = validate_rows(to_array(given.x), given.condition, given.lengths, observed=given.observed)
-        form = self.probe(examples.x)
-        likelihood = self.likelihood
-        if likelihood == "mse":
-            likelihood = f"normal({SQUARED_ERROR_SCALE if form.variational else 1.0})"
-        decoder = self.decoder
-        if likelihood == "bernoulli" and form.probabilities:
-            decoder = ProbabilityToLogits(decoder)
+        train = np.arange(len(examples))
+        weight = next(self.encoder.parameters(), torch.zeros(()))
+        form = self.form(examples, infer_condition(examples, train))
         # The parts are put together on the CPU, then moved to where the networks are.
-        fields: Any = PartFields(
-            form.latent_dim,
-            EncoderAdapter(copy.deepcopy(self.encoder).cpu(), self.scale_output),
-            copy.deepcopy(decoder).cpu(),
-            likelihood,
-            self.prior,
-        )
-        schema = infer_schema(fields, examples, np.arange(len(examples)))
-        model = latent_model(fields, schema, (DiagonalNormal if form.variational else Point)((form.latent_dim,)))
-        model.to(form.device, form.dtype).eval()
+        encoder, decoder = (copy.deepcopy(half).cpu() for half in (form.encoder, form.decoder))
+        fields: Any = PartFields(form.latent_dim, encoder, decoder, self.likelihood, self.prior)
+        schema = infer_schema(fields, examples, train)
+        with seeded(0):
+            model = latent_model(fields, schema, (DiagonalNormal if form.variational else Point)((form.latent_dim,)))
+        if form.encoder.module is form.decoder.module:  # two methods of one module, whose weights are there once
+            parts = (model.posterior, model.likelihood)
+            first, second = (next(m for m in part.modules() if isinstance(m, Method)) for part in parts)
+            second.module = first.module
+        model.to(weight.device, dtype_of(self.encoder)).eval()
+        own = ("latent_dim", "encoder", "decoder", "likelihood", "prior", "scaling")
         return FittedModel(
             schema,
             model,
-            settings={"threads": torch.get_num_threads(), "device": str(form.device), "compile": False, "epochs": 0},
+            settings={"threads": torch.get_num_threads(), "device": str(weight.device), "compile": False, "epochs": 0},
             seed=0,
             name="VAE" if form.variational else "Autoencoder",
-            fields={"latent_dim": form.latent_dim, "likelihood": likelihood, "prior": self.prior, "scaling": "none"},
+            fields={name: getattr(fields, name) for name in own},
             loss_weights={"nll": 1.0, "kl": self.beta} if form.variational else {"nll": 1.0},
             kl_terms=("kl",) if form.variational else (),
         )
 
-    def probe(self, x: np.ndarray) -> NetworkForm:
-        """The form of the networks' outputs for rows x (n, *X)."""
-        encoder = EncoderAdapter(self.encoder, self.scale_output)
-        weight = next(self.encoder.parameters(), torch.zeros(()))
-        rows = torch.as_tensor(x[:PROBE_ROWS], dtype=dtype_of(self.encoder), device=weight.device)
-        modes = [(module, module.training) for module in (self.encoder, self.decoder)]
-        try:
-            for module, _ in modes:
-                module.eval()
-            with torch.no_grad():
-                variational, raw = encoder.returns_scale(rows), encoder(rows)
-                latent_dim = raw.shape[1] // 2 if variational else raw.shape[1]
-                decoded = self.decoder(raw[:, :latent_dim])
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-            why = " ".join(str(error).split())[:160]
-            raise InputError(f"the networks must accept rows of shape {x.shape[1:]}, but raised: {why}") from error
-        finally:
-            for module, training in modes:
-                module.train(training)
-        probabilities = bool(((decoded >= 0) & (decoded <= 1)).all())
-        return NetworkForm(latent_dim, variational, probabilities, rows.dtype, weight.device)
+    def form(self, examples: Examples, condition: Condition | None) -> NetworkForm:
+        """The form of the networks' inputs and outputs, seen on the first rows."""
+        first = examples.take(np.arange(min(PROBE_ROWS, len(examples))))
+        kwargs: dict[str, Any] = {
+            "dtype": dtype_of(self.encoder),
+            "device": next(self.encoder.parameters(), torch.zeros(())).device,
+        }
+        c = None if condition is None else torch.as_tensor(condition.encode(first.condition, len(first)), **kwargs)
+        mask = None if first.lengths is None else torch.as_tensor(length_mask(first.x, first.lengths))
+        encoder, decoder = self.encoder.configured(scale_output=self.scale_output), self.decoder
+        form = network_form(encoder, decoder, torch.as_tensor(first.x, **kwargs), c, mask)
+        if form.wide_everywhere and self.scale_output == "log_variance":
+            warnings.warn(
+                "The encoder's second output is positive for every row and dimension, and is read as a log-variance. "
+                "If it is a standard deviation, pass scale_output='scale'.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return form
 
     def convention(self, fitted: FittedModel) -> LossConvention:
         """The loss for the shapes of `fitted`, which `on` returned."""
@@ -209,7 +147,7 @@ def dtype_of(module: nn.Module) -> torch.dtype:
 
 def wrap(
     encoder: nn.Module,
-    decoder: nn.Module,
+    decoder: nn.Module | None = None,
     *,
     likelihood: str = "auto",
     beta: float = 1.0,
@@ -218,12 +156,18 @@ def wrap(
     scale_output: str = "log_variance",
     prior: Any = "normal",
 ) -> Wrapped:
-    """Wrap networks trained elsewhere to diagnose them: `isthmus.wrap(encoder, decoder, beta=4).diagnose(X)`.
+    """Wrap networks trained elsewhere to diagnose them: `isthmus.wrap(vae, likelihood="mse").diagnose(X)`.
+
+    An encoder returns codes (n, L), a pair (mean, scale) of these, one tensor (n, 2 L) of both, or a Normal of
+    `torch.distributions`. Draws of the code that it returns beside them are left out.
 
     Args:
-        encoder: maps rows to codes (n, L), to a pair (mean, scale), or to a torch distribution.
+        encoder: the encoder; or, without a decoder, a whole autoencoder with `encode` and `decode`, or with networks
+            `encoder` and `decoder`. Where that does not give the code, its forward must return (reconstruction, mean,
+            scale).
         decoder: maps codes to the mean of x; for a Bernoulli likelihood to probabilities or logits.
-        likelihood: "mse" for a squared error, or the name of a likelihood, e.g. "bernoulli"; "auto" reads it off X.
+        likelihood: the reconstruction loss: "mse", "bce", or the name of another likelihood, e.g. "laplace"; "auto"
+            reads it off X.
         beta: weight of the KL term as written in the loss.
         reduction: "sum" or "mean" of the reconstruction loss over the features of a row.
         kl_reduction: "sum" or "mean" of the KL over latent dimensions.
@@ -234,12 +178,13 @@ def wrap(
         InputError: if an argument is not one of these.
     """
     for name, module in (("encoder", encoder), ("decoder", decoder)):
-        if not isinstance(module, nn.Module):
+        if not isinstance(module, nn.Module) and (name, module) != ("decoder", None):
             raise InputError(f"{name} must be a torch.nn.Module, got {type(module).__name__}.")
     name, _ = parse(likelihood, "likelihood")
-    if name not in (known := ("auto", "mse", *LIKELIHOODS)):
+    if name not in (known := ("auto", *LIKELIHOODS)):
         raise unknown("likelihood", name, known)
     if scale_output not in SCALE_OUTPUTS:
         raise unknown("scale_output", str(scale_output), SCALE_OUTPUTS)
     LossConvention(beta, reduction, kl_reduction)  # validates them
-    return Wrapped(encoder, decoder, likelihood, beta, reduction, kl_reduction, scale_output, prior)
+    halves = methods_of(encoder) if decoder is None else (Method(encoder), Method(decoder))
+    return Wrapped(*halves, likelihood, beta, reduction, kl_reduction, scale_output, prior)

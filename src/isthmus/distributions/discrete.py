@@ -1,4 +1,4 @@
-"""Distributions of bits, grey levels (x on the grid 0, 1/(k-1), ..., 1) and counts."""
+"""Distributions of bits, grey levels (x on the grid 0, 1/(k-1), ..., 1) and counts, and the cross-entropy of shares."""
 
 from __future__ import annotations
 
@@ -28,6 +28,18 @@ class Bernoulli(Independent):
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)
         return (uniform(shape, self.logits) < self.mean).to(self.logits.dtype)
+
+
+class CrossEntropy(Bernoulli):
+    """Numbers between 0 and 1 by the cross-entropy of bits: `log_prob` is minus that, and no log-density.
+
+    exp(-cross-entropy) has no integral of 1 over such numbers, so there is nothing to draw: a draw is the mean.
+    """
+
+    has_density = False
+
+    def sample(self, sample_shape=()) -> Tensor:
+        return self.mean.expand(self.shape_of(sample_shape))
 
 
 class Levels(Independent):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch.distributions import Distribution
+
 from isthmus.errors import InputError
 from isthmus.estimators.code_choice import choose_code
-from isthmus.estimators.composition import has_linear_path, likelihood_family, network_kind
+from isthmus.estimators.composition import encoded_size, has_linear_path, likelihood_family, network_kind
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Family
@@ -64,7 +66,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     hidden = chosen["hidden"] if "hidden" in wanted else estimator.hidden
     chosen["learning_rate"] = auto_learning_rate(hidden) if linear else BASE_RATE
     chosen["weight_decay"] = auto_weight_decay(n, schema.size) if linear and is_variational else 0.0
-    size = size_of_code(estimator)
+    size = size_of_code(estimator, schema)
     if {"latent_dim", "prior"} & wanted:  # a variational model's
         of_code = None if own_networks else choose_code(estimator, schema, examples, size, from_pca, seed)
         chosen |= of_code or {"latent_dim": FALLBACK_LATENT_DIM, "prior": "normal"}
@@ -76,12 +78,18 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     return {name: value for name, value in chosen.items() if name in wanted}
 
 
-def size_of_code(estimator: Hyperparameters) -> int | None:
-    """The size of a code that latent_dim or a user's posterior gives; None if it is to be chosen."""
+def size_of_code(estimator: Hyperparameters, schema: Schema) -> int | None:
+    """The size of a code that latent_dim or a user's own part gives; None if it is to be chosen."""
     shape = getattr(getattr(estimator, "posterior", None), "event_shape", None)
     if shape is not None:
         return math.prod(tuple(shape))
-    return None if is_auto(estimator.latent_dim) else int(estimator.latent_dim)
+    if not is_auto(estimator.latent_dim):
+        return int(estimator.latent_dim)
+    if isinstance(estimator.prior, Distribution) and (
+        size := (estimator.prior.batch_shape + estimator.prior.event_shape)
+    ):
+        return size.numel()
+    return None if estimator.encoder is None else encoded_size(estimator, schema)
 
 
 def check_columns(schema: Schema, size: int | None) -> None:

@@ -18,7 +18,7 @@ class Autoencoder(Estimator):
     """Autoencoder: a code that reconstructs (Hinton & Salakhutdinov, 2006)."""
 
     likelihood: str | tuple[str, ...] | nn.Module = "normal(1)"
-    """p(x given z); normal(1) is the squared error, bernoulli the cross-entropy of bits."""
+    """p(x given z); normal(1) is half the squared error, mse all of it, bce the cross-entropy."""
     sparsity: str | None = None
     """What makes the code sparse: l1(w), kl(rho, w), top_k(k), batch_top_k(k), jump_relu(w), or none."""
     contraction: float = 0.0

@@ -35,13 +35,19 @@ def requires(capability: str, otherwise: str) -> Any:
     """Make a method available only on models with this capability; `otherwise` ends the error's sentence."""
 
     def check(estimator: Estimator) -> bool:
-        if not getattr(estimator.capabilities, capability):
-            raise AttributeError(f"{type(estimator).__name__} {otherwise}")
+        able = estimator.capabilities
+        if not getattr(able, capability):
+            no_density = capability == "has_density" and able.samples
+            raise AttributeError(f"{type(estimator).__name__} {NO_LOG_LIKELIHOOD if no_density else otherwise}")
         return True
 
     return available_if(check)
 
 
+NO_LOG_LIKELIHOOD = (
+    "has no log p(x): the cross-entropy of numbers between 0 and 1 is no density. Use score(X), or "
+    "likelihood='continuous_bernoulli'."
+)
 encodes = requires("encodes", "has no code. Use score_samples or sample.")
 samples = requires("samples", "has no prior to sample from. Train a VAE to draw examples.")
 scores = requires("has_density", "has no density, only a squared error. Use score(X), or a VAE for log p(x).")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import nn
+from torch.distributions import Distribution
 
 from isthmus import priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 from isthmus.estimators.parts_by_name import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part
-from isthmus.families import Columns, Family
+from isthmus.families import Bernoulli, Columns, ContinuousBernoulli, Family
 from isthmus.latent_model import Capabilities, LatentModel
 from isthmus.likelihoods import LIKELIHOODS
 from isthmus.nets import conv
-from isthmus.nets.layers import Log1p, Preprocess, ReadColumns, UserModule
+from isthmus.nets.layers import Log1p, Preprocess, ReadColumns
 from isthmus.nets.mlp import MLP
+from isthmus.nets.user_module import ProbabilityToLogits, UserModule, returns_probabilities
 from isthmus.objective import Objective, Term
 from isthmus.random_streams import seeded
 from isthmus.schema import Condition, Labels, Schema
@@ -41,7 +44,7 @@ def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family |
     family = likelihood_family(estimator, schema)
     model = LatentModel(
         posterior,
-        Conditional(decoder_net(estimator, schema, family.raw_numel), family),
+        Conditional(decoder_net(estimator, schema, family), family),
         prior_module(estimator, schema) if dense else priors.Flat(),
         corruption_module(estimator, schema),
         0.0 if schema.discrete else schema.element_log_volume,
@@ -97,12 +100,21 @@ def encoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Modu
     shape = (reader.size,) if isinstance(reader, ReadColumns) else schema.event_shape
     net: nn.Module
     if estimator.encoder is not None:
-        net = UserModule(copy.deepcopy(estimator.encoder), shape, schema.condition_width)
+        net = UserModule(copy.deepcopy(estimator.encoder), shape, schema.condition_width, name="encoder")
     elif network_kind(estimator, schema) == "conv":
         net = conv.ConvEncoder(shape, tuple(estimator.channels), out, **kwargs)
     else:
         net = MLP(shape, tuple(estimator.hidden), out, linear_path=has_linear_path(estimator), **kwargs)
     return net if reader is None else Preprocess(reader, net)
+
+
+def encoded_size(estimator: Hyperparameters, schema: Schema) -> int:
+    """Numbers in a code of a user's own encoder: half of its output, which holds means and log-scales, or of a pair."""
+    with seeded(0):  # lazy layers draw their weights
+        net = encoder_net(estimator, schema, 0)
+        user = next(module for module in net.modules() if isinstance(module, UserModule))
+        out = user.probe(torch.zeros(2, *user.input_shape), schema.condition_width)
+    return max(1, out[0].numel() // 2 if isinstance(out, tuple) else out.numel() // 4)
 
 
 def input_reader(schema: Schema) -> nn.Module | None:
@@ -115,12 +127,15 @@ def input_reader(schema: Schema) -> nn.Module | None:
     return ReadColumns(schema.widths, [readers[part.columns[0].read_as](part) for part in schema.blocks()])
 
 
-def decoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Module:
-    """z to `out` numbers."""
+def decoder_net(estimator: Hyperparameters, schema: Schema, family: Family) -> nn.Module:
+    """z to the numbers that the family of p(x given z) needs."""
+    out = family.raw_numel
     kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
     latent_dim = estimator.latent_dim
     if estimator.decoder is not None:
-        return UserModule(copy.deepcopy(estimator.decoder), (latent_dim,), schema.condition_width)
+        net = UserModule(copy.deepcopy(estimator.decoder), (latent_dim,), schema.condition_width, name="decoder")
+        by_logits = isinstance(family, Bernoulli | ContinuousBernoulli)
+        return ProbabilityToLogits(net) if by_logits and returns_probabilities(net, schema.condition_width) else net
     if network_kind(estimator, schema) == "conv":
         return conv.ConvDecoder(latent_dim, tuple(estimator.channels), out // schema.size, schema.event_shape, **kwargs)
     return MLP((latent_dim,), tuple(estimator.hidden)[::-1], out, linear_path=has_linear_path(estimator), **kwargs)
@@ -137,10 +152,10 @@ def likelihood_family(estimator: Hyperparameters, schema: Schema) -> Family:
     return copy.deepcopy(estimator.likelihood)
 
 
-def prior_module(estimator: Hyperparameters, schema: Schema) -> nn.Module:
-    """p(z)."""
+def prior_module(estimator: Hyperparameters, schema: Schema) -> nn.Module | Distribution:
+    """p(z); of the user's own a copy in the form that it has."""
     if not isinstance(estimator.prior, str):
-        return copy_user_part(estimator.prior, "prior")
+        return copy.deepcopy(estimator.prior)  # `as_prior` refuses what it cannot be
     return build(PRIORS, estimator.prior, "prior", estimator, schema)
 
 
@@ -180,7 +195,8 @@ def takes_labels(estimator: Hyperparameters) -> bool:
         return True
     try:
         with seeded(0):
-            prior = prior_module(with_values(estimator, BARE_VALUES), bare_schema(conditional=True))
+            bare = with_values(estimator, BARE_VALUES)
+            prior = priors.as_prior(prior_module(bare, bare_schema(conditional=True)), (bare.latent_dim,))
     except Exception:  # a field that `fit` refuses with the reason
         return False
     return bool(getattr(prior, "given_condition", False))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 from torch import nn
+from torch.distributions import Distribution
 
 from isthmus.errors import unknown
 from isthmus.estimators.recipe import Recipe
@@ -42,9 +43,9 @@ class Hyperparameters:
     activation: str = "silu"
     """Nonlinearity between layers: silu, relu, gelu, elu, tanh or sigmoid."""
     likelihood: str | tuple[str, ...] | nn.Module = "auto"
-    """p(x given z) by name, auto to choose by the data, or one name for each column; s of normal(s) in scaled units."""
-    prior: str | nn.Module = "normal"
-    """p(z): normal, mixture(k), full_mixture(k), conditional, or refit(k), a mixture fitted after training."""
+    """p(x given z): a name, auto (by the data), a name for each column; mse and bce are losses; units are scaled."""
+    prior: str | nn.Module | Distribution = "normal"
+    """p(z): normal, mixture(k), full_mixture(k), conditional, refit(k), fitted after training, or one of your own."""
     corruption: str | nn.Module | None = None
     """Noise on the encoder's input in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s); none for none."""
     scaling: str = "auto"
@@ -78,7 +79,7 @@ class Hyperparameters:
     compile: bool | str = "auto"
     """Compile the training step; auto does for long runs of small networks on a CPU."""
     encoder: nn.Module | None = None
-    """Your own network as the encoder: x to as many numbers as the posterior needs."""
+    """Your own network as the encoder: x to 2 latent_dim numbers (means, log-scales) or a pair (mean, log_variance)."""
     decoder: nn.Module | None = None
     """Your own network as the decoder: z to as many numbers as the likelihood needs."""
     random_state: int | None = None

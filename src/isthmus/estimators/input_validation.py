@@ -214,7 +214,7 @@ def likelihood_of(estimator: Hyperparameters, kind: str) -> tuple[str, tuple[Any
             raise InputError(f"likelihood must be a name, names or a module of isthmus.families, got {got}.")
         return name_of(part), (part.levels,) if isinstance(part, LevelFamily) else ()
     if estimator.binarize:
-        if part not in ("auto", "bernoulli"):
+        if part not in ("auto", "bernoulli", "bce"):
             raise InputError(f"likelihood must be 'bernoulli' with binarize=True, got {part!r}.")
         return "bernoulli", ()
     if part == "auto":

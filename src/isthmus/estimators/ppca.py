@@ -14,6 +14,7 @@ from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator, Recipe
 from isthmus.metrics.principal_axes import factor_of_blocks, principal_axes
 from isthmus.nets.mlp import MLP
+from isthmus.scales import BufferScale
 from isthmus.schema import Schema
 from isthmus.terms.bounds import kl, nll
 
@@ -44,7 +45,7 @@ class ProbabilisticPCA(Estimator):
             raise InputError("condition and lengths must be None for ProbabilisticPCA. Use a VAE.")
         posterior = families.DiagonalNormal((self.latent_dim,))
         model = self.latent_model(schema, posterior)
-        scale = families.BufferScale()
+        scale = BufferScale()
         model.likelihood.family.log_scale = scale
 
         def solve(blocks: Iterator[Tensor]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 
 from torch import nn
+from torch.distributions import Distribution
 
 from isthmus.estimators import composition
 from isthmus.estimators.base import Estimator
@@ -21,8 +22,8 @@ class VAE(Estimator):
     """Numbers in a code, >= 1, or auto: by the held-out likelihood of the linear model; more reconstruct more."""
     hidden: tuple[int, ...] | Auto = "auto"
     """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
-    prior: str | nn.Module = "auto"
-    """p(z): normal, mixture(k), full_mixture(k), conditional, refit(k) (fitted after training), or auto by the rows."""
+    prior: str | nn.Module | Distribution = "auto"
+    """p(z): normal, mixture(k), full_mixture(k), conditional, refit(k), fitted later, your own, or auto by the rows."""
     beta: float = 1.0
     """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound; raise it for disentangled codes."""
     posterior: str | nn.Module = "normal"

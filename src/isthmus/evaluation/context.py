@@ -60,6 +60,11 @@ class EvalContext:
         return self.fitted.capabilities.has_density
 
     @property
+    def is_variational(self) -> bool:
+        """Whether rows have codes beside a prior, so that KL(q(z given x) || p(z)) is known."""
+        return self.fitted.capabilities.samples and self.fitted.capabilities.encodes
+
+    @property
     def has_code(self) -> bool:
         """Whether rows have codes."""
         return self.fitted.capabilities.encodes

@@ -28,6 +28,7 @@ from isthmus.evaluation.log_likelihood import (
     ais_metrics,
     inference_gap_metrics,
     likelihood_metrics,
+    rate_metrics,
 )
 from isthmus.evaluation.prior_fit import refit_gain, sample_spread
 from isthmus.evaluation.reconstruction import (
@@ -55,6 +56,7 @@ Measure = Callable[[EvalContext], Metric | tuple[Metric, ...] | None]
 
 MEASURES: dict[str, Measure] = {
     "log_likelihood": likelihood_metrics,
+    "rate": rate_metrics,
     "aggregate_posterior": aggregate_posterior,
     "refit_gain": refit_gain,
     "ais": ais_metrics,
@@ -197,4 +199,6 @@ def per_row(context: EvalContext, without: Collection[str]) -> PerRow:
         stats = context.diagnostics
         values = {"log_px": stats.log_px.values, "elbo": stats.elbo, "kl": stats.kl, "khat": stats.khat}
         rows = replace(rows, **values, ess=stats.ess)
+    elif context.is_variational and "rate" not in without:
+        rows = replace(rows, kl=context.diagnostics.kl)
     return rows

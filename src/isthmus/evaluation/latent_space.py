@@ -26,7 +26,7 @@ from isthmus.schema.labels import is_known
 ACTIVE_VARIANCE = 0.01
 """Variance of a dimension's posterior mean over rows above which it is in use (Burda et al., 2016)."""
 ACTIVE_VARIANCE_SHARE = 1e-6
-"""Share of the largest variance below which a dimension of a code without a density is constant."""
+"""Share of the largest variance below which a dimension of a code without a prior is constant."""
 PATH_DRAWS = 100
 """Draws for log p(x) of each point of a path."""
 MAX_PATHS = 100
@@ -49,11 +49,11 @@ SCORE_LABELS = {
 }
 
 
-def active_dimensions(codes: np.ndarray, has_density: bool) -> np.ndarray:
+def active_dimensions(codes: np.ndarray, has_prior: bool) -> np.ndarray:
     """(L,) which latent dimensions of codes (n, L) vary over rows."""
     variance = codes.var(0)
     share = ACTIVE_VARIANCE_SHARE * max(float(variance.max(initial=0)), math.ulp(1))
-    return variance > (ACTIVE_VARIANCE if has_density else share)
+    return variance > (ACTIVE_VARIANCE if has_prior else share)
 
 
 def active_units(context: EvalContext) -> Metric | None:
@@ -61,7 +61,7 @@ def active_units(context: EvalContext) -> Metric | None:
     if not context.has_code:
         return None
     codes = context.flat_codes
-    count = int(active_dimensions(codes, context.has_density).sum())
+    count = int(active_dimensions(codes, context.is_variational).sum())
     zero = codes == 0
     size, never, silent = codes.shape[1], float(zero.all(0).mean()), float(zero.mean())
     details = (

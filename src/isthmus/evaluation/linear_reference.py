@@ -43,7 +43,7 @@ def variance_explained(context: EvalContext) -> Metric | None:
 
 def sampled_share(context: EvalContext, total: float) -> tuple[Metric, ...]:
     """The same share by codes drawn from q(z given x) instead of its centre, of a model that has more than a centre."""
-    if not context.has_density:
+    if not context.is_variational:
         return ()
     codes = context.encoded.sample_posterior(context.seed).cpu().numpy()
     decoded = context.fitted.decode(codes, context.examples.condition, context.examples.lengths)

@@ -12,6 +12,7 @@ from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.ais import ais, bdmc
 from isthmus.metrics.elbo_surgery import elbo_surgery
 from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.importance_weighting import require_density
 from isthmus.metrics.inference_gap import INFERENCE_GAP_MAX_ROWS, inference_gap
 from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate, mean_over_rows, setting
 
@@ -30,22 +31,29 @@ BDMC_ROWS = 50
 
 
 def likelihood_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
-    """log p(x) and its evidence lower bound; of a model with a code the bound's two parts, distortion and rate."""
-    if not context.has_density:
+    """log p(x) and its evidence lower bound; Declined for a model whose loss is no log p(x)."""
+    if not context.has_density and not context.is_variational:
         return None
-    kind, stats, code = context.schema.measure, context.diagnostics, context.fitted.model.code
+    require_density(context.fitted.model)
+    label = "ELBO (lower bound on log p(x))"
+    return log_px_metric(context), mean_over_rows(
+        "elbo", label, "nats", context.schema.measure, context.diagnostics.elbo
+    )
+
+
+def rate_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
+    """The bound's two parts, of a model with a code: distortion and rate."""
+    if not context.is_variational:
+        return None
+    stats, kind = context.diagnostics, context.schema.measure
+    label = "distortion: E[-log p(x|z)]" if context.has_density else "distortion: E[cross-entropy of x given z]"
     metrics = [
-        log_px_metric(context),
-        mean_over_rows("elbo", "ELBO (lower bound on log p(x))", "nats", kind, stats.elbo),
+        mean_over_rows("distortion", label, "nats", kind, stats.distortion),
+        mean_over_rows("kl", "rate: KL(q(z|x) || p(z))", "nats", "divergence", stats.kl.sum(1)),
     ]
-    if context.has_code:
-        metrics += [
-            mean_over_rows("distortion", "distortion: E[-log p(x|z)]", "nats", kind, stats.distortion),
-            mean_over_rows("kl", "rate: KL(q(z|x) || p(z))", "nats", "divergence", stats.kl.sum(1)),
-        ]
-        if stats.kl.shape[1] == code.size:
-            per_dim, label = tuple(stats.kl.mean(0).tolist()), "KL per latent dimension"
-            metrics.append(Metric("kl_per_dim", label, "nats", "divergence", per_dim, shown=HIDDEN, plain=True))
+    if stats.kl.shape[1] == context.fitted.model.code.size:
+        per_dim, label = tuple(stats.kl.mean(0).tolist()), "KL per latent dimension"
+        metrics.append(Metric("kl_per_dim", label, "nats", "divergence", per_dim, shown=HIDDEN, plain=True))
     return tuple(metrics)
 
 
@@ -94,7 +102,7 @@ def log_px_metric(context: EvalContext) -> Metric:
 
 def aggregate_posterior(context: EvalContext) -> tuple[Metric, ...] | None:
     """The mean KL in two parts: mutual information of x and z, and KL of the aggregate posterior from the prior."""
-    if not context.has_density or not context.has_code:
+    if not context.is_variational:
         return None
     with context.fitted.threads():
         parts = elbo_surgery(context.scored.chunks)

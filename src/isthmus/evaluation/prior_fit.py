@@ -26,7 +26,7 @@ def refit_gain(context: EvalContext) -> Metric | None:
     posterior can be lowered by at least this much. None without a code or training rows.
     """
     rows, train = context.scored, context.scored_train
-    if not context.has_density or not context.has_code or train is None:
+    if not context.is_variational or train is None:
         return None
     prior = rows.chunks[0].prior
     if prior is None:

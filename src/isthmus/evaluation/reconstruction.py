@@ -191,7 +191,7 @@ def identity_test(context: EvalContext) -> Metric | None:
     the identity map, not the data. None for other models.
     """
     fitted, x = context.fitted, context.examples.x
-    if context.has_density or not context.has_code or len(x) < 2:
+    if context.is_variational or not context.has_code or len(x) < 2:
         return None
     if fitted.schema.sequence or fitted.schema.condition is not None or context.examples.observed is not None:
         return None

@@ -12,6 +12,7 @@ import numpy as np
 
 from isthmus.errors import InputError
 from isthmus.examples import Examples, fingerprint
+from isthmus.markup import Cell, latex_table, markdown_table
 from isthmus.metrics.metric import Metric, to_tree
 from isthmus.wording import two_columns
 
@@ -109,6 +110,19 @@ class Evaluation:
 
         rows = [[getattr(metric, column) for column in FRAME_COLUMNS] for metric in self.by_name.values()]
         return pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
+
+    def to_latex(self) -> str:
+        r"""A `tabular` of what text shows (\usepackage{booktabs})."""
+        return latex_table([["measure", "value"]], self.cells())
+
+    def to_markdown(self) -> str:
+        """What text shows, as a table in Markdown."""
+        return markdown_table(["measure", "value"], self.cells())
+
+    def cells(self) -> list[list[Cell]]:
+        """Label and text of every metric that text shows."""
+        measured = [(label.strip(), text) for top in self.metrics for label, text in top.lines()]
+        return [[Cell(label), Cell(text)] for label, text in measured]
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and text of every metric that text shows, then what was declined and why."""

@@ -38,6 +38,14 @@ Progress = Callable[[float], None]
 """Called with the share of the work that is done, from 0 to 1."""
 
 
+NO_DENSITY = "This model has no density over x, and so no log p(x). Use a VAE, or compare squared errors."
+NO_LOG_LIKELIHOOD = (
+    "The loss of this model is no log p(x), as a cross-entropy of numbers between 0 and 1 is none. Use "
+    "likelihood='continuous_bernoulli' for one, or compare squared errors."
+)
+"""Why a model has no scores: it has no prior, or no density of x."""
+
+
 class Chunk(NamedTuple):
     """Some rows, encoded."""
 
@@ -161,6 +169,7 @@ def importance_weighted(model: Model, chunks: Iterable[Chunk], draws: int, seed:
     Raises:
         Declined: if the model has no density.
     """
+    require_density(model)
     sizes = group_sizes(draws)
     log_sums, exact = [], False
     for weights in iter_weights(model, chunks, draws, seed):
@@ -174,6 +183,7 @@ def elbo(model: Model, chunks: Iterable[Chunk], draws: int, seed: int = NOISE_SE
 
     The shared error is that of a mean of groups of draws. Arguments as in `importance_weighted`.
     """
+    require_density(model)
     sizes = group_sizes(draws)
     parts, exact = [], False
     for chunk, passes in iter_passes(model, chunks, sizes, seed):
@@ -188,6 +198,12 @@ def elbo(model: Model, chunks: Iterable[Chunk], draws: int, seed: int = NOISE_SE
         return LogLikelihood(sums[0].numpy(), 0.0)
     group_means = (sums.mean(1) / torch.tensor(sizes)).numpy()  # (G,)
     return LogLikelihood((sums.sum(0) / draws).numpy(), mean_and_error(group_means).error, groups=len(sizes))
+
+
+def require_density(model: Model) -> None:
+    """Raise Declined for a model without log p(x)."""
+    if not model.capabilities.has_density:
+        raise Declined(NO_LOG_LIKELIHOOD if model.capabilities.samples else NO_DENSITY)
 
 
 def iter_weights(model: Model, chunks: Iterable[Chunk], draws: int, seed: int) -> Iterator[ChunkWeights]:
@@ -215,13 +231,13 @@ def iter_passes(
     All rows share one block of noise, so that a row's score does not depend on the other rows.
 
     Args:
-        model: a model with a density.
+        model: a model with a prior.
         chunks: encoded rows.
         sizes: number of draws in each group.
         seed: of the noise.
     """
-    if not model.capabilities.has_density:
-        raise Declined("This model has no density over x, and so no log p(x). Use a VAE, or compare squared errors.")
+    if not model.capabilities.has_density and not model.capabilities.samples:
+        raise Declined(NO_DENSITY)
     noise: Tensor | None = None
     for chunk in chunks:
         if noise is None:

@@ -1,15 +1,14 @@
-"""Building blocks that networks share, and the wrapper around a user's own module."""
+"""Building blocks that networks share."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isthmus.errors import InputError, unknown
+from isthmus.errors import unknown
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU}
 
@@ -83,50 +82,3 @@ class Preprocess(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         return self.net(self.transform(x), c, mask)
-
-
-class UserModule(nn.Module):
-    """A user's own module, whose forward takes (x), (x, c) or (x, c, mask) over one leading dimension.
-
-    Args:
-        module: the module; called with rows (n, *input_shape).
-        input_shape: shape of one row.
-        condition: width of the condition, 0 if there is none.
-
-    Raises InputError if the module cannot process rows of that shape.
-    """
-
-    def __init__(self, module: nn.Module, input_shape: tuple[int, ...], condition: int = 0):
-        super().__init__()
-        if not isinstance(module, nn.Module):
-            raise InputError(f"a network must be a torch.nn.Module, got {type(module).__name__}.")
-        self.module, self.input_ndim = module, len(input_shape)
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        parameters = [p for p in inspect.signature(module.forward).parameters.values() if p.kind in kinds]
-        self.n_args = min(max(len(parameters), 1), 3)
-        self._dry_run(input_shape, condition)
-
-    def _dry_run(self, input_shape: tuple[int, ...], condition: int) -> None:
-        """Run it on two rows of zeros, which initializes lazy layers and shows whether the shape fits."""
-        was_training = self.module.training
-        self.module.eval()
-        floats = [p.dtype for p in self.module.parameters() if not isinstance(p, nn.UninitializedParameter)]
-        rows = torch.zeros(2, *input_shape, dtype=floats[0] if floats else None)
-        try:
-            with torch.no_grad():
-                self(rows, torch.zeros(2, condition, dtype=rows.dtype) if condition else None)
-        except InputError:
-            raise
-        except Exception as error:  # a user's module may raise anything
-            why = " ".join(str(error).split())[:160]
-            raise InputError(f"the network must accept rows of shape {input_shape}, but raised: {why}") from error
-        self.module.train(was_training)
-
-    def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        batch = x.shape[: x.ndim - self.input_ndim]
-        flat = x.flatten(0, len(batch) - 1) if len(batch) > 1 else x
-        if c is not None and self.n_args == 1:
-            raise InputError("the network must accept a condition. Define forward(self, x, c) or omit condition=.")
-        extra = [None if t is None else t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1]) for t in (c, mask)]
-        raw = self.module(flat, *extra[: self.n_args - 1])
-        return raw.unflatten(0, batch) if len(batch) > 1 else raw

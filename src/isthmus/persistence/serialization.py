@@ -9,24 +9,28 @@ import importlib
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import nn
+from torch.distributions import Distribution
 
 import isthmus
 from isthmus.atomic_io import TMP_PREFIX, atomic_write, os_reason, read_json, write_errors, write_json
+from isthmus.distributions import as_module
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.composition import with_values
 from isthmus.estimators.param_validation import check_fields
 from isthmus.estimators.training_setup import fitted_model
 from isthmus.fitted import FittedModel, as_fitted
+from isthmus.latent_model import Model as NetworkModel
 from isthmus.model_registry import Model, models
 from isthmus.random_streams import seeded
 from isthmus.schema import Schema
 from isthmus.train.checkpoint import load_state, save_state
+from isthmus.train.config import TrainConfig, TrainingRecord
 from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
 from isthmus.wording import join_names, quoted
 
@@ -43,7 +47,7 @@ def config_of(
 ) -> dict[str, Any]:
     """Everything but the weights, as plain values for JSON; `entries` are added."""
     fields = {field: to_jsonable(value) for field, value in fields.items()}
-    if not isinstance(fields["random_state"], int):
+    if not isinstance(fields.get("random_state", 0), int):
         fields["random_state"] = None  # a generator of the caller's; the seed that it gave is stored as `seed`
     return {
         "format": FORMAT,
@@ -58,11 +62,14 @@ def config_of(
 
 
 def to_jsonable(value: Any) -> Any:
-    """A value as JSON can hold it: NumPy scalars and arrays as Python's, a user-defined module as its class."""
+    """A value as JSON can hold it: NumPy scalars and arrays as Python's, a user-defined module as its class,
+    a distribution of PyTorch as its class and arguments."""
     if isinstance(value, torch.device):
         return str(value)
     if isinstance(value, nn.Module):
         return {"module": type(value).__name__}
+    if isinstance(value, Distribution):
+        return as_module.to_values(value)
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, dict):
@@ -83,7 +90,7 @@ def save(model: Any, folder: str | Path) -> None:
     """Write a fitted estimator, or the fitted model behind it: weights in safetensors, everything else in JSON.
 
     Args:
-        model: the fitted estimator or `FittedModel`.
+        model: the fitted estimator or `FittedModel`, or a model that `isthmus.fit` trained.
         folder: where to; created if it does not exist. A model of isthmus that it holds is replaced.
 
     Raises:
@@ -120,6 +127,7 @@ def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
 
 def write_weights(fitted: FittedModel, folder: Path, **entries: Any) -> dict[str, Any]:
     """Write the weights and return the configuration, which is written last: when it fits, the model is complete."""
+    entries["loss"] = {"weights": fitted.loss_weights, "kl_terms": fitted.kl_terms}
     config = config_of(fitted.name, fitted.requested_fields, fitted.schema, fitted.settings, fitted.seed, **entries)
     state = {"format": FORMAT, "config_hash": config_hash(config)}
     save_state(folder / "model.safetensors", fitted.model.state_dict(), state)
@@ -173,12 +181,21 @@ def clear(folder: Path, names: tuple[str, ...]) -> None:
 # ------------------------------------------------------------------ loading
 
 
-def load(folder: str | Path, model: type[Estimator] | None = None, **modules: Any) -> Estimator:
+@overload
+def load(folder: str | Path, model: type[Estimator] | None = None, **modules: Any) -> Estimator: ...
+@overload
+def load(folder: str | Path, model: NetworkModel) -> FittedModel: ...
+
+
+def load(
+    folder: str | Path, model: type[Estimator] | NetworkModel | None = None, **modules: Any
+) -> Estimator | FittedModel:
     """The estimator saved in `folder`, on the device of its `device` field, or the CPU if there is no such device.
 
     Args:
         folder: the folder of a run or a saved model.
-        model: its class, if that is your own.
+        model: its class, if that is your own; or, of a model that `isthmus.fit` trained, one of the same parts: it
+            gets the weights, in place, and comes back as a `FittedModel`.
         modules: modules of your own that it was trained with, by field: encoder=..., decoder=...
 
     Warns of a run whose training failed.
@@ -186,6 +203,8 @@ def load(folder: str | Path, model: type[Estimator] | None = None, **modules: An
     Raises:
         InputError: for files that are missing, truncated, of another program or another format.
     """
+    if isinstance(model, NetworkModel):
+        return load_into(model, Path(folder))
     if model is not None and not (isinstance(model, type) and issubclass(model, Estimator)):
         raise InputError(f"model must be a class of models, got {quoted(model)}.")
     config = read_config(Path(folder), model)
@@ -203,10 +222,28 @@ def load_fitted(folder: str | Path, model: type[Estimator] | None = None, **modu
     return _fitted(unfitted(config, Path(folder), model, **modules), config, Path(folder))
 
 
+def load_into(model: NetworkModel, folder: Path) -> FittedModel:
+    """Load the weights in `folder` into a model of the same parts, which becomes a fitted one."""
+    config = read_config(folder, model)
+    loss, settings = config.get("loss", {}), config.get("settings", {})
+    try:
+        load_weights(model, folder, config)
+        record = TrainingRecord(
+            Schema.from_config(config["schema"]),
+            TrainConfig(int(settings["epochs"]), 1, seed=int(config["seed"]), threads=int(settings["threads"])),
+            read_history(folder / "history.jsonl"),
+            {str(name): float(weight) for name, weight in loss.get("weights", {}).items()},
+            tuple(map(str, loss.get("kl_terms", ()))),
+        )
+    except InputError:
+        raise
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise InputError(f"{folder / 'config.json'} is damaged: it does not describe a trained model.") from None
+    model.training_record = record
+    return as_fitted(model.eval())
+
+
 def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> FittedModel:
-    path = folder / "model.safetensors"
-    if not path.exists():
-        raise InputError(f"{folder} holds no trained weights yet. Resume training: isthmus fit --resume {folder}")
     try:
         check_fields(estimator)
         estimator = with_values(estimator, config.get("settings", {}).get("chosen", {}))
@@ -218,13 +255,7 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> Fitte
     except (TypeError, KeyError, ValueError, AttributeError, RuntimeError, MemoryError, OverflowError):
         raise InputError(f"{folder / 'config.json'} is damaged: it does not describe a {config['class']}.") from None
     recipe.model.to(dtype=pick_dtype(estimator.precision))
-    weights, state = load_state(path)
-    try:
-        recipe.model.load_state_dict(weights)
-    except RuntimeError:
-        raise InputError(f"{path} does not fit the {config['class']} of config.json in the same folder.") from None
-    if state.get("config_hash") != config_hash(config):
-        raise InputError(f"{path} belongs to another config.json: saving was interrupted. Save the model again.")
+    load_weights(recipe.model, folder, config)
     if config.get("broken"):
         warnings.warn(f"{folder} holds the weights of a run that failed: {config['broken']}", stacklevel=3)
     recipe.model.eval().to(device_for_use(estimator.device))
@@ -234,8 +265,22 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> Fitte
     return fitted_model(estimator, recipe, schema, settings, config.get("seed", 0), history)
 
 
-def read_config(folder: Path, own: type[Estimator] | None = None) -> dict[str, Any]:
-    """The configuration of a run, validated as far as possible without building the model."""
+def load_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None:
+    """Read the weights in `folder` into a model; InputError if they are missing, or belong to another one."""
+    path = folder / "model.safetensors"
+    if not path.exists():
+        raise InputError(f"{folder} holds no trained weights yet. Resume training: isthmus fit --resume {folder}")
+    weights, state = load_state(path)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(f"{path} does not fit the {config['class']} of config.json in the same folder.") from None
+    if state.get("config_hash") != config_hash(config):
+        raise InputError(f"{path} belongs to another config.json: saving was interrupted. Save the model again.")
+
+
+def read_config(folder: Path, own: type[Estimator] | NetworkModel | None = None) -> dict[str, Any]:
+    """The configuration of a run, validated as far as possible without building the model, which may be the user's."""
     path = folder / "config.json"
     try:
         exists = folder.exists()
@@ -256,12 +301,13 @@ def read_config(folder: Path, own: type[Estimator] | None = None) -> dict[str, A
             f"isthmus {version}. {'Train it again.' if older else 'Upgrade isthmus.'}"
         )
     name = config["class"]
-    if own is not None and own.__name__ != name:
+    if isinstance(own, type) and own.__name__ != name:
         raise InputError(f"model must be the class of {folder}, {name}, got {own.__name__}.")
     if own is None and name not in models():
+        what = "your own class" if config["fields"] else "a model of the same parts"
         raise InputError(
-            f"{folder} holds a {name}, which is not a class of isthmus. Pass your own class: "
-            f"isthmus.load({str(folder)!r}, model={name})"
+            f"{folder} holds a {name}, which is not a class of isthmus. Pass {what}: "
+            f"isthmus.load({str(folder)!r}, model={name if config['fields'] else '...'})"
         )
     return config
 
@@ -276,7 +322,12 @@ def unfitted(
     for name, value in config["fields"].items():
         if name not in known:
             raise InputError(f"{folder} has a field {name!r}, which {cls.__name__} does not have.")
-        if isinstance(value, dict):
+        if name == "prior" and name not in modules and isinstance(value, dict) and as_module.NAME in value:
+            try:
+                value = as_module.from_values(value)
+            except InputError as error:
+                raise InputError(f"{folder / 'config.json'} is damaged: {error}") from None
+        elif isinstance(value, dict):
             if name not in modules:
                 raise InputError(
                     f"{folder} was trained with a {name} of your own. Pass it: "

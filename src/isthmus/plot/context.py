@@ -193,10 +193,15 @@ class PlotContext:
         between, within = self.codes.var(0), np.square(self.posterior_std).mean(0)
         return between / np.maximum(between + within, np.finfo(float).tiny)
 
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes have a prior, from which KL(q(z given x) || p(z)) is known."""
+        return self.model.capabilities.samples and self.model.capabilities.encodes
+
     @cached_property
     def kl(self) -> np.ndarray | None:
         """(L,) mean KL(q(z given x) || p(z)) of each dimension, nats; None if it does not split over dimensions."""
-        if not self.model.capabilities.has_density:
+        if not self.is_variational:
             return None
         kl = None if self.measured is None else self.measured.kl
         if kl is None:
@@ -218,7 +223,7 @@ class PlotContext:
     @cached_property
     def active(self) -> np.ndarray:
         """(L,) whether each dimension of the code varies over the rows."""
-        return active_dimensions(self.codes, self.model.capabilities.has_density)
+        return active_dimensions(self.codes, self.is_variational)
 
     @cached_property
     def scores(self) -> tuple[np.ndarray, str]:

@@ -148,6 +148,8 @@ class Schema:
     @property
     def measure(self) -> str:
         """What log p(x) is the logarithm of; only numbers of one measure can be compared."""
+        if self.likelihood == "bce" and self.is_share:
+            return "cross-entropy"
         if self.improper:
             return "pseudo-probability"
         if self.discrete:
@@ -176,7 +178,12 @@ class Schema:
     @property
     def improper(self) -> bool:
         """Whether the likelihood is no density on such data: Bernoulli on numbers between 0 and 1."""
-        return self.likelihood == "bernoulli" and self.kind == "unit" and not self.binarize
+        return self.likelihood == "bernoulli" and self.is_share
+
+    @property
+    def is_share(self) -> bool:
+        """Whether x are numbers between 0 and 1 that are taken as they are."""
+        return self.kind == "unit" and not self.binarize
 
     @property
     def element_log_volume(self) -> np.ndarray:

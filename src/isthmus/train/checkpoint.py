@@ -21,7 +21,13 @@ CHECKPOINT_INTERVAL_SECONDS = 20.0
 
 def save_state(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
     """Write tensors by name and JSON values to `path`, completely or not at all."""
-    on_host = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    on_host: dict[str, Tensor] = {}
+    stored: set[int] = set()
+    for name, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        memory = value.untyped_storage().data_ptr()
+        on_host[name] = value.clone() if memory in stored else value  # the format has no tensors that share memory
+        stored.add(memory)
     with atomic_write(path) as part:
         part.write_bytes(save(on_host, metadata={"values": json.dumps(values)}))
 

@@ -1,9 +1,12 @@
-"""The training configuration and the learning-rate schedule."""
+"""The training configuration, the learning-rate schedule, and the record of a training by hand."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+from isthmus.schema import Schema
 
 LR_WARMUP_FRACTION = 0.02
 """Fraction of all updates over which the learning rate rises linearly."""
@@ -41,6 +44,25 @@ class TrainConfig:
     threads: int = 1
     compile: bool = False
     must_compile: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How `isthmus.fit` trained a model, by which the model is evaluated, diagnosed and saved.
+
+    Args:
+        schema: what the rows are.
+        config: how the model was trained.
+        history: a record of every term for each epoch.
+        loss_weights: the weight of each term of the loss at the end of training, by name.
+        kl_terms: names of the terms that are a KL divergence from the prior.
+    """
+
+    schema: Schema
+    config: TrainConfig
+    history: list[dict[str, Any]]
+    loss_weights: dict[str, float]
+    kl_terms: tuple[str, ...]
 
 
 def learning_rate_factor(progress: float, total_steps: int) -> float:

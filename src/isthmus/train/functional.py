@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor
 
 from isthmus.array_checks import as_lengths, as_observed, to_cpu_array
-from isthmus.errors import InputError, check_positive_int
+from isthmus.errors import InputError, Interrupted, TrainingError, check_positive_int
 from isthmus.latent_model import Model
+from isthmus.likelihoods import COUNTED, LEVELLED, LIKELIHOODS, name_of
 from isthmus.model_checks import check_composition, check_taken
-from isthmus.objective import Objective, Term, as_objective
-from isthmus.schema import Schema
+from isthmus.objective import Objective, Term, as_objective, weight_at
+from isthmus.schema import Condition, Labels, Schema, kind_of
 from isthmus.train import trainer
-from isthmus.train.config import TrainConfig
+from isthmus.train.config import TrainConfig, TrainingRecord
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.runtime import UPDATE_PASSES, count_flops, pick_threads
 from isthmus.wording import quoted
@@ -41,6 +43,9 @@ def fit(
     threads: int | str = "auto",
 ) -> list[dict[str, Any]]:
     """Train a model in place on rows in the units that its networks read.
+
+    The model can then be passed to `isthmus.evaluate`, `diagnose`, `report_page` and `save`, as an estimator can;
+    `isthmus.load(folder, model=model)` reads it back.
 
     Args:
         model: the model, on the device and in the precision to train in.
@@ -123,4 +128,39 @@ def fit(
         seed=random_state,
         threads=pick_threads(threads, UPDATE_PASSES * work * count_flops(model, example)),
     )
-    return trainer.fit(model, rows, objective, config, validation=validation_rows)
+    terms = as_objective(objective).terms
+    record = TrainingRecord(
+        describe(model, data, condition, lengths, y, target),
+        config,
+        history=[],
+        loss_weights={term.name: weight_at(term.weight, 1.0) for term in terms},
+        kl_terms=tuple(term.name for term in terms if term.is_kl),
+    )
+    try:
+        history = trainer.fit(model, rows, objective, config, validation=validation_rows)
+    except (Interrupted, TrainingError) as error:  # the model has the best, or the last good, weights
+        model.training_record = replace(record, history=getattr(error, "history", []))
+        raise
+    model.training_record = replace(record, history=history)
+    return history
+
+
+def describe(
+    model: Model, data: Array, condition: Array | None, lengths: Array | None, y: Array | None, target: Array | None
+) -> Schema:
+    """What the rows of a training by hand are: nothing is scaled, and the likelihood is that of the model's family."""
+    modelled = to_cpu_array(data if target is None else target)
+    name = name_of(getattr(getattr(model, "likelihood", None), "family", None))
+    labels = y is not None and model.capabilities.wants_labels
+    width = 0 if condition is None else condition.shape[1]
+    return Schema.homogeneous(
+        event_shape=tuple(data.shape[1:]),
+        kind="counts" if name in COUNTED else kind_of(modelled),
+        dtype=str(modelled.dtype),
+        likelihood="" if name in LEVELLED else name,  # whose networks read shares of the highest level
+        discrete=name in LIKELIHOODS and LIKELIHOODS[name].discrete,
+        sequence=lengths is not None,
+        paired=target is not None,
+        condition=Condition(shift=(0.0,) * width, scale=(1.0,) * width) if width else None,
+        labels=Labels.read(to_cpu_array(y)) if labels else None,
+    )
