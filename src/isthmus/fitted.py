@@ -256,7 +256,7 @@ class FittedModel:
         pieces = []
         stream = contextlib.nullcontext() if seed is None else seeded(seed, self.model)
         with torch.no_grad(), self.threads(), stream:
-            for index in self._blocks(len(z)):
+            for index in torch.arange(len(z), device=self.device).split(ROWS_AT_ONCE):
                 px = self.model.decode(z[index], None if c is None else c[index])
                 pieces.append(self.schema.to_data(px.sample() if draw else point_of(px), drawn=draw))
         x = np.concatenate(pieces) if pieces else np.zeros((0, *self.schema.event_shape), np.float32)
@@ -293,9 +293,6 @@ class FittedModel:
     def _condition_tensor(self, condition: Any, n: int) -> Tensor | None:
         encoded = self._encode_condition(as_condition(condition, n), n)
         return None if encoded is None else torch.as_tensor(encoded, dtype=self.dtype, device=self.device)
-
-    def _blocks(self, n: int) -> tuple[Tensor, ...]:
-        return torch.arange(n, device=self.device).split(ROWS_AT_ONCE)
 
     # ------------------------------------------------------------------ scores
 
@@ -358,14 +355,12 @@ class FittedModel:
         if reconstruction is None:
             reconstruction = self.reconstruct(rows)
         x, nominal = rows.x if rows.target is None else rows.target, self.schema.per_element("kind") == "category"
-        scale = self.schema.scale if scaled else None
-        return squared_errors(x, reconstruction, nominal, rows.observed, scale)
+        return squared_errors(x, reconstruction, nominal, rows.observed, self.schema.scale if scaled else None)
 
 
 def fitted_by_hand(model: Model, record: TrainingRecord) -> FittedModel:
     """A model that `isthmus.fit` trained, as a fitted model."""
-    config = record.config
-    device = str(next(model.parameters()).device)
+    config, device = record.config, str(next(model.parameters()).device)
     return FittedModel(
         record.schema,
         model,
