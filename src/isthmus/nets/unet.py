@@ -13,6 +13,9 @@ from isthmus.nets.conv import Residual, stage_sizes, upsampling
 
 MIN_SIDE = 8
 """Pixels a side from which an image has scales to speak of."""
+CORRECTION_GAIN = 0.3
+"""What a correction is multiplied by: its layer sums over hundreds of features that Adam moves together, and at the
+high rate that the rest learns well by its first updates would overshoot."""
 
 
 def code_shapes(shape: tuple[int, ...], channels: tuple[int, ...]) -> list[tuple[int, int, int]]:
@@ -121,7 +124,7 @@ class UNetDecoder(nn.Module):
         features = self.blocks[-1](features)
         for i in reversed(range(len(self.doublings))):
             features = self.blocks[i](scales[i] + self.doublings[i](features))
-        image = self.correction(features)[..., :height, :width].unflatten(1, (self.n, depth))
+        image = CORRECTION_GAIN * self.correction(features)[..., :height, :width].unflatten(1, (self.n, depth))
         image = image + F.pad(pixels[:, None], (0, 0, 0, 0, 0, 0, 0, self.n - 1))  # (N, n, C, h, w)
         image = image.movedim(2, -1) if len(self.shape) == 3 else image[:, :, 0]
         return image.unflatten(0, batch)
