@@ -1,6 +1,6 @@
 """Restored images beside the filters of scikit-image, at the filters' best settings.
 
-    ISTHMUS_DATA=folder python benchmarks/denoising.py [SET ...] [--updates 1500] [--seed 0]
+    ISTHMUS_DATA=folder python benchmarks/denoising.py [SET ...] [--updates 2000] [--seed 0]
 
 Sets: mnist, frey (the folder holds mnist.npz and freyfaces.npz; without, they are skipped) and colour, squares of
 32 x 32 pixels of the photos that scikit-learn and scikit-image ship: the left three quarters of each photo to train on,
@@ -209,7 +209,7 @@ def lines(sets: list[str], updates: int, seed: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", choices=[[], *SETS], default=list(SETS), metavar="SET")
-    parser.add_argument("--updates", type=int, default=1500)
+    parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)

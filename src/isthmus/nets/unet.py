@@ -15,7 +15,7 @@ MIN_SIDE = 8
 """Pixels a side from which an image has scales to speak of."""
 CORRECTION_GAIN = 0.3
 """What a correction is multiplied by: its layer sums over hundreds of features that Adam moves together, and at the
-high rate that the rest learns well by its first updates would overshoot."""
+high rate that the other layers need its first updates would overshoot."""
 
 
 def code_shapes(shape: tuple[int, ...], channels: tuple[int, ...]) -> list[tuple[int, int, int]]:
