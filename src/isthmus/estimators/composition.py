@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from isthmus import priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
-from isthmus.estimators.parts_by_name import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part
+from isthmus.estimators.parts_by_name import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part, tensor
 from isthmus.families import Columns, Family
 from isthmus.latent_model import Capabilities, LatentModel
 from isthmus.likelihoods import LIKELIHOODS
@@ -134,13 +134,13 @@ def encoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Modu
     return net if reader is None else Preprocess(reader, net)
 
 
-def mean_image(schema: Schema) -> torch.Tensor:
+def mean_image(schema: Schema) -> Tensor:
     """What scaling takes from each pixel but not from all: without it damage has one value at every place.
 
     Where pixels are masked they are black, which is another number at every pixel once its mean is subtracted.
     """
     means = schema.shift / schema.scale
-    return torch.as_tensor(means - means.mean(), dtype=torch.get_default_dtype())
+    return tensor(means - means.mean())
 
 
 def input_reader(schema: Schema) -> nn.Module | None:
