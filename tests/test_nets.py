@@ -14,6 +14,7 @@ from isthmus import corruption, families
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError
 from isthmus.estimators.parts_by_name import CORRUPTIONS
+from isthmus.nets import unet
 from isthmus.nets.conv import ConvDecoder, ConvEncoder, conv_applicable
 from isthmus.nets.layers import ACTIVATIONS, Log1p, Preprocess
 from isthmus.nets.mlp import MLP
@@ -512,3 +513,38 @@ def test_blur_is_a_gaussian_filter(s, shape):
 def test_invalid_corruption_raises(make):
     with pytest.raises(InputError, match="must be"):
         make()
+
+
+# ------------------------------------------------------------------------------------------- a U-Net as a code
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (9, 13), (28, 20, 3), (17, 16, 2)])
+@pytest.mark.parametrize("width", [0, WIDTH])
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_unet_starts_at_the_image_and_its_code_is_the_image_at_every_scale(shape, width, n):
+    channels = (3, 5, 4)
+    encoder = unet.UNetEncoder(shape, channels, condition=width).double()
+    decoder = unet.UNetDecoder(channels, n, shape, condition=width).double()
+    x, c = torch.randn(2, 4, *shape, dtype=F64), torch.randn(4, width, dtype=F64) if width else None
+    z = encoder(x, c)
+    assert z.shape == (2, 4, unet.code_size(shape, channels))
+    raw = decoder(z, c)
+    assert raw.shape == (2, 4, n, *shape)
+    torch.testing.assert_close(raw[:, :, 0], x)  # an untrained model damages nothing
+    assert not raw[:, :, 1:].any()
+    decoder.correction[0].weight.data.normal_()
+    corrected = decoder(z, c)
+    alone = decoder(encoder(x[1, 3:], None if c is None else c[3:]), None if c is None else c[3:])
+    torch.testing.assert_close(corrected[1, 3:], alone, rtol=1e-10, atol=1e-12)
+    if c is not None:
+        assert not torch.allclose(decoder(z, c + 1), corrected)
+        assert not torch.allclose(encoder(x, c + 1), z)
+
+
+def test_the_features_of_a_unet_are_made_of_pixels_with_their_offset():
+    offset = torch.randn(8, 9)
+    plain, shifted = unet.UNetEncoder((8, 9), (3, 4)), unet.UNetEncoder((8, 9), (3, 4), offset=offset)
+    shifted.load_state_dict(plain.state_dict())
+    x = torch.randn(5, 8, 9)
+    torch.testing.assert_close(shifted(x - offset)[:, 72:], plain(x)[:, 72:])
+    torch.testing.assert_close(shifted(x)[:, :72], x.flatten(1))

@@ -83,7 +83,7 @@ def worse_than_input(context: DiagnosisContext) -> Iterator[Finding]:
     ratio, (remedy, cause) = context.value("cleaning"), reason_for_harm(context)
     yield Finding(
         "worse-than-input",
-        "warning",
+        "error",
         f"cleaning does harm: cleaned rows are {ratio:.2g} times as far from the clean rows as the damaged rows were, "
         "by squared error",
         remedy,
@@ -98,6 +98,7 @@ def reason_for_harm(context: DiagnosisContext) -> tuple[str, str]:
     A larger code helps only where rows have more dimensions than it, by the linear models or by the residuals.
     """
     schema, size, best = context.fitted.schema, context.code_size, context.value("linear_dimensions")
+    fields = context.fitted.fields
     structured = (context.value("residual_eigenvalue_ratio") or 0.0) >= EIGENVALUE_RATIO_INFO
     narrow = size < schema.size and (structured if best is None else size < best)
     more = {"epochs": longer(context)} if any(not_converged(context)) else {}
@@ -108,7 +109,7 @@ def reason_for_harm(context: DiagnosisContext) -> tuple[str, str]:
         )
     if more:
         return context.retrain(**more), "the network is undertrained for damage this small"
-    if schema.paired and size >= schema.size and context.latent_dim is not None:
+    if schema.paired and size >= schema.size and context.latent_dim is not None and fields.get("network") != "unet":
         return (
             context.retrain(latent_dim=best if best and best < schema.size else max(1, schema.size // 4)),
             f"a code of {size} numbers for {schema.size} features can keep the damage as well as the row",

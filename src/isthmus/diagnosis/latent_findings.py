@@ -20,6 +20,7 @@ from isthmus.diagnosis.symptoms import (
     mostly_collapsed,
     n_informative_dims,
     needed_dims,
+    restores,
     severity_of_margin,
     worst_linear,
 )
@@ -199,7 +200,7 @@ def dead_units(context: DiagnosisContext) -> Iterator[Finding]:
 def identity_leak(context: DiagnosisContext) -> Iterator[Finding]:
     """A plain autoencoder whose code is as wide as the data or wider, and which nothing keeps from copying."""
     size, units, fields = context.fitted.schema.size, context.code_size, context.fitted.fields
-    kept = any(fields.get(name) for name in ("sparsity", "contraction", "corruption"))
+    kept = restores(context) or any(fields.get(name) not in (None, "none", 0) for name in ("sparsity", "contraction"))
     if context.is_generative or units < size or kept or context.fitted.schema.sequence or context.fitted.closed_form:
         return
     lost = context.value("identity_test")
@@ -223,7 +224,7 @@ def identity_leak(context: DiagnosisContext) -> Iterator[Finding]:
 def identity_mapping(context: DiagnosisContext) -> Iterator[Finding]:
     """An autoencoder with at least as many units as features has learned the identity."""
     lost, size, units = context.value("identity_test"), context.fitted.schema.size, context.code_size
-    if lost is None or units < size or lost > MAX_IDENTITY_LOSS:
+    if lost is None or units < size or lost > MAX_IDENTITY_LOSS or restores(context):
         return
     yield Finding(
         "identity-mapping",

@@ -112,6 +112,11 @@ def worse_than_pca(context: DiagnosisContext) -> bool:
     return own > PCA_ERROR_RATIO * pca and significantly_worse(context, "baselines.pca")
 
 
+def restores(context: DiagnosisContext) -> bool:
+    """Whether training damaged the rows or was given damaged ones: a copy of these would not have lowered its loss."""
+    return context.fitted.model.corruption is not None or context.fitted.schema.paired
+
+
 def cleaning_harms(context: DiagnosisContext) -> bool:
     """Whether cleaned rows are farther from the clean ones than the damaged rows were."""
     excess = context.value("cleaning.excess")

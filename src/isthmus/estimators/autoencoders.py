@@ -7,6 +7,7 @@ from torch import nn
 from isthmus import families
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator, Recipe
+from isthmus.estimators.hyperparameters import Auto
 from isthmus.estimators.parts_by_name import SPARSITIES, Sparsity, build
 from isthmus.objective import Objective, Term
 from isthmus.schema import Schema
@@ -42,8 +43,16 @@ class Autoencoder(Estimator):
 
 
 class DenoisingAutoencoder(Autoencoder):
-    """Autoencoder that reconstructs clean data from corrupted data (Vincent et al., 2008)."""
+    """Autoencoder that reconstructs clean data from corrupted data (Vincent et al., 2008).
 
+    Images are restored by a U-Net (Ronneberger et al., 2015) whose code is the image itself with features at every
+    scale: `reconstruct` is the image plus a correction. A code of a given size, `latent_dim=16`, summarises instead.
+    """
+
+    latent_dim: int | Auto = "auto"
+    """Numbers in a code, >= 1, or auto: for images as many as their U-Net needs, 16 for other damaged rows."""
+    channels: tuple[int, ...] | Auto = "auto"
+    """Channels of a convolutional network, one number for each halving of the image; auto: 16,32,64,64 for a U-Net."""
     corruption: str | nn.Module | None = "mask(0.3)"
     """Noise on the encoder's input in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s)."""
 

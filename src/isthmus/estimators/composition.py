@@ -6,18 +6,18 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from isthmus import priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
-from isthmus.estimators.parts_by_name import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part
+from isthmus.estimators.parts_by_name import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part, tensor
 from isthmus.families import Bernoulli, Columns, ContinuousBernoulli, Family
 from isthmus.latent_model import Capabilities, LatentModel
 from isthmus.likelihoods import LIKELIHOODS
-from isthmus.nets import conv
+from isthmus.nets import conv, unet
 from isthmus.nets.layers import Log1p, Preprocess, ReadColumns
 from isthmus.nets.mlp import MLP
 from isthmus.nets.user_module import ProbabilityToLogits, UserModule, returns_probabilities
@@ -73,16 +73,46 @@ def bound(estimator: Any) -> Term | Objective:
 
 
 def network_kind(estimator: Hyperparameters, schema: Schema) -> str:
-    """mlp or conv."""
+    """mlp, conv or unet."""
     if estimator.network == "auto":
         return "conv" if schema.image and conv.conv_applicable(schema.event_shape) and estimator.hidden else "mlp"
-    if estimator.network not in ("mlp", "conv"):
-        raise unknown("network", str(estimator.network), ("auto", "mlp", "conv"))
-    if estimator.network == "conv" and not schema.image:
+    if estimator.network not in ("mlp", "conv", "unet"):
+        raise unknown("network", str(estimator.network), ("auto", "mlp", "conv", "unet"))
+    if estimator.network != "mlp" and not schema.image:
         raise InputError(
-            f"X must be images (n, h, w) or (n, h, w, c) with network='conv', got rows of shape {schema.event_shape}."
+            f"X must be images (n, h, w) or (n, h, w, c) with network={estimator.network!r}, got rows of shape "
+            f"{schema.event_shape}."
         )
     return estimator.network
+
+
+def undoes_damage(estimator: Hyperparameters, schema: Schema) -> bool:
+    """Whether a model without a density learns to undo damage, which training does or which the rows came with."""
+    return not hasattr(estimator, "posterior") and (schema.paired or estimator.corruption not in (None, "none"))
+
+
+def uses_unet(estimator: Hyperparameters, schema: Schema) -> bool:
+    """Whether networks are to be a U-Net: of models that restore images, unless the size of the code is given.
+
+    Raises InputError if a U-Net is asked for of a model, or with a size of the code, that it cannot have.
+    """
+    free = is_auto(estimator.latent_dim) and estimator.encoder is None and estimator.decoder is None
+    bounded = any(getattr(estimator, name, None) not in (None, "none", 0) for name in ("sparsity", "contraction"))
+    restores = undoes_damage(estimator, schema) and not bounded
+    if network_kind(estimator, schema) != "unet":
+        suits = schema.image and unet.unet_applicable(schema.event_shape) and bool(estimator.hidden)
+        return estimator.network == "auto" and suits and free and restores
+    if not restores:
+        raise InputError(
+            "network must be 'auto', 'mlp' or 'conv' for a model whose code is to be small, sparse or drawn, got "
+            "'unet'. Use a DenoisingAutoencoder."
+        )
+    if not free:
+        raise InputError(
+            f"latent_dim must be 'auto' with network='unet', whose code has the size of the image, and encoder and "
+            f"decoder None, got latent_dim={estimator.latent_dim!r}."
+        )
+    return True
 
 
 def has_linear_path(estimator: Hyperparameters) -> bool:
@@ -101,11 +131,22 @@ def encoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Modu
     net: nn.Module
     if estimator.encoder is not None:
         net = UserModule(copy.deepcopy(estimator.encoder), shape, schema.condition_width, name="encoder")
-    elif network_kind(estimator, schema) == "conv":
+    elif (kind := network_kind(estimator, schema)) == "unet":
+        net = unet.UNetEncoder(shape, tuple(estimator.channels), offset=mean_image(schema), **kwargs)
+    elif kind == "conv":
         net = conv.ConvEncoder(shape, tuple(estimator.channels), out, **kwargs)
     else:
         net = MLP(shape, tuple(estimator.hidden), out, linear_path=has_linear_path(estimator), **kwargs)
     return net if reader is None else Preprocess(reader, net)
+
+
+def mean_image(schema: Schema) -> Tensor:
+    """What scaling takes from each pixel but not from all: without it damage has one value at every place.
+
+    Where pixels are masked they are black, which is another number at every pixel once its mean is subtracted.
+    """
+    means = schema.shift / schema.scale
+    return tensor(means - means.mean())
 
 
 def encoded_size(estimator: Hyperparameters, schema: Schema) -> int:
@@ -136,8 +177,11 @@ def decoder_net(estimator: Hyperparameters, schema: Schema, family: Family) -> n
         net = UserModule(copy.deepcopy(estimator.decoder), (latent_dim,), schema.condition_width, name="decoder")
         by_logits = isinstance(family, Bernoulli | ContinuousBernoulli)
         return ProbabilityToLogits(net) if by_logits and returns_probabilities(net, schema.condition_width) else net
-    if network_kind(estimator, schema) == "conv":
-        return conv.ConvDecoder(latent_dim, tuple(estimator.channels), out // schema.size, schema.event_shape, **kwargs)
+    kind, n = network_kind(estimator, schema), out // schema.size
+    if kind == "unet":
+        return unet.UNetDecoder(tuple(estimator.channels), n, schema.event_shape, **kwargs)
+    if kind == "conv":
+        return conv.ConvDecoder(latent_dim, tuple(estimator.channels), n, schema.event_shape, **kwargs)
     return MLP((latent_dim,), tuple(estimator.hidden)[::-1], out, linear_path=has_linear_path(estimator), **kwargs)
 
 
@@ -180,6 +224,8 @@ def with_values(estimator: Any, values: dict[str, Any]) -> Any:
 BARE_VALUES = {
     "latent_dim": 2,
     "hidden": (),
+    "network": "mlp",
+    "channels": (8,),
     "prior": "normal",
     "warmup": 0.0,
     "initialization": "random",

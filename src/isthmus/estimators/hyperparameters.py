@@ -37,8 +37,8 @@ class Hyperparameters:
     initialization: str = "auto"
     """Where training starts: pca (the linear model's closed form), random, or auto: pca where there is one."""
     network: str = "auto"
-    """mlp, conv (images only) or auto: conv for images of 16 pixels a side or more with at most 4 channels."""
-    channels: tuple[int, ...] = (32, 64)
+    """mlp, conv, unet (of a model that restores images), or auto: by the data, conv for images of 16 pixels or more."""
+    channels: tuple[int, ...] | Auto = (32, 64)
     """Channels of a convolutional network, one number for each halving of the image; more for detailed images."""
     activation: str = "silu"
     """Nonlinearity between layers: silu, relu, gelu, elu, tanh or sigmoid."""

@@ -35,7 +35,8 @@ def check_fields(estimator: Hyperparameters) -> None:
         check_widths("hidden", estimator.hidden, min_layers=0)
     if estimator.initialization not in INITIALIZATIONS:
         raise unknown("initialization", str(estimator.initialization), INITIALIZATIONS)
-    check_widths("channels", estimator.channels, min_layers=1)
+    if not is_auto(estimator.channels):
+        check_widths("channels", estimator.channels, min_layers=1)
     for field in dataclasses.fields(estimator):
         value = getattr(estimator, field.name)
         if field.type in ("bool", "bool | str"):

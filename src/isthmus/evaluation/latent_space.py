@@ -31,6 +31,8 @@ PATH_DRAWS = 100
 """Draws for log p(x) of each point of a path."""
 MAX_PATHS = 100
 """Paths between two codes that are measured, at most."""
+MAX_CORRELATED_DIMS = 2_000
+"""Dimensions of a code whose correlations are measured, at most: they take memory as their square."""
 MIN_PATH_ROWS = 20
 """Rows below which there are fewer than ten independent paths."""
 PROBE_LABELS = {
@@ -74,8 +76,11 @@ def active_units(context: EvalContext) -> Metric | None:
 
 
 def geometry(context: EvalContext) -> tuple[Metric, ...] | None:
-    """Correlation of the code's dimensions, and their total correlation (nats); None without a code."""
-    if not context.has_code:
+    """Correlation of the code's dimensions, and their total correlation (nats).
+
+    None without a code, and for one of more than `MAX_CORRELATED_DIMS` dimensions.
+    """
+    if not context.has_code or context.flat_codes.shape[1] > MAX_CORRELATED_DIMS:
         return None
     stats, unit = latent_correlation(context.flat_codes), "absolute correlation"
     correlation = Metric(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +14,9 @@ from isthmus.examples import Examples
 from isthmus.families import Family
 from isthmus.latent_model import Model
 from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.image_quality import psnr, ssim
 from isthmus.metrics.importance_weighting import NOISE_SEED
-from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
+from isthmus.metrics.metric import HIDDEN, INLINE, LINE, Metric, from_estimate, mean_over_rows, setting
 from isthmus.random_streams import seeded
 from isthmus.scales import SCALE_FLOOR
 
@@ -51,6 +54,47 @@ def error_metric(
         digits="",
     )
     return mean_over_rows(name, label, DATA_UNIT, "squared error", errors, details=(scaled, *details), digits="")
+
+
+def image_quality(context: EvalContext) -> tuple[Metric, ...] | None:
+    """PSNR and SSIM of the reconstructions of images: of damaged rows, with those of the damage itself.
+
+    None for rows that are no images, and for models without a code.
+    """
+    rows = context.examples
+    if not context.has_code or not context.schema.image or rows.observed is not None or context.nominal.any():
+        return None
+    return similarity("", context, context.reconstructions, None if rows.target is None else rows.x)
+
+
+def similarity(prefix: str, context: EvalContext, images: np.ndarray, damaged: np.ndarray | None) -> tuple[Metric, ...]:
+    """PSNR and SSIM of images (n, h, w[, c]), and of the damaged ones that they were made of, to the clean rows."""
+    rows = context.examples
+    clean, extent = rows.x if rows.target is None else rows.target, data_range(context)
+
+    def of(name: str, label: str, images: np.ndarray, **kwargs: Any) -> tuple[Metric, Metric]:
+        errors = context.fitted.squared_errors(rows, images) / context.schema.size
+        signal = from_estimate(name.format("psnr"), label.format("PSNR"), "dB", "psnr", psnr(errors, extent), **kwargs)
+        values = ssim(images, clean, extent)
+        kwargs["digits"] = ".3f"
+        return signal, mean_over_rows(name.format("ssim"), label.format("SSIM"), "", "ssim", values, **kwargs)
+
+    before: tuple[Any, ...] = ((), ())
+    if damaged is not None:
+        before = tuple((one,) for one in of(prefix + "{}.damaged", "damaged", damaged, shown=INLINE))
+    after = of(prefix + "{}", "{} of " + ("reconstructions" if damaged is None else "cleaned rows"), images)
+    return tuple(replace(metric, details=details) for metric, details in zip(after, before))
+
+
+def data_range(context: EvalContext) -> float:
+    """The largest difference that two pixels can have: 255 of bytes, 1 of shares; else the range of the clean rows."""
+    schema, rows = context.schema, context.examples
+    levels = context.fitted.fields.get("levels") or (256 if schema.dtype == "uint8" and schema.kind != "binary" else 0)
+    if levels:
+        return float(levels - 1)
+    clean = rows.x if rows.target is None else rows.target
+    low, high = float(clean.min()), float(clean.max())
+    return 1.0 if low >= 0 and high <= 1 else high - low
 
 
 def residuals(context: EvalContext) -> tuple[Metric, ...] | None:
@@ -112,6 +156,7 @@ def cleaning(context: EvalContext) -> Metric | None:
     corruption damages them. None for models that do not clean, and where nothing was damaged.
     """
     rows, corruption = context.examples, context.fitted.model.corruption
+    images: tuple[Metric, ...] = ()
     if not context.has_code or rows.observed is not None or context.nominal.any():
         return None
     if rows.target is not None:
@@ -127,6 +172,8 @@ def cleaning(context: EvalContext) -> Metric | None:
         decoded = context.fitted.decode(np.concatenate(codes), rows.condition, rows.lengths)
         cleaned = context.fitted.squared_errors(rows, decoded, scaled=True)
         damage = context.fitted.squared_errors(rows, np.concatenate(damaged), scaled=True)
+        if context.schema.image:
+            images = similarity("cleaning.", context, decoded, np.concatenate(damaged))
     else:
         return None
     total = float(damage.mean())
@@ -136,7 +183,7 @@ def cleaning(context: EvalContext) -> Metric | None:
     excess, excess_error = mean_and_error((cleaned - damage) / total)
     details = (Metric("cleaning.excess", "beyond that", "times", "ratio", excess, excess_error, shown=HIDDEN),)
     label = "error of cleaned rows over that of damaged rows"
-    return Metric("cleaning", label, "times", "ratio", ratio, error, digits=".2f", details=details)
+    return Metric("cleaning", label, "times", "ratio", ratio, error, digits=".2f", details=(*details, *images))
 
 
 def column_spread(context: EvalContext) -> Metric | None:

@@ -34,6 +34,12 @@ def stage_sizes(height: int, width: int, stages: int) -> list[tuple[int, int]]:
     return sizes
 
 
+def upsampling(wide: int, narrow: int, small: tuple[int, int], large: tuple[int, int]) -> nn.ConvTranspose2d:
+    """Convolution that undoes a halving: (N, wide, *small) to (N, narrow, *large)."""
+    extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)  # an even side needs one more pixel
+    return nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=extra)
+
+
 class ConvEncoder(nn.Module):
     """Images (*batch, h, w[, c]) to (*batch, out); each stage halves height and width, then applies a residual block.
 
@@ -97,9 +103,7 @@ class ConvDecoder(nn.Module):
         narrower = (*channels[-2::-1], n * depth)  # channels after each doubling
         stages: list[nn.Module] = []
         for wide, narrow, small, large in zip(channels[::-1], narrower, sizes[:0:-1], sizes[-2::-1]):
-            extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)  # an even side needs one more pixel
-            up = nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=extra)
-            stages += [Residual(wide, act), activation(act), up]
+            stages += [Residual(wide, act), activation(act), upsampling(wide, narrow, small, large)]
         self.stages = nn.Sequential(*stages)
 
     def input_column_norms(self) -> Tensor:
