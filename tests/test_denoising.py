@@ -84,7 +84,7 @@ def test_a_unet_that_cannot_be_is_refused(make, what):
 
 @pytest.mark.parametrize("corruption", ["gaussian(0.5)", "mask(0.3)"])
 def test_images_are_much_closer_to_clean_ones_after_a_short_training(corruption):
-    model = denoiser(corruption=corruption, channels=(8, 8), epochs=10, batch_size=16).fit(X)
+    model = denoiser(corruption=corruption, channels=(8, 8), epochs=25, batch_size=16).fit(X)
     result = measured(model, images(100, (12, 12), seed=1))
     assert result.value("cleaning.psnr") > result.value("cleaning.psnr.damaged") + 4
     assert result.value("cleaning.ssim") > result.value("cleaning.ssim.damaged")
