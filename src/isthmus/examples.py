@@ -28,6 +28,7 @@ class Examples:
         target: (n, *X) clean data that a denoising model reconstructs from x.
         factors: (n, F) integer generating factors, where they are known.
         observed: (n, *X) booleans, False where a value of x is missing.
+        ids: (n,) names of the rows, which no model reads.
     """
 
     x: Any
@@ -37,6 +38,7 @@ class Examples:
     target: Any = None
     factors: Any = None
     observed: Any = None
+    ids: Any = None
     _schema: Any = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:

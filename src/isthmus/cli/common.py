@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isthmus.cli.parser import Parser, command_parser, emit, log
+from isthmus.data import ImageOptions
+from isthmus.data.guards import one_line
 from isthmus.errors import InputError
 from isthmus.examples import PARTS, Examples
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from isthmus.evaluation.result import Evaluation
     from isthmus.fitted import FittedModel
+    from isthmus.schema import Schema
 
 
 def examples_parser(name: str) -> Parser:
@@ -27,6 +30,7 @@ def examples_parser(name: str) -> Parser:
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv or .parquet")
     parser.add_argument("--condition", metavar="COLUMN", help="the column of a table that holds the condition")
     add_part_option(parser)
+    add_image_options(parser)
     return parser
 
 
@@ -42,6 +46,7 @@ def evaluation_parser(name: str) -> Parser:
     )
     parser.add_argument("--condition", metavar="COLUMN", help="the column of DATA that holds the condition")
     add_part_option(parser)
+    add_image_options(parser)
     parser.add_argument(
         "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
     )
@@ -63,11 +68,55 @@ def add_part_option(parser: Parser) -> None:
     parser.add_argument("--part", default="all", choices=("all", *PARTS), help="which rows of DATA (default: all)")
 
 
-def read_examples(args: argparse.Namespace) -> Examples:
-    """The rows of DATA that were asked for; of a conditional model, their labels are the condition."""
-    from isthmus.data import read
+def add_image_options(parser: Parser) -> None:
+    """Add the options that say how images are read."""
+    group = parser.add_argument_group("image files")
+    group.add_argument("--size", metavar="N|WxH", help="resize each image to N x N pixels, or to a width and a height")
+    group.add_argument(
+        "--crop",
+        action="store_true",
+        default=None,
+        help="cut each image about its centre to the aspect ratio of --size, or to a square, before it is resized",
+    )
+    group.add_argument("--mode", metavar="rgb|grey", help="convert each image to colour or to greys")
 
-    return read(args.data, condition=args.condition).select(args.part)
+
+def image_options(args: argparse.Namespace, source: dict[str, Any] | None = None) -> ImageOptions:
+    """How images are read: as the arguments say, and else as those of a run with this `source` were."""
+    given = {name: value for name in ("size", "crop", "mode") if (value := getattr(args, name)) is not None}
+    return ImageOptions.of_run({**(source or {}), **given}, remembered=not given)
+
+
+def read_examples(args: argparse.Namespace, model: FittedModel) -> Examples:
+    """The rows of DATA that were asked for; of a conditional model, their labels are the condition."""
+    from isthmus.data import read_source
+    from isthmus.persistence.serialization import read_config
+
+    source = read_config(Path(args.run)).get("source")
+    data = read_source(args.data, condition=args.condition, images=image_options(args, source))
+    examples = data.select(args.part)
+    if data.images is not None:
+        check_images(examples.x, data.images, model.schema, one_line(args.data))
+    return examples
+
+
+def check_images(x: np.ndarray, read_as: ImageOptions, schema: Schema, name: str) -> None:
+    """Raise InputError for images of another size, mode or depth than a model reads, with the options that help."""
+    if not schema.image:
+        raise InputError(f"DATA must have rows of shape {schema.event_shape} as in training, got the images of {name}.")
+    shape, expected = x.shape[1:], schema.event_shape
+    bits = schema.kind == "levels" and schema.levels > 2 and x.max(initial=0) <= 1 and read_as.mode is None
+    if str(x.dtype) != schema.dtype:
+        raise InputError(
+            f"images must hold {schema.dtype} as in training, got {x.dtype} in {name}. Pass an array in .npy."
+        )
+    options = ImageOptions.parse(
+        size=None if shape[:2] == expected[:2] else (expected[1], expected[0]),
+        mode=None if shape[2:] == expected[2:] and not bits else "rgb" if len(expected) > 2 else "grey",
+    )
+    if options.options():
+        got = "bits" if bits else shape
+        raise InputError(f"images must have shape {expected} as in training, got {got} in {name}. {options.advice()}.")
 
 
 @dataclass(frozen=True)
@@ -82,6 +131,7 @@ class LoadedRun:
         notes: lines that explain what is missing, for example why there are no baselines.
         data: built-in name or path of the data that it was trained on.
         condition: the column of these data that was its condition.
+        options: further options of `isthmus fit` that say how these data are read.
         training_failure: why training failed; empty if it did not.
     """
 
@@ -92,6 +142,7 @@ class LoadedRun:
     notes: tuple[str, ...] = ()
     data: str = ""
     condition: str | None = None
+    options: tuple[str, ...] = ()
     training_failure: str = ""
 
 
@@ -118,7 +169,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         test = held_out(opened)
         examples, description = test.examples, test.description
     else:
-        examples = read_examples(args)
+        examples = read_examples(args, model)
         description = f"{len(examples):,} rows of {args.data}"
     loaded = LoadedRun(
         model, model.check(examples), description, notes=notes, training_failure=config.get("broken") or ""
@@ -126,7 +177,10 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     if opened is None:
         return loaded
     source = opened.source
-    return replace(loaded, train=opened.job.train_rows, data=source["data"], condition=source["condition"])
+    options = tuple(ImageOptions.of_run(source).options())
+    return replace(
+        loaded, train=opened.job.train_rows, data=source["data"], condition=source["condition"], options=options
+    )
 
 
 def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Evaluation:

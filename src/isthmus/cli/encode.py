@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.persistence.serialization import load_fitted
 
     model = load_fitted(args.run)
-    examples = read_examples(args)
+    examples = read_examples(args, model)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot encode data.")
     codes = model.encode(examples)

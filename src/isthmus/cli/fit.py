@@ -6,12 +6,13 @@ import argparse
 import time
 from pathlib import Path
 
+from isthmus.cli.common import add_image_options, image_options
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.errors import InputError, Interrupted
 from isthmus.model_registry import Model, find_model, models
 
-OPTIONS_WITHOUT_VALUE = ("--force", "--json", "-h", "--help")
+OPTIONS_WITHOUT_VALUE = ("--force", "--json", "--crop", "-h", "--help")
 RESUME_HELP = "resume an interrupted run; it keeps its model, data and fields"
 
 
@@ -32,6 +33,7 @@ def build_parser(argv: list[str]) -> Parser:
     parser.add_argument("--force", action="store_true", help="replace an existing run in this folder")
     parser.add_argument("--condition", metavar="COLUMN", help="the column of a table to condition on")
     parser.add_argument("--resume", metavar="RUN", help=RESUME_HELP)
+    add_image_options(parser)
     if model:
         add_fields(parser, model)
     return parser
@@ -81,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
-    from isthmus.data import read
+    from isthmus.data import read_source
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
     from isthmus.train.progress import ProgressBar
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
                 f"--prior {estimator.prior} requires a condition. Train a conditionalvae, which is conditioned on the "
                 "labels of the data, or pass --condition COLUMN."
             )
-        dataset = read(args.data, condition=args.condition)
+        dataset = read_source(args.data, condition=args.condition, images=image_options(args))
         started = run_dir.start(estimator, dataset, folder, condition=args.condition, force=args.force)
     stages = {"preparing": time.perf_counter() - began}
     try:

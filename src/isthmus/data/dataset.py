@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from isthmus.data.image_options import ImageOptions
 from isthmus.errors import InputError
 from isthmus.examples import PARTS, Examples
 
@@ -23,6 +24,7 @@ class Dataset:
         test: examples to test on.
         levels: number of grey levels of integer images, if it is not the 256 of bytes.
         factor_names: names of the columns of `factors`, if they are known.
+        images: how the images were read that the source holds as files; None if it holds none.
     """
 
     source: str
@@ -31,6 +33,7 @@ class Dataset:
     test: Examples | None = None
     levels: int | None = None
     factor_names: tuple[str, ...] | None = None
+    images: ImageOptions | None = None
 
     def select(self, part: str = "all") -> Examples:
         """The examples of one part ("train", "valid" or "test"), or "all" of them in this order.
@@ -56,7 +59,7 @@ def concatenate(parts: list[Examples]) -> Examples:
             return None
         return pd.concat(arrays) if isinstance(arrays[0], pd.DataFrame) else np.concatenate(arrays)
 
-    names = ("x", "y", "condition", "lengths", "target", "factors", "observed")
+    names = ("x", "y", "condition", "lengths", "target", "factors", "observed", "ids")
     return Examples(**{name: join(name) for name in names})
 
 

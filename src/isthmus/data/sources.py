@@ -8,8 +8,10 @@ from pathlib import Path
 from isthmus.data.arrays import from_npy, from_npz
 from isthmus.data.built_in import BUILT_IN, load_built_in
 from isthmus.data.dataset import Dataset
-from isthmus.data.guards import read_errors
-from isthmus.data.images import IMAGE_SUFFIXES, from_folder
+from isthmus.data.guards import one_line, read_errors
+from isthmus.data.image_files import IMAGE_SUFFIXES
+from isthmus.data.image_options import AS_THEY_ARE, ImageOptions
+from isthmus.data.images import from_file, from_folder
 from isthmus.data.tables import from_parquet, require_numeric, take_condition
 from isthmus.data.text_tables import from_csv
 from isthmus.errors import InputError, unknown
@@ -27,21 +29,37 @@ READERS = {
 FILE_SUFFIXES = tuple(READERS)
 
 
-def read(source: str | Path, *, condition: str | None = None) -> Dataset:
+def read(
+    source: str | Path,
+    *,
+    condition: str | None = None,
+    size: int | str | tuple[int, int] | None = None,
+    crop: bool = False,
+    mode: str | None = None,
+) -> Dataset:
     """Read a numeric data set.
 
     Args:
-        source: a built-in name (see `BUILT_IN`), a file (`FILE_SUFFIXES`) or a folder of images.
+        source: a built-in name (see `BUILT_IN`), a file (`FILE_SUFFIXES`), an image file or a folder of images.
         condition: the column of a table that becomes the labels y.
+        size: width and height in pixels that images are resized to: 64, "64x48" or (64, 48).
+        crop: cut images about their centre to the aspect ratio of `size`, or to a square, before they are resized.
+        mode: "grey" or "rgb", which images are converted to.
 
     Raises:
-        InputError: if the source does not exist, cannot be read, does not fit into memory or is not numeric.
+        InputError: if the source does not exist, cannot be read, does not fit into memory or is not numeric, and for
+            options that it does not take.
     """
-    return require_numeric(read_raw(source, condition=condition))
+    return read_source(source, condition=condition, images=ImageOptions.parse(size, crop, mode))
 
 
-def read_raw(source: str | Path, *, condition: str | None = None) -> Dataset:
-    """Like `read`, but tables keep columns that are not numeric: data to be checked, not trained on."""
+def read_source(source: str | Path, *, condition: str | None = None, images: ImageOptions = AS_THEY_ARE) -> Dataset:
+    """`read`, with the options of images as one argument."""
+    return require_numeric(read_raw(source, condition=condition, images=images))
+
+
+def read_raw(source: str | Path, *, condition: str | None = None, images: ImageOptions = AS_THEY_ARE) -> Dataset:
+    """Like `read_source`, but tables keep columns that are not numeric: data to be checked, not trained on."""
     name = str(source)
     if not name:
         raise InputError("DATA must be a built-in name or a path, got an empty string.")
@@ -49,22 +67,26 @@ def read_raw(source: str | Path, *, condition: str | None = None) -> Dataset:
     if name in BUILT_IN:
         data = load_built_in(name)
     else:
-        with read_errors(name):
-            data = read_path(path, name, condition)
+        with read_errors(one_line(name)):
+            data = read_path(path, name, condition, images)
+    if data.images is None and images.options() and not images.remembered:
+        raise InputError(f"{images.options()[0]} must come with image files or a folder of them, got {one_line(name)}.")
     return take_condition(data, condition)
 
 
-def read_path(path: Path, source: str, condition: str | None = None) -> Dataset:
+def read_path(path: Path, source: str, condition: str | None, images: ImageOptions) -> Dataset:
     """Read a file by its suffix, or a folder of images; a column of a table that is the `condition` is kept."""
     if path.is_dir():
-        return from_folder(path, source)
+        return from_folder(path, source, images)
     if not path.exists():
         raise not_found(path, source)
     suffix = file_suffix(path)
+    if suffix in IMAGE_SUFFIXES:
+        return from_file(path, source, images)
     if suffix not in READERS or not path.is_file():
-        hint = " For images, pass their folder." if suffix in IMAGE_SUFFIXES else ""
         raise InputError(
-            f"cannot read {source}: it must be a file of type {', '.join(FILE_SUFFIXES)} or a folder of images.{hint}"
+            f"cannot read {source}: it must be a file of type {', '.join(FILE_SUFFIXES)}, an image or a folder of "
+            "images."
         )
     if path.stat().st_size == 0:
         raise InputError(f"cannot read {source}: the file is empty")

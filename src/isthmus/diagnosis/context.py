@@ -44,11 +44,13 @@ class RunRef:
         run: folder of the run.
         data: name or path of the data set.
         condition: column that is the condition.
+        options: further options of `isthmus fit` that say how the data are read.
     """
 
     run: str
     data: str
     condition: str | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,7 @@ class DiagnosisContext:
         argv = ["isthmus", "fit", name.lower(), self.command.data, "-o", run]
         if self.command.condition and conditional:
             argv += ["--condition", self.command.condition]
+        argv += self.command.options
         for key, value in params.items():
             if isinstance(value, str | int | float | tuple | None):
                 text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.atomic_io import write_json
-from isthmus.data import BUILT_IN, Dataset, read
+from isthmus.data import BUILT_IN, Dataset, ImageOptions, read_source
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.input_validation import validation_rows
@@ -30,7 +30,7 @@ class Run:
         dataset: the data.
         job: the training run, fully determined.
         folder: where it is stored.
-        source: name or path of the data, and the condition's column.
+        source: name or path of the data, the condition's column, and how images were read.
     """
 
     estimator: Estimator
@@ -69,7 +69,9 @@ def start(
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"The run's folder must be a folder, got the file {folder}.")
-    source = {"data": dataset.source, "condition": condition}
+    source: dict[str, Any] = {"data": dataset.source, "condition": condition}
+    if dataset.images is not None:
+        source |= dataset.images.to_config()
     if dataset.source not in BUILT_IN:
         path = Path(dataset.source).resolve()
         if folder.resolve() in (path, *path.parents):
@@ -130,7 +132,7 @@ def _as_configured(folder: Path, config: dict[str, Any], fitted: FittedModel | N
     if not source:
         raise InputError(f"{folder} was not trained by `isthmus fit`, so its data is not known.")
     estimator = serialization.unfitted(config, folder)
-    dataset = read(source["data"], condition=source["condition"])
+    dataset = read_source(source["data"], condition=source["condition"], images=ImageOptions.of_run(source))
     run = _setup(estimator, dataset, folder, source, settings=config["settings"], seed=config["seed"])
     if run.job.fingerprint != config["fingerprint"]:
         raise InputError(f"{source['data']} has changed since {folder} was started. Start over (--force).")

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from isthmus.data import ImageOptions
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.evaluation.evaluate import DEFAULT_DRAWS, check_train, evaluate
@@ -64,7 +65,8 @@ def measure(run: Run, held: HeldOut, draws: int = DEFAULT_DRAWS, without: Collec
     """Evaluate and diagnose a trained run on rows that it was not fitted to."""
     model, rows = run.fitted, run.fitted.check(held.examples)
     evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)
-    command = RunRef(str(run.folder), run.source["data"], run.source["condition"])
+    options = tuple(ImageOptions.of_run(run.source).options())
+    command = RunRef(str(run.folder), run.source["data"], run.source["condition"], options)
     findings = diagnose(model, rows, train=run.job.train_rows, evaluation=evaluation, command=command)
     return MeasuredRun(run, held, rows, evaluation, findings)
 
