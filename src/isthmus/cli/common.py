@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isthmus.cli.parser import Parser, command_parser, emit, log
-from isthmus.data import ImageOptions
+from isthmus.data import Dataset, ImageOptions, read_source
 from isthmus.data.guards import one_line
 from isthmus.errors import InputError
 from isthmus.examples import PARTS, Examples
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from isthmus.fitted import FittedModel
     from isthmus.schema import Schema
 
+DATA_FORMATS = ".npz, .npy, .csv, .parquet, .png, or FOLDER/ for a PNG file of each example"
+"""Help of a file that examples are written to."""
 
-def examples_parser(name: str) -> Parser:
-    """The parser of a command with the arguments RUN DATA -o FILE."""
+
+def examples_parser(name: str, formats: str) -> Parser:
+    """The parser of a command with the arguments RUN DATA -o FILE; `formats` is the help of the file."""
     parser = command_parser(name)
     parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv or .parquet")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=formats)
     parser.add_argument("--condition", metavar="COLUMN", help="the column of a table that holds the condition")
     add_part_option(parser)
     add_image_options(parser)
@@ -89,7 +92,6 @@ def image_options(args: argparse.Namespace, source: dict[str, Any] | None = None
 
 def read_examples(args: argparse.Namespace, model: FittedModel) -> Examples:
     """The rows of DATA that were asked for; of a conditional model, their labels are the condition."""
-    from isthmus.data import read_source
     from isthmus.persistence.serialization import read_config
 
     source = read_config(Path(args.run)).get("source")
@@ -98,6 +100,18 @@ def read_examples(args: argparse.Namespace, model: FittedModel) -> Examples:
     if data.images is not None:
         check_images(examples.x, data.images, model.schema, one_line(args.data))
     return examples
+
+
+def read_training_data(args: argparse.Namespace) -> Dataset:
+    """DATA to train on.
+
+    Raises:
+        InputError: as `read`, and for a single image.
+    """
+    data = read_source(args.data, condition=args.condition, images=image_options(args))
+    if data.images is not None and len(data.train) == 1:
+        raise InputError(f"training needs more than one image, got only one in {one_line(args.data)}. Pass a folder.")
+    return data
 
 
 def check_images(x: np.ndarray, read_as: ImageOptions, schema: Schema, name: str) -> None:
@@ -192,16 +206,37 @@ def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Evaluation:
 
 
 def write_output(
-    args: argparse.Namespace, what: str, arrays: dict[str, np.ndarray], names: Sequence[str], model: FittedModel
+    args: argparse.Namespace,
+    what: str,
+    arrays: dict[str, np.ndarray],
+    names: Sequence[str],
+    model: FittedModel,
+    ids: Sequence[str] | None = None,
 ) -> None:
-    """Write the output file and report it; `what` is how the text calls the first array."""
-    from isthmus.export import write_arrays
+    """Write the output file, or a PNG file for each example into a folder, and report it.
 
-    path = Path(args.output)
-    write_arrays(path, arrays, names, model.schema)
-    main = next(iter(arrays.values()))
+    Args:
+        args: the arguments of the command.
+        what: how the text calls the first array.
+        arrays: what to write, by name.
+        names: column names of the first array.
+        model: the model that it comes from.
+        ids: names of the rows, if they have any.
+    """
+    from isthmus.export import write_arrays, write_pngs
+
+    path, main = Path(args.output), next(iter(arrays.values()))
     shape = " x ".join(map(str, main.shape))
-    emit(args, {"file": str(path), "rows": len(main), "shape": list(main.shape)}, f"wrote {shape} {what} to {path}")
+    values = {"file": str(path), "rows": len(main), "shape": list(main.shape)}
+    if (args.output.endswith("/") or path.is_dir()) and main.shape[1:] == model.schema.event_shape:
+        data = Path(getattr(args, "data", ""))
+        if getattr(args, "data", "") and data.is_dir() and path.resolve().is_relative_to(data.resolve()):
+            raise InputError(f"{path} lies inside the data ({data}). Choose a folder outside of it.")
+        write_pngs(path, main, model.schema, ids)
+        emit(args, values, f"wrote {shape} {what} to {path}, a PNG file each")
+    else:
+        write_arrays(path, arrays, names, model.schema)
+        emit(args, values, f"wrote {shape} {what} to {path}")
 
 
 def parse_condition(text: str | None, model: FittedModel) -> Any:

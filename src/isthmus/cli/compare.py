@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from isthmus.cli.common import add_image_options, image_options
+from isthmus.cli.common import add_image_options, read_training_data
 from isthmus.cli.parser import Parser, command_parser, emit
 from isthmus.errors import Interrupted
 
@@ -66,14 +66,13 @@ def run(args: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
     from isthmus.comparison.compare import compare
     from isthmus.comparison.specs import read_field, read_sweep
-    from isthmus.data import read_source
 
     options = {name: getattr(args, name) for name in FIELDS}
     assignments = [f"{name}={value}" for name, value in options.items() if value is not None]
     fields = dict(read_field(text) for text in [*assignments, *args.set])
     sweep = dict([read_sweep(args.sweep)]) if args.sweep is not None else None
     folder = Path(args.output or Path("runs") / f"compare-{Path(args.data).stem}")
-    data = read_source(args.data, condition=args.condition, images=image_options(args))
+    data = read_training_data(args)
     try:
         table = compare(
             data,

@@ -10,7 +10,7 @@ from isthmus.errors import InputError
 
 
 def build_parser(argv: list[str]) -> Parser:
-    return examples_parser("encode")
+    return examples_parser("encode", ".npz, .npy, .csv or .parquet")
 
 
 def run(args: argparse.Namespace) -> None:

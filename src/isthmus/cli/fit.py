@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from isthmus.cli.common import add_image_options, image_options
+from isthmus.cli.common import add_image_options, read_training_data
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.errors import InputError, Interrupted
@@ -83,7 +83,6 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
-    from isthmus.data import read_source
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
     from isthmus.train.progress import ProgressBar
@@ -106,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
                 f"--prior {estimator.prior} requires a condition. Train a conditionalvae, which is conditioned on the "
                 "labels of the data, or pass --condition COLUMN."
             )
-        dataset = read_source(args.data, condition=args.condition, images=image_options(args))
+        dataset = read_training_data(args)
         started = run_dir.start(estimator, dataset, folder, condition=args.condition, force=args.force)
     stages = {"preparing": time.perf_counter() - began}
     try:

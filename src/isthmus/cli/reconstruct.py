@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import examples_parser, read_examples, write_output
+from isthmus.cli.common import DATA_FORMATS, examples_parser, read_examples, write_output
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
 
 
 def build_parser(argv: list[str]) -> Parser:
-    return examples_parser("reconstruct")
+    return examples_parser("reconstruct", DATA_FORMATS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -20,4 +20,5 @@ def run(args: argparse.Namespace) -> None:
     examples = read_examples(args, model)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot reconstruct data.")
-    write_output(args, "reconstructions", {"x": model.reconstruct(examples)}, model.schema.names, model)
+    x = model.reconstruct(examples)
+    write_output(args, "reconstructions", {"x": x}, model.schema.names, model, examples.ids)
