@@ -119,7 +119,11 @@ def check_images(x: np.ndarray, read_as: ImageOptions, schema: Schema, name: str
     if not schema.image:
         raise InputError(f"DATA must have rows of shape {schema.event_shape} as in training, got the images of {name}.")
     shape, expected = x.shape[1:], schema.event_shape
-    bits = schema.kind == "levels" and schema.levels > 2 and x.max(initial=0) <= 1 and read_as.mode is None
+    bits = schema.kind == "levels" and x.max(initial=0) <= 1 and read_as.mode is None
+    if schema.kind == "binary" and not schema.binarize and x.max(initial=0) > 1:
+        raise InputError(
+            f"images must have one bit a pixel as in training, got up to {x.max():g} in {name}. Convert them."
+        )
     if str(x.dtype) != schema.dtype:
         raise InputError(
             f"images must hold {schema.dtype} as in training, got {x.dtype} in {name}. Pass an array in .npy."

@@ -118,18 +118,16 @@ def too_large(path: Path) -> InputError:
 
 def frame_numbers(image: ImageFile.ImageFile) -> list[int]:
     """Positions of the images in a file; of a TIFF without smaller versions and masks of others."""
-    n = int(getattr(image, "n_frames", 1))
     if image.format == "MPO":
         return [0]  # a camera's JPEG may hold previews and depth maps beside the image, which comes first
-    if image.format != "TIFF" or n == 1:
-        return list(range(n))
 
     def is_image(i: int) -> bool:
         image.seek(i)
         return not int(image.tag_v2.get(SUBFILE_TYPE, 0)) & SMALLER_OR_MASK  # type: ignore[attr-defined]
 
     with quiet():
-        return [i for i in range(n) if is_image(i)] or [0]
+        frames = list(range(int(getattr(image, "n_frames", 1))))
+        return [i for i in frames if is_image(i)] or [0] if image.format == "TIFF" and len(frames) > 1 else frames
 
 
 def read_frame(image: ImageFile.ImageFile, path: Path, options: ImageOptions) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -72,12 +73,19 @@ def find_images(folder: Path) -> list[Path]:
         raise InputError(f"cannot read {shown_path(Path(error.filename))}: {os_reason(error)}") from None
 
     images: list[Path] = []
+    entered: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for parent, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         path = Path(parent)
-        above = [path, *list(path.parents)[: len(path.relative_to(folder).parts)]]
-        entered = {os.path.realpath(each) for each in above}  # a link may lead back to a folder above it
-        visible = [name for name in folders if not name.startswith(".") and name not in ARCHIVE_FOLDERS]
-        folders[:] = [name for name in visible if os.path.realpath(path / name) not in entered]
+        parts = path.relative_to(folder).parts
+        above = {os.path.realpath(each) for each in [path, *list(path.parents)[: len(parts)]]}
+        visible = [name for name in sorted(folders) if not name.startswith(".") and name not in ARCHIVE_FOLDERS]
+        folders.clear()
+        for name in visible:
+            # Links may lead back above, or from each folder to all others. Two labels, of one part, may be one folder.
+            real, known = os.path.realpath(path / name), entered[(*parts, name)[:2]]
+            if real not in above and real not in known:
+                known.add(real)
+                folders.append(name)
         images += [path / name for name in files if is_image(name)]
     if not images:
         raise InputError(f"{shown_path(folder)} must hold images ({', '.join(IMAGE_SUFFIXES)}), but has none.")
