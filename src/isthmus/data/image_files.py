@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 import sys
 import warnings
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def shown_path(path: Path) -> str:
 def open_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file; whatever its readers raise inside the context becomes an InputError of one line."""
     with read_errors(shown_path(path)):
-        if path.exists() and not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{shown_path(path)} must be a file, but is a pipe, a device or a folder. Remove it.")
         with path.open("rb") as file:
             yield file
