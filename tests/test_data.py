@@ -591,7 +591,7 @@ def test_subfolders_named_train_and_test_are_parts(tmp_path):
         (GREY[0, :4], ("6 x 4 grey", "6 x 5 grey")),
         (COLOUR[0], ("6 x 5 colour",)),
         (GREY[0] > 9, ("one-bit",)),
-        (GREY[0].astype(np.int32), ("mode I",)),
+        (GREY[0].astype(np.int32), ("6 x 5 int32 grey", "number of bits")),
     ],
 )
 def test_errors_name_an_image_of_another_size_or_mode(tmp_path, odd, words):
@@ -635,7 +635,7 @@ def test_errors_suggest_the_nearest_file(tmp_path, monkeypatch):
     ("name", "words"),
     [
         ("x.pt", (".npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz, .csv.zst, .tsv.zst, .parquet", "folder of images")),
-        ("x.png", ("folder of images", "pass their folder")),
+        ("x.png", ("not an image",)),
         ("x", (".npy",)),
     ],
 )

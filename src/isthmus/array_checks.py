@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from isthmus.wording import join_names, quoted
 if TYPE_CHECKING:
     import pandas as pd
 
+MAX_CHANNELS = 4
+"""Channels that come first are told from height and width by their number: red, green, blue and opacity at most."""
 SHAPES = "(n, d), (n, h, w), (n, h, w, c), or (n, t, d) with lengths"
 
 
@@ -284,8 +287,7 @@ def check_examples(
         condition = y
     x = to_array(pad_to_training_length(schema, X, lengths), feature_names)
     if x.shape[1:] != schema.event_shape:
-        got, expected = (f"{s[0]} features" if len(s) == 1 else f"shape {s}" for s in (x.shape[1:], schema.event_shape))
-        raise InputError(f"X must have rows of {expected} as in training, got {got}.")
+        raise another_shape(x.shape[1:], schema.event_shape)
     if (lengths is None) == schema.sequence:
         raise InputError(
             "lengths must be given to a model that was trained on padded sequences. Pass lengths=..."
@@ -304,10 +306,11 @@ def check_examples(
 def pad_to_training_length(schema: Schema, X: Any, lengths: Any) -> Any:
     """Sequences padded or cut to the number of steps in training; InputError for rows of another shape."""
     shape = tuple(getattr(X, "shape", ()))
-    if len(shape) < 3 or shape[1:] == schema.event_shape:
+    tables = len(shape) == 2 and len(schema.event_shape) == 1  # scikit-learn compares the number of features
+    if len(shape) < 2 or tables or shape[1:] == schema.event_shape:
         return X
     if not schema.sequence or lengths is None or shape[2:] != schema.event_shape[1:]:
-        raise InputError(f"X must have rows of shape {schema.event_shape} as in training, got {shape[1:]}.")
+        raise another_shape(shape[1:], schema.event_shape, tensor=isinstance(X, torch.Tensor))
     x, steps = from_torch(X) if isinstance(X, torch.Tensor) else np.asarray(X), schema.event_shape[0]
     longest = int(as_lengths(lengths, x).max(initial=0))  # type: ignore[union-attr]
     if longest > steps:
@@ -341,6 +344,37 @@ def check_support(schema: Schema, x: np.ndarray) -> None:
             raise InputError(f"{error.message}. The training data had none of these.")
 
 
+def another_shape(shape: tuple[int, ...], expected: tuple[int, ...], tensor: bool = False) -> InputError:
+    """The error for rows of another shape than in training, with the way to rearrange them if there is one."""
+    got, wanted = (f"{s[0]} features" if len(s) == 1 else f"shape {s}" for s in (shape, expected))
+    way = rearrangement(shape, expected)
+    advice = f" Pass {way.replace('transpose', 'permute') if tensor else way}." if way else ""
+    return InputError(f"X must have rows of {wanted} as in training, got {got}.{advice}")
+
+
+def rearrangement(shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """X with rows of `shape` as rows of the shape `expected`, where channels or pixels are only arranged otherwise.
+
+    >>> rearrangement((3, 32, 32), (32, 32, 3)), rearrangement((28, 28), (784,)), rearrangement((28, 28), (32, 32))
+    ('X.transpose(0, 2, 3, 1)', 'X.reshape(len(X), -1)', '')
+    """
+    if shape[1:] == expected and shape[0] == 1:
+        return "X[:, 0]"
+    if shape[:-1] == expected and shape[-1] == 1:
+        return "X[..., 0]"
+    if (*shape, 1) == expected:
+        return "X[..., None]"
+    if (1, *shape) == expected:
+        return "X[:, None]"
+    if len(shape) == 3 and (*shape[1:], shape[0]) == expected:
+        return "X.transpose(0, 2, 3, 1)"
+    if len(shape) == 3 and (shape[2], *shape[:2]) == expected:
+        return "X.transpose(0, 3, 1, 2)"
+    if math.prod(shape) == math.prod(expected) and 1 in (len(shape), len(expected)):
+        return f"X.reshape({', '.join(map(str, (-1, *expected)))})" if len(expected) > 1 else "X.reshape(len(X), -1)"
+    return ""
+
+
 def looks_channels_first(shape: tuple[int, ...]) -> bool:
     """Whether images of shape (n, ...) seem to have their channels before height and width."""
-    return len(shape) == 4 and shape[1] in (1, 3) and shape[3] > 4
+    return len(shape) == 4 and shape[1] <= MAX_CHANNELS < min(shape[2:])

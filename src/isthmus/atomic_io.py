@@ -45,6 +45,21 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, on success renamed to it; InputError if `path` holds anything already."""
+    with write_errors(path):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise InputError(f"{path} exists already and is not an empty folder. Choose another one.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=TMP_PREFIX, dir=path.parent, ignore_cleanup_errors=True) as name:
+            yield Path(name)
+            os.chmod(name, 0o777 & ~current_umask())
+            if path.exists():
+                path.rmdir()  # on Windows, no folder can be renamed to one that exists
+            os.rename(name, path)
+
+
 def current_umask() -> int:
     """The umask of this process; reading it means setting it for a moment."""
     mask = os.umask(0)

@@ -1,19 +1,21 @@
-"""Writing arrays: .npz, .npy, .csv, .parquet, and images as .png; and reading codes."""
+"""Writing arrays: .npz, .npy, .csv, .parquet, and images as .png, in one file or one each; and reading codes."""
 
 from __future__ import annotations
 
 import math
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from isthmus.atomic_io import atomic_write
+from isthmus.atomic_io import atomic_folder, atomic_write
 from isthmus.data.arrays import check_numeric, from_npy, npy_header_nbytes, read_npy
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.guards import read_errors, require_memory
+from isthmus.data.image_files import IMAGE_SUFFIXES
 from isthmus.data.sources import FILE_SUFFIXES, TABLE_READERS, file_suffix, not_found
 from isthmus.data.tables import as_labels, split_numeric_columns
 from isthmus.errors import InputError
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
 SCORE_SUFFIXES = (".csv", ".parquet", ".npz")
-IMAGE_SUFFIX = ".png"
+PNG = ".png"
 MIN_IMAGE_PX = 512
 """Small images are enlarged by an integer factor until they are about this wide."""
 
@@ -53,10 +55,11 @@ def write_arrays(
     """
     main, *others = arrays.items()
     values = main[1]
-    suffixes = (*ARRAY_SUFFIXES, IMAGE_SUFFIX) if values.shape[1:] == schema.event_shape else ARRAY_SUFFIXES
+    suffixes = (*ARRAY_SUFFIXES, PNG) if values.shape[1:] == schema.event_shape else ARRAY_SUFFIXES
     suffix = path.suffix.lower()
     if suffix not in suffixes:
-        raise InputError(f"the output file must end in one of {', '.join(suffixes)}, got {path.name!r}.")
+        folder = ", or be FOLDER/ for a PNG file of each row" if PNG in suffixes else ""
+        raise InputError(f"the output file must end in one of {', '.join(suffixes)}{folder}, got {path.name!r}.")
     with atomic_write(path) as temporary:
         if suffix == ".npz":
             with open(temporary, "wb") as file:
@@ -65,7 +68,7 @@ def write_arrays(
         elif suffix == ".npy":
             with open(temporary, "wb") as file:
                 np.save(file, values)
-        elif suffix == IMAGE_SUFFIX:
+        elif suffix == PNG:
             image_grid(values, schema).save(temporary)
         else:
             import pandas as pd
@@ -193,17 +196,84 @@ def read_npz_codes(path: Path, source: str) -> Codes:
     return Codes(**arrays)
 
 
-def image_grid(rows: np.ndarray, schema: Schema) -> Image:
-    """Examples (n, *X) as one image, side by side in a square grid."""
+def write_pngs(folder: Path, rows: np.ndarray, schema: Schema, ids: Sequence[str] | None = None) -> None:
+    """Write each example to a PNG file of its own; all of them or none.
+
+    Args:
+        folder: a new or empty folder.
+        rows: (n, *X) images. Those of 16-bit greys are written as such; others as bytes from black to white.
+        schema: the schema of the data.
+        ids: (n,) names of the rows, which the files get; numbers by default.
+
+    Raises:
+        InputError: for rows that are no images, a folder that holds files or cannot be written, or names that are not
+            those of files.
+    """
     from PIL import Image
 
-    from isthmus.plot.display import as_images, display_kind
-    from isthmus.plot.style import mosaic
+    check_drawable(schema)
+    with atomic_folder(folder) as temporary:
+        for name, row in zip(png_names(ids, len(rows)), rows):
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels_of(row, schema)).save(path)
+
+
+def pixels_of(row: np.ndarray, schema: Schema) -> np.ndarray:
+    """An example (*X) as uint8 (h, w) or (h, w, 3), or as uint16 (h, w) if the data are 16-bit greys."""
+    from isthmus.plot.display import as_images
+
+    if schema.dtype == "uint16" and len(schema.event_shape) == 2:
+        return np.clip(np.rint(row), 0, 2**16 - 1).astype(np.uint16)
+    pixels = (as_images(row[None], schema)[0, ..., :3] * 255).round().astype(np.uint8)
+    return pixels if len(schema.event_shape) > 2 else pixels[..., 0]
+
+
+def png_names(ids: Sequence[str] | None, n: int) -> list[str]:
+    """Names of n PNG files: those of the rows, without the suffix of another image unless two would be the same.
+
+    >>> png_names(None, 2), png_names(["a/cat.jpg", "a/cat.png", "dog.tif"], 3)
+    (['0.png', '1.png'], ['a/cat.jpg.png', 'a/cat.png.png', 'dog.png'])
+
+    Raises:
+        InputError: for names that occur twice or lead out of the folder.
+    """
+    if ids is None:
+        return [f"{i:0{len(str(n - 1))}}.png" for i in range(n)]
+    names = list(map(str, ids))
+    stems = [name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in IMAGE_SUFFIXES else name for name in names]
+    counts = Counter(stems)
+    files = [f"{stem if counts[stem] == 1 else name}.png" for name, stem in zip(names, stems)]
+    bad = next((file for file, count in Counter(files).items() if count > 1 or not is_inside(file)), None)
+    if bad is not None:
+        raise InputError(f"names of the rows must differ, and be those of files in the folder, got {one_line(bad)!r}.")
+    return files
+
+
+def is_inside(name: str) -> bool:
+    """Whether the name of a file, joined to a folder, stays in it."""
+    path = PurePath(name)
+    return not path.is_absolute() and not path.drive and ".." not in path.parts and "\0" not in name
+
+
+def check_drawable(schema: Schema) -> None:
+    """Raise InputError for rows that are no images."""
+    from isthmus.plot.display import display_kind
 
     if display_kind(schema) == "table" and math.isqrt(schema.size) ** 2 != schema.size:
         raise InputError(
             f"only images can be written as .png, got rows of shape {schema.event_shape}. Use .npz or .csv."
         )
+
+
+def image_grid(rows: np.ndarray, schema: Schema) -> Image:
+    """Examples (n, *X) as one image, side by side in a square grid."""
+    from PIL import Image
+
+    from isthmus.plot.display import as_images
+    from isthmus.plot.style import mosaic
+
+    check_drawable(schema)
     if not len(rows):
         raise InputError("a .png must show at least one example, got none. Use .npz or .csv for empty results.")
     images = as_images(rows, schema)[..., :3]

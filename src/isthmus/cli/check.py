@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import add_column_options, roles_given
+from isthmus.cli.common import add_column_options, add_image_options, image_options, roles_given
 from isthmus.cli.parser import EXIT_ERROR_FOUND, Parser, command_parser, emit
 
 
@@ -15,6 +15,7 @@ def build_parser(argv: list[str]) -> Parser:
     parser.add_argument("--likelihood", default="auto", help="check against this likelihood (default: auto)")
     parser.add_argument("--scaling", default="auto", help="check against this scaling (default: auto)")
     parser.add_argument("--levels", type=int, default=None, metavar="N", help="number of grey levels of integer data")
+    add_image_options(parser)
     return parser
 
 
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from isthmus.data.sources import read_raw
     from isthmus.data_checks import check
 
-    dataset = read_raw(args.data, roles_given(args))
+    dataset = read_raw(args.data, roles_given(args), image_options(args))
     result = check(dataset, likelihood=args.likelihood, scaling=args.scaling, levels=args.levels)
     emit(args, result.to_dict(), str(result))
     return 0 if result.usable else EXIT_ERROR_FOUND

@@ -10,24 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
+from isthmus.data.dataset import Dataset
+from isthmus.data.image_options import ImageOptions
 from isthmus.errors import InputError
 from isthmus.examples import PARTS, Examples
+from isthmus.wording import one_line
 
 if TYPE_CHECKING:
     import numpy as np
 
     from isthmus.evaluation.result import Evaluation
     from isthmus.fitted import FittedModel
+    from isthmus.schema import Schema
+
+DATA_FORMATS = ".npz, .npy, .csv, .parquet, .png, or FOLDER/ for a PNG file of each example"
+"""Help of a file that examples are written to."""
 
 
-def examples_parser(name: str, suffixes: str = ".npz, .npy, .csv or .parquet") -> Parser:
-    """The parser of a command with the arguments RUN DATA -o FILE, of which FILE ends in one of the suffixes."""
+def examples_parser(name: str, formats: str) -> Parser:
+    """The parser of a command with the arguments RUN DATA -o FILE; `formats` is the help of the file."""
     parser = command_parser(name)
     parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=suffixes)
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=formats)
     add_column_options(parser, of_run=True)
     add_part_option(parser)
+    add_image_options(parser)
     return parser
 
 
@@ -43,6 +51,7 @@ def evaluation_parser(name: str) -> Parser:
     )
     add_column_options(parser, of_run=True)
     add_part_option(parser)
+    add_image_options(parser)
     parser.add_argument(
         "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
     )
@@ -90,21 +99,84 @@ def add_part_option(parser: Parser) -> None:
     parser.add_argument("--part", default="all", choices=("all", *PARTS), help="which rows of DATA (default: all)")
 
 
-def read_examples(args: argparse.Namespace) -> Examples:
+def add_image_options(parser: Parser) -> None:
+    """Add the options that say how images are read."""
+    group = parser.add_argument_group("image files")
+    group.add_argument("--size", metavar="N|WxH", help="resize each image to N x N pixels, or to a width and a height")
+    group.add_argument(
+        "--crop",
+        action="store_true",
+        default=None,
+        help="cut each image about its centre to the aspect ratio of --size, or to a square, before it is resized",
+    )
+    group.add_argument("--mode", metavar="rgb|grey", help="convert each image to colour or to greys")
+
+
+def image_options(args: argparse.Namespace, source: dict[str, Any] | None = None) -> ImageOptions:
+    """How images are read: as the arguments say, and else as those of a run with this `source` were."""
+    given = {name: value for name in ("size", "crop", "mode") if (value := getattr(args, name)) is not None}
+    return ImageOptions.of_run({**(source or {}), **given}, remembered=not given)
+
+
+def read_examples(args: argparse.Namespace, model: FittedModel) -> Examples:
     """The rows of DATA that were asked for; of a conditional model, their labels are the condition.
 
-    Columns have the roles that they had in training where no others are given.
+    Columns have the roles that they had in training where no others are given, and images are read as they were there.
     """
     from isthmus.data.sources import read_columns
+    from isthmus.persistence.serialization import read_config
 
-    return read_columns(args.data, roles_given(args).beside(run_roles(args.run))).select(args.part)
+    source = read_config(Path(args.run)).get("source")
+    roles = roles_given(args).beside(ColumnRoles.of_run(source))
+    data = read_columns(args.data, roles, image_options(args, source))
+    examples = data.select(args.part)
+    if data.images is not None:
+        check_images(examples.x, data.images, model.schema, one_line(args.data))
+    return examples
 
 
 def named_ids(args: argparse.Namespace, examples: Examples) -> tuple[str, np.ndarray] | None:
     """The ids of rows that `read_examples` returned, with the name of their column; None if they have none."""
     if examples.ids is None:
         return None
-    return args.id or run_roles(args.run).id or "id", examples.ids
+    return args.id or run_roles(args.run).id or "id", np.asarray(examples.ids)
+
+
+def read_training_data(args: argparse.Namespace) -> Dataset:
+    """DATA to train on.
+
+    Raises:
+        InputError: as `read`, and for a single image.
+    """
+    from isthmus.data.sources import read_columns
+
+    data = read_columns(args.data, roles_given(args), image_options(args))
+    if data.images is not None and len(data.train) == 1:
+        raise InputError(f"training needs more than one image, got only one in {one_line(args.data)}. Pass a folder.")
+    return data
+
+
+def check_images(x: np.ndarray, read_as: ImageOptions, schema: Schema, name: str) -> None:
+    """Raise InputError for images of another size, mode or depth than a model reads, with the options that help."""
+    if not schema.image:
+        raise InputError(f"DATA must have rows of shape {schema.event_shape} as in training, got the images of {name}.")
+    shape, expected = x.shape[1:], schema.event_shape
+    bits = schema.kind == "levels" and x.max(initial=0) <= 1 and read_as.mode is None
+    if schema.kind == "binary" and not schema.binarize and x.max(initial=0) > 1:
+        raise InputError(
+            f"images must have one bit a pixel as in training, got up to {x.max():g} in {name}. Convert them."
+        )
+    if str(x.dtype) != schema.dtype:
+        raise InputError(
+            f"images must hold {schema.dtype} as in training, got {x.dtype} in {name}. Pass an array in .npy."
+        )
+    options = ImageOptions.parse(
+        size=None if shape[:2] == expected[:2] else (expected[1], expected[0]),
+        mode=None if shape[2:] == expected[2:] and not bits else "rgb" if len(expected) > 2 else "grey",
+    )
+    if options.options():
+        got = "bits" if bits else shape
+        raise InputError(f"images must have shape {expected} as in training, got {got} in {name}. {options.advice()}.")
 
 
 @dataclass(frozen=True)
@@ -119,6 +191,7 @@ class LoadedRun:
         notes: lines that explain what is missing, for example why there are no baselines.
         data: built-in name or path of the data that it was trained on.
         roles: of the columns of these data.
+        options: further options of `isthmus fit` that say how these data are read.
         training_failure: why training failed; empty if it did not.
     """
 
@@ -129,6 +202,7 @@ class LoadedRun:
     notes: tuple[str, ...] = ()
     data: str = ""
     roles: ColumnRoles = NO_ROLES
+    options: tuple[str, ...] = ()
     training_failure: str = ""
 
 
@@ -153,7 +227,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         test = held_out(opened)
         examples, description = test.examples, test.description
     else:
-        examples = read_examples(args)
+        examples = read_examples(args, model)
         description = f"{len(examples):,} rows of {args.data}"
     loaded = LoadedRun(
         model, model.check(examples), description, notes=notes, training_failure=config.get("broken") or ""
@@ -161,7 +235,9 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     if opened is None:
         return loaded
     source = opened.source
-    return replace(loaded, train=opened.job.train_rows, data=source["data"], roles=ColumnRoles.of_run(source))
+    options = tuple(ImageOptions.of_run(source).options())
+    roles = ColumnRoles.of_run(source)
+    return replace(loaded, train=opened.job.train_rows, data=source["data"], roles=roles, options=options)
 
 
 def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Evaluation:
@@ -181,7 +257,7 @@ def write_output(
     ids: tuple[str, np.ndarray] | None = None,
     rows: int | None = None,
 ) -> None:
-    """Write the output file and report it.
+    """Write the output file, or a PNG file for each example into a folder, and report it.
 
     Args:
         args: of the command.
@@ -190,14 +266,20 @@ def write_output(
         model: the model that made them.
         rows: of the data; None for the length of the first array.
     """
-    from isthmus.export import write_arrays
+    from isthmus.export import write_arrays, write_pngs
 
-    path = Path(args.output)
-    write_arrays(path, arrays, names, model.schema, ids)
-    main = next(iter(arrays.values()))
+    path, main = Path(args.output), next(iter(arrays.values()))
     shape = " x ".join(map(str, main.shape))
     values = {"file": str(path), "rows": len(main) if rows is None else rows, "shape": list(main.shape)}
-    emit(args, values, f"wrote {shape} {what} to {path}", quiet="")
+    if (args.output.endswith("/") or path.is_dir()) and main.shape[1:] == model.schema.event_shape:
+        data = Path(getattr(args, "data", ""))
+        if getattr(args, "data", "") and data.is_dir() and path.resolve().is_relative_to(data.resolve()):
+            raise InputError(f"{path} lies inside the data ({data}). Choose a folder outside of it.")
+        write_pngs(path, main, model.schema, None if ids is None else list(map(str, ids[1])))
+        emit(args, values, f"wrote {shape} {what} to {path}, a PNG file each", quiet="")
+    else:
+        write_arrays(path, arrays, names, model.schema, ids)
+        emit(args, values, f"wrote {shape} {what} to {path}", quiet="")
 
 
 def parse_condition(text: str | None, model: FittedModel) -> Any:

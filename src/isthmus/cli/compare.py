@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from isthmus.cli.common import add_column_options, roles_given
+from isthmus.cli.common import add_column_options, add_image_options, read_training_data
 from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.errors import Interrupted
 from isthmus.wording import shell_line
@@ -53,6 +53,7 @@ def build_parser(argv: list[str]) -> Parser:
         "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
     )
     add_column_options(parser)
+    add_image_options(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -76,14 +77,13 @@ def run(args: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
     from isthmus.comparison.compare import compare
     from isthmus.comparison.specs import read_field, read_sweep
-    from isthmus.data.sources import read_columns
 
     options = {name: getattr(args, name) for name in FIELDS}
     assignments = [f"{name}={value}" for name, value in options.items() if value is not None]
     fields = dict(read_field(text) for text in [*assignments, *args.set])
     sweep = dict([read_sweep(args.sweep)]) if args.sweep is not None else None
     folder = Path(args.output or Path("runs") / f"compare-{Path(args.data).stem}")
-    data = read_columns(args.data, roles_given(args))
+    data = read_training_data(args)
     try:
         table = compare(
             data,

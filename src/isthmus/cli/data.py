@@ -14,4 +14,8 @@ def build_parser(argv: list[str]) -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     lines = [f"{name:<18} {description}" for name, description in BUILT_IN.items()]
-    emit(args, BUILT_IN, "\n".join([*lines, "", f"or a path: {', '.join(FILE_SUFFIXES)}, a folder of images"]))
+    emit(
+        args,
+        BUILT_IN,
+        "\n".join([*lines, "", f"or a path: {', '.join(FILE_SUFFIXES)}, an image or a folder of images"]),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import parse_condition, run_roles, write_output
+from isthmus.cli.common import DATA_FORMATS, parse_condition, run_roles, write_output
 from isthmus.cli.parser import Parser, command_parser
 from isthmus.errors import InputError
 
@@ -13,7 +13,7 @@ def build_parser(argv: list[str]) -> Parser:
     parser = command_parser("decode")
     parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
     parser.add_argument("codes", metavar="CODES", help="a file that `isthmus encode` wrote: .npz, .npy, .csv, .parquet")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=".npz, .npy, .csv, .parquet or .png")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=DATA_FORMATS)
     parser.add_argument(
         "--condition", metavar="VALUE", help="one condition for all rows (default: the labels stored with the codes)"
     )

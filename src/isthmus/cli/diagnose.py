@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
 
     loaded = load_run(args)
     model, examples, failure = loaded.model, loaded.examples, loaded.training_failure
-    command = RunRef(args.run, loaded.data, loaded.roles) if loaded.data else None
+    command = RunRef(args.run, loaded.data, loaded.roles, loaded.options) if loaded.data else None
     evaluation = run_evaluation(loaded, args) if not failure and has_finite_weights(model) else None
     findings = diagnose(model, examples, train=loaded.train, evaluation=evaluation, command=command, failure=failure)
     values = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def build_parser(argv: list[str]) -> Parser:
-    parser = examples_parser("encode")
+    parser = examples_parser("encode", ".npz, .npy, .csv or .parquet")
     parser.add_argument(
         "--draws",
         type=int,
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.persistence.serialization import load_fitted
 
     model = load_fitted(args.run)
-    examples = read_examples(args)
+    examples = read_examples(args, model)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot encode data.")
     labels = {} if examples.y is None else {"y": examples.y}

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from isthmus.atomic_io import write_errors
-from isthmus.cli.common import add_column_options, roles_given
+from isthmus.cli.common import add_column_options, add_image_options, read_training_data
 from isthmus.cli.config_file import as_text, settings_in
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log, report
@@ -17,7 +17,7 @@ from isthmus.errors import InputError, Interrupted
 from isthmus.model_registry import Model, find_model, models
 from isthmus.wording import shell_line
 
-OPTIONS_WITHOUT_VALUE = ("--force", "--json", "-q", "--quiet", "-v", "--verbose", "-h", "--help")
+OPTIONS_WITHOUT_VALUE = ("--force", "--json", "--crop", "-q", "--quiet", "-v", "--verbose", "-h", "--help")
 MAX_NAME_CHARACTERS = 60
 """Length of a run's name that is chosen for it, without its number."""
 RESUME_HELP = "resume an interrupted run; it keeps its model, data and fields"
@@ -42,6 +42,7 @@ def build_parser(argv: list[str]) -> Parser:
     parser.add_argument("--force", action="store_true", help="replace an existing run in this folder")
     add_column_options(parser)
     parser.add_argument("--resume", metavar="RUN", help=RESUME_HELP)
+    add_image_options(parser)
     if model:
         add_fields(parser, model)
     return parser
@@ -96,7 +97,6 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
-    from isthmus.data.sources import read_columns
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
     from isthmus.train.progress import ProgressBar
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
                 "labels of the data, or pass --condition COLUMN."
             )
         log(args, f"reading {args.data}", detail=True)
-        dataset = read_columns(args.data, roles_given(args))
+        dataset = read_training_data(args)
         if args.output:
             folder = Path(args.output)
         else:

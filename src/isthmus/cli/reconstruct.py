@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import examples_parser, named_ids, read_examples, write_output
+from isthmus.cli.common import DATA_FORMATS, examples_parser, named_ids, read_examples, write_output
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
 
 
 def build_parser(argv: list[str]) -> Parser:
-    return examples_parser("reconstruct")
+    return examples_parser("reconstruct", DATA_FORMATS)
 
 
 def run(args: argparse.Namespace) -> None:
     from isthmus.persistence.serialization import load_fitted
 
     model = load_fitted(args.run)
-    examples = read_examples(args)
+    examples = read_examples(args, model)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot reconstruct data.")
     arrays = {"x": model.reconstruct(examples)}

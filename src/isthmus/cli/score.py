@@ -23,7 +23,7 @@ MAX_ID_CHARACTERS = 40
 
 
 def build_parser(argv: list[str]) -> Parser:
-    parser = examples_parser("score", suffixes=".csv, .parquet or .npz")
+    parser = examples_parser("score", ".csv, .parquet or .npz")
     parser.add_argument(
         "--per-feature", action="store_true", help="write what each column costs too: E[-log p(x_j given z)], in nats"
     )
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     path = Path(args.output)
     check_score_file(path)
     model = load_fitted(args.run)
-    examples = read_examples(args)
+    examples = read_examples(args, model)
     rows, ids = model.check(examples), named_ids(args, examples)
     dense = model.capabilities.has_density
     if args.per_feature and not dense:

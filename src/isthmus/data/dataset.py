@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
+from isthmus.data.image_options import ImageOptions
 from isthmus.errors import InputError
 from isthmus.examples import PARTS, Examples
 
@@ -25,6 +26,7 @@ class Dataset:
         levels: number of grey levels of integer images, if it is not the 256 of bytes.
         factor_names: names of the columns of `factors`, if they are known.
         roles: the columns of a table that are no features.
+        images: how the images were read that the source holds as files; None if it holds none.
     """
 
     source: str
@@ -34,6 +36,7 @@ class Dataset:
     levels: int | None = None
     factor_names: tuple[str, ...] | None = None
     roles: ColumnRoles = NO_ROLES
+    images: ImageOptions | None = None
 
     def select(self, part: str = "all") -> Examples:
         """The examples of one part ("train", "valid" or "test"), or "all" of them in this order.

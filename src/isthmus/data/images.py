@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from isthmus.atomic_io import os_reason
 from isthmus.data.dataset import Dataset
-from isthmus.data.guards import read_errors, require_memory
+from isthmus.data.guards import require_memory
+from isthmus.data.image_files import IMAGE_SUFFIXES, frame_count, read_frames, shown_path
+from isthmus.data.image_options import MAX_SUGGESTED_SIDE, ImageOptions
 from isthmus.errors import InputError
 from isthmus.examples import Examples
-from isthmus.wording import join_names
+from isthmus.wording import join_names, one_line
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
-STACK_SUFFIXES = (".tif", ".tiff")
-"""Of files that may hold several images."""
-IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Pillow's formats of these suffixes. It has others, some of which start programs on what the file says."""
-
-CONVERTED_MODES = {
-    "1": "1", "L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB", "P": "RGB", "PA": "RGB", "CMYK": "RGB",
-}  # fmt: skip
-"""Pillow's image modes that can be read, and the mode that each is converted to."""
 
 SPLITS = {
     "train": "train", "training": "train",
@@ -39,29 +30,36 @@ ARCHIVE_FOLDERS = ("__MACOSX",)
 """Folders that programs leave in archives, with files that are no images."""
 
 
-def from_folder(folder: Path, source: str) -> Dataset:
-    """Read the images of a folder, all of one size, in order of their names; subfolders are labels.
+class FirstImage(NamedTuple):
+    """The first image of a data set, whose size and mode all others must have."""
+
+    image: np.ndarray
+    path: Path
+
+
+def from_folder(folder: Path, source: str, options: ImageOptions) -> Dataset:
+    """Read the images of a folder in order of their names, all of one size and mode; subfolders are labels.
 
     Subfolders with the usual names of splits (`SPLITS`) are parts of the data set, each of them a folder of images.
     """
     images = find_images(folder)
     top = sorted({path.relative_to(folder).parts[0] for path in images if path.parent != folder})
     parts = splits_of(folder, top)
-    if not parts:
-        return Dataset(source, read_images(folder, images, source))
-    if any(path.parent == folder for path in images):
-        raise InputError(f"images of {folder} must lie in its folders {join_names(top)}, but some lie beside them.")
-    read = {
-        part: read_images(folder / name, [path for path in images if path.is_relative_to(folder / name)], source)
-        for part, name in parts.items()
-    }
-    for name, part in read.items():
-        if part.x.shape[1:] != read["train"].x.shape[1:]:
-            raise InputError(
-                f"all images of {source} must have the same shape, got {part.x.shape[1:]} ({name}) and "
-                f"{read['train'].x.shape[1:]} (train)."
-            )
-    return Dataset(source, read["train"], read.get("valid"), read.get("test"))
+    if parts and any(path.parent == folder for path in images):
+        raise InputError(
+            f"images of {shown_path(folder)} must lie in its folders {shown_names(top)}, but some lie beside them."
+        )
+    roots = {part: folder / name for part, name in (parts or {"train": "."}).items()}
+    paths = {part: [path for path in images if path.is_relative_to(root)] for part, root in roots.items()}
+    first = FirstImage(next(read_frames(paths["train"][0], options)), paths["train"][0])
+    read = {part: read_images(paths[part], folder, roots[part], first, options) for part in paths}
+    return Dataset(source, read["train"], read.get("valid"), read.get("test"), images=options)
+
+
+def from_file(path: Path, source: str, options: ImageOptions) -> Dataset:
+    """Read the image in a file, or all those of a TIFF file."""
+    first = FirstImage(next(read_frames(path, options)), path)
+    return Dataset(source, read_images([path], path.parent, path.parent, first, options), images=options)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -72,18 +70,25 @@ def find_images(folder: Path) -> list[Path]:
     """
 
     def unreadable(error: OSError) -> None:
-        raise InputError(f"cannot read {error.filename}: {os_reason(error)}") from None
+        raise InputError(f"cannot read {shown_path(Path(error.filename))}: {os_reason(error)}") from None
 
     images: list[Path] = []
+    entered: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for parent, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         path = Path(parent)
-        above = [path, *list(path.parents)[: len(path.relative_to(folder).parts)]]
-        entered = {os.path.realpath(each) for each in above}  # a link may lead back to a folder above it
-        visible = [name for name in folders if not name.startswith(".") and name not in ARCHIVE_FOLDERS]
-        folders[:] = [name for name in visible if os.path.realpath(path / name) not in entered]
+        parts = path.relative_to(folder).parts
+        above = {os.path.realpath(each) for each in [path, *list(path.parents)[: len(parts)]]}
+        visible = [name for name in sorted(folders) if not name.startswith(".") and name not in ARCHIVE_FOLDERS]
+        folders.clear()
+        for name in visible:
+            # Links may lead back above, or from each folder to all others. Two labels, of one part, may be one folder.
+            real, known = os.path.realpath(path / name), entered[(*parts, name)[:2]]
+            if real not in above and real not in known:
+                known.add(real)
+                folders.append(name)
         images += [path / name for name in files if is_image(name)]
     if not images:
-        raise InputError(f"{folder} must hold images ({', '.join(IMAGE_SUFFIXES)}), but has none.")
+        raise InputError(f"{shown_path(folder)} must hold images ({', '.join(IMAGE_SUFFIXES)}), but has none.")
     return sorted(images)
 
 
@@ -104,106 +109,113 @@ def splits_of(folder: Path, names: list[str]) -> dict[str, str]:
         return {}  # one class may be called "test"
     if others:
         raise InputError(
-            f"folders of {folder} must be either parts of the data or labels, got {join_names(known)} and "
-            f"{join_names(others)}. Move the others elsewhere."
+            f"folders of {shown_path(folder)} must be either parts of the data or labels, got {shown_names(known)} and "
+            f"{shown_names(others)}. Move the others elsewhere."
         )
     parts = {part: name for name, part in known.items()}
     for part in parts:
         names = [name for name in known if known[name] == part]
         if len(names) > 1:
-            raise InputError(f"each part of {folder} must be one folder, got {join_names(names)}. Join them.")
+            raise InputError(
+                f"each part of {shown_path(folder)} must be one folder, got {join_names(names)}. Join them."
+            )
     if "train" not in parts:
-        raise InputError(f"{folder} must have a folder train beside {join_names(known)}.")
+        raise InputError(f"{shown_path(folder)} must have a folder train beside {join_names(known)}.")
     return {part: parts[part] for part in ("train", "valid", "test") if part in parts}
 
 
-def read_images(folder: Path, paths: list[Path], source: str) -> Examples:
-    """Images below a folder, labelled by its subfolders.
+def read_images(paths: list[Path], folder: Path, root: Path, first: FirstImage, options: ImageOptions) -> Examples:
+    """Images of one size and mode, those of one bit as 0 and 1; each frame of a TIFF file is an image.
 
-    Grey images become uint8 (n, h, w), colour images uint8 (n, h, w, 3), transparent ones on white, and one-bit images
-    0 and 1 as uint8. Each frame of a TIFF file is an image.
+    Args:
+        paths: the files.
+        folder: the folder of the data set: the images are named by their paths in it.
+        root: the folder of this part of it, whose subfolders are the labels of the images in them.
+        first: the first image of the data set.
+        options: the size and mode to bring the images to.
     """
     import numpy as np
 
-    subfolders = [path.relative_to(folder).parts[:-1] for path in paths]
-    if any(subfolders) and not all(subfolders):
-        raise InputError(
-            f"images must lie either all in {folder} or all in its subfolders, which are their labels, but some lie "
-            "in both. Move them."
-        )
-    first = next(read_frames(paths[0]))
+    labels = label_names(paths, root)
     counts = [frame_count(path) for path in paths]
-    require_memory(sum(counts) * first.nbytes, source)
-    x = np.empty((sum(counts), *first.shape), np.uint8)
+    require_memory(sum(counts) * first.image.nbytes, shown_path(root))
+    x = np.empty((sum(counts), *first.image.shape), np.uint8 if first.image.dtype == bool else first.image.dtype)
     start = 0
     for path in paths:
-        for frame in read_frames(path):
-            if frame.shape != first.shape or frame.dtype != first.dtype:
-                raise InputError(
-                    f"images must have the same size and mode, got {describe_image(frame)} ({path}) and "
-                    f"{describe_image(first)} ({paths[0].name}). Resize or convert them to one size and mode."
-                )
-            x[start] = frame
+        for image in read_frames(path, options):
+            if image.shape != first.image.shape or image.dtype != first.image.dtype:
+                raise unlike(image, path, first)
+            x[start] = image
             start += 1
-    labels = np.repeat([names[0] for names in subfolders], counts) if all(subfolders) else None
-    return Examples(x, labels)
+    ids = [name for path, count in zip(paths, counts) for name in frame_names(path.relative_to(folder), count)]
+    return Examples(x, None if labels is None else np.repeat(labels, counts), ids=np.array(ids))
+
+
+def label_names(paths: list[Path], root: Path) -> list[str] | None:
+    """The subfolder of `root` that each file is in; None if all are in `root` itself."""
+    subfolders = [path.relative_to(root).parts[:-1] for path in paths]
+    if not any(subfolders):
+        return None
+    if not all(subfolders):
+        raise InputError(
+            f"images must lie either all in {shown_path(root)} or all in its subfolders, which are their labels, but "
+            "some lie in both. Move them."
+        )
+    labels = [names[0] for names in subfolders]
+    foreign = next((label for label in labels if not label.isprintable()), None)
+    if foreign is not None:
+        raise InputError(f"folders that are labels must have printable names, got {one_line(foreign)!r}. Rename it.")
+    return labels
+
+
+def frame_names(path: Path, count: int) -> list[str]:
+    """A name for each image of a file: its path, with a number if it holds several.
+
+    >>> frame_names(Path("a/cat.png"), 1), frame_names(Path("a/cells.tif"), 2)
+    (['a/cat.png'], ['a/cells-0.tif', 'a/cells-1.tif'])
+    """
+    name = path.as_posix().encode("utf-8", "replace").decode("utf-8")  # names on disk need not be text
+    if count == 1:
+        return [name]
+    end = len(name) - len(path.suffix)
+    return [f"{name[:end]}-{i:0{len(str(count - 1))}}{name[end:]}" for i in range(count)]
+
+
+def unlike(image: np.ndarray, path: Path, first: FirstImage) -> InputError:
+    """The error for an image of another size, mode or depth than the first, with the options that help."""
+    import numpy as np
+
+    got = (
+        f"{describe_image(image)} ({shown_path(path)}) and {describe_image(first.image)} ({one_line(first.path.name)})"
+    )
+    if len({np.dtype(np.uint8) if each.dtype == bool else each.dtype for each in (image, first.image)}) > 1:
+        return InputError(f"images must have the same number of bits, got {got}. Save all of them with as many.")
+    colour = image.ndim == 3 or first.image.ndim == 3
+    same_size, same_mode = image.shape[:2] == first.image.shape[:2], image.dtype == first.image.dtype
+    options = ImageOptions.parse(
+        size=None if same_size else min(MAX_SUGGESTED_SIDE, *image.shape[:2], *first.image.shape[:2]),
+        mode=None if same_mode and image.ndim == first.image.ndim else "rgb" if colour else "grey",
+    )
+    verbs = " and ".join(["resize"] * bool(options.size) + ["convert"] * bool(options.mode))
+    crop = "; add --crop to cut them to a square instead of stretching them" if options.size else ""
+    return InputError(f"images must have the same size and mode, got {got}. {options.advice()} to {verbs} them{crop}.")
 
 
 def describe_image(image: np.ndarray) -> str:
-    """Size and mode in words, for example "8 x 6 grey"."""
-    mode = "one-bit" if image.dtype == bool else "colour" if image.ndim == 3 else "grey"
+    """Size and mode in words, for example "8 x 6 grey".
+
+    >>> import numpy as np
+    >>> describe_image(np.zeros((6, 8), np.uint16))
+    '8 x 6 16-bit grey'
+    """
+    if image.dtype == bool:
+        mode = "one-bit"
+    else:
+        depth = {"uint8": "", "uint16": "16-bit "}.get(image.dtype.name, f"{image.dtype} ")
+        mode = depth + ("colour" if image.ndim == 3 else "grey")
     return f"{image.shape[1]} x {image.shape[0]} {mode}"
 
 
-def frame_count(path: Path) -> int:
-    """Images in a file."""
-    if path.suffix.lower() not in STACK_SUFFIXES:
-        return 1
-    with read_errors(str(path)), path.open("rb") as file:
-        return int(getattr(open_image(file, path), "n_frames", 1))
-
-
-def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """The images of a file in turn, each uint8 (h, w) or (h, w, 3), or bool (h, w) for one-bit images.
-
-    Raises:
-        InputError: for a file that is no image of `IMAGE_FORMATS`, of more than 8 bits, or an animation.
-    """
-    with read_errors(str(path)), path.open("rb") as file:
-        image = open_image(file, path)
-        # A camera's JPEG may hold previews and depth maps beside the image, which comes first.
-        frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-        if frames > 1 and image.format != "TIFF":
-            raise InputError(f"{path} must hold one image, got an animation of {frames}. Save its frames as files.")
-        if frames > 1 and path.suffix.lower() not in STACK_SUFFIXES:
-            raise InputError(f"{path} is a TIFF file of {frames} images. Name it .tif.")
-        for i in range(frames):
-            yield frame_at(image, i, path)
-
-
-def open_image(file: object, path: Path) -> Image.Image:
-    """An image of one of `IMAGE_FORMATS`, not yet decoded."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(file, formats=IMAGE_FORMATS)  # type: ignore[arg-type]
-    except UnidentifiedImageError:
-        formats = ", ".join(IMAGE_FORMATS)
-        raise InputError(f"cannot read {path}: it is not an image of the format {formats}") from None
-
-
-def frame_at(image: Image.Image, i: int, path: Path) -> np.ndarray:
-    """Frame i of an image file, rotated as its EXIF data say, on white where it is transparent."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    if i:
-        image.seek(i)
-    if image.mode not in CONVERTED_MODES:
-        raise InputError(f"{path} must be a grey or colour image of 8 bits per channel, got mode {image.mode}.")
-    mode = CONVERTED_MODES[image.mode]
-    frame = ImageOps.exif_transpose(image)
-    if frame.has_transparency_data:
-        frame = frame.convert("RGBA")
-        frame = Image.alpha_composite(Image.new("RGBA", frame.size, "white"), frame)
-    return np.asarray(frame.convert(mode))
+def shown_names(names: Iterable[str]) -> str:
+    """Names of folders in a message."""
+    return join_names(map(one_line, names))

@@ -50,11 +50,13 @@ class RunRef:
         run: folder of the run.
         data: name or path of the data set.
         roles: of the columns of a table.
+        options: further options of `isthmus fit` that say how the data are read.
     """
 
     run: str
     data: str
     roles: ColumnRoles = NO_ROLES
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,7 @@ class DiagnosisContext:
         argv = ["isthmus", "fit", name.lower(), self.command.data, "-o", folder]
         roles = self.command.roles
         argv += (roles if conditional else roles.without_condition()).options()
+        argv += self.command.options
         for key, value in params.items():
             if isinstance(value, str | int | float | tuple | None):
                 text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()

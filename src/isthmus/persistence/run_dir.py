@@ -9,6 +9,7 @@ from typing import Any
 from isthmus.atomic_io import write_json
 from isthmus.data import BUILT_IN, Dataset
 from isthmus.data.column_roles import ColumnRoles
+from isthmus.data.image_options import ImageOptions
 from isthmus.data.sources import read_columns
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
@@ -32,7 +33,7 @@ class Run:
         dataset: the data.
         job: the training run, fully determined.
         folder: where it is stored.
-        source: name or path of the data, and the roles of its columns.
+        source: name or path of the data, the roles of its columns, and how images were read.
     """
 
     estimator: Estimator
@@ -68,7 +69,9 @@ def start(estimator: Estimator, dataset: Dataset, folder: Path, *, force: bool =
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"The run's folder must be a folder, got the file {folder}.")
-    source = {"data": dataset.source, **dataset.roles.to_config()}
+    source: dict[str, Any] = {"data": dataset.source, **dataset.roles.to_config()}
+    if dataset.images is not None:
+        source |= dataset.images.to_config()
     if dataset.source not in BUILT_IN:
         path = Path(dataset.source).resolve()
         if folder.resolve() in (path, *path.parents):
@@ -129,7 +132,7 @@ def _as_configured(folder: Path, config: dict[str, Any], fitted: FittedModel | N
     if not source:
         raise InputError(f"{folder} was not trained by `isthmus fit`, so its data is not known.")
     estimator = serialization.unfitted(config, folder)
-    dataset = read_columns(source["data"], ColumnRoles.of_run(source))
+    dataset = read_columns(source["data"], ColumnRoles.of_run(source), ImageOptions.of_run(source))
     run = _setup(estimator, dataset, folder, source, settings=config["settings"], seed=config["seed"])
     if run.job.fingerprint != config["fingerprint"]:
         raise InputError(f"{source['data']} has changed since {folder} was started. Start over (--force).")

@@ -12,6 +12,7 @@ import numpy as np
 
 from isthmus.data import read_raw
 from isthmus.data.column_roles import ColumnRoles
+from isthmus.data.image_options import ImageOptions
 from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.errors import InputError, unknown
@@ -88,7 +89,8 @@ def measure(
     maps = tuple(map_of_all_rows(run, column) for column in colours)  # raises before anything is measured
     model, rows = run.fitted, run.fitted.check(held.examples)
     evaluation = evaluate(model, rows, draws=draws, train=run.job.train_rows, without=without)
-    command = RunRef(str(run.folder), run.source["data"], ColumnRoles.of_run(run.source))
+    options = tuple(ImageOptions.of_run(run.source).options())
+    command = RunRef(str(run.folder), run.source["data"], ColumnRoles.of_run(run.source), options)
     findings = diagnose(model, rows, train=run.job.train_rows, evaluation=evaluation, command=command)
     return MeasuredRun(run, held, rows, evaluation, findings, maps)
 
