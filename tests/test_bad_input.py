@@ -124,7 +124,10 @@ FITS = {
     "dates as labels": (lambda: small("ConditionalVAE").fit(X, condition=[date(2020, 1, 1)] * 90), "str\\(label\\)"),
     "device=None": (lambda: small("VAE", device=None).fit(X), "device must be .* got None"),
     "too many threads": (lambda: small("VAE", threads=10**9).fit(X), "threads must be .* got 1000000000"),
-    "a layer larger than memory": (lambda: small("VAE", hidden=(10**12,)).fit(X), "cannot be built"),
+    "a layer larger than memory": (
+        lambda: small("VAE", hidden=(10**12,)).fit(X),
+        "hidden must be at most 1,000,000 wide",
+    ),
     "a blur beyond all bounds": (lambda: small("VAE", corruption="blur(1e999)").fit(images()), "cannot be built"),
     "half a draw": (lambda: small("VAE", epochs=1).fit(X).score_samples(X, draws=2.5), "draws must be"),
     "target of another shape": (lambda: small("DenoisingAutoencoder").fit(X, target=X[:, :2]), "shape of X"),

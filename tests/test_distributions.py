@@ -781,7 +781,8 @@ def test_what_was_not_observed_is_left_out_of_the_likelihood_itself():
         def forward(self, z, c=None, mask=None):
             return Shifted(continuous.Normal(z, torch.zeros(2)))
 
-    model = LatentModel(nn.Identity(), Decoder(), StandardNormal(2))
+    encoder = Conditional(nn.Linear(2, 4), families.DiagonalNormal((2,)))
+    model = LatentModel(encoder, Decoder(), StandardNormal(2))
     z, x = torch.randn(1, 5, 2), torch.randn(5, 2)
     seen = torch.ones(5, 2, dtype=torch.bool)
     torch.testing.assert_close(model.at(Batch(x, observed=seen), z).log_px, model.at(Batch(x), z).log_px)

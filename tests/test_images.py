@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import isthmus
-from broken_files import encoded, png_of, tiff
+from broken_images import encoded, png_of, tiff
 from isthmus.array_checks import looks_channels_first, rearrangement
 from isthmus.cli import diagnose
 from isthmus.cli.common import load_run
@@ -342,9 +342,9 @@ def test_one_image_is_not_enough_to_train_on(tmp_path, capsys, command):
 
 def test_remedies_say_how_the_images_were_read(trained, photos):
     loaded = load_run(diagnose.build_parser([]).parse_args([str(trained)]))
-    command = RunRef("again", loaded.data, loaded.condition, loaded.options)
+    command = RunRef("again", loaded.data, loaded.roles, loaded.options)
     remedy = DiagnosisContext(loaded.model, command=command).retrain(beta=2.0)
-    assert f"isthmus fit vae {photos} -o again --size 8x6 --crop --mode rgb " in remedy
+    assert f"isthmus fit vae {photos} -o again-2 --size 8x6 --crop --mode rgb " in remedy
 
 
 # ------------------------------------------------------------------ one file for each row

@@ -137,6 +137,8 @@ def read_examples(args: argparse.Namespace, model: FittedModel) -> Examples:
 
 def named_ids(args: argparse.Namespace, examples: Examples) -> tuple[str, np.ndarray] | None:
     """The ids of rows that `read_examples` returned, with the name of their column; None if they have none."""
+    import numpy as np
+
     if examples.ids is None:
         return None
     return args.id or run_roles(args.run).id or "id", np.asarray(examples.ids)

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
 MIN_VARIANCE = 1e-4
 """Added to every variance: a component must not become a spike on a point."""
@@ -56,6 +54,9 @@ def fit_mixture(points: np.ndarray, k: int, seed: int, full: bool = False, added
         full: with a full covariance each, instead of independent coordinates.
         added: to every variance; covariances of few points need more.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
     mixture = GaussianMixture(
         k,
         covariance_type="full" if full else "diag",
