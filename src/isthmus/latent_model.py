@@ -234,7 +234,7 @@ class LatentModel(Model):
         corruption, log_volume: as for `Model`.
 
     Raises:
-        InputError: for a posterior without the shape of a code, and for a prior that is not over such codes.
+        InputError: for a prior that is not over codes of the shape of the posterior.
     """
 
     posterior: Any
@@ -250,10 +250,11 @@ class LatentModel(Model):
         log_volume: Any = 0.0,
     ):
         super().__init__(None, log_volume)
-        require_distribution("posterior", posterior)
+        if isinstance(prior, Distribution):  # which is made to fit the shape of a code
+            require_distribution("posterior", posterior)
         self.posterior, self.likelihood = posterior, likelihood
         self.taken = None if is_full(posterior) else arguments(posterior.forward, CONDITION_AND_MASK, 1)
-        self.prior = as_prior(prior, tuple(self.posterior.event_shape))
+        self.prior = as_prior(prior, tuple(getattr(posterior, "event_shape", ())))
         self.corruption = corruption
 
     @property

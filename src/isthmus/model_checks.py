@@ -24,6 +24,7 @@ def check_composition(model: Model, batch: Batch) -> None:
             p(z) is no distribution over codes; or if the corruption does not keep the shape of rows.
     """
     if isinstance(model, LatentModel):
+        require_distribution("posterior", model.posterior)
         require_distribution("likelihood", model.likelihood)
     was_training = model.training
     model.eval()
