@@ -22,6 +22,7 @@ from isthmus.train.progress import ProgressBar
 from models import small, table, without_page, without_slow_measures
 
 FAST = ["--epochs", "2", "--hidden", "16", "--latent-dim", "2", "--prior", "normal", "--threads", "1"]
+FAST += ["--random-state", "0"]
 
 
 def run(capsys, *argv) -> tuple[int, str, str]:
@@ -127,7 +128,9 @@ def test_a_run_without_a_folder_takes_the_next_number(capsys):
     assert code == 0
     assert "the run is in runs/vae-wine-1" in err
     (Path("runs") / "vae-wine-7").mkdir()
-    assert run(capsys, "fit", "vae", "wine", *FAST, "--quiet") == (0, "runs/vae-wine-8\n", "")
+    code, out, err = run(capsys, "fit", "vae", "wine", *FAST, "--quiet")
+    assert (code, out) == (0, "runs/vae-wine-8\n")
+    assert all(line.startswith("isthmus: warning: ") for line in err.splitlines())
     assert run(capsys, "evaluate", "runs/vae-wine-8", "--draws", "2")[0] == 0
     np.save("my data (1).npy", table())
     assert run(capsys, "fit", "ppca", "my data (1).npy", "-q")[1] == "runs/probabilisticpca-my_data_1_-1\n"
