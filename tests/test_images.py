@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 import isthmus
-from broken_images import encoded, png_of, tiff
+from broken_images import encoded, png, png_of, tiff
 from isthmus.array_checks import looks_channels_first, rearrangement
 from isthmus.cli import diagnose
 from isthmus.cli.common import load_run
@@ -178,8 +179,8 @@ def test_what_the_error_offers_reads_the_images(tmp_path, arrays, offer):
     for i, array in enumerate(arrays):
         write(tmp_path / f"train/{i}.png", array)
     write(tmp_path / "test/0.png", arrays[-1])
-    message = refusal(tmp_path, f"Pass {offer} (in Python, ")
-    options = eval(f"dict({re.search(r'in Python, ([^)]*)', message)[1]})")
+    message = refusal(tmp_path, f"Pass {offer} (in Python, isthmus.data.read(")
+    options = eval(f"dict({re.search(r'read[(]..., ([^)]*)', message)[1]})")
     data = read(tmp_path, **options)
     assert len(data.train) == 2
     assert data.test.x.shape[1:] == data.train.x.shape[1:]
@@ -242,14 +243,22 @@ def test_smaller_versions_and_masks_in_a_file_are_no_images(tmp_path):
     assert len(read(tmp_path, size=4).train) == 1
 
 
-def test_links_in_all_directions_end(tmp_path):
-    folders = [tmp_path / str(i) for i in range(9)]
-    for folder in folders:
-        folder.mkdir()
-        for other in folders:
-            (folder / f"to {other.name}").symlink_to(other)
-    write(folders[0] / "x.png", GREY)
-    assert set(read(tmp_path).train.y) == {folder.name for folder in folders}
+def test_a_small_file_of_very_many_pixels_is_refused_before_it_is_decoded(tmp_path):
+    refusal(write(tmp_path / "x.png", png(12_000, 12_000, 8, 0, b"")), "at most 134,217,728 pixels")
+
+
+@pytest.mark.parametrize("name", [b"a\nb.png", b"\x1b[31m.png", b"\xff.png"])
+def test_any_name_of_a_file_can_be_printed_and_written(tmp_path, name):
+    path = write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)), GREY)
+    assert read(tmp_path).train.ids[0].encode("utf-8").endswith(b".png")
+    write(path, b"no image")
+    refusal(tmp_path, "cannot read")
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"\xff"])
+def test_labels_are_printable(tmp_path, name):
+    write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b"/x.png")), GREY)
+    refusal(tmp_path, "folders that are labels must have printable names")
 
 
 # ------------------------------------------------------------------ the command line

@@ -116,7 +116,7 @@ def column_values(run: Run, rows: Examples, column: str) -> np.ndarray:
         return np.asarray(rows.x, np.float64)[:, names.index(column)]
     if column in labels and rows.y is not None:
         return np.asarray(rows.y)
-    table = read_raw(run.source["data"]).train.x
+    table = read_raw(run.source["data"], images=ImageOptions.of_run(run.source)).train.x
     left_out = [] if isinstance(table, np.ndarray) else list(map(str, table.columns))
     if column in left_out:
         return table.iloc[:, left_out.index(column)].to_numpy()
