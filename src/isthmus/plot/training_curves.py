@@ -70,7 +70,7 @@ def course(history: History, bound: int | None = None, earlier_epochs: int = 0) 
     done, best = len(history), best_epoch(history)
     text = pluralize(done, "epoch")
     if bound is not None and done < bound:
-        how = "by max_minutes" if history[-1].get("out_of_time") else "early"
+        how = "by max_minutes" if history and history[-1].get("out_of_time") else "early"
         text = f"stopped {how} after {done:,} of at most {pluralize(bound, 'epoch')}"
     if earlier_epochs:
         text += f", after {pluralize(earlier_epochs, 'epoch')} before"
