@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import isthmus
 from isthmus.evaluation.evaluate import MEASURES
@@ -14,6 +15,9 @@ from isthmus.report.from_run import MeasuredRun
 
 NAMES = list(models())
 TRAINED = [name for name in NAMES if name != "ProbabilisticPCA"]  # solved exactly: no loop to test
+FEW = ("VAE", "SparseAutoencoder", "ContractiveAutoencoder")  # bounds, moving buffers, a penalty by gradients
+MOSTLY_GRID = [name if name in FEW else pytest.param(name, marks=pytest.mark.grid) for name in TRAINED]
+"""All models; those that add a mechanism in every run, the others in the full one."""
 DENSE = [name for name in NAMES if getattr(isthmus, name)().capabilities.scores != "none"]
 
 

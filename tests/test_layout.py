@@ -14,7 +14,7 @@ ROOT = Path(isthmus.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
     {"wording", "synonyms", "markup"},
-    {"errors", "not_fitted", "examples", "atomic_io", "finding", "model_registry", "__init__"},
+    {"errors", "not_fitted", "examples", "atomic_io", "finding", "callbacks", "model_registry", "__init__"},
     {"batch", "schema", "data", "random_streams"},
     {"nets", "distributions", "scales"},
     {"families"},

@@ -25,6 +25,7 @@ from isthmus.terms.bounds import iwae, kl, nll
 from isthmus.terms.penalties import contraction, kl_sparsity, l0, l1
 
 F64 = torch.float64
+BATCH = Batch(torch.zeros(9, 2, dtype=F64))
 HALF = torch.tensor(0.5, dtype=F64)
 
 
@@ -271,17 +272,17 @@ def test_densities_that_a_model_hands_over_are_what_losses_read():
     known = {name: torch.randn(4, 9, dtype=F64) for name in ("log_px", "log_pz", "log_qz")}
     known["kl"] = torch.rand(9, 3, dtype=F64)
     run = Pass(torch.randn(4, 9, 2, dtype=F64), **known)  # no distribution to ask
-    assert value(nll, None, None, run) == pytest.approx(-known["log_px"].mean().item())
-    assert value(kl, None, None, run) == pytest.approx(known["kl"].sum(-1).mean().item())
+    assert value(nll, None, BATCH, run) == pytest.approx(-known["log_px"].mean().item())
+    assert value(kl, None, BATCH, run) == pytest.approx(known["kl"].sum(-1).mean().item())
     ratio = known["log_px"] + known["log_pz"] - known["log_qz"]
-    assert value(iwae(4), None, None, run) == pytest.approx(-(ratio.logsumexp(0) - math.log(len(ratio))).mean().item())
+    assert value(iwae(4), None, BATCH, run) == pytest.approx(-(ratio.logsumexp(0) - math.log(len(ratio))).mean().item())
 
 
 def test_a_models_own_estimate_of_the_evidence_stands_for_its_draws():
     own = torch.randn(9, dtype=F64)
     run = Pass(torch.randn(4, 9, 2, dtype=F64), log_evidence=own)
     torch.testing.assert_close(run.log_importance.logsumexp(0), own)
-    assert value(iwae(4), None, None, run) == pytest.approx(-own.mean().item())
+    assert value(iwae(4), None, BATCH, run) == pytest.approx(-own.mean().item())
     with pytest.raises(TypeError, match="log_pX"):
         Pass(torch.randn(4, 9, 2), log_pX=own)
 
@@ -423,7 +424,7 @@ class Rates(nn.Module):
 
 
 def sparsity_of(rho: float, codes: Tensor) -> Tensor:
-    return kl_sparsity(rho)(None, None, Rates(codes))
+    return kl_sparsity(rho)(None, BATCH, Rates(codes))
 
 
 @pytest.mark.parametrize("rho", [0.01, 0.05, 0.5, 0.9])

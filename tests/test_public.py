@@ -17,7 +17,7 @@ from models import NAMES
 
 def test_dir_shows_what_is_ours_and_nothing_else():
     shown = set(dir(isthmus))
-    assert shown == {"__version__", "plot", *isthmus._MODULE_OF, *models()}
+    assert shown == {"__version__", "callbacks", "plot", *isthmus._MODULE_OF, *models()}
     assert set(isthmus.__all__) == shown - {"__version__"}
     for name in shown:  # also once all modules are loaded
         assert getattr(isthmus, name) is not None

@@ -105,7 +105,7 @@ def test_a_model_saved_from_python_has_nothing_to_resume(capsys, tmp_path):
 
 def test_a_run_that_broke_off_keeps_the_last_good_weights(capsys, rows, tmp_path, monkeypatch):
     without_page(monkeypatch)
-    from isthmus.estimators.training_setup import TrainingJob
+    from isthmus.estimators.training_job import TrainingJob
 
     def broken(self, keep=None, show=None):
         raise isthmus.TrainingError("training stopped at step 7")

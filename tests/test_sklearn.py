@@ -24,8 +24,13 @@ def test_check_estimator_passes_without_exceptions(name):
     more = {} if name == "ProbabilisticPCA" else {"precision": "double"}
     model = small(name, epochs=2, random_state=None, **more)
     assert not model.__sklearn_tags__().non_deterministic
-    results = check_estimator(model, on_fail="raise", on_skip=None)
-    assert not [r for r in results if r["status"] in ("failed", "xfail")]
+    # These checks repeat rows and compare to 1e-7 what batches and noise let hold in expectation only; exactly, for the
+    # rows of a batch and without noise, `test_sample_weight.py` has it.
+    weights = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
+    expected = {} if name == "ProbabilisticPCA" else dict.fromkeys(weights, "in expectation")
+    results = check_estimator(model, on_fail="raise", on_skip=None, expected_failed_checks=expected)
+    assert not [r for r in results if r["status"] == "failed"]
+    assert {r["check_name"] for r in results if r["status"] == "xfail"} <= set(expected)
     assert sum(r["status"] == "passed" for r in results) > 35
 
 

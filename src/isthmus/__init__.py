@@ -29,7 +29,7 @@ _MODULE_OF = {
     "compare": "isthmus.comparison.compare",
 }
 """Public names besides the models, which `isthmus.model_registry` lists."""
-_MODULES = ("plot",)
+_MODULES = ("callbacks", "plot")
 """Public modules."""
 
 

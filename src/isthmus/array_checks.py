@@ -137,6 +137,7 @@ def validate_rows(
     observed: Any = None,
     y: Any = None,
     feature_names: tuple[str, ...] = (),
+    weight: Any = None,
 ) -> Examples:
     """x (n, *X) and what accompanies it, each as an array with one entry for each row.
 
@@ -159,6 +160,7 @@ def validate_rows(
         lengths=steps,
         target=as_target(target, x, steps),
         observed=seen,
+        weight=as_weight(weight, len(x)),
     )
 
 
@@ -227,6 +229,23 @@ def as_labels(y: Any, n: int) -> np.ndarray:
     return values
 
 
+def as_weight(weight: Any, n: int) -> np.ndarray | None:
+    """Weights (n,) in double precision; None where all are 1, for the same rows without them must not differ."""
+    if weight is None:
+        return None
+    values = to_cpu_array(weight)
+    if values.shape != (n,) or values.dtype.kind not in "biuf":
+        got = f"shape {values.shape} and dtype {values.dtype}"
+        raise InputError(f"sample_weight must be ({n},) numbers, one for each row, got {got}.")
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all() or values.min(initial=0.0) < 0:
+        bad = values[~(np.isfinite(values) & (values >= 0))][0]
+        raise InputError(f"sample_weight must be finite numbers >= 0, got {bad:g}.")
+    if not values.any():
+        raise InputError("sample_weight must have a number > 0, got only zeros.")
+    return None if (values == 1).all() else values
+
+
 def as_target(target: Any, x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray | None:
     """The clean rows of paired data, in the shape and kind of x."""
     if target is None:
@@ -278,6 +297,7 @@ def check_examples(
     observed: Any = None,
     y: Any = None,
     feature_names: tuple[str, ...] = (),
+    weight: Any = None,
 ) -> Examples:
     """Rows validated for a model trained on data of `schema`; InputError says which cannot be used and why.
 
@@ -294,7 +314,7 @@ def check_examples(
             if schema.sequence
             else "lengths must be None for a model that was trained without lengths."
         )
-    examples = validate_rows(x, condition, lengths, target, observed, y, feature_names)
+    examples = validate_rows(x, condition, lengths, target, observed, y, feature_names, weight)
     known = examples.target if schema.paired else examples.x
     if known is not None:
         check_support(schema, known)

@@ -22,6 +22,8 @@ class Batch(NamedTuple):
     """(B, *X) clean rows that were paired with damaged ones."""
     observed: Tensor | None = None
     """(B, *X) True where an element was observed; None where all were."""
+    weight: Tensor | None = None
+    """(B,) how much a row counts, with mean 1 over all rows of the data set; None where all count the same."""
 
     @property
     def target(self) -> Tensor:

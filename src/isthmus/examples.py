@@ -27,6 +27,7 @@ class Examples:
         factors: (n, F) integer generating factors, where they are known.
         observed: (n, *X) booleans, False where a value of x is missing.
         ids: (n,) names of the rows, which no model reads.
+        weight: (n,) numbers >= 0: a row of weight 2 counts as two, one of weight 0 as none.
     """
 
     x: Any
@@ -37,6 +38,7 @@ class Examples:
     factors: Any = None
     observed: Any = None
     ids: Any = None
+    weight: Any = None
     _schema: Any = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -73,6 +75,18 @@ class Examples:
             return self
         return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:n]))
 
+    def without_zero_weight(self) -> Examples:
+        """The rows whose weight is not 0; without weights where these are all 1."""
+        import numpy as np
+
+        if self.weight is None or np.all(self.weight):
+            return self
+        some = self.take(np.flatnonzero(self.weight))
+        if not np.all(some.weight == 1):
+            return some
+        plain = dataclasses.replace(some, weight=None)
+        return plain if self._schema is None else plain.mark_checked(self._schema)
+
     def model_kwargs(self) -> dict[str, Any]:
         """The keyword arguments that accompany x in calls of a model's methods; fields that are None are left out."""
         return {
@@ -94,7 +108,7 @@ def fingerprint(*groups: Examples | None) -> str:
     for group in groups:
         if group is None:
             continue
-        for array in (group.x, group.y, group.condition, group.lengths, group.target, group.observed):
+        for array in (group.x, group.y, group.condition, group.lengths, group.target, group.observed, group.weight):
             if array is not None:
                 values = np.ascontiguousarray(array)
                 values = values.astype("U") if values.dtype == object else values

@@ -30,6 +30,7 @@ from isthmus.random_streams import seeded
 from isthmus.schema import Schema
 from isthmus.train.config import TrainingRecord
 from isthmus.train.device_data import DeviceDataset
+from isthmus.train.history import History
 from isthmus.train.runtime import torch_threads
 from isthmus.wording import quoted
 
@@ -53,7 +54,7 @@ class FittedModel:
         seed: the seed of training.
         name: the class that made it, e.g. "VAE".
         fields: the hyperparameters of that class by name, as chosen; user-defined networks as they are.
-        history: a record of every term for each epoch.
+        history: a record of every term for each epoch of the last fit.
         feature_names: names of the columns, if the training data had any.
         closed_form: whether the weights were solved for exactly instead of trained.
         loss_weights: the weight of each term of the training loss at the end of training, by name.
@@ -66,7 +67,7 @@ class FittedModel:
     seed: int
     name: str
     fields: dict[str, Any]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: History = field(default_factory=History)
     feature_names: tuple[str, ...] = ()
     closed_form: bool = False
     loss_weights: dict[str, float] = field(default_factory=dict)
@@ -125,6 +126,7 @@ class FittedModel:
         observed: Any = None,
         y: Any = None,
         factors: Any = None,
+        weight: Any = None,
     ) -> Examples:
         """Rows as validated arrays. Examples that were checked for this model's schema pass unchanged.
 
@@ -137,16 +139,17 @@ class FittedModel:
             observed: (n, *X) booleans, False where a value is missing.
             y: (n,) labels.
             factors: (n, F) integer generating factors.
+            weight: (n,) numbers >= 0, how much rows count in a mean over them.
 
         Raises:
             InputError: for what the model cannot read, and for `Examples` with other arguments beside them.
         """
-        beside = {"condition": condition, "lengths": lengths, "target": target, "factors": factors}
+        beside = {"condition": condition, "lengths": lengths, "target": target, "factors": factors, "weight": weight}
         given = as_examples(X, use=self.feature_names, sequences=self.schema.sequence, y=y, observed=observed, **beside)
         if given.is_checked_for(self.schema):
             return given
         arrays = (given.x, given.condition, given.lengths, given.target, given.observed, given.y)
-        examples = check_examples(self.schema, *arrays, self.feature_names)
+        examples = check_examples(self.schema, *arrays, self.feature_names, given.weight)
         check_taken(self.model, examples.x, examples.lengths, examples.observed)
         self._encode_condition(examples.condition, len(examples))
         if given.factors is None:
@@ -168,17 +171,9 @@ class FittedModel:
     def dataset(self, examples: Any, bits: str = "mean") -> DeviceDataset:
         """Rows on the model's device; `bits` says which bits of binarised pixels: mean, fixed or fresh."""
         rows = self.check(examples)
-        return DeviceDataset(
-            rows.x,
-            self.schema,
-            device=self.device,
-            dtype=self.dtype,
-            c=self._encode_condition(rows.condition, len(rows)),
-            lengths=rows.lengths,
-            target=rows.target,
-            observed=rows.observed,
-            bits=bits,
-        )
+        c = self._encode_condition(rows.condition, len(rows))
+        beside = {"c": c, "lengths": rows.lengths, "target": rows.target, "observed": rows.observed}
+        return DeviceDataset(rows.x, self.schema, device=self.device, dtype=self.dtype, bits=bits, **beside)
 
     def _encode_condition(self, condition: Any, n: int) -> np.ndarray | None:
         known = self.schema.condition
@@ -368,7 +363,7 @@ def fitted_by_hand(model: Model, record: TrainingRecord) -> FittedModel:
         config.seed,
         name=type(model).__name__,
         fields={},
-        history=record.history,
+        history=History(record.history),
         loss_weights=record.loss_weights,
         kl_terms=record.kl_terms,
     )

@@ -127,7 +127,7 @@ class Term(nn.Module):
 
     def forward(self, model: Model, batch: Batch, out: Pass) -> Tensor:
         """The unweighted value, averaged over the batch."""
-        return self.fn(model, batch, out).mean()
+        return mean_over_batch(self.fn(model, batch, out), batch)
 
     def __mul__(self, weight: float | Schedule) -> Term:
         if not isinstance(weight, int | float | Schedule):
@@ -230,8 +230,16 @@ class Objective(nn.Module):
 
     def asides(self, model: Model, batch: Batch, out: Pass) -> Tensor | None:
         """The sum of the asides, each averaged over the batch; None if no term has one."""
-        losses = [term.aside(model, batch, out).mean() for term in self.terms if term.aside is not None]
+        asides = [term.aside for term in self.terms if term.aside is not None]
+        losses = [mean_over_batch(aside(model, batch, out), batch) for aside in asides]
         return sum(losses[1:], start=losses[0]) if losses else None
+
+
+def mean_over_batch(values: Tensor, batch: Batch) -> Tensor:
+    """The mean of values (B,) by the rows' weights; one value, which `fn` formed of all rows itself, as it is."""
+    if batch.weight is None or values.shape != batch.weight.shape:
+        return values.mean()
+    return (values * batch.weight).mean()
 
 
 def _add_weighted(total: Tensor | None, term: Term, value: Tensor, progress: Tensor) -> Tensor:

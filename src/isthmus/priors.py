@@ -24,6 +24,9 @@ from isthmus.errors import InputError
 from isthmus.nets.user_module import CONDITION_NAMES, arguments
 from isthmus.random_streams import Redirected
 
+ROWS_AT_ONCE = 2048
+"""Rows that are encoded in one call."""
+
 
 def check_components(k: Any) -> int:
     """A number of mixture components; raises InputError unless it is an integer >= 1."""
@@ -139,9 +142,10 @@ class PostHocPrior(nn.Module):
         self.fitted = False
 
     def finish(self, model: Any, rows: Any, seed: int) -> None:
-        """Fit the mixture to draws from the posteriors of the training rows."""
+        """Fit the mixture to draws from the posteriors of the training rows, each as often as its weight says."""
         with torch.no_grad():
-            self.fit_to(torch.cat([model.infer(batch).draw_one(len(batch.x)) for batch in rows.batches()]), seed)
+            parts = rows.occurrences().split(ROWS_AT_ONCE)
+            self.fit_to(torch.cat([model.infer(rows.batch(part)).draw_one(len(part)) for part in parts]), seed)
 
     def fit_to(self, codes: Tensor, seed: int) -> None:
         """Fit the mixture to codes (n, dim); raises InputError for fewer than two, or codes that are not finite."""

@@ -1,4 +1,4 @@
-"""`isthmus fit MODEL DATA -o RUN` and `isthmus fit --resume RUN`."""
+"""`isthmus fit MODEL DATA -o RUN`, `isthmus fit --continue RUN [DATA]` and `isthmus fit --resume RUN`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from isthmus.atomic_io import write_errors
-from isthmus.cli.common import add_column_options, add_image_options, read_training_data
+from isthmus.cli.common import add_column_options, add_image_options, read_training_data, roles_given
 from isthmus.cli.config_file import as_text, settings_in
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log, report
@@ -21,11 +21,14 @@ OPTIONS_WITHOUT_VALUE = ("--force", "--json", "--crop", "-q", "--quiet", "-v", "
 MAX_NAME_CHARACTERS = 60
 """Length of a run's name that is chosen for it, without its number."""
 RESUME_HELP = "resume an interrupted run; it keeps its model, data and fields"
+CONTINUE_HELP = "train a finished run for further epochs, from its weights; options set other values of its fields"
 
 
 def build_parser(argv: list[str]) -> Parser:
     if any(arg == "--resume" or arg.startswith("--resume=") for arg in argv):
         return build_resume_parser(argv)
+    if any(arg == "--continue" or arg.startswith("--continue=") for arg in argv):
+        return build_continue_parser(argv)
     model = model_in(argv)
     if model is None and "model" in (settings := settings_in(argv)):
         model = find_model(as_text(settings["model"], "model"))
@@ -38,13 +41,35 @@ def build_parser(argv: list[str]) -> Parser:
     parser = command_parser(f"fit {model.command}" if model else "fit", epilog=epilog)
     parser.add_argument("model", metavar="MODEL", help="a name that `isthmus models` lists")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
-    parser.add_argument("-o", "--output", metavar="RUN", help="the folder of the run (default: runs/MODEL-DATA-N)")
-    parser.add_argument("--force", action="store_true", help="replace an existing run in this folder")
-    add_column_options(parser)
+    add_run_options(parser, "the folder of the run (default: runs/MODEL-DATA-N)")
     parser.add_argument("--resume", metavar="RUN", help=RESUME_HELP)
     add_image_options(parser)
+    parser.add_argument("--continue", dest="earlier", metavar="RUN", help=CONTINUE_HELP)
     if model:
         add_fields(parser, model)
+    return parser
+
+
+def add_run_options(parser: Parser, output: str) -> None:
+    """Add the options of a new run."""
+    parser.add_argument("-o", "--output", metavar="RUN", help=output)
+    parser.add_argument("--force", action="store_true", help="replace an existing run in this folder")
+    add_column_options(parser)
+
+
+def build_continue_parser(argv: list[str]) -> Parser:
+    """The parser of `--continue RUN [DATA]`, whose options are the fields of the run's model."""
+    from isthmus.persistence.serialization import read_config
+
+    named = Parser(add_help=False)
+    named.add_argument("--continue", dest="earlier")
+    earlier = named.parse_known_args(argv)[0].earlier
+    parser = command_parser("fit --continue RUN")
+    parser.add_argument("--continue", dest="earlier", metavar="RUN", help=CONTINUE_HELP)
+    parser.add_argument("data", metavar="DATA", nargs="?", help="rows of the same columns (default: the run's own)")
+    add_run_options(parser, "the folder of the new run (default: RUN with the next free number)")
+    parser.set_defaults(resume=None)
+    add_fields(parser, find_model(read_config(Path(earlier))["class"]))
     return parser
 
 
@@ -109,6 +134,13 @@ def run(args: argparse.Namespace) -> None:
             values = {"run": str(folder), "finished": True}
             emit(args, values, f"{folder} is already finished; there is nothing to resume")
             return
+    elif args.earlier is not None:
+        kwargs = {"data": args.data, "roles": roles_given(args), "force": args.force}
+        output = Path(args.output) if args.output else None
+        started = run_dir.go_on(Path(args.earlier), output, fields_given(args), **kwargs)
+        folder = started.folder
+        if not args.output and not args.quiet:
+            report(f"the run is in {folder}; -o FOLDER chooses another")
     else:
         estimator = run_dir.make(find_model(args.model), fields_given(args))
         if estimator.takes_labels and not (estimator.conditional or args.condition):

@@ -10,8 +10,8 @@ from isthmus.model_registry import Field, Model
 
 DEST_PREFIX = "field_"
 """Prefix of the parsed values of fields, so that they cannot clash with those of the command."""
-OWN_OPTION = "verbose"
-"""The field whose name is an option of every command: there is a progress bar unless --quiet is given."""
+NO_OPTIONS = ("verbose", "warm_start")
+"""Fields that are no options of `fit`: every command has --quiet, and there is `isthmus fit --continue`."""
 TYPES = {"int": "an integer", "float": "a number", "bool": "true or false"}
 
 
@@ -20,7 +20,7 @@ def add_fields(parser: argparse.ArgumentParser, model: Model) -> None:
     group = parser.add_argument_group(f"fields of {model.name}")
     for field in model.fields.values():
         types = text_types(field)
-        if not types or field.name == OWN_OPTION:
+        if not types or field.name in NO_OPTIONS:
             continue
         kwargs: dict[str, Any] = {"nargs": "?", "const": True} if "bool" in types else {}
         group.add_argument(

@@ -15,7 +15,8 @@ from isthmus.comparison.specs import PCA_BEST, Entry
 from isthmus.comparison.split import Split
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.param_validation import is_integer
-from isthmus.estimators.training_setup import TrainingJob, setup_training
+from isthmus.estimators.training_job import TrainingJob
+from isthmus.estimators.training_setup import setup_training
 from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES, evaluate
 from isthmus.examples import Examples, fingerprint

@@ -62,7 +62,7 @@ def concatenate(parts: list[Examples]) -> Examples:
             return None
         return pd.concat(arrays) if isinstance(arrays[0], pd.DataFrame) else np.concatenate(arrays)
 
-    names = ("x", "y", "condition", "lengths", "target", "factors", "observed", "ids")
+    names = ("x", "y", "condition", "lengths", "target", "factors", "observed", "ids", "weight")
     return Examples(**{name: join(name) for name in names})
 
 

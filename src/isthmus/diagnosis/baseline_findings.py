@@ -237,7 +237,8 @@ def worse_than_densities(context: DiagnosisContext) -> Iterator[Finding]:
 def stopped_early(context: DiagnosisContext) -> bool:
     """Whether validation ended training before its last epoch."""
     settings = context.fitted.settings
-    done = 0 if context.fitted.closed_form or settings.get("interrupted") else len(context.fitted.history)
+    otherwise = context.fitted.closed_form or settings.get("interrupted") or settings.get("out_of_time")
+    done = 0 if otherwise else len(context.fitted.history)
     return 0 < done < settings.get("epochs", 0)
 
 

@@ -46,6 +46,7 @@ class PartFields:
     hidden: tuple[int, ...] = ()
     network: str = "mlp"
     channels: tuple[int, ...] = ()
+    dropout: float = 0.0
     activation: str = "silu"
 
 

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from isthmus.callbacks import check_callbacks
 from isthmus.errors import Interrupted, TrainingError
 from isthmus.estimators import composition
 from isthmus.estimators.frames import to_frame
@@ -27,6 +28,8 @@ from isthmus.inputs import as_examples, library_of
 from isthmus.latent_model import Capabilities, LatentModel, Model
 from isthmus.metrics.posterior import Posterior
 from isthmus.schema import Schema
+from isthmus.train.callback_calls import CallbackFailed
+from isthmus.train.history import History
 
 __all__ = ["Estimator", "Recipe"]
 
@@ -89,8 +92,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         return self.fitted_.model
 
     @property
-    def history_(self) -> list[dict[str, Any]]:
-        """A record of every term for each epoch."""
+    def history_(self) -> History:
+        """A dict for each epoch of the last fit, with means of the loss and of each term, nats; `.to_frame()`."""
         return self.fitted_.history
 
     @property
@@ -100,20 +103,25 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     @property
     def settings_(self) -> dict[str, Any]:
-        """What was chosen for the machine: threads, device, compile, epochs."""
+        """What was chosen for the machine: threads, device, compile, epochs; whether time ended training."""
         return self.fitted_.settings
 
     @property
     def _n_features_out(self) -> int:
         return self.fitted_.code_size
 
-    def _rows(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> Examples:
+    def _rows(
+        self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None, weight: Any = None
+    ) -> Examples:
         check_is_fitted(self, "fitted_")
         names, sequences = self.fitted_.feature_names, self.schema_.sequence
-        return as_examples(X, use=names, sequences=sequences, condition=condition, lengths=lengths, observed=observed)
+        beside = {"condition": condition, "lengths": lengths, "observed": observed, "weight": weight}
+        return as_examples(X, use=names, sequences=sequences, **beside)
 
-    def _check(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> Examples:
-        rows = self._rows(X, condition, lengths, observed)
+    def _check(
+        self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None, weight: Any = None
+    ) -> Examples:
+        rows = self._rows(X, condition, lengths, observed, weight)
         if not rows.is_checked_for(self.schema_):
             rows = replace(rows, x=validate_new_rows(self, rows.x, rows.lengths))
         return self.fitted_.check(rows)
@@ -128,8 +136,15 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         validation: Any = None,
         target: Any = None,
         observed: Any = None,
+        sample_weight: Any = None,
+        callbacks: Any = None,
     ) -> Self:
-        """Train on X.
+        """Train on X; with `warm_start` go on from the weights of the last fit.
+
+        With `warm_start` the schema and scaling of the first fit stay, and X may be other rows of that schema. The
+        learning rate runs its whole course again, up to `learning_rate` and down to zero over the new epochs; weights
+        of terms that rise in a first fit have their last values from the begin. The weights that fit began with are
+        kept unless validation rows say that later ones are better. A model with a closed form is solved anew.
 
         Args:
             X: (n, *X) data: an array, a tensor, a sparse matrix, a DataFrame of pandas or polars; a list of sequences
@@ -143,15 +158,24 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             validation: rows to choose the best weights by: an array, or a dict of X and any of the other arguments.
             target: (n, *X) clean rows to be reconstructed from damaged X.
             observed: (n, *X) booleans, False where a value of X is missing.
+            sample_weight: (n,) numbers >= 0: a row of weight 2 counts as two in the loss, the scaling and the linear
+                start, one of weight 0 as none. What is "auto" is chosen by the rows, each of them once, and so are the
+                running averages of top_k and batch_top_k.
+            callbacks: an object, or several, with any of the methods `on_fit_begin`, `on_epoch_end` and `on_fit_end`:
+                see `isthmus.callbacks`. A model with a closed form calls none.
 
         Raises:
-            InputError: for fields or data that cannot be used.
+            InputError: for fields or data that cannot be used, or fields that may not change in a warm start.
             TrainingError: if a number stops being finite; the last good weights are kept.
             Interrupted: a KeyboardInterrupt, on Ctrl-C: the estimator is then fitted, with the best weights so far.
+            Exception: what a callback raises; the estimator is then fitted, with the best weights so far.
         """
-        job = setup_training(self, X, condition, lengths, validation, target, observed, y)
+        calls = check_callbacks(callbacks)
+        start = self.fitted_ if self.warm_start and hasattr(self, "fitted_") else None
+        beside = {"sample_weight": sample_weight, "start": start}
+        job = setup_training(self, X, condition, lengths, validation, target, observed, y, **beside)
         try:
-            self.fitted_: FittedModel = job.run(self.verbose)
+            self.fitted_: FittedModel = job.run(self.verbose, calls)
         except TrainingError:
             self.fitted_ = job.fitted([])
             raise
@@ -159,7 +183,12 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             self.fitted_ = job.fitted(error.history)
             self.fitted_.settings["interrupted"] = True
             raise
-        warn_of_trap(self.fitted_, job.some_train_rows(), job.valid_rows)
+        except CallbackFailed as failure:
+            self.fitted_ = job.fitted(failure.history)
+            self.fitted_.settings["interrupted"] = True
+            raise failure.error from None
+        if start is None:
+            warn_of_trap(self.fitted_, job.some_train_rows(), job.valid_rows)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:
@@ -299,20 +328,28 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         return self.fitted_.elbo(self._check(X, condition, lengths, observed), draws)
 
     def score(
-        self, X: Any, y: Any = None, *, condition: Any = None, lengths: Any = None, observed: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+        sample_weight: Any = None,
     ) -> float:
         """Mean log p(x) of a row, nats; of a model without a density, minus the mean squared error of a row.
 
         Args:
             X, condition, lengths, observed: as in `transform`.
             y: not used; scikit-learn passes it.
+            sample_weight: (n,) numbers >= 0, how much rows count in the mean.
         """
         if isinstance(X, Examples):
             as_examples(X, y=y)  # raises for labels beside Examples
-        examples = self._check(X, condition, lengths, observed)
-        if not self.capabilities.has_density:
-            return -float(self.fitted_.squared_errors(examples).mean())
-        return float(self.fitted_.score(examples).mean())
+        examples = self._check(X, condition, lengths, observed, sample_weight).without_zero_weight()
+        has_density = self.capabilities.has_density
+        values = self.fitted_.score(examples) if has_density else -self.fitted_.squared_errors(examples)
+        return float(np.average(values, weights=examples.weight))
 
     def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
         """Problems of the model, the most severe first, each with a remedy: `isthmus.diagnose`.

@@ -58,12 +58,15 @@ class ChoiceRows(NamedTuple):
 
 
 def choice_rows(schema: Schema, examples: Examples, seed: int) -> ChoiceRows:
-    """At most `MAX_CHOICE_NUMBERS` numbers of the rows, of those without missing values if these are enough."""
+    """At most `MAX_CHOICE_NUMBERS` numbers of the rows, of those without missing values if these are enough.
+
+    Each row counts once, whatever its weight: a row that is held out must not be among those that are not.
+    """
     whole = examples
     if examples.observed is not None:  # rows with missing values say little of how columns go together
         index = np.flatnonzero(examples.observed.reshape(len(examples), -1).all(1))
         whole = examples.take(index) if len(index) >= MIN_WHOLE_ROWS else examples
-    x, c = linear_rows(schema, whole, seed)
+    x, c, _ = linear_rows(schema, whole, seed)
     count = max(MIN_CHOICE_ROWS, MAX_CHOICE_NUMBERS // max(1, x.shape[1]))
     part = np.sort(np.random.default_rng(seed).permutation(len(x))[:count])
     x = without_condition(x[part], None if c is None else c[part])[0]

@@ -123,9 +123,14 @@ def has_linear_path(estimator: Hyperparameters) -> bool:
     return estimator.corruption in (None, "none")
 
 
+def network_kwargs(estimator: Hyperparameters, schema: Schema) -> dict[str, Any]:
+    """What encoder and decoder have in common."""
+    return {"condition": schema.condition_width, "act": estimator.activation, "dropout": estimator.dropout}
+
+
 def encoder_net(estimator: Hyperparameters, schema: Schema, out: int) -> nn.Module:
     """x to `out` numbers."""
-    kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
+    kwargs = network_kwargs(estimator, schema)
     reader = input_reader(schema)
     shape = (reader.size,) if isinstance(reader, ReadColumns) else schema.event_shape
     net: nn.Module
@@ -171,7 +176,7 @@ def input_reader(schema: Schema) -> nn.Module | None:
 def decoder_net(estimator: Hyperparameters, schema: Schema, family: Family) -> nn.Module:
     """z to the numbers that the family of p(x given z) needs."""
     out = family.raw_numel
-    kwargs: dict[str, Any] = {"condition": schema.condition_width, "act": estimator.activation}
+    kwargs = network_kwargs(estimator, schema)
     latent_dim = estimator.latent_dim
     if estimator.decoder is not None:
         net = UserModule(copy.deepcopy(estimator.decoder), (latent_dim,), schema.condition_width, name="decoder")

@@ -16,6 +16,7 @@ from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 from isthmus.estimators.input_validation import feature_names
 from isthmus.examples import Examples
 from isthmus.schema import Schema, is_integer_valued
+from isthmus.train.config import TrainConfig
 
 MAX_COUNT = 1e15
 """Largest whole number that is taken for a count: much larger floats are all whole."""
@@ -69,6 +70,17 @@ def integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Examples)
         f"{name} holds only whole numbers, stored as {x.dtype} and modelled as measurements. "
         f"Pass {rows}.astype('int64') for counts, {levels}or likelihood='normal' for measurements."
     )
+
+
+def warn_out_of_time(history: list[dict[str, Any]], config: TrainConfig) -> None:
+    """Say that `max_minutes` ended training."""
+    if history and history[-1].get("out_of_time"):
+        warnings.warn(
+            f"max_minutes={config.max_seconds / 60:g} ended training in epoch {history[-1]['epoch']:,} of "
+            f"{config.epochs:,}; the model has its best weights so far.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def warn_unconditional(estimator: Hyperparameters, schema: Schema) -> None:

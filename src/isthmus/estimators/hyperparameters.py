@@ -60,6 +60,8 @@ class Hyperparameters:
     """Rows in an update, >= 1; all rows if there are fewer."""
     learning_rate: float | Auto = "auto"
     """Peak step size of Adam, > 0, after a short rise and before a cosine to zero; lower it if training diverges."""
+    dropout: float = 0.0
+    """Share of the hidden units, from 0 to below 1, set to zero at random in each update; more where it overfits."""
     weight_decay: float | Auto = "auto"
     """Decay, as in AdamW, of dense and convolutional weights but linear paths, >= 0; auto: 0.1 for few rows, or 0."""
     clip: float = 10.0
@@ -68,6 +70,8 @@ class Hyperparameters:
     """Share of the rows, from 0 to below 1, that choose the best weights; 0 trains on all and keeps the last."""
     patience: int | Auto = "auto"
     """Updates without a better validation loss after which training stops, >= 1; auto: 500, or five epochs."""
+    max_minutes: float | None = None
+    """Minutes, > 0, after which training stops with the best weights so far; none for as long as the epochs take."""
     warmup: float | Auto = "auto"
     """Share of all updates, from 0 to 1, over which the KL term's weight rises; auto: 0.1, or 0 from a pca start."""
     threads: int | str = "auto"
@@ -84,8 +88,10 @@ class Hyperparameters:
     """Your own network as the decoder: z to as many numbers as the likelihood needs."""
     random_state: int | None = None
     """Seed of everything random, >= 0; none draws one and stores it in seed_."""
-    verbose: bool = False
-    """Show a progress bar."""
+    verbose: int | bool = 0
+    """What is shown of training: 0 nothing, 1 a progress bar, 2 a line for each epoch."""
+    warm_start: bool = False
+    """Whether fit goes on from the weights of the last fit, at their schema and scaling, instead of beginning anew."""
 
     conditional: typing.ClassVar[bool] = False
     """Whether labels that come with a data set are the condition, whatever the prior."""

@@ -59,7 +59,8 @@ def validate_features(estimator: Hyperparameters, X: Any, *, reset: bool) -> np.
 def validate_inputs(estimator: Hyperparameters, rows: Examples) -> Examples:
     """The rows to train on, validated, without labels; scikit-learn's attributes of the features are set."""
     x = validate_features(estimator, rows.x, reset=True)
-    return validate_rows(x, feature_names=feature_names(estimator), **rows.model_kwargs())
+    names = feature_names(estimator)
+    return validate_rows(x, feature_names=names, weight=rows.weight, **rows.model_kwargs())
 
 
 def validate_new_rows(estimator: Any, X: Any, lengths: Any) -> np.ndarray:
@@ -81,11 +82,11 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
         names: names of the columns, if any.
         name: what errors call the rows.
     """
-    keys = ("X", "condition", "lengths", "target", "observed", "y")
+    keys = ("X", "condition", "lengths", "target", "observed", "y", "sample_weight")
     kwargs = dict(validation) if isinstance(validation, dict) else {"X": validation}
     if set(kwargs) - set(keys) or "X" not in kwargs:
         raise InputError(f"{name} must be an array, or a dict of {', '.join(keys)}, got the keys {sorted(kwargs)}.")
-    rows = as_examples(**kwargs)
+    rows = as_examples(weight=kwargs.pop("sample_weight", None), **kwargs)
     if schema.condition is None and rows.condition is not None:
         raise InputError(f"{name} must have no condition, as the training rows have none.")
     if schema.condition is not None and rows.condition is None and rows.y is None:
@@ -95,7 +96,8 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
     if schema.labels is not None and rows.y is None:
         raise InputError(f"{name} must have labels, as the training rows. Pass them in a dict: 'y': ...")
     try:
-        examples = check_examples(schema, rows.x, y=rows.y, feature_names=names, **rows.model_kwargs())
+        kwargs = rows.model_kwargs() | {"y": rows.y, "weight": rows.weight}
+        examples = check_examples(schema, rows.x, feature_names=names, **kwargs).without_zero_weight()
         if schema.labels is not None and examples.y is not None:
             schema.labels.encode(examples.y)  # raises for classes that the training rows do not have
         return examples
@@ -125,6 +127,7 @@ def infer_schema(estimator: Hyperparameters, inputs: Examples, train: np.ndarray
         warnings.warn("; ".join(NOT_A_DENSITY), UserWarning, stacklevel=4)
     if name in LEVELLED:
         return replace(schema, scale=np.asarray(float(schema.levels - 1)))
+    weight = None if inputs.weight is None else inputs.weight[train]
     # (n, *X); of sequences (steps, d): each step of each row informs the same columns.
     values: Any = Rows(modelled, train)
     observed = None if inputs.observed is None else inputs.observed[train]
@@ -132,12 +135,13 @@ def infer_schema(estimator: Hyperparameters, inputs: Examples, train: np.ndarray
         values = values[:]
         real = length_mask(values, inputs.lengths[train])
         values, observed = values[real], None if observed is None else observed[real]
+        weight = None if weight is None else np.repeat(weight, inputs.lengths[train])
     if name in COUNTED:
         most = max(float(block.max()) for block in blocks_of(values))
-        return replace(schema, high=np.asarray(most), mean=moments(values, observed)[0])
-    shift, scale = scaling_of(values, scaling_name(estimator.scaling, schema, name), observed)
+        return replace(schema, high=np.asarray(most), mean=moments(values, observed, weight)[0])
+    shift, scale = scaling_of(values, scaling_name(estimator.scaling, schema, name), observed, weight)
     if observed is not None:
-        values = np.where(observed, values[:], moments(values, observed)[0])
+        values = np.where(observed, values[:], moments(values, observed, weight)[0])
     # Black and white are the same in all of an image; each column of a table has its own range.
     axis = None if schema.image else 0
     low, high = (
@@ -167,7 +171,7 @@ def infer_columns(estimator: Hyperparameters, inputs: Examples, train: np.ndarra
         if name in (*LEVELLED, *COUNTED) and is_integer_valued(values):
             values = values.astype(np.int64)
         observed = None if inputs.observed is None else inputs.observed[:, [j]]
-        part = infer_schema(column, Examples(values, observed=observed), train)
+        part = infer_schema(column, Examples(values, observed=observed, weight=inputs.weight), train)
         if name == "categorical":
             part = replace(part, columns=(replace(part.columns[0], kind="category"),))
         parts.append(part)
@@ -180,7 +184,9 @@ def infer_condition(inputs: Examples, train: np.ndarray) -> Condition | None:
     if inputs.condition is None:
         return None
     values = np.asarray(inputs.condition)
-    return Condition.read(values[train] if values.ndim and values.dtype.kind == "f" else np.atleast_1d(values))
+    if not values.ndim or values.dtype.kind != "f":
+        return Condition.read(np.atleast_1d(values))
+    return Condition.read(values[train], None if inputs.weight is None else inputs.weight[train])
 
 
 def infer_schema_from_dtype(estimator: Hyperparameters, inputs: Examples) -> tuple[str, Schema]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from isthmus.metrics.principal_axes import principal_axes, triangular_factor
 from isthmus.scales import SCALE_FLOOR
+from isthmus.schema import row_count
 
 MIN_NOISE_VARIANCE = SCALE_FLOOR**2
 """Smallest variance of the noise, in the units that networks read: no learned scale goes lower."""
@@ -80,18 +81,22 @@ class LinearModel(NamedTuple):
         return self.coordinates(x)[:, self.used], self.narrowest[self.used]
 
 
-def without_condition(x: np.ndarray, c: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def without_condition(
+    x: np.ndarray, c: np.ndarray | None, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What a linear function of the condition leaves of x: residuals (n, d), coefficients (C, d), mean (d,)."""
+    mean = np.average(x, 0, weight)
     if c is None:
-        mean = x.mean(0)
         return x - mean, np.zeros((0, x.shape[1])), mean
-    centre = c.mean(0)
-    coefficients = np.linalg.lstsq(c - centre, x - x.mean(0), rcond=1e-6)[0]
-    mean = x.mean(0) - centre @ coefficients
+    centre, root = np.average(c, 0, weight), 1.0 if weight is None else np.sqrt(weight)[:, None]
+    coefficients = np.linalg.lstsq(root * (c - centre), root * (x - mean), rcond=1e-6)[0]
+    mean = mean - centre @ coefficients
     return x - c @ coefficients - mean, coefficients, mean
 
 
-def fit_linear_model(x: np.ndarray, c: np.ndarray | None, latent_dim: int, noise_per_column: bool) -> LinearModel:
+def fit_linear_model(
+    x: np.ndarray, c: np.ndarray | None, latent_dim: int, noise_per_column: bool, weight: np.ndarray | None = None
+) -> LinearModel:
     """The linear model of most likelihood on rows (n, d).
 
     Args:
@@ -99,10 +104,11 @@ def fit_linear_model(x: np.ndarray, c: np.ndarray | None, latent_dim: int, noise
         c: (n, C) conditions.
         latent_dim: D, of which those beyond the rows' rank are not used.
         noise_per_column: factor analysis instead of probabilistic PCA.
+        weight: (n,) how much rows count.
     """
-    residuals, coefficients, mean = without_condition(x, c)
-    n, d = x.shape
-    factor = triangular_factor(residuals)
+    residuals, coefficients, mean = without_condition(x, c, weight)
+    d, n = x.shape[1], float(len(x)) if weight is None else row_count(weight)
+    factor = triangular_factor(residuals, weight)
     k = min(latent_dim, len(factor))
     scale = np.ones(d)
     total = np.square(factor).sum(0) / max(1, n - 1)  # (d,) variances
@@ -119,14 +125,15 @@ def fit_linear_model(x: np.ndarray, c: np.ndarray | None, latent_dim: int, noise
     return LinearModel(mean, coefficients, scale, axes[:latent_dim], variance[:latent_dim], noise)
 
 
-def independent_columns(x: np.ndarray) -> LinearModel:
+def independent_columns(x: np.ndarray, weight: np.ndarray | None = None) -> LinearModel:
     """The linear model in which each dimension of the code is a column of the rows (n, d), with little noise."""
-    d, variance = x.shape[1], np.maximum(x.var(0), MIN_NOISE_VARIANCE)
+    mean = np.average(x, 0, weight)
+    d, variance = x.shape[1], np.maximum(np.average(np.square(x - mean), 0, weight), MIN_NOISE_VARIANCE)
     noise = max(NOISE_OF_FULL_CODES * float(variance.min()), MIN_NOISE_VARIANCE)
-    return LinearModel(x.mean(0), np.zeros((0, d)), np.ones(d), np.eye(d), variance, noise)
+    return LinearModel(mean, np.zeros((0, d)), np.ones(d), np.eye(d), variance, noise)
 
 
-def noise_scales(factor: np.ndarray, total: np.ndarray, k: int, n: int) -> np.ndarray:
+def noise_scales(factor: np.ndarray, total: np.ndarray, k: int, n: float) -> np.ndarray:
     """(d,) scales of the noise of factor analysis with k dimensions.
 
     Given the scales, W is that of probabilistic PCA on scaled columns; given W, the noise of a column is what W leaves

@@ -44,6 +44,7 @@ def as_dataset(
         target=examples.target,
         y=None if labels is None or examples.y is None else labels.encode(examples.y),
         observed=examples.observed,
+        weight=examples.weight,
         bits=bits,
         index=index,
     )
@@ -68,6 +69,8 @@ class LinearRows(NamedTuple):
     """(n, d)"""
     condition: np.ndarray | None
     """(n, C)"""
+    weight: np.ndarray | None
+    """(n,) how much rows count."""
 
 
 def linear_rows(schema: Schema, examples: Examples, seed: int) -> LinearRows:
@@ -86,4 +89,4 @@ def linear_rows(schema: Schema, examples: Examples, seed: int) -> LinearRows:
             read.append(x.flatten(1).numpy())
             if batch.c is not None:
                 conditions.append(batch.c.numpy())
-    return LinearRows(np.concatenate(read), np.concatenate(conditions) if conditions else None)
+    return LinearRows(np.concatenate(read), np.concatenate(conditions) if conditions else None, some.weight)

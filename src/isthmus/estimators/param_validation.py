@@ -51,6 +51,13 @@ def check_fields(estimator: Hyperparameters) -> None:
             raise InputError(f"{name} must be a number from 0 to 1, got {quoted(value)}.")
     if estimator.validation_fraction == 1:
         raise InputError("validation_fraction must be below 1, got 1: no rows would be left to train on.")
+    if estimator.dropout >= 1:
+        raise InputError(f"dropout must be below 1, got {estimator.dropout!r}: no hidden unit would be left.")
+    minutes = estimator.max_minutes
+    if minutes is not None and not (is_real_number(minutes) and 0 < minutes < math.inf):
+        raise InputError(f"max_minutes must be a number > 0 or None, got {minutes!r}.")
+    if not isinstance(estimator.verbose, bool | np.bool_ | numbers.Integral) or estimator.verbose not in (0, 1, 2):
+        raise InputError(f"verbose must be 0, 1 or 2, got {estimator.verbose!r}.")
     rate = estimator.learning_rate
     if not is_auto(rate) and not (is_real_number(rate) and 0 < rate < math.inf):
         raise InputError(f"learning_rate must be a number > 0 or 'auto', got {quoted(rate)}.")

@@ -48,11 +48,11 @@ class ProbabilisticPCA(Estimator):
         scale = BufferScale()
         model.likelihood.family.log_scale = scale
 
-        def solve(blocks: Iterator[Tensor]) -> None:
-            centre, factor, n = factor_of_blocks(block.flatten(1).double().cpu().numpy() for block in blocks)
+        def solve(blocks: Iterator[Tensor], counts: np.ndarray | None) -> None:
+            centre, factor, n = factor_of_blocks((x.flatten(1).double().cpu().numpy() for x in blocks), counts)
             pca = principal_axes(centre, factor, n)
             d = len(centre)
-            rank = min(self.latent_dim, n, d)
+            rank = min(self.latent_dim, len(pca.axes))
             # The noise is the mean variance of all other directions, also of those that fewer rows than columns do not
             # span. Without a discarded direction nothing is left as noise, and the density would have no bound.
             total_variance = float(pca.variance.sum())

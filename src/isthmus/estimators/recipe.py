@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from isthmus.latent_model import LatentModel
@@ -17,5 +18,5 @@ class Recipe:
 
     model: LatentModel
     objective: Objective | Term
-    solve: Callable[[Iterator[Tensor]], None] | None = None
-    """Sets the best weights, instead of training, given all rows in blocks (m, *X)."""
+    solve: Callable[[Iterator[Tensor], np.ndarray | None], None] | None = None
+    """Sets the best weights, instead of training, given all rows in blocks (m, *X), and how much rows count (n,)."""

@@ -53,7 +53,8 @@ def reconstruction_baseline(
     errors = context.fitted.squared_errors(context.examples, reconstructions)
     scaled_errors = context.fitted.squared_errors(context.examples, reconstructions, scaled=True)
     name = f"baselines.{key}"
-    margin = margin_metric(name, paired_difference(scaled_errors, context.scaled_errors), SCALED_UNIT, digits="")
+    difference = paired_difference(scaled_errors, context.scaled_errors, weight=context.weight)
+    margin = margin_metric(name, difference, SCALED_UNIT, digits="")
     return error_metric(name, label, context, errors, scaled_errors, margin, *details)
 
 
@@ -72,17 +73,17 @@ def density_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
     context.require_numeric()
     log_px, shared_error = context.diagnostics.log_px.values, context.diagnostics.log_px.error
     scores = data.scores(DENSITIES, as_scored(context.fitted, context.examples.x))
-    metrics = []
+    metrics, weight = [], context.weight
     for key, (values, size) in scores.items():
         name, kind = f"baselines.{key}", DEQUANTIZED if schema.discrete else "density"
         details = (
-            margin_metric(name, paired_difference(log_px, values, shared_error), "nats"),
+            margin_metric(name, paired_difference(log_px, values, shared_error, weight), "nats"),
             setting(f"{name}.given_condition", "given the condition", False, HIDDEN),
             *(size_setting(name, what, value) for what, value in size.items()),
         )
         note = "dequantised: a lower bound" if schema.discrete else ""
         label = f"baseline: {LABELS[key]}"
-        metrics.append(mean_over_rows(name, label, "nats", kind, values, details=details, note=note))
+        metrics.append(mean_over_rows(name, label, "nats", kind, values, weight=weight, details=details, note=note))
     if not data.bounded:
         features = setting("degenerate.features", "features", schema.size, HIDDEN)
         rank = setting("degenerate.rank", "dimensions that training rows span", data.rank, LINE)

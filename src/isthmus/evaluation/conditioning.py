@@ -38,7 +38,7 @@ def condition_gain(context: EvalContext) -> Metric | None:
     other = other.mark_checked(context.schema)
     right = context.scored.score(index, CONDITION_DRAWS)
     wrong = EncodedRows(context.fitted, other, "fixed").score(np.arange(len(index)), CONDITION_DRAWS)
-    gain, error = mean_and_error(right - wrong)
+    gain, error = mean_and_error(right - wrong, weight=context.weight_of(index))
     return Metric(
         "condition",
         "gain of the true condition over another",

@@ -15,7 +15,7 @@ from isthmus.evaluation.row_keys import RowKeys
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
-from isthmus.schema import Schema
+from isthmus.schema import Schema, weighted_sum
 from isthmus.train.device_data import fixed_bits
 
 MAX_SAMPLES = 2_000
@@ -75,6 +75,15 @@ class EvalContext:
         return self.fitted.seed % 2**31
 
     # ------------------------------------------------------------------ rows
+
+    @property
+    def weight(self) -> np.ndarray | None:
+        """(n,) how much rows count in a mean over them; None for all the same."""
+        return self.examples.weight
+
+    def weight_of(self, index: np.ndarray) -> np.ndarray | None:
+        """The same of some rows."""
+        return None if self.weight is None else self.weight[index]
 
     def subsample(self, count: int) -> np.ndarray:
         """Positions of at most `count` of the rows, chosen at random by the seed (files are often sorted), ascending.
@@ -255,7 +264,8 @@ def counted_elements(examples: Examples) -> np.ndarray | None:
 
 def observed_mean(examples: Examples) -> np.ndarray:
     """(*X) mean over the rows of what is neither padding nor unobserved; 0 where all is."""
-    counted = counted_elements(examples)
+    counted, weight = counted_elements(examples), examples.weight
     if counted is None:
-        return examples.x.mean(0, dtype=np.float64)
-    return np.where(counted, examples.x, 0).sum(0, dtype=np.float64) / np.maximum(counted.sum(0), 1)
+        return weighted_sum(examples.x, weight) / (len(examples) if weight is None else weight.sum())
+    count = weighted_sum(counted, weight)
+    return weighted_sum(np.where(counted, examples.x, 0), weight) / np.where(count == 0, 1, count)

@@ -103,6 +103,7 @@ def evaluate(
     condition: Any = None,
     lengths: Any = None,
     observed: Any = None,
+    sample_weight: Any = None,
     draws: int = DEFAULT_DRAWS,
     train: Any = None,
     factors: Any = None,
@@ -119,8 +120,12 @@ def evaluate(
         condition: (n,) labels or (n, k) numbers, for a conditional model.
         lengths: (n,) lengths of padded sequences.
         observed: (n, *X) booleans, False where a value of X is missing; such values enter no number.
+        sample_weight: (n,) numbers >= 0, how much rows count in means over rows: of log-densities and their parts, of
+            squared errors and of differences from baselines. Standard errors are those of n rows. What describes rows
+            otherwise (codes, probes, samples, medians) counts each row once; rows of weight 0 are left out.
         draws: draws per row for log p(x).
-        train: the rows that the model was fitted to: X, a dict of X, condition, lengths and observed, or `Examples`.
+        train: the rows that the model was fitted to: X, a dict of X and any of condition, lengths, observed, y and
+            sample_weight, or `Examples`. Baselines but the mean are fitted to them as they are, whatever their weights.
             Without them there are no baselines and no comparison of training rows or samples with other rows.
         factors: (n, F) whole numbers that the rows were generated from, for disentanglement scores.
         ais: number of rows whose log p(x) is also estimated by annealed importance sampling: minutes for a hundred.
@@ -135,7 +140,8 @@ def evaluate(
     """
     fitted = as_fitted(model)
     check_settings(fitted, draws, ais, ais_steps, without)
-    examples = fitted.check(X, condition, lengths, observed=observed, y=y, factors=factors)
+    examples = fitted.check(X, condition, lengths, observed=observed, y=y, factors=factors, weight=sample_weight)
+    examples = examples.without_zero_weight()
     context = EvalContext(fitted, examples, check_train(fitted, train), draws, ais, ais_steps)
     metrics: list[Metric] = []
     declined: dict[str, str] = {}
@@ -173,17 +179,19 @@ def check_settings(fitted: FittedModel, draws: Any, ais: Any, ais_steps: Any, wi
 
 def check_train(fitted: FittedModel, train: Any) -> Examples | None:
     """The training rows, checked; InputError names them."""
-    return None if train is None else fitted.check(**train_arguments(train))
+    return None if train is None else fitted.check(**train_arguments(train)).without_zero_weight()
 
 
 def train_arguments(train: Any) -> dict[str, Any]:
     """Training rows, or a dict of X and what accompanies them, as such a dict."""
     given = dict(train) if isinstance(train, dict) else {"X": train}
-    allowed = ("X", "condition", "lengths", "observed", "y")
+    allowed = ("X", "condition", "lengths", "observed", "y", "sample_weight")
     if "X" not in given or not set(given) <= set(allowed):
         raise InputError(
             f"train must be rows, or a dict with X and any of {', '.join(allowed[1:])}, got {quoted(list(given))}."
         )
+    if "sample_weight" in given:
+        given["weight"] = given.pop("sample_weight")
     return given
 
 

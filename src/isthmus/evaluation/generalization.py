@@ -39,6 +39,8 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         raise Declined(TRAINING_ROWS)
     index, has_density = context.train_subsample(GAP_MAX_ROWS), context.has_density
     rows = train.take(index)
+    others = context.subsample(GAP_MAX_ROWS)
+    weights = (rows.weight, context.weight_of(others))
     require_equal_counts(rows, context.examples)
     metrics = [setting("training.rows", "training rows", len(rows), HIDDEN)]
     if context.has_code:
@@ -47,27 +49,42 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         label, gap_label = "reconstruction error of training rows", "training rows: error lower by"
         metrics += [
             mean_over_rows(
-                "training.squared_error", label, DATA_UNIT, "squared error", errors, digits="", shown=HIDDEN
+                "training.squared_error",
+                label,
+                DATA_UNIT,
+                "squared error",
+                errors,
+                weight=rows.weight,
+                digits="",
+                shown=HIDDEN,
             ),
             mean_difference(
-                "training.squared_error_gap", gap_label, DATA_UNIT, context.errors, errors, digits="", shown=shown
+                "training.squared_error_gap",
+                gap_label,
+                DATA_UNIT,
+                context.errors,
+                errors,
+                (context.weight, rows.weight),
+                digits="",
+                shown=shown,
             ),
         ]
     if has_density:
         of_train, of_test = (
             scored.score(index, GAP_DRAWS),
-            context.scored.score(context.subsample(GAP_MAX_ROWS), GAP_DRAWS),
+            context.scored.score(others, GAP_DRAWS),
         )
         label, gap_label = "log p(x) of training rows", "training rows: log p(x) higher by"
         kind = context.schema.measure
         metrics += [
-            mean_over_rows("training.log_likelihood", label, "nats", kind, of_train, shown=HIDDEN),
+            mean_over_rows("training.log_likelihood", label, "nats", kind, of_train, weight=rows.weight, shown=HIDDEN),
             mean_difference(
                 "training.log_likelihood_gap",
                 gap_label,
                 "nats",
                 of_train,
                 of_test,
+                weights,
                 details=(higher(of_train, of_test),),
             ),
         ]
@@ -105,7 +122,15 @@ def require_equal_counts(train: Examples, test: Examples) -> None:
         )
 
 
-def mean_difference(name: str, label: str, unit: str, first: np.ndarray, second: np.ndarray, **kwargs: Any) -> Metric:
-    """The mean of `first` (n,) less that of `second` (m,), two independent sets of rows."""
-    (high, error), (low, other_error) = mean_and_error(first), mean_and_error(second)
+def mean_difference(
+    name: str,
+    label: str,
+    unit: str,
+    first: np.ndarray,
+    second: np.ndarray,
+    weights: tuple[np.ndarray | None, np.ndarray | None],
+    **kwargs: Any,
+) -> Metric:
+    """The mean of `first` (n,) less that of `second` (m,), two independent sets of rows with the weights (n,), (m,)."""
+    (high, error), (low, other_error) = (mean_and_error(v, weight=w) for v, w in zip((first, second), weights))
     return Metric(name, label, unit, "difference", high - low, math.hypot(error, other_error), **kwargs)

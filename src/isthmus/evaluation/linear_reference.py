@@ -32,10 +32,10 @@ def variance_explained(context: EvalContext) -> Metric | None:
         return None
     mean = np.broadcast_to(observed_mean(context.examples), context.examples.x.shape)
     of_mean = context.fitted.squared_errors(context.examples, mean, scaled=True)
-    total = float(of_mean.mean())
+    total = float(np.average(of_mean, weights=context.weight))
     if not total:
         return None
-    share, error = mean_and_error((of_mean - context.scaled_errors) / total)
+    share, error = mean_and_error((of_mean - context.scaled_errors) / total, weight=context.weight)
     label, unit = "variance explained by reconstructions", "share of the variance"
     details = (*sampled_share(context, total), *output_range(context))
     return Metric("variance_explained", label, unit, "ratio", share, error, digits=".1%", shown=HIDDEN, details=details)
@@ -47,7 +47,8 @@ def sampled_share(context: EvalContext, total: float) -> tuple[Metric, ...]:
         return ()
     codes = context.encoded.sample_posterior(context.seed).cpu().numpy()
     decoded = context.fitted.decode(codes, context.examples.condition, context.examples.lengths)
-    share = 1 - float(context.fitted.squared_errors(context.examples, decoded, scaled=True).mean()) / total
+    errors = context.fitted.squared_errors(context.examples, decoded, scaled=True)
+    share = 1 - float(np.average(errors, weights=context.weight)) / total
     name, label = "variance_explained.sampled", "by a drawn code"
     return (Metric(name, label, "share of the variance", "ratio", share, digits=".1%", shown=HIDDEN),)
 
@@ -142,6 +143,6 @@ def margin_over(context: EvalContext, x: np.ndarray, varies: np.ndarray, scaling
     log_px, shared_error = context.diagnostics.log_px.values, context.diagnostics.log_px.error
     test, scale = context.examples.x.reshape(len(context), -1).astype(np.float64), scales(x)[scaling]
     values = linear_scores(x / scale, test / scale, best)[:, best] - np.log(scale).sum()
-    margin, error = mean_and_error(log_px - values, shared_error)
+    margin, error = mean_and_error(log_px - values, shared_error, context.weight)
     label = "margin of the model over the best linear model"
     return (Metric("linear_dimensions.margin", label, "nats", "difference", margin, error, shown=HIDDEN),)

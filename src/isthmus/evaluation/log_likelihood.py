@@ -36,23 +36,22 @@ def likelihood_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
         return None
     require_density(context.fitted.model)
     label = "ELBO (lower bound on log p(x))"
-    return log_px_metric(context), mean_over_rows(
-        "elbo", label, "nats", context.schema.measure, context.diagnostics.elbo
-    )
+    values, measure = context.diagnostics.elbo, context.schema.measure
+    return log_px_metric(context), mean_over_rows("elbo", label, "nats", measure, values, weight=context.weight)
 
 
 def rate_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
     """The bound's two parts, of a model with a code: distortion and rate."""
     if not context.is_variational:
         return None
-    stats, kind = context.diagnostics, context.schema.measure
+    stats, kind, weight = context.diagnostics, context.schema.measure, context.weight
     label = "distortion: E[-log p(x|z)]" if context.has_density else "distortion: E[cross-entropy of x given z]"
     metrics = [
-        mean_over_rows("distortion", label, "nats", kind, stats.distortion),
-        mean_over_rows("kl", "rate: KL(q(z|x) || p(z))", "nats", "divergence", stats.kl.sum(1)),
+        mean_over_rows("distortion", label, "nats", kind, stats.distortion, weight=weight),
+        mean_over_rows("kl", "rate: KL(q(z|x) || p(z))", "nats", "divergence", stats.kl.sum(1), weight=weight),
     ]
     if stats.kl.shape[1] == context.fitted.model.code.size:
-        per_dim, label = tuple(stats.kl.mean(0).tolist()), "KL per latent dimension"
+        per_dim, label = tuple(np.average(stats.kl, 0, weight).tolist()), "KL per latent dimension"
         metrics.append(Metric("kl_per_dim", label, "nats", "divergence", per_dim, shown=HIDDEN, plain=True))
     return tuple(metrics)
 
@@ -69,7 +68,7 @@ def log_px_metric(context: EvalContext) -> Metric:
     deviation = float(stats.log_px.values.std())
     bits: float | None = None
     if kind == "probability" and not schema.sequence and context.examples.observed is None:
-        bits = -float(stats.log_px.values.mean()) / (schema.size * math.log(2))
+        bits = -float(np.average(stats.log_px.values, weights=context.weight)) / (schema.size * math.log(2))
     details = [
         detail("shared_error", "standard error shared by all rows", "nats", shared_error, shown=HIDDEN),
         detail("bound_gap", "below log p(x) by extrapolation", "nats", stats.log_px.bound_gap, shown=HIDDEN),
@@ -93,11 +92,12 @@ def log_px_metric(context: EvalContext) -> Metric:
     label = "log p(x) given the condition" if conditional else "log p(x)"
     values, gap = stats.log_px.values, stats.log_px.bound_gap
     note = f"a log-{kind}{', exact' if exact else ''}"
-    if gap > min(MAX_GAP_NATS, MAX_GAP_ERRORS * mean_and_error(values, shared_error).error):
+    if gap > min(MAX_GAP_NATS, MAX_GAP_ERRORS * mean_and_error(values, shared_error, context.weight).error):
         note += f", a bound some {gap:.2g} too low"
     elif not exact and khat > KHAT_GOOD and gap > MIN_GAP_NATS:
         note += ", a lower bound"
-    return mean_over_rows(name, label, "nats", kind, values, shared_error, note=note, details=tuple(details))
+    more = {"note": note, "details": tuple(details)}
+    return mean_over_rows(name, label, "nats", kind, values, shared_error, context.weight, **more)
 
 
 def aggregate_posterior(context: EvalContext) -> tuple[Metric, ...] | None:
@@ -105,7 +105,7 @@ def aggregate_posterior(context: EvalContext) -> tuple[Metric, ...] | None:
     if not context.is_variational:
         return None
     with context.fitted.threads():
-        parts = elbo_surgery(context.scored.chunks)
+        parts = elbo_surgery(context.scored.chunks, weight=context.weight)
     ceiling, kind = math.log(parts.rows), "divergence"
     saturated = parts.mutual_information > SATURATED * ceiling
 
@@ -164,7 +164,7 @@ def ais_metrics(context: EvalContext) -> Metric | None:
     with fitted.threads():
         annealed = ais(fitted.model, rows, steps=steps)
         bounds = bdmc(fitted.model, simulated, steps=steps, c=batch.c, mask=batch.mask)
-    weighted = context.scored.score(index, context.draws)
+    weighted, weight = context.scored.score(index, context.draws), context.weight_of(index)
     kind, ess, acceptance = context.schema.measure, float(np.median(annealed.ess)), float(annealed.acceptance.mean())
     details = (
         setting("ais.rows", "rows", len(rows)),
@@ -175,6 +175,7 @@ def ais_metrics(context: EvalContext) -> Metric | None:
             "nats",
             kind,
             weighted,
+            weight=weight,
             details=(setting("ais.importance_weighted.draws", "draws per row", context.draws),),
         ),
         mean_over_rows(
@@ -183,6 +184,7 @@ def ais_metrics(context: EvalContext) -> Metric | None:
             "nats",
             "difference",
             annealed.values - weighted,
+            weight=weight,
         ),
         from_estimate(
             "ais.two_sided_gap",
@@ -195,4 +197,5 @@ def ais_metrics(context: EvalContext) -> Metric | None:
         Metric("ais.ess", "effective chains", "", kind, ess, shown=HIDDEN, plain=True),
         Metric("ais.acceptance", "acceptance", "", "share", acceptance, shown=HIDDEN, plain=True),
     )
-    return mean_over_rows("ais", "log p(x) by annealing (AIS)", "nats", kind, annealed.values, details=details)
+    label = "log p(x) by annealing (AIS)"
+    return mean_over_rows("ais", label, "nats", kind, annealed.values, weight=weight, details=details)

@@ -10,7 +10,8 @@ import torch
 from isthmus.distributions.independent import is_evaluable
 from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext, counted_elements
-from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
+from isthmus.metrics.estimate import mean_and_error
+from isthmus.metrics.metric import HIDDEN, LINE, Metric, from_estimate, setting
 from isthmus.priors import PostHocPrior
 
 REFIT_COMPONENTS = 10
@@ -45,8 +46,9 @@ def refit_gain(context: EvalContext) -> Metric | None:
         gain = mixture().log_prob(codes.flatten(1)) - prior.log_prob(codes)
     components = setting("refit_gain.components", "components", REFIT_COMPONENTS)
     values, label = gain.double().cpu().numpy(), "gain of a mixture prior fitted to codes"
-    shown = LINE if values.mean() > 0 else HIDDEN
-    return mean_over_rows("refit_gain", label, "nats", "difference", values, details=(components,), shown=shown)
+    shown = LINE if np.average(values, weights=context.weight) > 0 else HIDDEN
+    estimate = mean_and_error(values, weight=context.weight)
+    return from_estimate("refit_gain", label, "nats", "difference", estimate, details=(components,), shown=shown)
 
 
 def sample_spread(context: EvalContext) -> Metric | None:

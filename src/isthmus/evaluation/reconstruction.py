@@ -49,11 +49,13 @@ def error_metric(
         SCALED_UNIT,
         "squared error",
         scaled_errors,
+        weight=context.weight,
         details=(setting(f"{name}.scaled.uneven", "columns differ in scale", differ, HIDDEN),),
         shown=LINE if differ else HIDDEN,
         digits="",
     )
-    return mean_over_rows(name, label, DATA_UNIT, "squared error", errors, details=(scaled, *details), digits="")
+    more: dict[str, Any] = {"weight": context.weight, "details": (scaled, *details), "digits": ""}
+    return mean_over_rows(name, label, DATA_UNIT, "squared error", errors, **more)
 
 
 def image_quality(context: EvalContext) -> tuple[Metric, ...] | None:
@@ -74,9 +76,10 @@ def similarity(prefix: str, context: EvalContext, images: np.ndarray, damaged: n
 
     def of(name: str, label: str, images: np.ndarray, **kwargs: Any) -> tuple[Metric, Metric]:
         errors = context.fitted.squared_errors(rows, images) / context.schema.size
-        signal = from_estimate(name.format("psnr"), label.format("PSNR"), "dB", "psnr", psnr(errors, extent), **kwargs)
+        ratio = psnr(errors, extent, context.weight)
+        signal = from_estimate(name.format("psnr"), label.format("PSNR"), "dB", "psnr", ratio, **kwargs)
         values = ssim(images, clean, extent)
-        kwargs["digits"] = ".3f"
+        kwargs |= {"digits": ".3f", "weight": context.weight}
         return signal, mean_over_rows(name.format("ssim"), label.format("SSIM"), "", "ssim", values, **kwargs)
 
     before: tuple[Any, ...] = ((), ())
@@ -176,11 +179,12 @@ def cleaning(context: EvalContext) -> Metric | None:
             images = similarity("cleaning.", context, decoded, np.concatenate(damaged))
     else:
         return None
-    total = float(damage.mean())
+    weight = context.weight
+    total = float(np.average(damage, weights=weight))
     if not total:
         return None
-    ratio, error = mean_and_error(cleaned / total)
-    excess, excess_error = mean_and_error((cleaned - damage) / total)
+    ratio, error = mean_and_error(cleaned / total, weight=weight)
+    excess, excess_error = mean_and_error((cleaned - damage) / total, weight=weight)
     details = (Metric("cleaning.excess", "beyond that", "times", "ratio", excess, excess_error, shown=HIDDEN),)
     label = "error of cleaned rows over that of damaged rows"
     return Metric("cleaning", label, "times", "ratio", ratio, error, digits=".2f", details=(*details, *images))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +33,7 @@ class ELBOSurgery(NamedTuple):
     rows: int
 
 
-def elbo_surgery(chunks: Iterable[Chunk], seed: int = NOISE_SEED) -> ELBOSurgery:
+def elbo_surgery(chunks: Iterable[Chunk], seed: int = NOISE_SEED, weight: np.ndarray | None = None) -> ELBOSurgery:
     """Split the mean KL term into mutual information and the KL of the aggregate posterior.
 
     With q(z) = 1/n sum_i q(z | x_i), the mixture of the rows' own posteriors,
@@ -46,6 +46,7 @@ def elbo_surgery(chunks: Iterable[Chunk], seed: int = NOISE_SEED) -> ELBOSurgery
     Args:
         chunks: encoded rows, of which the first `SURGERY_MAX_ROWS` are used.
         seed: of the draws.
+        weight: (n,) how much rows count in the means over i; None for all the same.
 
     Raises:
         Declined: for fewer than two rows, if each row has its own prior, and if the density of a row's posterior is not
@@ -57,30 +58,39 @@ def elbo_surgery(chunks: Iterable[Chunk], seed: int = NOISE_SEED) -> ELBOSurgery
         raise Declined(f"ELBO surgery needs at least 2 rows, got {n}.")
     for chunk in parts:
         check_applicable(chunk)
+    weight = None if weight is None else weight[:n]
+    shares = np.full(n, 1 / n) if weight is None else weight / weight.sum()
+    log_share = torch.as_tensor(shares, device=parts[0].row_index.device).log()
     information, divergence = [], []
     with torch.no_grad(), seeded(seed):
         for chunk in parts:
             z, log_q, log_w = chunk.q.draw(
                 chunk.q.noise(1, len(chunk.row_index))
             )  # (E, B, *Z), E = 1 unless enumerated
-            weight = 1 / len(z) if log_w is None else log_w.double().exp()
+            share = 1 / len(z) if log_w is None else log_w.double().exp()  # of each draw
             log_qz_x = (chunk.q.log_prob(z) if log_q is None else log_q).double()  # (E, B)
-            log_qz = log_aggregate(parts, n, z.flatten(0, 1)).reshape(log_qz_x.shape)
-            information.append((weight * (log_qz_x - log_qz)).sum(0))
-            divergence.append((weight * (log_qz - chunk.prior.log_prob(z).double())).sum(0))
+            log_qz = log_aggregate(parts, log_share, z.flatten(0, 1)).reshape(log_qz_x.shape)
+            information.append((share * (log_qz_x - log_qz)).sum(0))
+            divergence.append((share * (log_qz - chunk.prior.log_prob(z).double())).sum(0))
     values = [torch.cat(part).cpu().numpy() for part in (information, divergence)]  # (n,) each
-    (mutual_information, error), (aggregate_kl, kl_error) = (mean_and_error(part) for part in values)
+    (mutual_information, error), (aggregate_kl, kl_error) = (mean_and_error(part, weight=weight) for part in values)
     return ELBOSurgery(mutual_information, aggregate_kl, max(error, kl_error), n)
 
 
-def log_aggregate(chunks: list[Chunk], n: int, z: Tensor) -> Tensor:
-    """(m,) log q(z) = log 1/n sum_i q(z | x_i) of codes (m, *Z), nats, in double precision."""
-    block = max(1, DENSITY_BLOCK_ELEMENTS // (n * z[0].numel()))
+def log_aggregate(chunks: list[Chunk], log_share: Tensor, z: Tensor) -> Tensor:
+    """(m,) log q(z) = log sum_i share_i q(z | x_i) of codes (m, *Z), nats, in double precision.
+
+    Args:
+        chunks: n encoded rows.
+        log_share: (n,) log of each row's share; the shares add up to 1.
+        z: (m, *Z) codes.
+    """
+    block = max(1, DENSITY_BLOCK_ELEMENTS // (len(log_share) * z[0].numel()))
     log_sums = []
     for codes in z.split(block):
         log_density = torch.cat([chunk.q.log_prob(codes[:, None]).double() for chunk in chunks], 1)  # (block, n)
-        log_sums.append(log_density.logsumexp(1))
-    return torch.cat(log_sums) - math.log(n)
+        log_sums.append((log_density + log_share).logsumexp(1))
+    return torch.cat(log_sums)
 
 
 def check_applicable(chunk: Chunk) -> None:

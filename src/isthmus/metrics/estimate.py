@@ -18,33 +18,45 @@ class Estimate(NamedTuple):
     error: float
 
 
-def mean_and_error(values: np.ndarray, shared_error: float = 0.0) -> Estimate:
+def mean_and_error(values: np.ndarray, shared_error: float = 0.0, weight: np.ndarray | None = None) -> Estimate:
     """Mean over rows and its standard error.
+
+    With weights it is sum w v / sum w. Its error is that of n rows, however much they count: a row of weight 2 was
+    observed once, and with equal weights the error is that without.
 
     Args:
         values: (n,) one number for each row.
         shared_error: standard error of the mean that all rows have in common (for example because they share their
             noise), which no number of rows averages out. It adds in quadrature.
+        weight: (n,) numbers > 0, how much rows count.
 
     >>> mean_and_error(np.array([1.0, 3.0]))
     Estimate(mean=2.0, error=1.0)
+    >>> mean_and_error(np.array([1.0, 3.0]), weight=np.array([3.0, 1.0])).mean
+    1.5
     """
+    if weight is not None and len(values) > 1:
+        n, mean = len(values), float(np.average(values, weights=weight))
+        spread = math.sqrt(float(np.square(weight * (values - mean)).sum()) * n / (n - 1)) / float(weight.sum())
+        return Estimate(mean, math.hypot(spread, shared_error))
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return Estimate(float(values.mean()), math.hypot(error, shared_error))
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, shared_error: float = 0.0) -> Estimate:
+def paired_difference(
+    first: np.ndarray, second: np.ndarray, shared_error: float = 0.0, weight: np.ndarray | None = None
+) -> Estimate:
     """Mean over rows of first - second and its standard error; a mean of 0 where it is within rounding.
 
     Args:
         first: (n,) one number for each row.
         second: (n,) another one for each of the same rows.
-        shared_error: as in `mean_and_error`.
+        shared_error, weight: as in `mean_and_error`.
 
     >>> paired_difference(np.array([-20.0, -22.0]), np.array([-20.0, -22.0 + 1e-12])).mean
     0.0
     """
-    mean, error = mean_and_error(first - second, shared_error)
+    mean, error = mean_and_error(first - second, shared_error, weight)
     return Estimate(mean if abs(mean) > rounding_of(first, second) else 0.0, error)
 
 

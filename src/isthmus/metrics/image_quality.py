@@ -16,7 +16,7 @@ ROWS_AT_ONCE = 256
 """Images whose windows are held in memory at once."""
 
 
-def psnr(squared_errors: np.ndarray, data_range: float) -> Estimate:
+def psnr(squared_errors: np.ndarray, data_range: float, weight: np.ndarray | None = None) -> Estimate:
     """Peak signal-to-noise ratio 10 log10(range^2 / mean squared error), dB, of all images together; more is better.
 
     The squared error is averaged over images first: the ratio of one image that is restored perfectly is infinite.
@@ -24,11 +24,12 @@ def psnr(squared_errors: np.ndarray, data_range: float) -> Estimate:
     Args:
         squared_errors: (n,) mean squared error over the pixels of each image.
         data_range: the largest difference that two pixels can have.
+        weight: (n,) how much images count; None for all the same.
 
     Returns:
         The ratio, infinite for images without any error, and its standard error by that of the mean.
     """
-    mean, error = mean_and_error(squared_errors)
+    mean, error = mean_and_error(squared_errors, weight=weight)
     if not mean:
         return Estimate(math.inf, 0.0)
     return Estimate(10 * math.log10(data_range**2 / mean), 10 / math.log(10) * error / mean)

@@ -138,15 +138,23 @@ def error_digits(standard_error: float | None) -> str:
 
 
 def mean_over_rows(
-    name: str, label: str, unit: str, kind: str, values: np.ndarray, shared_error: float = 0.0, **kwargs: Any
+    name: str,
+    label: str,
+    unit: str,
+    kind: str,
+    values: np.ndarray,
+    shared_error: float = 0.0,
+    weight: np.ndarray | None = None,
+    **kwargs: Any,
 ) -> Metric:
     """The mean of values (n,) with its standard error over rows.
 
     Args:
         shared_error: standard error that all rows share, such as that of common draws.
+        weight: (n,) how much rows count; None for all the same.
         **kwargs: further fields of `Metric`.
     """
-    return from_estimate(name, label, unit, kind, mean_and_error(values, shared_error), **kwargs)
+    return from_estimate(name, label, unit, kind, mean_and_error(values, shared_error, weight), **kwargs)
 
 
 def from_estimate(name: str, label: str, unit: str, kind: str, estimate: Estimate, **kwargs: Any) -> Metric:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from isthmus.schema import safe_std
+from isthmus.schema import row_count, safe_std
 
 ROUNDING_SHARE = 1e-12
 """Share of the rows' variance below which a remainder is rounding."""
@@ -45,34 +45,43 @@ class PrincipalAxes(NamedTuple):
         return decoded + self.mean if error > ROUNDING_SHARE * total else x
 
 
-def triangular_factor(x: np.ndarray) -> np.ndarray:
+def triangular_factor(x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """(min(n, d), d) R of the QR decomposition of the centred rows x (n, d): R'R = (x - mean)'(x - mean).
 
-    Dividing its columns by scales gives the factor of rows that are scaled so.
+    Dividing its columns by scales gives the factor of rows that are scaled so. With weights (n,) it is the factor of
+    rows that occur as often as their weights say.
     """
-    return np.asarray(np.linalg.qr(x - x.mean(0), mode="r"))
+    return factor_of_blocks([x], weight)[1]
 
 
-def factor_of_blocks(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+def factor_of_blocks(
+    blocks: Iterable[np.ndarray], weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean (d,), triangular factor of the centred rows, and number of rows that come in blocks (m, d).
 
     Around their joint mean, n rows of mean a and m rows of mean b have the squares around their own means and
-    n m / (n + m) (b - a)(b - a)' in addition (Chan et al., 1983), which is one more row of the factor.
+    n m / (n + m) (b - a)(b - a)' in addition (Chan et al., 1983), which is one more row of the factor. Rows count by
+    `weight` (n,).
     """
-    mean, factor, n = np.zeros(()), np.zeros(()), 0
+    mean, factor, n, start = np.zeros(()), np.zeros(()), 0.0, 0
     for block in blocks:
-        m, centre = len(block), block.mean(0)
-        centred = block - centre
+        part = None if weight is None else weight[start : start + len(block)]
+        start += len(block)
+        m, centre = float(len(block)) if part is None else float(part.sum()), np.average(block, 0, part)
+        centred = block - centre if part is None else (block - centre) * np.sqrt(part)[:, None]
         if n:
             apart = math.sqrt(n * m / (n + m)) * (centre - mean)
             centred = np.concatenate([factor, centred, apart[None]])
         factor = np.asarray(np.linalg.qr(centred, mode="r"))
         mean = mean + (centre - mean) * (m / (n + m))
         n += m
-    return mean, factor, n
+    if weight is None:
+        return mean, factor, n
+    count = row_count(weight)
+    return mean, factor * math.sqrt(count / n), count
 
 
-def principal_axes(mean: np.ndarray, factor: np.ndarray, n: int) -> PrincipalAxes:
+def principal_axes(mean: np.ndarray, factor: np.ndarray, n: float) -> PrincipalAxes:
     """The principal axes of n rows, from their mean (d,) and the triangular factor of the centred rows."""
     _, singular, axes = np.linalg.svd(factor, full_matrices=False)
     return PrincipalAxes(mean, axes, np.square(singular) / max(1, n - 1))

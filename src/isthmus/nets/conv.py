@@ -10,14 +10,14 @@ from isthmus.nets.layers import activation, concat_condition
 
 
 class Residual(nn.Module):
-    """Residual block of two convolutions."""
+    """Residual block of two convolutions; dropout lies between them (Zagoruyko & Komodakis, 2016)."""
 
-    def __init__(self, channels: int, act: str):
+    def __init__(self, channels: int, act: str, dropout: float = 0.0):
         super().__init__()
         self.body = nn.Sequential(
             activation(act),
             nn.Conv2d(channels, channels, 3, padding=1),
-            activation(act),
+            activation(act, dropout),
             nn.Conv2d(channels, channels, 1),
         )
 
@@ -49,17 +49,25 @@ class ConvEncoder(nn.Module):
         out: number of outputs.
         condition: width of the condition.
         act: name of the activation.
+        dropout: share of the units within residual blocks that is set to zero in training.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], channels: tuple[int, ...], out: int, *, condition: int = 0, act: str = "silu"
+        self,
+        shape: tuple[int, ...],
+        channels: tuple[int, ...],
+        out: int,
+        *,
+        condition: int = 0,
+        act: str = "silu",
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.shape = shape
         depth = shape[2] if len(shape) == 3 else 1
         stages: list[nn.Module] = []
         for wide in channels:
-            stages += [nn.Conv2d(depth, wide, 3, stride=2, padding=1), Residual(wide, act)]
+            stages += [nn.Conv2d(depth, wide, 3, stride=2, padding=1), Residual(wide, act, dropout)]
             depth = wide
         self.stages = nn.Sequential(*stages, activation(act))
         h, w = stage_sizes(shape[0], shape[1], len(channels))[-1]
@@ -82,6 +90,7 @@ class ConvDecoder(nn.Module):
         shape: (h, w) or (h, w, c) of one image.
         condition: width of the condition.
         act: name of the activation.
+        dropout: share of the units within residual blocks that is set to zero in training.
     """
 
     def __init__(
@@ -93,6 +102,7 @@ class ConvDecoder(nn.Module):
         *,
         condition: int = 0,
         act: str = "silu",
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.dim, self.n, self.shape = dim, n, shape
@@ -103,7 +113,7 @@ class ConvDecoder(nn.Module):
         narrower = (*channels[-2::-1], n * depth)  # channels after each doubling
         stages: list[nn.Module] = []
         for wide, narrow, small, large in zip(channels[::-1], narrower, sizes[:0:-1], sizes[-2::-1]):
-            stages += [Residual(wide, act), activation(act), upsampling(wide, narrow, small, large)]
+            stages += [Residual(wide, act, dropout), activation(act), upsampling(wide, narrow, small, large)]
         self.stages = nn.Sequential(*stages)
 
     def input_column_norms(self) -> Tensor:

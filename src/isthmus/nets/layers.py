@@ -13,11 +13,12 @@ from isthmus.errors import unknown
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU}
 
 
-def activation(name: str) -> nn.Module:
-    """An activation by name."""
+def activation(name: str, dropout: float = 0.0) -> nn.Module:
+    """An activation by name, of whose outputs a share is dropped in training (Srivastava et al., 2014)."""
     if name not in ACTIVATIONS:
         raise unknown("activation", str(name), ACTIVATIONS)
-    return ACTIVATIONS[name]()
+    function = ACTIVATIONS[name]()
+    return nn.Sequential(function, nn.Dropout(dropout)) if dropout else function
 
 
 def concat_condition(x: Tensor, c: Tensor | None) -> Tensor:

@@ -23,6 +23,7 @@ class MLP(nn.Module):
         out: number of outputs.
         condition: width of the condition.
         act: name of the activation between layers.
+        dropout: share of the hidden units that is set to zero in training.
         linear_path: whether there is a linear path beside the hidden layers.
     """
 
@@ -34,6 +35,7 @@ class MLP(nn.Module):
         *,
         condition: int = 0,
         act: str = "silu",
+        dropout: float = 0.0,
         linear_path: bool = False,
     ):
         super().__init__()
@@ -41,7 +43,7 @@ class MLP(nn.Module):
         sizes = [math.prod(input_shape) + condition, *hidden, out]
         layers: list[nn.Module] = []
         for wide, narrow in pairwise(sizes):
-            layers += [nn.Linear(wide, narrow), activation(act)]
+            layers += [nn.Linear(wide, narrow), activation(act, dropout)]
         self.layers = nn.Sequential(*layers[:-1])
         self.linear_path = nn.Linear(sizes[0], out) if linear_path and hidden else None
         if self.linear_path is not None:

@@ -42,6 +42,7 @@ class UNetEncoder(nn.Module):
         offset: what is added to the pixels that features are made of, a number or one for each element (*shape).
         condition: width of the condition, which enters at the coarsest scale.
         act: name of the activation.
+        dropout: share of the units within residual blocks that is set to zero in training.
     """
 
     offset: Tensor
@@ -54,6 +55,7 @@ class UNetEncoder(nn.Module):
         offset: Tensor | float = 0.0,
         condition: int = 0,
         act: str = "silu",
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.shape = shape
@@ -62,7 +64,7 @@ class UNetEncoder(nn.Module):
         halvings: list[nn.Module] = [nn.Conv2d(4 * depth, channels[0], 3, padding=1)]  # four pixels become one
         halvings += [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels)]
         self.halvings = nn.ModuleList(halvings)
-        self.blocks = nn.ModuleList(Residual(wide, act) for wide in channels)
+        self.blocks = nn.ModuleList(Residual(wide, act, dropout) for wide in channels)
         self.condition = nn.Linear(condition, channels[-1]) if condition else None
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -92,18 +94,25 @@ class UNetDecoder(nn.Module):
     the first is its location; the others, which pixels say nothing of, are the network's alone.
 
     Args:
-        channels, condition, act: those of the encoder.
+        channels, condition, act, dropout: those of the encoder.
         n: outputs for each element of the image.
         shape: (h, w) or (h, w, c) of one image.
     """
 
     def __init__(
-        self, channels: tuple[int, ...], n: int, shape: tuple[int, ...], *, condition: int = 0, act: str = "silu"
+        self,
+        channels: tuple[int, ...],
+        n: int,
+        shape: tuple[int, ...],
+        *,
+        condition: int = 0,
+        act: str = "silu",
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.n, self.shape, self.parts = n, shape, code_shapes(shape, channels)
         sizes = [part[1:] for part in self.parts[1:]]
-        self.blocks = nn.ModuleList(Residual(wide, act) for wide in channels)
+        self.blocks = nn.ModuleList(Residual(wide, act, dropout) for wide in channels)
         self.doublings = nn.ModuleList(
             upsampling(wide, narrow, small, large)
             for wide, narrow, small, large in zip(channels[1:], channels, sizes[1:], sizes)

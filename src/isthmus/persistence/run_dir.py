@@ -8,14 +8,15 @@ from typing import Any
 
 from isthmus.atomic_io import write_json
 from isthmus.data import BUILT_IN, Dataset
-from isthmus.data.column_roles import ColumnRoles
+from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.image_options import ImageOptions
 from isthmus.data.sources import read_columns
 from isthmus.errors import InputError, TrainingError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.input_validation import validation_rows
 from isthmus.estimators.start_check import warn_of_trap
-from isthmus.estimators.training_setup import TrainingJob, setup_training
+from isthmus.estimators.training_job import TrainingJob
+from isthmus.estimators.training_setup import setup_training
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.model_registry import Model
@@ -33,7 +34,8 @@ class Run:
         dataset: the data.
         job: the training run, fully determined.
         folder: where it is stored.
-        source: name or path of the data, the roles of its columns, and how images were read.
+        source: name or path of the data, the roles of its columns, how images were read, and the run that this one goes
+            on from, if any.
     """
 
     estimator: Estimator
@@ -58,7 +60,9 @@ def make(model: Model, fields: dict[str, Any]) -> Estimator:
     return serialization.class_of(model)(**fields)
 
 
-def start(estimator: Estimator, dataset: Dataset, folder: Path, *, force: bool = False) -> Run:
+def start(
+    estimator: Estimator, dataset: Dataset, folder: Path, *, force: bool = False, earlier: Path | None = None
+) -> Run:
     """Determine everything and write configuration and seed, before the first step.
 
     Args:
@@ -66,12 +70,17 @@ def start(estimator: Estimator, dataset: Dataset, folder: Path, *, force: bool =
         dataset: the data, with the roles of its columns.
         folder: for the run.
         force: replace a run that is there.
+        earlier: the folder of a trained model whose weights and schema training goes on from.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"The run's folder must be a folder, got the file {folder}.")
     source: dict[str, Any] = {"data": dataset.source, **dataset.roles.to_config()}
     if dataset.images is not None:
         source |= dataset.images.to_config()
+    trained = None
+    if earlier is not None:
+        trained = serialization.load_fitted(earlier)
+        source["continues"] = str(earlier.resolve())
     if dataset.source not in BUILT_IN:
         path = Path(dataset.source).resolve()
         if folder.resolve() in (path, *path.parents):
@@ -86,7 +95,7 @@ def start(estimator: Estimator, dataset: Dataset, folder: Path, *, force: bool =
             raise InputError(
                 f"{folder} exists already. --force replaces it; --resume continues a run that was interrupted."
             )
-    run = _setup(estimator, dataset, folder, source)
+    run = _setup(estimator, dataset, folder, source, start=trained)
     # The old configuration stays until the new one takes its place: the folder is a run at any moment.
     serialization.clear(folder, ("model.safetensors", *serialization.RUN_FILES))
     job = run.job
@@ -100,8 +109,58 @@ def start(estimator: Estimator, dataset: Dataset, folder: Path, *, force: bool =
         fingerprint=job.fingerprint,
         finished=False,
     )
+    if trained is not None:
+        serialization.save_weights(trained, folder / serialization.START_FILE, config)
     write_json(folder / "config.json", config)
     return run
+
+
+def go_on(
+    earlier: Path,
+    folder: Path | None,
+    fields: dict[str, Any],
+    *,
+    data: str | None = None,
+    roles: ColumnRoles = NO_ROLES,
+    force: bool = False,
+) -> Run:
+    """A new run that goes on from a trained model: its fields but for `fields`, its weights, schema and scaling.
+
+    Args:
+        earlier: the folder of the trained model.
+        folder: for the new run; by default the name of `earlier` with the next free number.
+        fields: those that are to have other values.
+        data: name or path of the rows; by default those that the model was trained on.
+        roles: of the columns of `data`; by default those of the earlier run.
+        force: replace a run that is there.
+
+    Raises:
+        InputError: for a model that is solved exactly, fields that may not change, and rows of another schema.
+    """
+    config = serialization.read_config(earlier)
+    source = config.get("source") or {}
+    if data is None and not source:
+        raise InputError(
+            f"DATA must be given, for {earlier} was not trained by `isthmus fit` and does not name its data."
+        )
+    estimator = serialization.unfitted(config, earlier).set_params(**fields)
+    if serialization.load_fitted(earlier).closed_form:
+        raise InputError(
+            f"{earlier} holds a {config['class']}, which is solved exactly: there is nothing to continue. Fit it to "
+            f"DATA anew: isthmus fit {config['class'].lower()} DATA"
+        )
+    roles = roles.beside(ColumnRoles.of_run(source))
+    dataset = read_columns(data or source["data"], roles, ImageOptions.of_run(source, remembered=True))
+    return start(estimator, dataset, folder or next_free(earlier), force=force, earlier=earlier)
+
+
+def next_free(folder: Path) -> Path:
+    """The name with the next number that no folder has: runs/a becomes runs/a-2, and runs/a-2 becomes runs/a-3."""
+    stem, _, number = folder.name.rpartition("-")
+    name, n = (stem, int(number)) if stem and number.isdigit() else (folder.name, 1)
+    while (path := folder.with_name(f"{name}-{n + 1}")).exists():
+        n += 1
+    return path
 
 
 def resume(folder: Path) -> Run | None:
@@ -133,7 +192,11 @@ def _as_configured(folder: Path, config: dict[str, Any], fitted: FittedModel | N
         raise InputError(f"{folder} was not trained by `isthmus fit`, so its data is not known.")
     estimator = serialization.unfitted(config, folder)
     dataset = read_columns(source["data"], ColumnRoles.of_run(source), ImageOptions.of_run(source))
-    run = _setup(estimator, dataset, folder, source, settings=config["settings"], seed=config["seed"])
+    trained = None
+    if source.get("continues"):
+        trained = serialization.load_start(folder) if fitted is None else fitted
+    kwargs = {"settings": config["settings"], "seed": config["seed"], "start": trained}
+    run = _setup(estimator, dataset, folder, source, **kwargs)
     if run.job.fingerprint != config["fingerprint"]:
         raise InputError(f"{source['data']} has changed since {folder} was started. Start over (--force).")
     if fitted is not None:
@@ -186,7 +249,9 @@ def finish(run: Run, show: ProgressCallback | None = None) -> None:
         raise
     run.estimator.fitted_ = run.job.fitted(history)
     _write(run.fitted, run.folder, **entries, finished=True)
-    warn_of_trap(run.fitted, run.job.some_train_rows(), run.job.valid_rows)
+    serialization.clear(run.folder, (serialization.START_FILE,))
+    if run.job.start is None:
+        warn_of_trap(run.fitted, run.job.some_train_rows(), run.job.valid_rows)
 
 
 def _write(fitted: FittedModel, folder: Path, **entries: Any) -> None:

@@ -23,7 +23,7 @@ from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.composition import with_values
 from isthmus.estimators.param_validation import check_fields
-from isthmus.estimators.training_setup import fitted_model
+from isthmus.estimators.training_job import fitted_model
 from isthmus.fitted import FittedModel, as_fitted
 from isthmus.latent_model import Model as NetworkModel
 from isthmus.model_registry import Model, models
@@ -38,7 +38,10 @@ FORMAT = 5
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
 PICTURES = ("reconstructions.png", "samples.png", "latent.png", "curves.png")
 """Figures that a run keeps as files: each is an entry of `plot.figures.FIGURES`, with .png added."""
-RUN_FILES = ("history.jsonl", "checkpoint/state.safetensors", "report.html", *PICTURES)
+MODEL_FILE = "model.safetensors"
+START_FILE = "checkpoint/start.safetensors"
+"""The trained weights that a run goes on from, until it is finished."""
+RUN_FILES = ("history.jsonl", "checkpoint/state.safetensors", START_FILE, "report.html", *PICTURES)
 """Files of a run besides config.json and model.safetensors."""
 
 
@@ -129,9 +132,13 @@ def write_weights(fitted: FittedModel, folder: Path, **entries: Any) -> dict[str
     """Write the weights and return the configuration, which is written last: when it fits, the model is complete."""
     entries["loss"] = {"weights": fitted.loss_weights, "kl_terms": fitted.kl_terms}
     config = config_of(fitted.name, fitted.requested_fields, fitted.schema, fitted.settings, fitted.seed, **entries)
-    state = {"format": FORMAT, "config_hash": config_hash(config)}
-    save_state(folder / "model.safetensors", fitted.model.state_dict(), state)
+    save_weights(fitted, folder / "model.safetensors", config)
     return config
+
+
+def save_weights(fitted: FittedModel, path: Path, config: dict[str, Any]) -> None:
+    """Write the weights of a model that `config` describes."""
+    save_state(path, fitted.model.state_dict(), {"format": FORMAT, "config_hash": config_hash(config)})
 
 
 def check_class_name(cls: type) -> None:
@@ -243,7 +250,13 @@ def load_into(model: NetworkModel, folder: Path) -> FittedModel:
     return as_fitted(model.eval())
 
 
-def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> FittedModel:
+def load_start(folder: Path) -> FittedModel:
+    """The trained model that the run in `folder` goes on from."""
+    config = read_config(folder)
+    return _fitted(unfitted(config, folder), config, folder, START_FILE)
+
+
+def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path, file: str = MODEL_FILE) -> FittedModel:
     try:
         check_fields(estimator)
         estimator = with_values(estimator, config.get("settings", {}).get("chosen", {}))
@@ -255,7 +268,7 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> Fitte
     except (TypeError, KeyError, ValueError, AttributeError, RuntimeError, MemoryError, OverflowError):
         raise InputError(f"{folder / 'config.json'} is damaged: it does not describe a {config['class']}.") from None
     recipe.model.to(dtype=pick_dtype(estimator.precision))
-    load_weights(recipe.model, folder, config)
+    load_weights(recipe.model, folder, config, file)
     if config.get("broken"):
         warnings.warn(f"{folder} holds the weights of a run that failed: {config['broken']}", stacklevel=3)
     recipe.model.eval().to(device_for_use(estimator.device))
@@ -265,9 +278,11 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path) -> Fitte
     return fitted_model(estimator, recipe, schema, settings, config.get("seed", 0), history)
 
 
-def load_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None:
+def load_weights(model: nn.Module, folder: Path, config: dict[str, Any], file: str = MODEL_FILE) -> None:
     """Read the weights in `folder` into a model; InputError if they are missing, or belong to another one."""
-    path = folder / "model.safetensors"
+    path = folder / file
+    if file == START_FILE and not path.exists():
+        raise InputError(f"{path} is missing, the weights that this run goes on from. Start over with --force.")
     if not path.exists():
         raise InputError(f"{folder} holds no trained weights yet. Resume training: isthmus fit --resume {folder}")
     weights, state = load_state(path)

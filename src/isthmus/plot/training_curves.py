@@ -24,7 +24,7 @@ DESCRIPTIONS = {
     "kl": "kl: KL(q(z given x) || p(z))",
 }
 """Titles of terms that need a word; others are shown by their names."""
-NOT_TERMS = ("epoch", "step", "progress", "seconds", "loss", "kept_start")
+NOT_TERMS = ("epoch", "step", "progress", "seconds", "loss", "kept_start", "out_of_time")
 """Numbers of a history that are not terms of the loss."""
 TRANSIENT = 10
 """The first epochs (one in so many) do not decide the limits of the vertical axis."""
@@ -32,10 +32,11 @@ TRANSIENT = 10
 
 @dataclass(frozen=True)
 class Curves:
-    """A dict for each epoch that was trained, and the bound on their number, if it is known."""
+    """A dict for each epoch that was trained, the bound on their number, if it is known, and the epochs before them."""
 
     history: History
     bound: int | None = None
+    earlier_epochs: int = 0
 
 
 def prepare(context: PlotContext) -> Curves:
@@ -43,7 +44,7 @@ def prepare(context: PlotContext) -> Curves:
     model = context.model
     if not model.history:
         raise Unavailable(f"{context.name} has no training curves: it is solved exactly, or its history was not saved.")
-    return Curves(model.history, model.settings.get("epochs"))
+    return Curves(model.history, model.settings.get("epochs"), model.settings.get("earlier_epochs", 0))
 
 
 def best_epoch(history: History) -> int | None:
@@ -58,8 +59,10 @@ def best_epoch(history: History) -> int | None:
     return min(known, key=lambda record: record["valid_loss"])["epoch"] if known else None
 
 
-def course(history: History, bound: int | None = None) -> str:
+def course(history: History, bound: int | None = None, earlier_epochs: int = 0) -> str:
     """How many epochs were trained of how many at most, and which one's weights are kept.
+
+    After `earlier_epochs` of a fit that was continued.
 
     >>> course([{"epoch": 1, "valid_loss": 2.0}, {"epoch": 2, "valid_loss": 3.0}], bound=9)
     'stopped early after 2 of at most 9 epochs; the weights of epoch 1, the best in validation, are kept'
@@ -67,9 +70,13 @@ def course(history: History, bound: int | None = None) -> str:
     done, best = len(history), best_epoch(history)
     text = pluralize(done, "epoch")
     if bound is not None and done < bound:
-        text = f"stopped early after {done:,} of at most {pluralize(bound, 'epoch')}"
+        how = "by max_minutes" if history and history[-1].get("out_of_time") else "early"
+        text = f"stopped {how} after {done:,} of at most {pluralize(bound, 'epoch')}"
+    if earlier_epochs:
+        text += f", after {pluralize(earlier_epochs, 'epoch')} before"
     if best == 0:
-        return f"{text}; no better than the linear model that it started at, which is kept"
+        begun = "weights before, which are" if earlier_epochs else "linear model that it started at, which is"
+        return f"{text}; no better than the {begun} kept"
     return text if best is None else f"{text}; the weights of epoch {best:,}, the best in validation, are kept"
 
 
@@ -99,7 +106,7 @@ def draw(data: Curves) -> Figure:
 
 def caption(data: Curves) -> str:
     history = data.history
-    sentences = [f"{capitalize(course(history, data.bound))}.", "Lower is better."]
+    sentences = [f"{capitalize(course(history, data.bound, data.earlier_epochs))}.", "Lower is better."]
     if any(key.startswith("valid_") for record in history for key in record):
         sentences.append("Where validation rises while training falls, the model overfits.")
     for term in term_names(history):
@@ -120,7 +127,8 @@ def alt(data: Curves) -> str:
             ends = f"from {number(points[0][1])} to {number(points[-1][1])}"
             described.append(f"{term} in {name} goes {ends}, lowest {number(least)} at epoch {at}")
     plots = pluralize(len(term_names(history)), "line plot")
-    return f"{plots} of the loss by epoch; {course(history, data.bound)}. {'; '.join(described) or 'No finite values'}."
+    trained = course(history, data.bound, data.earlier_epochs)
+    return f"{plots} of the loss by epoch; {trained}. {'; '.join(described) or 'No finite values'}."
 
 
 def term_names(history: History) -> list[str]:

@@ -46,7 +46,8 @@ def card(context: ReportContext) -> Table:
     if model.loss_weights:
         weights = model.loss_weights.items()
         terms = (term if weight == 1 else f"{number(weight, 3)} · {term}" for term, weight in weights)
-        rows.append(["loss", " + ".join(terms), course(model.history, model.settings.get("epochs"))])
+        epochs = course(model.history, model.settings.get("epochs"), model.settings.get("earlier_epochs", 0))
+        rows.append(["loss", " + ".join(terms), epochs])
     rows.append(["data", data_words(schema), scaling_words(schema)])
     rows.append(["trained on", pluralize(len(train), "row") if train is not None else "not known", ""])
     rows.append(["evaluated on", context.rows, ""])

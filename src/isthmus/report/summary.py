@@ -111,7 +111,7 @@ def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
         return [f"{what}; solved exactly.", f"{likelihood}."]
     values["epochs_planned"], values["best_epoch"] = planned, best_epoch(run.fitted.history)
     lines = [
-        f"{what}; {course(run.fitted.history, planned)}.",
+        f"{what}; {course(run.fitted.history, planned, run.job.earlier_epochs)}.",
         f"{likelihood}; {values['seconds']:.1f} s of training (seed {values['seed']}).",
     ]
     if run.job.chosen:

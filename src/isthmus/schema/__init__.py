@@ -13,8 +13,10 @@ from isthmus.schema.array_statistics import (
     is_integer_valued,
     kind_of,
     moments,
+    row_count,
     safe_std,
     scaling_of,
+    weighted_sum,
 )
 from isthmus.schema.columns import ARRAYS, KINDS, WHOLE_KINDS, Column, InputScaler, Schema
 from isthmus.schema.condition import Condition, json_label
@@ -42,6 +44,8 @@ __all__ = [
     "json_label",
     "kind_of",
     "moments",
+    "row_count",
     "safe_std",
     "scaling_of",
+    "weighted_sum",
 ]

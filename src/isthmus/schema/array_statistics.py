@@ -92,30 +92,53 @@ def blocks_of(rows: np.ndarray | Rows) -> Iterator[np.ndarray]:
 
 
 def moments(
-    columns: np.ndarray | Rows, observed: np.ndarray | None = None
+    columns: np.ndarray | Rows, observed: np.ndarray | None = None, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and standard deviation (*X) of (n, *X) in double precision, and True where a column is constant.
 
     In blocks of rows. With `observed` (n, *X) the values that were not observed are left out; raises InputError for a
-    column without any.
+    column without any. Rows count by `weight` (n,).
     """
     if observed is not None:
-        return observed_moments(columns[:], observed)
-    mean = sum(block.sum(0, dtype=np.float64) for block in blocks_of(columns)) / len(columns)
-    squares = sum(np.square(block - mean).sum(0) for block in blocks_of(columns))
+        return observed_moments(columns[:], observed, weight)
+    total = len(columns) if weight is None else weight.sum()
+    mean = sum((weighted_sum(block, part) for block, part in weighted_blocks(columns, weight)), np.zeros(())) / total
+    squares = sum(weighted_sum(np.square(block - mean), part) for block, part in weighted_blocks(columns, weight))
     constant = np.logical_and.reduce([(block == columns[:1]).all(0) for block in blocks_of(columns)])
-    return mean, np.sqrt(squares / len(columns)), constant
+    return mean, np.sqrt(squares / total), constant
 
 
-def observed_moments(columns: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def weighted_blocks(
+    rows: np.ndarray | Rows, weight: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """`blocks_of` rows, each with its rows' weights, if there are any."""
+    start = 0
+    for block in blocks_of(rows):
+        yield block, None if weight is None else weight[start : start + len(block)]
+        start += len(block)
+
+
+def weighted_sum(values: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """(*X) the sum of (n, *X) over rows in double precision, each times its weight (n,) if there are weights."""
+    return values.sum(0, dtype=np.float64) if weight is None else np.tensordot(weight, values, axes=1)
+
+
+def row_count(weight: np.ndarray) -> float:
+    """How many rows weights (n,) stand for: their sum, but not fewer than there are; shares add up to 1 only."""
+    return max(float(weight.sum()), float(len(weight)))
+
+
+def observed_moments(
+    columns: np.ndarray, observed: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`moments` of the values that were observed."""
-    count = observed.sum(0)
+    count = weighted_sum(observed, weight)
     if not count.all():
         raise InputError(f"observed must have a True in every column, got none in column {int(np.argmin(count))}.")
-    mean = np.where(observed, columns, 0.0).sum(0, dtype=np.float64) / count
+    mean = weighted_sum(np.where(observed, columns, 0.0), weight) / count
     gaps = np.where(observed, columns - mean, 0.0)
     low, high = (np.where(observed, columns, fill) for fill in (np.inf, -np.inf))
-    return mean, np.sqrt(np.square(gaps).sum(0) / count), low.min(0) == high.max(0)
+    return mean, np.sqrt(weighted_sum(np.square(gaps), weight) / count), low.min(0) == high.max(0)
 
 
 def has_underflow(columns: np.ndarray) -> np.ndarray:
@@ -124,22 +147,25 @@ def has_underflow(columns: np.ndarray) -> np.ndarray:
     return (deviation < MIN_DIFFERENCE) & ~constant
 
 
-def safe_std(columns: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
+def safe_std(columns: np.ndarray, observed: np.ndarray | None = None, weight: np.ndarray | None = None) -> np.ndarray:
     """Standard deviations of (n, *X) as `moments` takes them; 1 where a column is constant.
 
     The computed deviation of a constant column is rounding, not 0.
     """
-    _, deviation, constant = moments(columns, observed)
+    _, deviation, constant = moments(columns, observed, weight)
     return np.where(constant | (deviation == 0), 1.0, deviation)
 
 
 def scaling_of(
-    values: np.ndarray | Rows, how: str, observed: np.ndarray | None = None
+    values: np.ndarray | Rows, how: str, observed: np.ndarray | None = None, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shift and scale of (n, *X) by name, from the values that were observed; a constant column has scale 1."""
+    """Shift and scale of (n, *X) by name, from the values that were observed; a constant column has scale 1.
+
+    Rows count by `weight` (n,).
+    """
     if how == "none":
         return np.zeros(()), np.ones(())
-    mean, deviation, constant = moments(values, observed)
+    mean, deviation, constant = moments(values, observed, weight)
     if (columns := np.flatnonzero((deviation < MIN_DIFFERENCE) & ~constant)).size:
         raise InputError(f"column {columns[0]} must vary by more than {MIN_DIFFERENCE:g}. Rescale or drop it.")
     if how == "global":

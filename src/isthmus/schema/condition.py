@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import InputError
-from isthmus.schema.array_statistics import check_finite, safe_std
+from isthmus.schema.array_statistics import check_finite, moments, safe_std
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,11 @@ class Condition:
         return len(self.classes) or len(self.shift)
 
     @classmethod
-    def read(cls, condition: np.ndarray) -> Condition:
-        """Learn classes (integers, booleans, words) or location and scale (floats) from (n,) or (n, k)."""
+    def read(cls, condition: np.ndarray, weight: np.ndarray | None = None) -> Condition:
+        """Learn classes (integers, booleans, words) or location and scale (floats) from (n,) or (n, k).
+
+        Rows count by `weight` (n,).
+        """
         values = np.asarray(condition)
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
@@ -55,9 +58,10 @@ class Condition:
                 f"condition must be labels (n,) or numbers (n, k), got {values.ndim} dimensions of {values.dtype}."
             ) from None
         check_finite(numbers, "condition")
-        scale = safe_std(numbers)
+        mean, _, _ = moments(numbers, weight=weight)
+        scale = safe_std(numbers, weight=weight)
         one_hot = bool(np.isin(numbers, (0.0, 1.0)).all() and (numbers.sum(1) == 1).all())
-        shift = np.zeros_like(scale) if one_hot else numbers.mean(0)
+        shift = np.zeros_like(scale) if one_hot else mean
         scale = np.ones_like(scale) if one_hot else scale
         return cls(shift=tuple(shift.tolist()), scale=tuple(scale.tolist()))
 

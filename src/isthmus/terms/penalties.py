@@ -42,7 +42,8 @@ def kl_sparsity(rho: float) -> Term:
         raise InputError(f"rho of kl(rho, w) must be a number between 0 and 1, got {rho}.")
 
     def sparsity(model: Model, batch: Batch, out: Pass) -> Tensor:
-        rate = out.q.centre.flatten(0, -2).mean(0).clamp(1e-6, 1 - 1e-6)  # (D,)
+        centre = out.q.centre if batch.weight is None else out.q.centre * batch.weight[:, None]
+        rate = centre.flatten(0, -2).mean(0).clamp(1e-6, 1 - 1e-6)  # (D,)
         return (rho * (rho / rate).log() + (1 - rho) * ((1 - rho) / (1 - rate)).log()).sum()
 
     return Term(sparsity, "sparsity")

@@ -26,6 +26,8 @@ class TrainConfig:
         warmup: fraction of training over which a term's weight still rises: training does not stop in it.
         start_margin: standard errors by which training must be better than the weights before it, which are kept if
             it is not; None if these are never kept.
+        max_seconds: wall-clock time after which training stops, with the best weights so far.
+        continued: whether training goes on from trained weights: terms then have their last weights from the begin.
         seed: seed of everything random in training.
         threads: CPU threads.
         compile: whether to compile the update.
@@ -40,6 +42,8 @@ class TrainConfig:
     patience: int = 0
     warmup: float = 0.0
     start_margin: float | None = None
+    max_seconds: float = math.inf
+    continued: bool = False
     seed: int = 0
     threads: int = 1
     compile: bool = False

@@ -15,7 +15,7 @@ from torch import Tensor
 from isthmus import random_streams
 from isthmus.batch import Batch
 from isthmus.errors import InputError
-from isthmus.schema import NUMBERS_AT_ONCE, InputScaler, Schema
+from isthmus.schema import NUMBERS_AT_ONCE, InputScaler, Schema, row_count
 from isthmus.train.runtime import free_memory
 from isthmus.wording import pluralize
 
@@ -42,6 +42,7 @@ class DeviceDataset:
         target: (N, *X) clean rows that the likelihood is evaluated at instead of `raw`.
         y: (N,) labels as integers, or as floats for regression; -1 where unknown.
         observed: (N, *X) True where an element was observed.
+        weight: (N,) numbers >= 0, how much rows count; a batch has them divided by their mean.
         bits: for binarized pixels, "fresh" draws for each batch (training), "fixed" draws that depend on the row
             alone (scoring), or their "mean" (encoding).
 
@@ -61,6 +62,7 @@ class DeviceDataset:
         target: np.ndarray | Tensor | None = None,
         y: np.ndarray | Tensor | None = None,
         observed: np.ndarray | Tensor | None = None,
+        weight: np.ndarray | Tensor | None = None,
         bits: str = "fresh",
         index: np.ndarray | None = None,
     ):
@@ -76,6 +78,12 @@ class DeviceDataset:
         self.c = None if c is None else torch.as_tensor(c, dtype=dtype, device=device)
         self.y = None if y is None else self._labels(torch.as_tensor(y))
         self.observed = None if observed is None else torch.as_tensor(observed, dtype=torch.bool, device=device)
+        self.weight: Tensor | None = None
+        self.count = float(len(self.x))  # of rows that the weights stand for
+        if weight is not None:
+            counts = np.asarray(weight, dtype=np.float64)
+            self.weight = torch.as_tensor(counts / counts.mean(), dtype=dtype, device=device)
+            self.count = row_count(counts)
         self.mask: Tensor | None = None
         if lengths is not None:
             steps = torch.arange(raw.shape[1], device=device)
@@ -129,17 +137,24 @@ class DeviceDataset:
         """All rows in order, `size` at a time."""
         yield from map(self.batch, torch.arange(len(self), device=self.device).split(size))
 
+    def occurrences(self) -> Tensor:
+        """(m,) positions of rows in order, each as often as its weight says, rounded so that all together are right."""
+        if self.weight is None:
+            return torch.arange(len(self), device=self.device)
+        ends, m = self.weight.double().cumsum(0), round(self.count)
+        return torch.searchsorted(ends, (torch.arange(m, device=self.device) + 0.5) * (ends[-1] / m))
+
     def batch(self, index: Tensor) -> Batch:
         """The rows `index` (B,), in network units."""
-        c, mask, y, observed = (
+        c, mask, y, observed, weight = (
             None if tensor is None else tensor.index_select(0, index)
-            for tensor in (self.c, self.mask, self.y, self.observed)
+            for tensor in (self.c, self.mask, self.y, self.observed, self.weight)
         )
         x = self._network_units(self.x.index_select(0, index), mask, observed)
         clean = None
         if self.target is not None:
             clean = self._network_units(self.target.index_select(0, index), mask, observed)
-        return Batch(x, c, mask, y, clean, observed)
+        return Batch(x, c, mask, y, clean, observed, weight)
 
     def _network_units(self, rows: Tensor, mask: Tensor | None, observed: Tensor | None) -> Tensor:
         if self.fresh and (rows.dtype != torch.uint8 or self.schema.scale == 255):

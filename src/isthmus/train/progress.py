@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from isthmus.callbacks import TAGS, FitState
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +22,31 @@ class ProgressCallback(Protocol):
 
     def __call__(self, progress: float, values: dict[str, float], seconds: float, /) -> None:
         """Report progress in [0, 1], the means of the loss and its terms in nats, and the seconds so far."""
+
+
+def terms_of(record: Mapping[str, Any]) -> str:
+    """The loss, its terms and the validation loss of a record as text, nats.
+
+    >>> terms_of({"epoch": 1, "loss": 3.0, "nll": 2.0, "weight_kl": 0.5, "valid_loss": 3.25, "kept_start": True})
+    'loss 3.00  nll 2.00  valid 3.25'
+    """
+    shown = {
+        name: value
+        for name, value in record.items()
+        if name not in TAGS and not name.startswith(("weight_", "valid_")) and not isinstance(value, bool)
+    }
+    if "valid_loss" in record:
+        shown["valid"] = record["valid_loss"]
+    return "  ".join(f"{name} {value:.2f}" for name, value in shown.items())
+
+
+class EpochLines:
+    """A callback that prints a line for each epoch on standard error."""
+
+    def on_epoch_end(self, state: FitState) -> None:
+        """Print the epoch's losses and the seconds so far."""
+        seconds = f"{state.record['seconds']:.1f} s"
+        print(f"epoch {state.epoch}/{state.epochs}  {terms_of(state.record)}  {seconds}", file=sys.stderr)
 
 
 class ProgressBar:
@@ -66,11 +95,7 @@ class ProgressBar:
             self.first, self.started = progress, time.monotonic()
             if self.console.is_terminal:
                 self.bar.reset(self.task, completed=progress)  # type: ignore[arg-type]  # floats work too
-        hidden = ("epoch", "step", "progress", "seconds")
-        shown = {k: v for k, v in values.items() if k not in hidden and not k.startswith(("weight_", "valid_"))}
-        if "valid_loss" in values:
-            shown["valid"] = values["valid_loss"]
-        terms = "  ".join(f"{name} {value:.2f}" for name, value in shown.items())
+        terms = terms_of(values)
         if self.console.is_terminal:
             self.bar.update(self.task, completed=progress, description=terms)
         elif progress - self.printed >= PRINT_INTERVAL or progress == 1.0:

@@ -6,20 +6,23 @@ import contextlib
 import math
 import threading
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from isthmus.errors import Interrupted, TrainingError
+from isthmus.errors import Interrupted
 from isthmus.latent_model import Model
 from isthmus.objective import Objective, Schedule, Term, as_objective, weight_at
 from isthmus.random_streams import Stream, current_stream, drawing_from, generator, seeded
+from isthmus.train.callback_calls import CallbackCalls, CallbackFailed
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.config import TrainConfig, learning_rate_factor
 from isthmus.train.device_data import DeviceDataset
+from isthmus.train.failures import gradient_error, validation_error, warn_of_global_draws
+from isthmus.train.history import History
+from isthmus.train.hooks import hooks, load_named
 from isthmus.train.optimizer import EMA_INTERVAL_STEPS, EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatAdam
 from isthmus.train.progress import ProgressCallback
 from isthmus.train.runtime import interruptible, torch_threads
@@ -73,7 +76,9 @@ class Trainer:
         self.order = torch.zeros(len(rows), dtype=torch.int64, device=self.device)  # this epoch's order of the rows
         self.step = 0  # updates made
         self.seconds = 0.0
-        self.history: list[dict[str, Any]] = []
+        self.began, self.out_of_time = time.monotonic(), False
+        self.seconds_before = 0.0  # of training before an interruption
+        self.history: list[dict[str, Any]] = History()
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step = math.inf, 0
         kept = config.start_margin is not None and validation is not None
@@ -90,12 +95,19 @@ class Trainer:
             torch.randperm(len(self.rows), generator=generator(self.device), out=self.order)
         progress = self.step / self.total_steps
         rate = self.config.learning_rate * learning_rate_factor(progress, self.total_steps)
+        progress = self.schedule_progress(progress)
         self.update(self.order[position * self.batch_size : (position + 1) * self.batch_size], progress, rate)
         self.step += 1
+        spent = self.seconds_before + time.monotonic() - self.began
+        self.out_of_time = spent >= self.config.max_seconds and self.step < self.total_steps
         if self.step % EMA_INTERVAL_STEPS == 0 or self.step <= EMA_START_STEPS or self.step == self.total_steps:
             self.optimizer.update_ema(self.step)
         if self.step % FLUSH_INTERVAL_STEPS == 0:
             self.optimizer.flush_denormals()
+
+    def schedule_progress(self, progress: float) -> float:
+        """The progress at which the terms' weights are read: their last values where training is continued."""
+        return 1.0 if self.config.continued else progress
 
     def means(self) -> dict[str, float]:
         """This epoch's means of the loss and the terms, nats; the only place where the loop reads them back."""
@@ -108,18 +120,7 @@ class Trainer:
         if not self.optimizer.nonfinite.item():
             return
         step = int(self.optimizer.spans[0].steps.item()) + 1
-        bad = [name for name, value in self.means().items() if not math.isfinite(value) and name != "loss"]
-        what = f"the term {bad[0]!r} is not finite" if bad else "the gradient of the loss is not finite"
-        cause = (
-            f"the learning rate of {self.config.learning_rate:g} is too high"
-            if step > 1
-            else "the data or the network's outputs are too large for its precision"
-        )
-        slower = min(1e-3, self.config.learning_rate / 10)
-        raise TrainingError(
-            f"training stopped at step {step} of {self.total_steps}: {what}. Probably {cause}. "
-            f"Try learning_rate={slower:g} or scaling='standard'. The last finite weights are kept."
-        )
+        raise gradient_error(step, self.total_steps, self.means(), self.config.learning_rate)
 
     def validate(self) -> dict[str, float]:
         """Means over the validation rows, at the terms' final weights and under one fixed noise, nats."""
@@ -147,29 +148,28 @@ class Trainer:
 
     def raise_if_validation_nonfinite(self, values: dict[str, float]) -> None:
         """Raise TrainingError for validation values that are not finite: they cannot select weights."""
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if bad:
-            kept = "The best weights so far are kept" if self.best else "No weights were selected before"
-            raise TrainingError(
-                f"training stopped at step {self.step} of {self.total_steps}: {bad[-1]!r} of the validation rows is "
-                f"not finite. Probably the learning rate of {self.config.learning_rate:g} is too high, or a row lies "
-                f"far outside the training data (see isthmus check). {kept}."
-            )
+        rate = self.config.learning_rate
+        if error := validation_error(self.step, self.total_steps, values, rate, selected=bool(self.best)):
+            raise error
 
     def end_epoch(self) -> bool:
-        """Record the epoch, validate the averaged weights and keep the best; True if training should stop early."""
-        epoch, progress = self.step // self.steps_per_epoch, self.step / self.total_steps
+        """Record the epoch, validate the averaged weights and keep the best; True if training should stop early.
+
+        An epoch that the time ends may lack updates.
+        """
+        epoch, progress = -(-self.step // self.steps_per_epoch), self.step / self.total_steps
+        last = self.out_of_time or self.step == self.total_steps
         record: dict[str, Any] = {"epoch": epoch, "step": self.step, "progress": progress, "seconds": self.seconds}
         record |= self.means()
         for term in self.objective.terms:
             assert isinstance(term, Term)
             if isinstance(term.weight, Schedule) or term.weight != 1:
-                record[f"weight_{term.name}"] = weight_at(term.weight, progress)
+                record[f"weight_{term.name}"] = weight_at(term.weight, self.schedule_progress(progress))
         for total in self.update.sums:
             total.zero_()
         stop = False
         every = max(1, self.config.epochs // MAX_VALIDATIONS)
-        if self.validation is not None and (epoch % every == 0 or epoch == self.config.epochs):
+        if self.validation is not None and (epoch % every == 0 or last):
             with self.optimizer.averaged():
                 values = self.validate()
                 self.raise_if_validation_nonfinite(values)
@@ -177,9 +177,11 @@ class Trainer:
             record |= {f"valid_{name}": value for name, value in values.items()}
             waited = self.step - max(self.best_step, self.config.warmup * self.total_steps)
             stop = 0 < self.config.patience <= waited
-        if (stop or self.step == self.total_steps) and self.keep_start_unless_bettered():
-            record["kept_start"] = True
+        if self.out_of_time:
+            record["out_of_time"], stop = True, True
         self.history.append(record)
+        if stop or last:
+            self.choose_weights()
         return stop
 
     def keep_if_best(self, values: dict[str, float]) -> None:
@@ -188,11 +190,15 @@ class Trainer:
             self.best_value, self.best_step = values["loss"], self.step
             self.best = {name: value.clone() for name, value in self.weights().items()}
 
-    def keep_start_unless_bettered(self) -> bool:
-        """Keep the weights before training, where they are a closed form that no validated weights better."""
-        kept = bool(self.start) and not (self.best and self.worth_training())
-        self.best = self.start if kept else self.best
-        return kept
+    def choose_weights(self) -> None:
+        """At the end, keep the weights before training where these are to be kept unless validated weights are better.
+
+        They are a closed form, or those of the fit that is continued.
+        """
+        if self.start and not (self.best and self.worth_training()):
+            self.best = self.start
+            if self.history:
+                self.history[-1]["kept_start"] = True
 
     def group_losses(self, weights: dict[str, Tensor]) -> Tensor:
         """(g,) losses of groups of validation rows under these weights, each row read several times."""
@@ -254,14 +260,9 @@ class Trainer:
             total.copy_(value)
         self.best = {name[5:]: value.to(self.device) for name, value in tensors.items() if name.startswith("best/")}
         self.step, self.seconds = values["step"], values["seconds"]
+        self.seconds_before = self.seconds
         self.best_value, self.best_step = values["best_value"], values["best_step"]
         current_stream().restore(tensors, self.device)
-
-
-def hooks(name: str, *modules: nn.Module) -> Iterator[Any]:
-    """The methods of this name of all submodules, each submodule once."""
-    submodules = dict.fromkeys(submodule for module in modules for submodule in module.modules())
-    return (getattr(submodule, name) for submodule in submodules if callable(getattr(submodule, name, None)))
 
 
 def fit(
@@ -273,6 +274,8 @@ def fit(
     validation: DeviceDataset | None = None,
     checkpointer: Checkpointer | None = None,
     callback: ProgressCallback | None = None,
+    callbacks: CallbackCalls | None = None,
+    start: dict[str, Tensor] | None = None,
 ) -> list[dict[str, Any]]:
     """Train a model in place.
 
@@ -287,7 +290,9 @@ def fit(
         config: how to train.
         validation: rows by whose loss the best weights are selected.
         checkpointer: keeps the history and checkpoints on the disk; training continues from the last one.
-        callback: called a few times a second.
+        callback: called a few times a second, to show progress.
+        callbacks: the user's callbacks, called at the begin, after each epoch and at the end.
+        start: parameters and buffers by name to go on from, which replace what `begin` left.
 
     Returns:
         The history: a dict for each epoch with its number, step, progress, seconds, and the means of the loss and of
@@ -297,14 +302,17 @@ def fit(
         TrainingError: if a number is not finite. The model then has its last good weights.
         Interrupted: on Ctrl-C, once the update that is being made is done. A checkpoint is then written if there is a
             checkpointer; without one the model has its best weights so far.
+        CallbackFailed: if a callback raises an exception. The model then has its best weights so far.
     """
+    callbacks = callbacks or CallbackCalls((), lambda history: None)
     objective = as_objective(objective).to(device=rows.device, dtype=rows.dtype)
     with torch_threads(config.threads):
-        stopped: Interrupted | None = None
+        stopped: Interrupted | CallbackFailed | None = None
         with interruptible(always=checkpointer is not None) as interrupted:
             for begin in hooks("begin", model, objective):
                 with seeded(config.seed, begin.__self__):
                     begin(rows, config.seed)
+            load_named(model, start or {})
             stream = Stream(config.seed)
             with contextlib.ExitStack() as stack:
                 stack.enter_context(drawing_from(stream))
@@ -315,21 +323,27 @@ def fit(
                     checkpointer.resume(trainer)
                 model.train()
                 trainer.prepare()
+                end = "failed"
                 try:
-                    run(trainer, checkpointer, callback, interrupted)
-                except Interrupted as error:
+                    callbacks.begin(trainer)
+                    end = run(trainer, checkpointer, callback, interrupted, callbacks)
+                except (Interrupted, CallbackFailed) as error:
                     if checkpointer:
                         raise
-                    trainer.keep_start_unless_bettered()
+                    trainer.choose_weights()
                     stopped = error
+                    end = "interrupted" if isinstance(error, Interrupted) else end
                 finally:  # also after an error: the model gets its best, or last good, weights
                     model.eval()
                     trainer.finish()
+                    if stopped is None and end == "failed":
+                        callbacks.end(trainer, end)
         if stream.drew_globally and threading.current_thread() is not threading.main_thread():
             warn_of_global_draws()
         for finish in hooks("finish", model, objective):
             with seeded(config.seed, model):
                 finish(model, rows, config.seed)
+        callbacks.end(trainer, end)
     if stopped is None and interrupted() and not checkpointer:
         stopped = Interrupted("stopped when training had ended; the model is complete", trainer.history)
     if stopped is not None:
@@ -337,26 +351,20 @@ def fit(
     return trainer.history
 
 
-def warn_of_global_draws() -> None:
-    """Warn of draws that other threads may have changed."""
-    warnings.warn(
-        "A network or a term drew from torch's global random generator, as dropout does. Its state is restored, but "
-        "where other threads drew at the same time, the same seed gives other weights.",
-        UserWarning,
-        stacklevel=3,
-    )
-
-
 def run(
-    trainer: Trainer, checkpointer: Checkpointer | None, callback: ProgressCallback | None, interrupted: Any
-) -> None:
-    """Make the remaining updates."""
+    trainer: Trainer,
+    checkpointer: Checkpointer | None,
+    callback: ProgressCallback | None,
+    interrupted: Any,
+    callbacks: CallbackCalls,
+) -> str:
+    """Make the remaining updates; returns how training ended, in the words of `FitState`."""
     called = time.perf_counter()
     check_interval = 1 if trainer.device.type == "cpu" else GPU_CHECK_INTERVAL_STEPS
     while trainer.step < trainer.total_steps:
         started = time.perf_counter()
         trainer.train_step()
-        epoch_ended = trainer.step % trainer.steps_per_epoch == 0
+        epoch_ended = trainer.step % trainer.steps_per_epoch == 0 or trainer.out_of_time
         if epoch_ended or trainer.step % check_interval == 0:
             trainer.raise_if_nonfinite()
         now = time.perf_counter()
@@ -371,8 +379,11 @@ def run(
             called = now
             values = trainer.history[-1] if epoch_ended else trainer.means()
             callback(trainer.step / trainer.total_steps, values, trainer.seconds)
+        if epoch_ended and callbacks.epoch_ended(trainer) and not stop and not at_end:
+            stop = True
+            trainer.choose_weights()
         if stop:  # an interrupt then comes too late to save a state that would go on
-            break
+            return "out of time" if trainer.out_of_time else "early"
         if checkpointer and (checkpointer.due() or interrupted()):
             trainer.raise_if_nonfinite()
             checkpointer.save(trainer)
@@ -380,3 +391,4 @@ def run(
             kept = "the state is saved" if checkpointer else "the model has its best weights so far"
             message = f"stopped at step {trainer.step} of {trainer.total_steps}; {kept}"
             raise Interrupted(message, trainer.history)
+    return "complete"
