@@ -12,6 +12,7 @@ from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.errors import InputError
 from isthmus.examples import PARTS, Examples
+from isthmus.wording import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ def examples_parser(name: str, suffixes: str = ".npz, .npy, .csv or .parquet") -
     parser = command_parser(name)
     parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=suffixes)
+    add_output_options(parser, suffixes)
     add_column_options(parser, of_run=True)
     add_part_option(parser)
     return parser
@@ -83,6 +84,12 @@ def run_roles(run: str) -> ColumnRoles:
     from isthmus.persistence.serialization import read_config
 
     return ColumnRoles.of_run(read_config(Path(run)).get("source"))
+
+
+def add_output_options(parser: Parser, formats: str) -> None:
+    """Add -o FILE and --force."""
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=formats)
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists; never what is read")
 
 
 def add_part_option(parser: Parser) -> None:
@@ -146,7 +153,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         model = opened.fitted
     except InputError as error:
         if args.data is None:
-            raise InputError(f"{error} Pass other DATA after {args.run}.") from None
+            raise InputError(f"{one_line(str(error), 200)} Pass other DATA after {args.run}.") from None
         model, notes = load_fitted(folder), (f"no baselines: {error}",)
     if args.data is None:
         assert opened is not None
@@ -155,9 +162,8 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     else:
         examples = read_examples(args)
         description = f"{len(examples):,} rows of {args.data}"
-    loaded = LoadedRun(
-        model, model.check(examples), description, notes=notes, training_failure=config.get("broken") or ""
-    )
+    failure = one_line(config.get("broken") or "", 300)
+    loaded = LoadedRun(model, model.check(examples), description, notes=notes, training_failure=failure)
     if opened is None:
         return loaded
     source = opened.source
@@ -170,6 +176,13 @@ def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Evaluation:
 
     log(args, f"evaluating on {loaded.description}")
     return evaluate(loaded.model, loaded.examples, train=loaded.train, draws=args.draws, ais=args.ais)
+
+
+def check_output(args: argparse.Namespace, *inputs: str) -> None:
+    """Raise InputError, before any work is done, if the output file may not be written; `inputs` are read."""
+    from isthmus.export import check_output
+
+    check_output(Path(args.output), inputs, args.force)
 
 
 def write_output(
@@ -193,6 +206,7 @@ def write_output(
     from isthmus.export import write_arrays
 
     path = Path(args.output)
+    check_output(args)  # it may have been made since
     write_arrays(path, arrays, names, model.schema, ids)
     main = next(iter(arrays.values()))
     shape = " x ".join(map(str, main.shape))

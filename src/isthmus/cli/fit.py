@@ -8,13 +8,14 @@ import re
 import time
 from pathlib import Path
 
-from isthmus.atomic_io import write_errors
+from isthmus.atomic_io import file_errors
 from isthmus.cli.common import add_column_options, roles_given
 from isthmus.cli.config_file import as_text, settings_in
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log, report
 from isthmus.errors import InputError, Interrupted
 from isthmus.model_registry import Model, find_model, models
+from isthmus.persistence.run_lock import RunLock
 from isthmus.wording import shell_line
 
 OPTIONS_WITHOUT_VALUE = ("--force", "--json", "-q", "--quiet", "-v", "--verbose", "-h", "--help")
@@ -96,6 +97,20 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
+    named = args.output if args.resume is None else args.resume
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(RunLock(Path(named))) if named else None
+        train(args, stack, lock)
+
+
+def train(args: argparse.Namespace, stack: contextlib.ExitStack, lock: RunLock | None) -> None:
+    """Start a run or go on with one, and end with its summary.
+
+    Args:
+        args: of the command.
+        stack: released once the command ends.
+        lock: on the folder of the run; None if the folder is chosen for it.
+    """
     from isthmus.data.sources import read_columns
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
@@ -122,9 +137,10 @@ def run(args: argparse.Namespace) -> None:
             folder = Path(args.output)
         else:
             folder = new_run_folder(f"{find_model(args.model).command}-{Path(args.data).resolve().name}")
+            lock = stack.enter_context(RunLock(folder))
         log(args, f"choosing what is left to the data, of {len(dataset.train):,} rows", detail=True)
         try:
-            started = run_dir.start(estimator, dataset, folder, force=args.force)
+            started = run_dir.start(estimator, dataset, folder, force=args.force, lock=lock)
         except BaseException:
             if not args.output:
                 with contextlib.suppress(OSError):  # it is not empty
@@ -139,7 +155,8 @@ def run(args: argparse.Namespace) -> None:
             with contextlib.nullcontext() if args.quiet else ProgressBar() as show:
                 run_dir.finish(started, show)
     except Interrupted as error:
-        raise Interrupted(f"{error}; resume with: {resume_command(folder)}") from None
+        kept = f"; {folder} still holds the model from before" if started.replaces else ""
+        raise Interrupted(f"{error}{kept}; resume with: {resume_command(folder)}") from None
     stages["training"] = time.perf_counter() - began
     log(args, "evaluating on held-out rows")
     try:
@@ -158,7 +175,7 @@ def new_run_folder(name: str) -> Path:
         name: of the model and of the data, of which a file's suffix and what a shell would not take as it is are left.
     """
     name, runs = re.sub(r"[^\w-]+", "_", name.split(".")[0])[:MAX_NAME_CHARACTERS], Path("runs")
-    with write_errors(runs):
+    with file_errors(runs):
         runs.mkdir(exist_ok=True)
         taken = [re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in runs.iterdir()]
         number = 1 + max((int(match[1]) for match in taken if match), default=0)

@@ -15,7 +15,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tan
 
 def activation(name: str) -> nn.Module:
     """An activation by name."""
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise unknown("activation", str(name), ACTIVATIONS)
     return ACTIVATIONS[name]()
 
