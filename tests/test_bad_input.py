@@ -376,7 +376,7 @@ def test_a_disk_that_fills_up_while_training(tmp_path, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("isthmus.train.checkpoint.CHECKPOINT_INTERVAL_SECONDS", 0.0)
-    monkeypatch.setattr("isthmus.train.checkpoint.save", full)
+    monkeypatch.setattr("isthmus.train.tensor_file.save", full)
     assert main(["fit", "vae", "wine", "-o", str(tmp_path / "r"), "--epochs", "2"]) == 2
     result = capsys.readouterr().err
     assert "no space left" in result

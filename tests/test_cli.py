@@ -189,10 +189,10 @@ def test_a_condition_from_a_column(capsys, tmp_path):
     sampled = tmp_path / "s.csv"
     assert run(capsys, "sample", run_folder, "-n", "5", "-o", sampled, "--condition", "high")[0] == 0
     assert list(pd.read_csv(sampled).columns) == list("abcde")
-    code, _, err = run(capsys, "sample", run_folder, "-n", "5", "-o", sampled, "--condition", "hihg")
+    code, _, err = run(capsys, "sample", run_folder, "-n", "5", "-o", sampled, "--force", "--condition", "hihg")
     assert code == 2
     assert "high" in err
-    code, _, err = run(capsys, "sample", run_folder, "-n", "5", "-o", sampled)
+    code, _, err = run(capsys, "sample", run_folder, "-n", "5", "-o", sampled, "--force")
     assert code == 2
     assert "condition" in err
     codes = tmp_path / "z.npz"

@@ -104,7 +104,7 @@ def test_remembered_ids_may_be_missing_and_others_given(capsys, folder, tmp_path
     assert list(pd.read_csv(z).columns) == ["vae0", "vae1", "y"]
     renamed = NEW.rename(columns={"key": "name"})
     renamed.to_csv(tmp_path / "t.csv", index=False)
-    assert run(capsys, "encode", folder / "left", tmp_path / "t.csv", "-o", z, "--id", "name")[0] == 0
+    assert run(capsys, "encode", folder / "left", tmp_path / "t.csv", "-o", z, "--force", "--id", "name")[0] == 0
     assert pd.read_csv(z).columns[0] == "name"
     assert pd.read_csv(z).name.tolist() == NEW.key.tolist()
 

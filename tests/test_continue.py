@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ import torch
 from torch import nn
 
 import isthmus
+from isthmus.atomic_io import next_path
 from isthmus.cli.main import main
 from isthmus.estimators.training_setup import setup_training
 from isthmus.objective import as_objective
-from isthmus.persistence.run_dir import next_free
-from isthmus.persistence.serialization import START_FILE
+from isthmus.persistence.run_files import START_FILE
 from isthmus.train.trainer import Trainer
 from models import TRAINED, small, table, without_page, without_slow_measures
 
@@ -230,8 +231,8 @@ def test_what_cannot_be_continued_is_refused_in_one_line(run):
         assert message in lines[0]
 
 
-def test_the_next_free_folder(tmp_path):
-    for name in ("a", "a-2", "b-7", "-9"):
+def test_the_next_free_name(tmp_path):
+    for name in ("a", "a-2", "b-7"):
         (tmp_path / name).mkdir()
-    names = ("a", "a-2", "b-7", "-9", "c")
-    assert [next_free(tmp_path / name).name for name in names] == ["a-3", "a-3", "b-8", "-9-2", "c-2"]
+    names = ("a", "a-2", "b-7", "c")
+    assert [Path(next_path(str(tmp_path / name))).name for name in names] == ["a-3", "a-3", "b-7-2", "c-2"]

@@ -92,7 +92,7 @@ def test_rows_of_a_model_without_a_density_are_scored_by_their_error(capsys, sav
     assert run(capsys, "score", saved / "Autoencoder", saved / "t.csv", "-o", "s.csv")[0] == 0
     errors = isthmus.load(saved / "Autoencoder").fitted_.squared_errors(table())
     np.testing.assert_allclose(pd.read_csv("s.csv")["squared_error"], errors, rtol=1e-5)
-    code, _, err = run(capsys, "score", saved / "Autoencoder", saved / "t.csv", "-o", "s.csv", "--per-feature")
+    code, _, err = run(capsys, "score", saved / "Autoencoder", saved / "t.csv", "-o", "s2.csv", "--per-feature")
     assert (code, err.count("\n")) == (2, 1)
     assert "no density" in err
 
@@ -146,7 +146,7 @@ def test_a_run_that_cannot_start_leaves_no_folder(capsys):
 
 @pytest.mark.parametrize("command", ["encode", "reconstruct", "score"])
 def test_quiet_commands_that_write_a_file_say_nothing(capsys, saved, command):
-    argv = (command, saved / "VAE", saved / "t.csv", "-o", "out.csv")
+    argv = (command, saved / "VAE", saved / "t.csv", "-o", "out.csv", "--force")
     assert run(capsys, *argv, "-q") == (0, "", "")
     assert run(capsys, *argv)[1].startswith("wrote ")
     assert json.loads(run(capsys, *argv, "-q", "--json")[1])["rows"] == 90

@@ -299,7 +299,7 @@ def test_a_run_reads_new_photos_as_those_it_was_trained_on(trained, photos, tmp_
     assert (kept["size"], kept["crop"], kept["mode"]) == ([8, 6], True, "rgb")
     photo = write(tmp_path / "new/one.png", images(1, (40, 60))[0])
     for data, n in ((photo, 1), (photos, 24)):
-        assert run(capsys, "encode", trained, data, "-o", tmp_path / "z.npz")[0] == 0
+        assert run(capsys, "encode", trained, data, "-o", tmp_path / "z.npz", "--force")[0] == 0
         assert len(np.load(tmp_path / "z.npz")["z"]) == n
     expected = isthmus.load(trained).transform(read(photos, size="8x6", crop=True, mode="rgb").train.x)
     np.testing.assert_array_equal(np.load(tmp_path / "z.npz")["z"], expected)

@@ -33,7 +33,7 @@ from isthmus.report.headline import verdict
 from isthmus.report.html_blocks import svg
 from isthmus.report.metrics_section import metrics_tables
 from isthmus.report.model_card import card, run_rows
-from isthmus.report.page import filled, page
+from isthmus.report.page import filled, is_page, page
 from models import DATA, NAMES, images, small, table, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
@@ -439,6 +439,7 @@ def test_a_page_from_python(tmp_path, monkeypatch):
     x, labels = table(), np.arange(90) % 3
     model = small("VAE").fit(x[:60])
     path = isthmus.report_page(model, x[60:], tmp_path / "page.html", labels[60:], train=x[:60])
+    assert is_page(path)  # and may be replaced by the next one
     assert "Verdict" in path.read_text()
     given = small("ConditionalVAE").fit(x[:60], condition=labels[:60])
     result = {"X": x[:60], "condition": labels[:60]}

@@ -9,7 +9,7 @@ import pytest
 
 import isthmus
 from isthmus.export import read_codes
-from isthmus.persistence.serialization import PICTURES
+from isthmus.persistence.run_files import PICTURES
 from models import small, table
 
 

@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 import isthmus
 from isthmus.errors import InputError
 from isthmus.examples import Examples
-from isthmus.persistence.serialization import PICTURES
+from isthmus.persistence.run_files import PICTURES
 from isthmus.plot import reconstruction, style
 from isthmus.plot.context import PlotContext, distance_to_known
 from isthmus.plot.display import (

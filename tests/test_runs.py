@@ -10,7 +10,7 @@ from PIL import Image
 
 import isthmus
 from isthmus.cli.main import main
-from isthmus.persistence.serialization import PICTURES
+from isthmus.persistence.run_files import PICTURES
 from models import images, table, without_page, without_slow_measures
 
 FAST = ["--epochs", "2", "--hidden", "8", "--latent-dim", "2", "--random-state", "0", "--threads", "1"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +32,29 @@ SCORE_SUFFIXES = (".csv", ".parquet", ".npz")
 PNG = ".png"
 MIN_IMAGE_PX = 512
 """Small images are enlarged by an integer factor until they are about this wide."""
+
+
+def check_output(path: Path, inputs: Iterable[str], force: bool) -> None:
+    """Raise InputError for an output file that would cost the user another file.
+
+    Nothing in a table or an array says who wrote it: any file that is there already is only replaced on request, and
+    what is read is never written.
+
+    Args:
+        path: the output file.
+        inputs: files, folders or built-in names that are read.
+        force: replace a file that is there.
+    """
+    for source in map(Path, inputs):
+        if path.exists() and source.exists() and path.samefile(source):
+            raise InputError(f"the output must not be the file that is read, got {path}. Pass another file with -o.")
+        if source.is_dir() and path.resolve().is_relative_to(source.resolve()):
+            raise InputError(f"{path} lies inside the data ({source}). Pass a file outside of it with -o.")
+    if path.is_dir():  # for a PNG file of each example
+        if any(path.iterdir()):
+            raise InputError(f"{path} exists already and is not an empty folder. Pass another one with -o.")
+    elif os.path.lexists(path) and not force:
+        raise InputError(f"{path} exists already. Pass --force to replace it, or another file with -o.")
 
 
 def write_arrays(

@@ -32,7 +32,7 @@ def examples_parser(name: str, formats: str) -> Parser:
     parser = command_parser(name)
     parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=formats)
+    add_output_options(parser, formats)
     add_column_options(parser, of_run=True)
     add_part_option(parser)
     add_image_options(parser)
@@ -92,6 +92,12 @@ def run_roles(run: str) -> ColumnRoles:
     from isthmus.persistence.serialization import read_config
 
     return ColumnRoles.of_run(read_config(Path(run)).get("source"))
+
+
+def add_output_options(parser: Parser, formats: str) -> None:
+    """Add -o FILE and --force."""
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=formats)
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists; never what is read")
 
 
 def add_part_option(parser: Parser) -> None:
@@ -222,7 +228,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         model = opened.fitted
     except InputError as error:
         if args.data is None:
-            raise InputError(f"{error} Pass other DATA after {args.run}.") from None
+            raise InputError(f"{one_line(str(error), 200)} Pass other DATA after {args.run}.") from None
         model, notes = load_fitted(folder), (f"no baselines: {error}",)
     if args.data is None:
         assert opened is not None
@@ -231,9 +237,8 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
     else:
         examples = read_examples(args, model)
         description = f"{len(examples):,} rows of {args.data}"
-    loaded = LoadedRun(
-        model, model.check(examples), description, notes=notes, training_failure=config.get("broken") or ""
-    )
+    failure = one_line(config.get("broken") or "", 300)
+    loaded = LoadedRun(model, model.check(examples), description, notes=notes, training_failure=failure)
     if opened is None:
         return loaded
     source = opened.source
@@ -248,6 +253,13 @@ def run_evaluation(loaded: LoadedRun, args: argparse.Namespace) -> Evaluation:
 
     log(args, f"evaluating on {loaded.description}")
     return evaluate(loaded.model, loaded.examples, train=loaded.train, draws=args.draws, ais=args.ais)
+
+
+def check_output(args: argparse.Namespace, *inputs: str) -> None:
+    """Raise InputError, before any work is done, if the output file may not be written; `inputs` are read."""
+    from isthmus.export import check_output
+
+    check_output(Path(args.output), inputs, args.force)
 
 
 def write_output(
@@ -270,13 +282,11 @@ def write_output(
     """
     from isthmus.export import write_arrays, write_pngs
 
+    check_output(args)  # it may have been made since
     path, main = Path(args.output), next(iter(arrays.values()))
     shape = " x ".join(map(str, main.shape))
     values = {"file": str(path), "rows": len(main) if rows is None else rows, "shape": list(main.shape)}
     if (args.output.endswith("/") or path.is_dir()) and main.shape[1:] == model.schema.event_shape:
-        data = Path(getattr(args, "data", ""))
-        if getattr(args, "data", "") and data.is_dir() and path.resolve().is_relative_to(data.resolve()):
-            raise InputError(f"{path} lies inside the data ({data}). Choose a folder outside of it.")
         write_pngs(path, main, model.schema, None if ids is None else list(map(str, ids[1])))
         emit(args, values, f"wrote {shape} {what} to {path}, a PNG file each", quiet="")
     else:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import DATA_FORMATS, parse_condition, run_roles, write_output
+from isthmus.cli.common import (
+    DATA_FORMATS,
+    add_output_options,
+    check_output,
+    parse_condition,
+    run_roles,
+    write_output,
+)
 from isthmus.cli.parser import Parser, command_parser
 from isthmus.errors import InputError
 
@@ -13,7 +20,7 @@ def build_parser(argv: list[str]) -> Parser:
     parser = command_parser("decode")
     parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
     parser.add_argument("codes", metavar="CODES", help="a file that `isthmus encode` wrote: .npz, .npy, .csv, .parquet")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=DATA_FORMATS)
+    add_output_options(parser, DATA_FORMATS)
     parser.add_argument(
         "--condition", metavar="VALUE", help="one condition for all rows (default: the labels stored with the codes)"
     )
@@ -28,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.export import read_codes
     from isthmus.persistence.serialization import load_fitted
 
+    check_output(args, args.codes)
     model = load_fitted(args.run)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot decode any.")

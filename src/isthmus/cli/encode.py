@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isthmus.cli.common import examples_parser, named_ids, read_examples, write_output
+from isthmus.cli.common import check_output, examples_parser, named_ids, read_examples, write_output
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
 
@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.estimators.training_setup import resolve_seed
     from isthmus.persistence.serialization import load_fitted
 
+    check_output(args, args.data)
     model = load_fitted(args.run)
     examples = read_examples(args, model)
     if not model.capabilities.encodes:

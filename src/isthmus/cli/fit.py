@@ -8,13 +8,14 @@ import re
 import time
 from pathlib import Path
 
-from isthmus.atomic_io import write_errors
+from isthmus.atomic_io import file_errors, next_path
 from isthmus.cli.common import add_column_options, add_image_options, read_training_data, roles_given
 from isthmus.cli.config_file import as_text, settings_in
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log, report
 from isthmus.errors import InputError, Interrupted
 from isthmus.model_registry import Model, find_model, models
+from isthmus.persistence.run_lock import RunLock
 from isthmus.wording import shell_line
 
 OPTIONS_WITHOUT_VALUE = ("--force", "--json", "--crop", "-q", "--quiet", "-v", "--verbose", "-h", "--help")
@@ -122,6 +123,20 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
+    named = args.output if args.resume is None else args.resume
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(RunLock(Path(named))) if named else None
+        train(args, stack, lock)
+
+
+def train(args: argparse.Namespace, stack: contextlib.ExitStack, lock: RunLock | None) -> None:
+    """Start a run or go on with one, and end with its summary.
+
+    Args:
+        args: of the command.
+        stack: released once the command ends.
+        lock: on the folder of the run; None if the folder is chosen for it.
+    """
     from isthmus.persistence import run_dir
     from isthmus.report.summary import summarise
     from isthmus.train.progress import ProgressBar
@@ -135,10 +150,10 @@ def run(args: argparse.Namespace) -> None:
             emit(args, values, f"{folder} is already finished; there is nothing to resume")
             return
     elif args.earlier is not None:
-        kwargs = {"data": args.data, "roles": roles_given(args), "force": args.force}
-        output = Path(args.output) if args.output else None
-        started = run_dir.go_on(Path(args.earlier), output, fields_given(args), **kwargs)
-        folder = started.folder
+        folder = Path(args.output or next_path(args.earlier.rstrip("/")))
+        lock = lock or stack.enter_context(RunLock(folder))
+        kwargs = {"data": args.data, "roles": roles_given(args), "force": args.force, "lock": lock}
+        started = run_dir.go_on(Path(args.earlier), folder, fields_given(args), **kwargs)
         if not args.output and not args.quiet:
             report(f"the run is in {folder}; -o FOLDER chooses another")
     else:
@@ -154,9 +169,10 @@ def run(args: argparse.Namespace) -> None:
             folder = Path(args.output)
         else:
             folder = new_run_folder(f"{find_model(args.model).command}-{Path(args.data).resolve().name}")
+            lock = stack.enter_context(RunLock(folder))
         log(args, f"choosing what is left to the data, of {len(dataset.train):,} rows", detail=True)
         try:
-            started = run_dir.start(estimator, dataset, folder, force=args.force)
+            started = run_dir.start(estimator, dataset, folder, force=args.force, lock=lock)
         except BaseException:
             if not args.output:
                 with contextlib.suppress(OSError):  # it is not empty
@@ -171,7 +187,8 @@ def run(args: argparse.Namespace) -> None:
             with contextlib.nullcontext() if args.quiet else ProgressBar() as show:
                 run_dir.finish(started, show)
     except Interrupted as error:
-        raise Interrupted(f"{error}; resume with: {resume_command(folder)}") from None
+        kept = f"; {folder} still holds the model from before" if started.replaces else ""
+        raise Interrupted(f"{error}{kept}; resume with: {resume_command(folder)}") from None
     stages["training"] = time.perf_counter() - began
     log(args, "evaluating on held-out rows")
     try:
@@ -190,7 +207,7 @@ def new_run_folder(name: str) -> Path:
         name: of the model and of the data, of which a file's suffix and what a shell would not take as it is are left.
     """
     name, runs = re.sub(r"[^\w-]+", "_", name.split(".")[0])[:MAX_NAME_CHARACTERS], Path("runs")
-    with write_errors(runs):
+    with file_errors(runs):
         runs.mkdir(exist_ok=True)
         taken = [re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in runs.iterdir()]
         number = 1 + max((int(match[1]) for match in taken if match), default=0)

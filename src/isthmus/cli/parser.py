@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from isthmus.cli.config_file import with_settings
 from isthmus.errors import InputError, unknown
+from isthmus.wording import one_line
 
 EXIT_INTERNAL_ERROR = 1
 EXIT_USER_ERROR = 2
@@ -56,8 +57,8 @@ def command_parser(name: str, **kwargs: Any) -> Parser:
 
 
 def report(message: str) -> None:
-    """Print an error or a warning as one line on stderr."""
-    print(f"isthmus: {message}", file=sys.stderr)
+    """Print an error or a warning as one line on stderr, without the control characters that names may hold."""
+    print(f"isthmus: {one_line(message, max(len(message), 4))}", file=sys.stderr)
 
 
 def log(args: argparse.Namespace, message: str, *, detail: bool = False) -> None:

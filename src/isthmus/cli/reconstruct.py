@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import DATA_FORMATS, examples_parser, named_ids, read_examples, write_output
+from isthmus.cli.common import DATA_FORMATS, check_output, examples_parser, named_ids, read_examples, write_output
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
 
@@ -16,6 +16,7 @@ def build_parser(argv: list[str]) -> Parser:
 def run(args: argparse.Namespace) -> None:
     from isthmus.persistence.serialization import load_fitted
 
+    check_output(args, args.data)
     model = load_fitted(args.run)
     examples = read_examples(args, model)
     if not model.capabilities.encodes:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import DATA_FORMATS, parse_condition, run_roles, write_output
+from isthmus.cli.common import (
+    DATA_FORMATS,
+    add_output_options,
+    check_output,
+    parse_condition,
+    run_roles,
+    write_output,
+)
 from isthmus.cli.parser import Parser, command_parser
 from isthmus.errors import MAX_LISTED_NAMES, InputError
 from isthmus.wording import join_names
@@ -14,7 +21,7 @@ def build_parser(argv: list[str]) -> Parser:
     parser = command_parser("sample")
     parser.add_argument("run", metavar="RUN", help="the folder of a trained model")
     parser.add_argument("-n", type=int, default=64, metavar="N", help="number of examples (default: 64)")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=DATA_FORMATS)
+    add_output_options(parser, DATA_FORMATS)
     parser.add_argument("--condition", metavar="VALUE", help="condition on a label, or on numbers separated by commas")
     parser.add_argument("--mean", action="store_true", help="write the mean E[x given z] of each z instead of a draw")
     parser.add_argument("--random-state", type=int, default=None, metavar="N", help="seed (default: a random one)")
@@ -25,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.estimators.training_setup import resolve_seed
     from isthmus.persistence.serialization import load_fitted
 
+    check_output(args)
     model = load_fitted(args.run)
     column = run_roles(args.run).condition
     if args.condition is None and column is not None:

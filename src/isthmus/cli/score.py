@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isthmus.cli.common import examples_parser, named_ids, read_examples
+from isthmus.cli.common import check_output, examples_parser, named_ids, read_examples
 from isthmus.cli.parser import Parser, emit
 from isthmus.errors import InputError
 from isthmus.wording import one_line
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
     path = Path(args.output)
     check_score_file(path)
+    check_output(args, args.data)
     model = load_fitted(args.run)
     examples = read_examples(args, model)
     rows, ids = model.check(examples), named_ids(args, examples)
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
             elements = model.element_distortion(rows, args.draws, bar.show if bar else None)
     name, label = ("log_likelihood", "log p(x), nats") if dense else ("squared_error", "squared error")
     columns = {"row": np.arange(len(rows)), name: scores}
+    check_output(args)  # it may have been made since
     names = write_scores(path, columns, elements, model.schema.names, ids)
     unusual = np.argsort(scores if dense else -scores, kind="stable")[:SHOWN_ROWS]
     causes = ["" for _ in unusual] if elements is None else [costly(elements, row, names) for row in unusual]

@@ -25,6 +25,7 @@ from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
 from isthmus.examples import Examples
 from isthmus.inputs import as_parts
+from isthmus.persistence.run_lock import RunLock
 from isthmus.persistence.serialization import to_jsonable
 from isthmus.schema import safe_std
 from isthmus.wording import pluralize, quoted
@@ -98,10 +99,13 @@ def compare(
     closed_form = check_entries(entries, rows)
     path = None if folder is None else Path(folder)
     tasks = build_tasks(entries, closed_form, seeds, path)
-    if path is not None:
-        settings = {"rows": rows.fingerprint, "draws": draws, "fields": to_jsonable(fields), "version": __version__}
-        run_cache.open_folder(path, settings, force=force)
-    results = run_all(tasks, rows, draws, verbose)
+    with contextlib.ExitStack() as stack:
+        if path is not None:
+            lock = stack.enter_context(RunLock(path))
+            settings = {"rows": rows.fingerprint, "draws": draws, "fields": to_jsonable(fields), "version": __version__}
+            run_cache.open_folder(path, settings, force=force)
+            lock.acquire()
+        results = run_all(tasks, rows, draws, verbose)
     order = {(entry.label, repr(to_jsonable(entry.value))): i for i, entry in enumerate(entries)}
     results.sort(key=lambda result: order[result.model, repr(result.value)])
     table = build_table(results, build_conditions(data, rows, results, seeds), swept[0] if swept else None)

@@ -21,6 +21,8 @@ from isthmus.train.checkpoint import Checkpointer
 FORMAT = 2
 """Format of the files; a folder of another format is not continued."""
 MANIFEST, TABLE, FIGURE, RUNS, UNFINISHED = "compare.json", "table.json", "curve.png", "runs", "unfinished"
+RUN_NAME = r"-seed\d+-[0-9a-f]{8}\.json$"
+"""How the name of a run's file ends."""
 MAX_NAME_CHARACTERS = 80
 """Characters of the name of a run's file, at most."""
 
@@ -60,7 +62,8 @@ def clear(folder: Path) -> None:
     for name in (MANIFEST, TABLE, FIGURE):
         (folder / name).unlink(missing_ok=True)
     for path in (folder / RUNS).glob("*.json"):
-        path.unlink()
+        if re.search(RUN_NAME, path.name):
+            path.unlink()
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 

@@ -39,6 +39,8 @@ def parse(spec: str, what: str) -> Call:
     ('bernoulli', ())
     """
     try:
+        if not isinstance(spec, str):
+            raise TypeError("no name of a part")
         node = ast.parse(spec[: MAX_SPEC_CHARACTERS + 1].strip(), mode="eval").body
         if isinstance(node, ast.Name):
             return node.id, ()

@@ -124,6 +124,7 @@ def setup_training(
         with one_blas_thread:
             chosen = choose(estimator, labelled, some_rows(labelled, inputs, train, seed), seed, len(train))
     estimator = with_values(estimator, chosen)
+    check_fields(estimator)  # of a resumed run the values come from a file
     if start is not None:
         check_unchanged(estimator, start)
     elif "likelihood" in chosen:

@@ -15,7 +15,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tan
 
 def activation(name: str, dropout: float = 0.0) -> nn.Module:
     """An activation by name, of whose outputs a share is dropped in training (Srivastava et al., 2014)."""
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise unknown("activation", str(name), ACTIVATIONS)
     function = ACTIVATIONS[name]()
     return nn.Sequential(function, nn.Dropout(dropout)) if dropout else function

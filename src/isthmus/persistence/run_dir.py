@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from isthmus.atomic_io import write_json
+from isthmus.atomic_io import file_errors, write_json
 from isthmus.data import BUILT_IN, Dataset
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.image_options import ImageOptions
@@ -21,8 +24,29 @@ from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.model_registry import Model
 from isthmus.persistence import serialization
+from isthmus.persistence.allocation import AllocationLimit
+from isthmus.persistence.run_files import (
+    CHECKPOINT,
+    CHECKPOINT_FILE,
+    CONFIG,
+    PICTURES,
+    REPLACEMENT,
+    RUN_FILES,
+    START_FILE,
+    WEIGHTS,
+    check_no_link,
+    clear,
+    clear_replacement,
+    home,
+    is_run,
+    promote_replacement,
+    stale_tmp_files,
+)
+from isthmus.persistence.run_lock import RunLock
+from isthmus.persistence.stored_config import CHOSEN_TO_TRAIN, check_chosen, check_layers
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
+from isthmus.train.tensor_file import read_header
 
 
 @dataclass
@@ -36,6 +60,7 @@ class Run:
         folder: where it is stored.
         source: name or path of the data, the roles of its columns, how images were read, and the run that this one goes
             on from, if any.
+        replaces: whether it takes the place of a trained model in the folder, once it is complete.
     """
 
     estimator: Estimator
@@ -43,6 +68,12 @@ class Run:
     job: TrainingJob
     folder: Path
     source: dict[str, Any]
+    replaces: bool = False
+
+    @property
+    def training_folder(self) -> Path:
+        """Where history, checkpoint and model are written until training has finished."""
+        return self.folder / REPLACEMENT if self.replaces else self.folder
 
     @property
     def trained(self) -> bool:
@@ -61,7 +92,13 @@ def make(model: Model, fields: dict[str, Any]) -> Estimator:
 
 
 def start(
-    estimator: Estimator, dataset: Dataset, folder: Path, *, force: bool = False, earlier: Path | None = None
+    estimator: Estimator,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    force: bool = False,
+    lock: RunLock | None = None,
+    earlier: Path | None = None,
 ) -> Run:
     """Determine everything and write configuration and seed, before the first step.
 
@@ -69,11 +106,13 @@ def start(
         estimator: the unfitted estimator.
         dataset: the data, with the roles of its columns.
         folder: for the run.
-        force: replace a run that is there.
+        force: replace a run that is there. If it has a trained model, that one stays until the new one is complete.
+        lock: acquired before the first file is written.
         earlier: the folder of a trained model whose weights and schema training goes on from.
+
+    Raises:
+        InputError: for fields or data that cannot be used, and a folder that holds anything else or is in use.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"The run's folder must be a folder, got the file {folder}.")
     source: dict[str, Any] = {"data": dataset.source, **dataset.roles.to_config()}
     if dataset.images is not None:
         source |= dataset.images.to_config()
@@ -88,16 +127,17 @@ def start(
         if path.is_dir() and folder.resolve().is_relative_to(path):
             raise InputError(f"{folder} lies inside the data ({dataset.source}). Choose a folder outside of it.")
         source["data"] = str(path)
-    if folder.exists() and set(folder.iterdir()) - set(serialization.stale_tmp_files(folder)):
-        if not serialization.is_run(folder):
-            raise InputError(f"{folder} holds other files and no run of isthmus. Choose another folder for the run.")
-        if not force:
-            raise InputError(
-                f"{folder} exists already. --force replaces it; --resume continues a run that was interrupted."
-            )
+    check_folder(folder, force)
     run = _setup(estimator, dataset, folder, source, start=trained)
-    # The old configuration stays until the new one takes its place: the folder is a run at any moment.
-    serialization.clear(folder, ("model.safetensors", *serialization.RUN_FILES))
+    with file_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if lock is not None:
+        lock.acquire()
+        check_folder(folder, force)  # another process may have been there since
+    run.replaces = (folder / WEIGHTS).exists()
+    clear_replacement(folder)
+    if not run.replaces:  # the old configuration stays until the new one takes its place: it is a run at any moment
+        clear(folder, RUN_FILES)
     job = run.job
     config = serialization.config_of(
         type(estimator).__name__,
@@ -110,29 +150,30 @@ def start(
         finished=False,
     )
     if trained is not None:
-        serialization.save_weights(trained, folder / serialization.START_FILE, config)
-    write_json(folder / "config.json", config)
+        serialization.save_weights(trained, run.training_folder / START_FILE, config)
+    write_json(run.training_folder / CONFIG, config)
     return run
 
 
 def go_on(
     earlier: Path,
-    folder: Path | None,
+    folder: Path,
     fields: dict[str, Any],
     *,
     data: str | None = None,
     roles: ColumnRoles = NO_ROLES,
     force: bool = False,
+    lock: RunLock | None = None,
 ) -> Run:
     """A new run that goes on from a trained model: its fields but for `fields`, its weights, schema and scaling.
 
     Args:
         earlier: the folder of the trained model.
-        folder: for the new run; by default the name of `earlier` with the next free number.
+        folder: for the new run.
         fields: those that are to have other values.
         data: name or path of the rows; by default those that the model was trained on.
         roles: of the columns of `data`; by default those of the earlier run.
-        force: replace a run that is there.
+        force, lock: as in `start`.
 
     Raises:
         InputError: for a model that is solved exactly, fields that may not change, and rows of another schema.
@@ -151,41 +192,85 @@ def go_on(
         )
     roles = roles.beside(ColumnRoles.of_run(source))
     dataset = read_columns(data or source["data"], roles, ImageOptions.of_run(source, remembered=True))
-    return start(estimator, dataset, folder or next_free(earlier), force=force, earlier=earlier)
+    return start(estimator, dataset, folder, force=force, lock=lock, earlier=earlier)
 
 
-def next_free(folder: Path) -> Path:
-    """The name with the next number that no folder has: runs/a becomes runs/a-2, and runs/a-2 becomes runs/a-3."""
-    stem, _, number = folder.name.rpartition("-")
-    name, n = (stem, int(number)) if stem and number.isdigit() else (folder.name, 1)
-    while (path := folder.with_name(f"{name}-{n + 1}")).exists():
-        n += 1
-    return path
+def check_folder(folder: Path, force: bool) -> None:
+    """Raise InputError for a folder in which no run may be started."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"The run's folder must be a folder, got the file {folder}.")
+    if not folder.exists() or not set(folder.iterdir()) - set(stale_tmp_files(folder)):
+        return
+    if not is_run(folder):
+        raise InputError(f"{folder} holds other files and no run of isthmus. Choose another folder for the run.")
+    for inner in (CHECKPOINT, REPLACEMENT):
+        check_no_link(folder / inner)
+    if not force:
+        raise InputError(
+            f"{folder} exists already. --force replaces it; --resume continues a run that was interrupted."
+        )
 
 
 def resume(folder: Path) -> Run | None:
-    """A run to be continued; None if it is finished and has its page and pictures."""
-    config = serialization.read_config(folder)
-    serialization.clear(folder, ())
-    if config.get("broken"):
-        raise InputError(f"{folder} cannot be resumed: {config['broken']}. Start over with other fields (--force).")
-    source = config.get("source")
-    trained = bool(config.get("finished")) and (folder / "model.safetensors").exists()
-    if not trained:
-        return _as_configured(folder, config)
-    fitted = serialization.load_fitted(folder)
-    if not source or has_pictures(folder, fitted):
-        return None
-    return _as_configured(folder, config, fitted)
+    """A run to be continued, or its replacement; None if it is finished and has its page and pictures."""
+    with serialization.load_errors(folder):
+        training_folder, config = folder, serialization.read_config(folder)
+        new = folder / REPLACEMENT
+        check_no_link(new)
+        if is_run(new):
+            of_new = serialization.read_config(new)
+            if not of_new["finished"] or (new / WEIGHTS).exists():
+                training_folder, config = new, of_new
+        replaces = training_folder == new
+        if not replaces:
+            clear_replacement(folder)  # what is left of one that was moved, or not begun
+        for each in {folder, training_folder}:
+            clear(each, ())
+        if config.get("broken"):
+            raise InputError(f"{folder} cannot be resumed: {config['broken']}. Start over with other fields (--force).")
+        if not config["finished"] or not (training_folder / WEIGHTS).exists():
+            run = _as_configured(folder, config, training_folder)
+            run.replaces = replaces
+            return run
+        if replaces:
+            serialization.load_fitted(training_folder)  # raises if it is damaged, which the old model is not
+            promote_replacement(folder)
+        fitted = serialization.load_fitted(folder)
+        if not config.get("source") or has_pictures(folder, fitted):
+            return None
+        return _as_configured(folder, config, folder, fitted)
 
 
 def reopen(folder: Path) -> Run:
     """A finished run with the data that it was trained on; InputError if either is missing."""
-    fitted = serialization.load_fitted(folder)
-    return _as_configured(folder, serialization.read_config(folder), fitted)
+    with serialization.load_errors(folder):
+        fitted = serialization.load_fitted(folder)
+        return _as_configured(folder, serialization.read_config(folder), home(folder), fitted)
 
 
-def _as_configured(folder: Path, config: dict[str, Any], fitted: FittedModel | None = None) -> Run:
+def limit_of(folder: Path, size: int, config: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
+    """What limits the model of a configuration to the size of the weights, or of the checkpoint, in the same folder.
+
+    Raises InputError for more layers than these have, and for fields that were left open.
+
+    Args:
+        folder: the run, or its replacement.
+        size: numbers in one example.
+        config: its configuration.
+    """
+    chosen = config["settings"].get("chosen", {})
+    check_chosen({**config["fields"], **chosen}, CHOSEN_TO_TRAIN)
+    stored = (path for path in (folder / WEIGHTS, folder / CHECKPOINT_FILE) if os.path.lexists(path))
+    path = next(stored, None)
+    header = None if path is None else read_header(path)
+    layers = config["fields"] | chosen
+    check_layers(layers, 0 if header is None else len(header.specs))
+    return contextlib.nullcontext() if header is None else AllocationLimit(header.numel, size)
+
+
+def _as_configured(
+    folder: Path, config: dict[str, Any], training_folder: Path, fitted: FittedModel | None = None
+) -> Run:
     """The run that the configuration describes, set up again on the same data, with its trained model if given."""
     source = config.get("source")
     if not source:
@@ -194,9 +279,10 @@ def _as_configured(folder: Path, config: dict[str, Any], fitted: FittedModel | N
     dataset = read_columns(source["data"], ColumnRoles.of_run(source), ImageOptions.of_run(source))
     trained = None
     if source.get("continues"):
-        trained = serialization.load_start(folder) if fitted is None else fitted
+        trained = serialization.load_start(training_folder, config) if fitted is None else fitted
     kwargs = {"settings": config["settings"], "seed": config["seed"], "start": trained}
-    run = _setup(estimator, dataset, folder, source, **kwargs)
+    with limit_of(training_folder, math.prod(dataset.train.x.shape[1:]), config):
+        run = _setup(estimator, dataset, folder, source, **kwargs)
     if run.job.fingerprint != config["fingerprint"]:
         raise InputError(f"{source['data']} has changed since {folder} was started. Start over (--force).")
     if fitted is not None:
@@ -207,7 +293,7 @@ def _as_configured(folder: Path, config: dict[str, Any], fitted: FittedModel | N
 def has_pictures(folder: Path, fitted: FittedModel) -> bool:
     """Whether the page and all pictures exist: no samples of a model that cannot sample, no curves of a closed form."""
     drawn = {"samples.png": fitted.capabilities.samples, "curves.png": bool(fitted.history)}
-    names = ("report.html", *serialization.PICTURES)
+    names = ("report.html", *PICTURES)
     return all((folder / name).exists() for name in names if drawn.get(name, True))
 
 
@@ -243,17 +329,22 @@ def finish(run: Run, show: ProgressCallback | None = None) -> None:
     """
     entries = {"source": run.source, "fingerprint": run.job.fingerprint}
     try:
-        history = run.job.train(Checkpointer(run.folder), show)
+        history = run.job.train(Checkpointer(run.training_folder), show)
     except TrainingError as error:
-        _write(run.job.fitted([]), run.folder, **entries, finished=False, broken=str(error))
+        _write(run.job.fitted([]), run.training_folder, **entries, finished=False, broken=str(error))
+        if run.replaces:
+            raise TrainingError(f"{error} {run.folder} still holds the model from before.") from None
         raise
     run.estimator.fitted_ = run.job.fitted(history)
-    _write(run.fitted, run.folder, **entries, finished=True)
-    serialization.clear(run.folder, (serialization.START_FILE,))
+    _write(run.fitted, run.training_folder, **entries, finished=True)
+    clear(run.training_folder, (START_FILE,))
+    if run.replaces:
+        promote_replacement(run.folder)
+        run.replaces = False
     if run.job.start is None:
         warn_of_trap(run.fitted, run.job.some_train_rows(), run.job.valid_rows)
 
 
 def _write(fitted: FittedModel, folder: Path, **entries: Any) -> None:
     """Write the model to the folder of its run, which holds history and checkpoint already."""
-    write_json(folder / "config.json", serialization.write_weights(fitted, folder, **entries))
+    write_json(folder / CONFIG, serialization.write_weights(fitted, folder, **entries))

@@ -7,7 +7,9 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,7 +19,7 @@ from torch import nn
 from torch.distributions import Distribution
 
 import isthmus
-from isthmus.atomic_io import TMP_PREFIX, atomic_write, os_reason, read_json, write_errors, write_json
+from isthmus.atomic_io import atomic_write, file_errors, os_reason, write_json
 from isthmus.distributions import as_module
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator
@@ -27,22 +29,41 @@ from isthmus.estimators.training_job import fitted_model
 from isthmus.fitted import FittedModel, as_fitted
 from isthmus.latent_model import Model as NetworkModel
 from isthmus.model_registry import Model, models
+from isthmus.persistence.allocation import AllocationLimit
+from isthmus.persistence.run_files import (
+    CONFIG,
+    HISTORY,
+    RUN_FILES,
+    START_FILE,
+    WEIGHTS,
+    check_own_files,
+    clear,
+    clear_replacement,
+    home,
+    is_config,
+    read_stored,
+)
+from isthmus.persistence.run_lock import RunLock
+from isthmus.persistence.stored_config import (
+    SETTINGS,
+    check_chosen,
+    check_config,
+    check_entries,
+    check_layers,
+    read_schema,
+)
 from isthmus.random_streams import seeded
 from isthmus.schema import Schema
-from isthmus.train.checkpoint import load_state, save_state
+from isthmus.train.checkpoint import read_history
 from isthmus.train.config import TrainConfig, TrainingRecord
-from isthmus.train.runtime import device_for_use, pick_dtype, pick_threads
-from isthmus.wording import join_names, quoted
+from isthmus.train.runtime import device_for_use, pick_dtype
+from isthmus.train.tensor_file import Header, load_state, misfit, read_header, save_state, specs_of
+from isthmus.wording import one_line, quoted
 
 FORMAT = 5
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
-PICTURES = ("reconstructions.png", "samples.png", "latent.png", "curves.png")
-"""Figures that a run keeps as files: each is an entry of `plot.figures.FIGURES`, with .png added."""
-MODEL_FILE = "model.safetensors"
-START_FILE = "checkpoint/start.safetensors"
-"""The trained weights that a run goes on from, until it is finished."""
-RUN_FILES = ("history.jsonl", "checkpoint/state.safetensors", START_FILE, "report.html", *PICTURES)
-"""Files of a run besides config.json and model.safetensors."""
+MAX_MESSAGE_CHARACTERS = 300
+"""Characters of an error about a folder, of which values may be anything."""
 
 
 def config_of(
@@ -101,7 +122,7 @@ def save(model: Any, folder: str | Path) -> None:
     """
     if not isinstance(model, FittedModel):
         check_class_name(type(model))
-    with write_errors(Path(folder)):
+    with file_errors(Path(folder)):
         save_fitted(as_fitted(model), folder)
 
 
@@ -112,20 +133,15 @@ def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"folder must be the name of a folder, got the file {folder}.")
-    if (folder / "config.json").exists() and not is_run(folder):
-        raise InputError(f"{folder / 'config.json'} is not of isthmus and would be lost. Save to another folder.")
-    lost = [name for name in ("model.safetensors", *RUN_FILES) if (folder / name).exists()]
-    if lost and not is_run(folder) and not has_weights(folder):
-        raise InputError(
-            f"{folder} holds files that are not of isthmus and would be lost: {join_names(lost)}. Save to another "
-            "folder."
-        )
-    config = write_weights(fitted, folder, finished=True)
-    clear(folder, RUN_FILES)
-    if fitted.history:
-        with atomic_write(folder / "history.jsonl") as part:
-            part.write_text("".join(json.dumps(to_jsonable(record)) + "\n" for record in fitted.history), "utf-8")
-    write_json(folder / "config.json", config)
+    with RunLock(folder):
+        check_own_files(folder)
+        config = write_weights(fitted, folder, finished=True)
+        clear_replacement(folder)
+        clear(folder, RUN_FILES)
+        if fitted.history:
+            with atomic_write(folder / "history.jsonl") as part:
+                part.write_text("".join(json.dumps(to_jsonable(record)) + "\n" for record in fitted.history), "utf-8")
+        write_json(folder / "config.json", config)
 
 
 def write_weights(fitted: FittedModel, folder: Path, **entries: Any) -> dict[str, Any]:
@@ -146,43 +162,6 @@ def check_class_name(cls: type) -> None:
     name = cls.__name__
     if name in models() and models()[name].module != cls.__module__:
         raise InputError(f"The class must have a name that isthmus does not use, got {name}. Rename it.")
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds a configuration of isthmus, of whatever version."""
-    try:
-        config = read_json(folder / "config.json")
-    except InputError:
-        return False
-    types = {"format": object, "class": str, "fields": dict, "schema": dict}
-    known = isinstance(config, dict) and all(isinstance(config.get(name), kind) for name, kind in types.items())
-    return known and isinstance(config.get("settings", {}), dict) and isinstance(config.get("source", {}), dict | None)
-
-
-def has_weights(folder: Path) -> bool:
-    """Whether a folder holds weights of isthmus: what saving that was interrupted leaves."""
-    try:
-        return "config_hash" in load_state(folder / "model.safetensors")[1]
-    except (InputError, OSError):
-        return False
-
-
-def stale_tmp_files(folder: Path) -> list[Path]:
-    """Temporary files of isthmus in a folder, left by writing that was interrupted."""
-    suffixes = {Path(name).suffix for name in ("config.json", "model.safetensors", *RUN_FILES)}
-    return [path for path in folder.glob(f"{TMP_PREFIX}*") if path.suffix in suffixes]
-
-
-def clear(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove these files of a run and its temporary files, and nothing else."""
-    stale = [*stale_tmp_files(folder), *stale_tmp_files(folder / "checkpoint")]
-    try:
-        for path in [*(folder / name for name in names), *stale]:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot replace {folder}: {os_reason(error)}.") from None
-    with contextlib.suppress(OSError):  # it does not exist, or holds files of the user's
-        (folder / "checkpoint").rmdir()
 
 
 # ------------------------------------------------------------------ loading
@@ -210,121 +189,152 @@ def load(
     Raises:
         InputError: for files that are missing, truncated, of another program or another format.
     """
-    if isinstance(model, NetworkModel):
-        return load_into(model, Path(folder))
-    if model is not None and not (isinstance(model, type) and issubclass(model, Estimator)):
+    folder = Path(folder)
+    is_class = isinstance(model, type) and issubclass(model, Estimator)
+    if not (model is None or is_class or isinstance(model, NetworkModel)):
         raise InputError(f"model must be a class of models, got {quoted(model)}.")
-    config = read_config(Path(folder), model)
-    estimator = unfitted(config, Path(folder), model, **modules)
-    estimator.fitted_ = _fitted(estimator, config, Path(folder))
-    estimator.n_features_in_ = estimator.schema_.event_shape[0]
-    if names := estimator.fitted_.feature_names:
-        estimator.feature_names_in_ = np.asarray(names, dtype=object)
-    return estimator
+    with load_errors(folder):
+        config = read_config(folder, model)
+        if isinstance(model, NetworkModel):
+            return load_into(model, config, home(folder))
+        estimator = unfitted(config, folder, model, **modules)
+        estimator.fitted_ = _fitted(estimator, config, home(folder))
+        estimator.n_features_in_ = estimator.schema_.event_shape[0]
+        if names := estimator.fitted_.feature_names:
+            estimator.feature_names_in_ = np.asarray(names, dtype=object)
+        return estimator
 
 
 def load_fitted(folder: str | Path, model: type[Estimator] | None = None, **modules: Any) -> FittedModel:
     """The fitted model saved in `folder`; arguments and errors are those of `load`."""
-    config = read_config(Path(folder), model)
-    return _fitted(unfitted(config, Path(folder), model, **modules), config, Path(folder))
+    folder = Path(folder)
+    with load_errors(folder):
+        config = read_config(folder, model)
+        return _fitted(unfitted(config, folder, model, **modules), config, home(folder))
 
 
-def load_into(model: NetworkModel, folder: Path) -> FittedModel:
-    """Load the weights in `folder` into a model of the same parts, which becomes a fitted one."""
-    config = read_config(folder, model)
-    loss, settings = config.get("loss", {}), config.get("settings", {})
+@contextlib.contextmanager
+def load_errors(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged or hostile folder makes reading raise into an InputError of one short line."""
     try:
-        load_weights(model, folder, config)
-        record = TrainingRecord(
-            Schema.from_config(config["schema"]),
-            TrainConfig(int(settings["epochs"]), 1, seed=int(config["seed"]), threads=int(settings["threads"])),
-            read_history(folder / "history.jsonl"),
-            {str(name): float(weight) for name, weight in loss.get("weights", {}).items()},
-            tuple(map(str, loss.get("kl_terms", ()))),
-        )
-    except InputError:
-        raise
-    except (TypeError, KeyError, ValueError, AttributeError):
-        raise InputError(f"{folder / 'config.json'} is damaged: it does not describe a trained model.") from None
-    model.training_record = record
+        yield
+    except InputError as error:
+        raise InputError(one_line(str(error), MAX_MESSAGE_CHARACTERS)) from error.__cause__
+    except Exception as error:
+        what = f"{folder} cannot be loaded, it may be damaged: {type(error).__name__}: {error}"
+        raise InputError(one_line(what, MAX_MESSAGE_CHARACTERS)) from error
+
+
+@contextlib.contextmanager
+def config_errors(path: Path) -> Iterator[None]:
+    """Let an InputError about what a configuration holds say which file that is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error.__cause__
+
+
+def load_into(model: NetworkModel, config: dict[str, Any], folder: Path) -> FittedModel:
+    """Load the weights in `folder` into a model of the same parts, which becomes a fitted one."""
+    header = read_weights_header(folder)
+    settings, loss = config["settings"], config.get("loss", {"weights": {}, "kl_terms": []})
+    with config_errors(folder / CONFIG):
+        schema = read_schema(config["schema"], header.numel)
+        check_entries(settings, {name: SETTINGS[name] for name in ("epochs", "threads")}, "settings.")
+    load_weights(model, header, folder, config)
+    model.training_record = TrainingRecord(
+        schema,
+        TrainConfig(settings["epochs"], 1, seed=config["seed"], threads=settings["threads"]),
+        read_history(folder / HISTORY),
+        loss["weights"],
+        tuple(loss["kl_terms"]),
+    )
     return as_fitted(model.eval())
 
 
-def load_start(folder: Path) -> FittedModel:
+def load_start(folder: Path, config: dict[str, Any]) -> FittedModel:
     """The trained model that the run in `folder` goes on from."""
-    config = read_config(folder)
+    if not os.path.lexists(folder / START_FILE):
+        raise InputError(
+            f"{folder / START_FILE} is missing, the weights that this run goes on from. Start over with --force."
+        )
     return _fitted(unfitted(config, folder), config, folder, START_FILE)
 
 
-def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path, file: str = MODEL_FILE) -> FittedModel:
-    try:
+def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path, file: str = WEIGHTS) -> FittedModel:
+    header = read_weights_header(folder, file)
+    chosen = config["settings"].get("chosen", {})
+    with config_errors(folder / CONFIG):
+        check_layers(config["fields"] | chosen, len(header.specs))
         check_fields(estimator)
-        estimator = with_values(estimator, config.get("settings", {}).get("chosen", {}))
-        schema = Schema.from_config(config["schema"])
-        with seeded(0):
+        estimator = with_values(estimator, chosen)
+        check_fields(estimator)
+        check_chosen(estimator.values())
+        schema = read_schema(config["schema"], header.numel)
+        with seeded(0), AllocationLimit(header.numel, schema.size):
             recipe = estimator.compose(schema)
-    except InputError:
-        raise
-    except (TypeError, KeyError, ValueError, AttributeError, RuntimeError, MemoryError, OverflowError):
-        raise InputError(f"{folder / 'config.json'} is damaged: it does not describe a {config['class']}.") from None
     recipe.model.to(dtype=pick_dtype(estimator.precision))
-    load_weights(recipe.model, folder, config, file)
+    load_weights(recipe.model, header, folder, config, file)
     if config.get("broken"):
-        warnings.warn(f"{folder} holds the weights of a run that failed: {config['broken']}", stacklevel=3)
+        what = f"{folder} holds the weights of a run that failed: {config['broken']}"
+        warnings.warn(one_line(what, MAX_MESSAGE_CHARACTERS), stacklevel=3)
     recipe.model.eval().to(device_for_use(estimator.device))
-    settings = config.get("settings", {})
-    pick_threads(settings.setdefault("threads", torch.get_num_threads()), 0.0)  # raises for an impossible number
-    history = read_history(folder / "history.jsonl")
-    return fitted_model(estimator, recipe, schema, settings, config.get("seed", 0), history)
+    settings = {"threads": torch.get_num_threads()} | config["settings"]
+    return fitted_model(estimator, recipe, schema, settings, config["seed"], read_history(folder / HISTORY))
 
 
-def load_weights(model: nn.Module, folder: Path, config: dict[str, Any], file: str = MODEL_FILE) -> None:
-    """Read the weights in `folder` into a model; InputError if they are missing, or belong to another one."""
-    path = folder / file
-    if file == START_FILE and not path.exists():
-        raise InputError(f"{path} is missing, the weights that this run goes on from. Start over with --force.")
-    if not path.exists():
+def read_weights_header(folder: Path, file: str = WEIGHTS) -> Header:
+    """What the weights in `folder` say of themselves; InputError if there are none."""
+    if not os.path.lexists(folder / file):
         raise InputError(f"{folder} holds no trained weights yet. Resume training: isthmus fit --resume {folder}")
-    weights, state = load_state(path)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError:
-        raise InputError(f"{path} does not fit the {config['class']} of config.json in the same folder.") from None
-    if state.get("config_hash") != config_hash(config):
+    return read_header(folder / file)
+
+
+def load_weights(model: nn.Module, header: Header, folder: Path, config: dict[str, Any], file: str = WEIGHTS) -> None:
+    """Read the weights in `folder` into a model; InputError, before they are read, if they belong to another one."""
+    path = folder / file
+    wrong = misfit(header.specs, specs_of(model.state_dict()))
+    if wrong is not None:
+        raise InputError(f"{path} does not fit the {config['class']} of config.json in the same folder: {wrong}.")
+    if header.values.get("config_hash") != config_hash(config):
         raise InputError(f"{path} belongs to another config.json: saving was interrupted. Save the model again.")
+    model.load_state_dict(load_state(path)[0])
 
 
 def read_config(folder: Path, own: type[Estimator] | NetworkModel | None = None) -> dict[str, Any]:
     """The configuration of a run, validated as far as possible without building the model, which may be the user's."""
-    path = folder / "config.json"
-    try:
-        exists = folder.exists()
-    except OSError as error:
-        raise InputError(f"There is no run at {quoted(str(folder))}: {os_reason(error)}.") from None
-    if not exists:
-        raise InputError(f"There is no run at {folder}. Train one: isthmus fit MODEL DATA -o {folder}")
-    if not path.exists():
-        raise InputError(f"{folder} has no config.json: it is not a run of isthmus, or saving was interrupted.")
-    config = read_json(path)
-    if not is_run(folder):
-        raise InputError(f"{path} is not a configuration of isthmus.")
-    if config["format"] != FORMAT:
-        version = config.get("versions", {}).get("isthmus", "another version")
-        older = isinstance(config["format"], int) and config["format"] < FORMAT
-        raise InputError(
-            f"{folder} must be in format {FORMAT} of isthmus {isthmus.__version__}, got format {config['format']} of "
-            f"isthmus {version}. {'Train it again.' if older else 'Upgrade isthmus.'}"
-        )
-    name = config["class"]
-    if isinstance(own, type) and own.__name__ != name:
-        raise InputError(f"model must be the class of {folder}, {name}, got {own.__name__}.")
-    if own is None and name not in models():
-        what = "your own class" if config["fields"] else "a model of the same parts"
-        raise InputError(
-            f"{folder} holds a {name}, which is not a class of isthmus. Pass {what}: "
-            f"isthmus.load({str(folder)!r}, model={name if config['fields'] else '...'})"
-        )
-    return config
+    with load_errors(folder):
+        try:
+            exists = folder.exists()
+        except OSError as error:  # the path is too long, or leads through a folder that may not be read
+            raise InputError(f"There is no run at {quoted(str(folder))}: {os_reason(error)}.") from None
+        if not exists:
+            raise InputError(f"There is no run at {folder}. Train one: isthmus fit MODEL DATA -o {folder}")
+        path = home(folder) / CONFIG
+        if not os.path.lexists(path):
+            raise InputError(f"{folder} has no config.json: it is not a run of isthmus, or saving was interrupted.")
+        config = read_stored(path.parent)
+        if not is_config(config):
+            raise InputError(f"{path} is not a configuration of isthmus.")
+        if config["format"] != FORMAT:
+            version = config.get("versions", {}).get("isthmus", "another version")
+            older = isinstance(config["format"], int) and config["format"] < FORMAT
+            raise InputError(
+                f"{folder} must be in format {FORMAT} of isthmus {isthmus.__version__}, got format "
+                f"{config['format']} of isthmus {version}. {'Train it again.' if older else 'Upgrade isthmus.'}"
+            )
+        name = config["class"]
+        if isinstance(own, type) and own.__name__ != name:
+            raise InputError(f"model must be the class of {folder}, {name}, got {own.__name__}.")
+        if own is None and name not in models():
+            what = "your own class" if config["fields"] else "a model of the same parts"
+            raise InputError(
+                f"{folder} holds a {name}, which is not a class of isthmus. Pass {what}: "
+                f"isthmus.load({str(folder)!r}, model={name if config['fields'] else '...'})"
+            )
+        with config_errors(path):
+            check_config(config)
+        return config
 
 
 def unfitted(
@@ -338,10 +348,8 @@ def unfitted(
         if name not in known:
             raise InputError(f"{folder} has a field {name!r}, which {cls.__name__} does not have.")
         if name == "prior" and name not in modules and isinstance(value, dict) and as_module.NAME in value:
-            try:
+            with config_errors(folder / CONFIG):
                 value = as_module.from_values(value)
-            except InputError as error:
-                raise InputError(f"{folder / 'config.json'} is damaged: {error}") from None
         elif isinstance(value, dict):
             if name not in modules:
                 raise InputError(
@@ -356,12 +364,3 @@ def unfitted(
 def class_of(model: Model) -> type[Estimator]:
     """The class that the registry describes."""
     return getattr(importlib.import_module(model.module), model.name)
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """The records of a history, one for each epoch, up to the first that was not written completely."""
-    records: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            records.append(json.loads(line))
-    return records

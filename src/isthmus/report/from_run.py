@@ -24,6 +24,7 @@ from isthmus.finding import Finding
 from isthmus.fitted import as_fitted
 from isthmus.persistence import serialization
 from isthmus.persistence.run_dir import Run
+from isthmus.persistence.run_files import PICTURES
 from isthmus.plot.context import PlotContext
 from isthmus.plot.style import save
 from isthmus.report.context import ReportContext, RunInfo, plot_context
@@ -66,7 +67,7 @@ class MeasuredRun:
     def write_figures(self) -> list[Path]:
         """Write the figures that a run keeps as PNG files into its folder; their paths."""
         drawn, _ = self.context.figures
-        kept = [(file, drawn.get(file.removesuffix(".png"))) for file in serialization.PICTURES]
+        kept = [(file, drawn.get(file.removesuffix(".png"))) for file in PICTURES]
         return [save(picture.figure, self.run.folder / file) for file, picture in kept if picture is not None]
 
 

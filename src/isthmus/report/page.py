@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
 import jinja2
 
-from isthmus.atomic_io import atomic_write
+from isthmus.atomic_io import atomic_write, check_regular, file_errors
+from isthmus.errors import InputError
 from isthmus.finding import Finding, ranked
 from isthmus.plot.figures import FIGURES, DrawnFigure
 from isthmus.plot.tables import Table
@@ -18,6 +20,9 @@ from isthmus.report.html_blocks import Picture, Section, svg
 from isthmus.report.metrics_section import metrics_tables, plainly
 from isthmus.report.model_card import card, configuration
 from isthmus.wording import capitalize, pluralize
+
+GENERATOR, GENERATOR_WITHIN = b'<meta name="generator" content="isthmus">', 1000
+"""The mark of a page of isthmus, and the bytes at its start that hold it."""
 
 
 def page(context: ReportContext) -> str:
@@ -102,7 +107,17 @@ def evidence_of(finding: Finding) -> list[tuple[str, str]]:
 
 
 def write_page(text: str, path: Path) -> Path:
-    """Write a page, completely or not at all; its path."""
+    """Write a page, completely or not at all; its path. A file that is there is replaced only if it is such a page."""
+    if os.path.lexists(path) and not is_page(path):
+        raise InputError(f"{path} is not a report of isthmus and would be lost. Move it, or write to another file.")
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
     return path
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is empty or a page that isthmus wrote."""
+    check_regular(path)
+    with file_errors(path, "read"), path.open("rb") as file:
+        start = file.read(GENERATOR_WITHIN)
+    return not start or GENERATOR in start

@@ -12,6 +12,9 @@ from isthmus.forward_pass import Pass
 from isthmus.latent_model import Model
 from isthmus.objective import Term
 
+MAX_DRAWS = 10_000_000
+"""Draws for each row in an update, beyond which no machine has the memory: all of them are there at once."""
+
 
 def _nll(model: Model, batch: Batch, out: Pass) -> Tensor:
     return -out.expectation(out.log_px)
@@ -30,8 +33,8 @@ kl = Term(_kl, "kl", is_kl=True)
 
 def iwae(k: int) -> Term:
     """The importance-weighted bound of k draws, negated (Burda et al., 2016)."""
-    if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 1:
-        raise InputError(f"k of iwae(k) must be an integer >= 1, got {k!r}.")
+    if isinstance(k, bool) or not isinstance(k, numbers.Integral) or not 1 <= k <= MAX_DRAWS:
+        raise InputError(f"k of iwae(k) must be an integer from 1 to {MAX_DRAWS:,}, got {k!r}.")
 
     def bound(model: Model, batch: Batch, out: Pass) -> Tensor:
         return -out.log_importance.logsumexp(0)

@@ -124,7 +124,7 @@ def pick_device(device: str) -> torch.device:
     known = f"device must be 'auto', 'cpu', 'cuda', like 'cuda:1', or 'mps', got {device!r}."
     try:
         picked = torch.device(device)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):
         raise InputError(known) from None
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if picked.type not in available:

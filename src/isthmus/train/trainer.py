@@ -251,7 +251,10 @@ class Trainer:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Load what `state` returned; KeyError or RuntimeError if it belongs to another model or data set."""
+        """Load what `state` returned; KeyError, RuntimeError or ValueError if it belongs to something else."""
+        every = torch.arange(len(self.rows))
+        if values["step"] > self.total_steps or not torch.equal(tensors["order"].sort().values, every):
+            raise ValueError("its step or its order of the rows is not one of this run")
         self.optimizer.restore(tensors)
         for name, buffer in self.update.buffers().items():
             buffer.copy_(tensors[name])
