@@ -12,6 +12,7 @@ from isthmus.batch import Batch
 from isthmus.distributions.independent import LightDistribution
 from isthmus.errors import InputError
 from isthmus.latent_model import LatentModel, Model, require_distribution
+from isthmus.priors import PriorBySignature
 from isthmus.random_streams import seeded
 from isthmus.wording import one_line
 
@@ -66,9 +67,10 @@ def asked(part: str, must: str, model: Model, call: Callable[[], Any]) -> Any:
     except InputError:
         raise
     except Exception as error:
-        own = type(getattr(model, part, model)).__name__
+        given = getattr(model, part, model)
+        own = type(given.module if isinstance(given, PriorBySignature) else given).__name__
         reason = f"{type(error).__name__}: {one_line(str(error))}"
-        raise InputError(f"{part} must {must}, got {own}, which raises {reason}.") from error
+        raise InputError(f"{part} must {must}, got {own}, which raises {reason}. Correct its forward.") from error
 
 
 def is_over_codes(prior: Distribution, code_shape: tuple[int, ...], rows: int) -> bool:
