@@ -127,7 +127,7 @@ def test_fit_prints_a_summary_in_nats(capsys, tmp_path):
     assert "180 validation rows" in out
     assert "nats" in out
     assert "dequantised" in out
-    assert "of 2 latent dimensions are active" in out
+    assert "of 2 latent dimensions are in use" in out
 
 
 def test_fit_as_json(capsys, tmp_path):

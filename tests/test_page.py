@@ -261,8 +261,8 @@ def test_the_page_reports_a_collapsed_code():
             parameter.zero_()
     text = made(model, x)
     whole(text)
-    assert "No dimension of the code is active" in text
-    assert "None of the 3 dimensions of the code is active" in " ".join(verdict(evaluate(model, x), [], rows="rows"))
+    assert "No dimension of the code is in use" in text
+    assert "None of the 3 dimensions of the code is in use" in " ".join(verdict(evaluate(model, x), [], rows="rows"))
 
 
 # ------------------------------------------------------------------------ parts

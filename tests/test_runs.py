@@ -93,7 +93,7 @@ def test_pictures_that_are_missing_are_drawn_by_resume(capsys, rows, tmp_path, m
     code, out, _ = run(capsys, "fit", "--resume", folder)
     assert code == 0
     assert f"Written to {folder}: report.html" in out
-    assert "latent dimensions are active" in out
+    assert "latent dimensions are in use" in out
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert "nothing to resume" in run(capsys, "fit", "--resume", folder)[1]
 

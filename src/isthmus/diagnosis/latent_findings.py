@@ -11,14 +11,12 @@ from torch.distributions import MixtureSameFamily
 from isthmus.diagnosis.context import SUM_OVER_FEATURES, DiagnosisContext
 from isthmus.diagnosis.symptoms import (
     MIN_KL_NATS,
-    MIN_KL_PER_DIM_NATS,
     collapsed,
     far_worse_than_mean,
     hardly_trained,
     margin,
     margin_error,
     mostly_collapsed,
-    n_informative_dims,
     needed_dims,
     restores,
     severity_of_margin,
@@ -27,6 +25,7 @@ from isthmus.diagnosis.symptoms import (
 from isthmus.distributions.latent import Mixture
 from isthmus.estimators.parts_by_name import sparse_by_penalty
 from isthmus.finding import Finding
+from isthmus.metrics.dimensions_in_use import IN_USE_NATS
 from isthmus.priors import PostHocPrior, StandardNormal
 
 EIGENVALUE_RATIO_INFO = 3.0
@@ -65,7 +64,7 @@ def posterior_collapse(context: DiagnosisContext) -> Iterator[Finding]:
     """The posterior equals the prior for every row, in all or in most of the dimensions that the rows need."""
     if not mostly_collapsed(context):
         return
-    kl, active, size = context.value("kl"), n_informative_dims(context), context.value("active_units.of")
+    kl, active, size = context.value("kl"), context.value("active_units"), context.value("active_units.of")
     evidence = {
         "kl": kl,
         "active": active,
@@ -74,7 +73,7 @@ def posterior_collapse(context: DiagnosisContext) -> Iterator[Finding]:
         "mutual_information": context.value("mutual_information"),
     }
     numbers = (
-        f"KL(q(z|x) || p(z)) is {kl:.2f} nats per row, and {active} of {size} dimensions carry {MIN_KL_PER_DIM_NATS:g} "
+        f"KL(q(z|x) || p(z)) is {kl:.2f} nats per row, and {active} of {size} dimensions carry {IN_USE_NATS:g} "
         "nats or more"
     )
     if collapsed(context):
@@ -93,7 +92,7 @@ def posterior_collapse(context: DiagnosisContext) -> Iterator[Finding]:
             f"the code is weak: {numbers}; a linear model uses {needed_dims(context)}",
             lower_kl_weight(context),
             evidence,
-            "dimensions that were not yet useful when the KL weight reached its full value became inactive",
+            "dimensions that were not yet useful when the KL weight reached its full value stayed out of use",
         )
 
 
@@ -111,7 +110,7 @@ def lower_kl_weight(context: DiagnosisContext) -> str:
 
 def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     """More latent dimensions than the rows need, by the held-out curve of linear models and by the KL of each."""
-    active, size, best = n_informative_dims(context), context.latent_dim, context.value("linear_dimensions")
+    active, size, best = context.value("active_units"), context.latent_dim, context.value("linear_dimensions")
     per_dim = context.value("kl_per_dim")
     if size is None or active is None or per_dim is None:
         return
@@ -120,23 +119,23 @@ def too_many_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     if not harmful and (not 0 < active < size or mostly_collapsed(context)):
         return
     number = best if harmful else active
-    inactive = f"{size - active} of {size} latent dimensions are inactive (less than {MIN_KL_PER_DIM_NATS:g} nats each)"
-    message = f"{size} latent dimensions are too many: the best linear model has {best}, and {inactive}"
+    idle = f"{size - active} of {size} latent dimensions are not in use (less than {IN_USE_NATS:g} nats each)"
+    message = f"{size} latent dimensions are too many: the best linear model has {best}, and {idle}"
     yield Finding(
         "too-many-dimensions",
         severity_of_margin(context, better) if harmful and better is not None else "info",
-        message if harmful else inactive,
+        message if harmful else idle,
         context.retrain(latent_dim=number, **({"epochs": "auto"} if harmful else {})),
         {"active": active, "latent_dim": size, "linear": best, "kl_per_dim": list(per_dim)},
         "each dimension that the data do not need adds noise to the decoder's input, which training has to suppress"
         if harmful
-        else "the data need no more dimensions; inactive ones cost time, but log p(x) is the same without them",
+        else "the data need no more dimensions; the others cost time, but log p(x) is the same without them",
     )
 
 
 def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
-    """All dimensions are active, and a linear model with more of them scores held-out rows higher."""
-    active, size, best = n_informative_dims(context), context.latent_dim, context.value("linear_dimensions")
+    """All dimensions are in use, and a linear model with more of them scores held-out rows higher."""
+    active, size, best = context.value("active_units"), context.latent_dim, context.value("linear_dimensions")
     ratio = context.value("residual_eigenvalue_ratio")
     if size is None or active != size or context.code_size >= context.fitted.schema.size:
         return
@@ -168,7 +167,7 @@ def too_few_dimensions(context: DiagnosisContext) -> Iterator[Finding]:
     yield Finding(
         "too-few-dimensions",
         "warning" if harmful else "info",
-        f"{'the only latent dimension is' if size == 1 else f'all {size} latent dimensions are'} active, and "
+        f"{'the only latent dimension is' if size == 1 else f'all {size} latent dimensions are'} in use, and "
         f"{' and '.join(reasons)}",
         context.retrain(latent_dim=number),
         {"active": active, "latent_dim": size, "linear": best, "gain": gain, "residual_eigenvalue_ratio": ratio},

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from isthmus.data_checks.suspect_columns import MAX_OFFSET
 from isthmus.diagnosis.context import DiagnosisContext
+from isthmus.metrics.dimensions_in_use import IN_USE_NATS
 
 MEASURED_MIN_ROWS = 10
 """Rows below which standard errors are unreliable."""
 MIN_KL_NATS = 0.1
 """KL of a row below which the posterior has collapsed; also the least gain of a condition that is used."""
-MIN_KL_PER_DIM_NATS = 0.1
-"""KL below which a dimension is inactive; with few rows chance alone produces differences of this size."""
 MEAN_ERROR_RATIO = 0.99
 """Ratio of the model's squared error to that of the mean row from which the model is no better."""
 FAR_ERROR_RATIO = 3.0
@@ -123,12 +122,6 @@ def cleaning_harms(context: DiagnosisContext) -> bool:
     return excess is not None and excess > MARGIN_SIGMA * context.error("cleaning.excess")
 
 
-def n_informative_dims(context: DiagnosisContext) -> int | None:
-    """Dimensions with a KL of at least `MIN_KL_PER_DIM_NATS`; where it is not known for each, those that vary."""
-    per_dim = context.value("kl_per_dim")
-    return context.value("active_units") if per_dim is None else sum(kl >= MIN_KL_PER_DIM_NATS for kl in per_dim)
-
-
 def needed_dims(context: DiagnosisContext) -> int:
     """As many of the code's dimensions as the best linear model would use; all of them if that is unknown."""
     size, best = context.value("active_units.of") or 0, context.value("linear_dimensions")
@@ -137,15 +130,15 @@ def needed_dims(context: DiagnosisContext) -> int:
 
 def collapsed(context: DiagnosisContext) -> bool:
     """Whether the posterior equals the prior for every row, in all dimensions."""
-    kl, active = context.value("kl"), n_informative_dims(context)
+    kl, active = context.value("kl"), context.value("active_units")
     if not context.code_size or kl is None or active is None or uncorrelated(context):
         return False
-    return kl < MIN_KL_NATS or (active == 0 and kl < MIN_KL_PER_DIM_NATS * max(1, needed_dims(context)))
+    return kl < MIN_KL_NATS or (active == 0 and kl < IN_USE_NATS * max(1, needed_dims(context)))
 
 
 def mostly_collapsed(context: DiagnosisContext) -> bool:
     """Whether at most half of the dimensions that the rows need are in use."""
-    kl, active = context.value("kl"), n_informative_dims(context)
+    kl, active = context.value("kl"), context.value("active_units")
     if not context.code_size or kl is None or active is None or uncorrelated(context):
         return False
     if context.fitted.schema.discrete:  # a linear model of measurements says nothing of how many are needed

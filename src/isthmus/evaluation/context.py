@@ -197,6 +197,12 @@ class EvalContext:
             return importance_diagnostics(self.fitted.model, self.scored.chunks, self.draws)
 
     @property
+    def kl_per_dim(self) -> np.ndarray | None:
+        """(L,) mean KL(q(z given x) || p(z)) of each dimension of the code, nats; None where it does not split."""
+        kl = self.diagnostics.kl
+        return np.average(kl, 0, self.weight) if kl.shape[1] == self.fitted.model.code.size else None
+
+    @property
     def codes(self) -> np.ndarray:
         """(n, *Z) the codes of the rows."""
         return self.encoded.codes

@@ -47,6 +47,12 @@ class EncodedRows:
         with torch.no_grad():
             return torch.cat([chunk.q.centre for chunk in self.chunks]).cpu().numpy()
 
+    @cached_property
+    def posterior_std(self) -> np.ndarray | None:
+        """(n, L) standard deviations of q(z given x); None if they are not known."""
+        widths = [std.reshape(len(std), -1) for chunk in self.chunks if (std := chunk.q.std) is not None]
+        return torch.cat(widths).detach().cpu().double().numpy() if len(widths) == len(self.chunks) else None
+
     def take(self, index: np.ndarray) -> list[Chunk]:
         """Chunks of the rows `index`, which are in ascending order."""
         chunks, device = [], self.dataset.device

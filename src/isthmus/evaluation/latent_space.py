@@ -10,6 +10,7 @@ import numpy as np
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.encoded import EncodedRows
 from isthmus.examples import Examples
+from isthmus.metrics.dimensions_in_use import IN_USE_NATS, dimensions_in_use
 from isthmus.metrics.disentanglement import disentanglement
 from isthmus.metrics.latent_geometry import (
     PathStats,
@@ -23,10 +24,6 @@ from isthmus.metrics.metric import HIDDEN, INLINE, Metric, from_estimate
 from isthmus.metrics.probes import probes
 from isthmus.schema.labels import is_known
 
-ACTIVE_VARIANCE = 0.01
-"""Variance of a dimension's posterior mean over rows above which it is in use (Burda et al., 2016)."""
-ACTIVE_VARIANCE_SHARE = 1e-6
-"""Share of the largest variance below which a dimension of a code without a prior is constant."""
 PATH_DRAWS = 100
 """Draws for log p(x) of each point of a path."""
 MAX_PATHS = 100
@@ -51,19 +48,13 @@ SCORE_LABELS = {
 }
 
 
-def active_dimensions(codes: np.ndarray, has_prior: bool) -> np.ndarray:
-    """(L,) which latent dimensions of codes (n, L) vary over rows."""
-    variance = codes.var(0)
-    share = ACTIVE_VARIANCE_SHARE * max(float(variance.max(initial=0)), math.ulp(1))
-    return variance > (ACTIVE_VARIANCE if has_prior else share)
-
-
 def active_units(context: EvalContext) -> Metric | None:
-    """Latent dimensions whose code varies over rows, and the share of dimensions that are 0 in every row."""
+    """Latent dimensions in use (see `dimensions_in_use`), and the share of dimensions that are 0 in every row."""
     if not context.has_code:
         return None
-    codes = context.flat_codes
-    count = int(active_dimensions(codes, context.is_variational).sum())
+    codes, variational = context.flat_codes, context.is_variational
+    std = context.encoded.posterior_std if variational else None
+    count = int(dimensions_in_use(codes, variational, context.kl_per_dim if variational else None, std).sum())
     zero = codes == 0
     size, never, silent = codes.shape[1], float(zero.all(0).mean()), float(zero.mean())
     details = (
@@ -72,7 +63,8 @@ def active_units(context: EvalContext) -> Metric | None:
         Metric("active_units.silent", "numbers that are 0", "share", "share", silent, shown=HIDDEN, plain=True),
     )
     label = "latent dimensions in use"
-    return Metric("active_units", label, "dimensions", "count", count, note=f"of {size}", details=details)
+    note = f"of {size}" + (f", {IN_USE_NATS:g} nats or more each" if variational else "")
+    return Metric("active_units", label, "dimensions", "count", count, note=note, details=details)
 
 
 def geometry(context: EvalContext) -> tuple[Metric, ...] | None:

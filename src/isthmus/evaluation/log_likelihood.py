@@ -50,8 +50,8 @@ def rate_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
         mean_over_rows("distortion", label, "nats", kind, stats.distortion, weight=weight),
         mean_over_rows("kl", "rate: KL(q(z|x) || p(z))", "nats", "divergence", stats.kl.sum(1), weight=weight),
     ]
-    if stats.kl.shape[1] == context.fitted.model.code.size:
-        per_dim, label = tuple(np.average(stats.kl, 0, weight).tolist()), "KL per latent dimension"
+    if context.kl_per_dim is not None:
+        per_dim, label = tuple(context.kl_per_dim.tolist()), "KL per latent dimension"
         metrics.append(Metric("kl_per_dim", label, "nats", "divergence", per_dim, shown=HIDDEN, plain=True))
     return tuple(metrics)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from isthmus.metrics.dimensions_in_use import IN_USE_NATS
 from isthmus.plot.context import PlotContext
 from isthmus.plot.style import BLUE, PALE, panels
 from isthmus.plot.text import number
@@ -52,12 +53,12 @@ def prepare(context: PlotContext) -> Dimensions:
 
 
 def draw(data: Dimensions) -> Figure:
-    """A bar for each dimension; pale where the code does not vary."""
-    active = data.context.active[data.order]
+    """A bar for each dimension; pale where it is not in use."""
+    in_use = data.context.in_use[data.order]
     title = f"{capitalize(data.quantity)} of each dimension of the code, {data.context.counted}"
     figure, (axis,) = panels(1, title, (6.0, 2.4))
     places = np.arange(len(data.order))
-    axis.bar(places, data.values, color=[BLUE if on else PALE for on in active], width=0.75)
+    axis.bar(places, data.values, color=[BLUE if on else PALE for on in in_use], width=0.75)
     if len(places) <= MAX_NUMBERED:
         axis.set_xticks(places, [f"z{j + 1}" for j in data.order])
     axis.set_xlim(-0.6, max(len(places), MIN_WIDTH_BARS) - 0.4)
@@ -67,11 +68,12 @@ def draw(data: Dimensions) -> Figure:
 
 
 def caption(data: Dimensions) -> str:
-    sentences = [f"{data.meaning}. A dimension near 0 is not used."]
+    sentences = [f"{data.meaning}."]
     if len(data.order) < len(data.context.order):
         sentences.append(f"The first {len(data.order)} of {pluralize(len(data.context.order), 'dimension')} are shown.")
-    if not data.context.active[data.order].all():
-        sentences.append("Pale: the code does not vary over the rows.")
+    if not data.context.in_use[data.order].all():
+        limit = f" (less than {IN_USE_NATS:g} nats)" if data.context.is_variational else ""
+        sentences.append(f"Pale: not in use{limit}.")
     return " ".join(sentences)
 
 

@@ -13,10 +13,10 @@ from sklearn.metrics import euclidean_distances
 
 from isthmus.array_checks import as_condition
 from isthmus.errors import InputError
-from isthmus.evaluation.latent_space import active_dimensions
 from isthmus.evaluation.result import PerRow
 from isthmus.examples import Examples
 from isthmus.fitted import ROWS_AT_ONCE, FittedModel
+from isthmus.metrics.dimensions_in_use import dimensions_in_use
 from isthmus.plot.display import display_kind, label_groups, nan_padding, project_2d
 from isthmus.random_streams import seeded
 from isthmus.schema import Schema
@@ -221,9 +221,10 @@ class PlotContext:
         return np.argsort(-np.nan_to_num(next(known, self.codes.var(0))), kind="stable")
 
     @cached_property
-    def active(self) -> np.ndarray:
-        """(L,) whether each dimension of the code varies over the rows."""
-        return active_dimensions(self.codes, self.is_variational)
+    def in_use(self) -> np.ndarray:
+        """(L,) whether each dimension of the code says something of the rows (see `dimensions_in_use`)."""
+        std = self.posterior_std if self.is_variational and self.kl is None else None
+        return dimensions_in_use(self.codes, self.is_variational, self.kl, std)
 
     @cached_property
     def scores(self) -> tuple[np.ndarray, str]:

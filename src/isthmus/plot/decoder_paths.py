@@ -68,7 +68,7 @@ class Paths:
 
 
 def prepare_traversal(context: PlotContext) -> Paths:
-    """Paths along the active dimensions, two standard deviations to either side of the mean code.
+    """Paths along the dimensions in use, two standard deviations to either side of the mean code.
 
     With rows, mean and deviations are those of their codes; else those of codes from the prior, and the dimensions that
     change the decoder's output most come first.
@@ -77,8 +77,8 @@ def prepare_traversal(context: PlotContext) -> Paths:
     condition, lengths = condition_of(context), None
     if context.rows is not None:
         codes, order = context.codes, [int(j) for j in context.order]
-        active = [j for j in order if context.active[j]]
-        order = active or order  # of a collapsed code, all dimensions show that nothing changes
+        in_use = [j for j in order if context.in_use[j]]
+        order = in_use or order  # of a collapsed code, all dimensions show that nothing changes
         spread = np.nanstd(context.values.reshape(len(context.values), -1), 0)
         if context.rows.lengths is not None:
             lengths = np.array([int(context.rows.lengths.max())])
@@ -171,10 +171,10 @@ def caption_traversal(data: Paths) -> str:
         f"One dimension of the code goes from −{REACH:g} to +{REACH:g} standard deviations around the {mean}, the "
         f"others stay there. The most {first} dimension comes first."
     ]
-    if context.rows is not None and not context.active.any():
-        sentences.append("No dimension of the code is active: it hardly varies over the rows.")
+    if context.rows is not None and not context.in_use.any():
+        sentences.append("No dimension of the code is in use: it says nothing of a row.")
     if data.remaining:
-        sentences.append(f"{pluralize(data.remaining, 'more active dimension')} not shown.")
+        sentences.append(f"{pluralize(data.remaining, 'more dimension')} in use not shown.")
     condition = condition_of(context)
     if condition is not None:
         sentences.append(f"The condition is {', '.join(str(value) for value in np.ravel(condition[0]))} throughout.")

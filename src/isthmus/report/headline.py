@@ -46,7 +46,7 @@ def verdict(evaluation: Evaluation, findings: list[Finding], *, rows: str, close
         headline(evaluation, closed_form),
         likelihood(evaluation, rows),
         reconstruction(evaluation),
-        active_dimensions(evaluation),
+        dimensions_in_use(evaluation),
         most_severe(findings),
     ]
     return [sentence for sentence in sentences if sentence]
@@ -126,16 +126,16 @@ def reconstruction(evaluation: Evaluation) -> str:
     return f"{text}."
 
 
-def active_dimensions(evaluation: Evaluation) -> str:
-    """How many dimensions of the code vary."""
+def dimensions_in_use(evaluation: Evaluation) -> str:
+    """How many dimensions of the code are in use."""
     count, size = evaluation.value("active_units"), evaluation.value("active_units.of")
     if count is None:
         return ""
     if not count:
-        return f"None of the {pluralize(size, 'dimension')} of the code is active: the code says nothing about a row."
+        return f"None of the {pluralize(size, 'dimension')} of the code is in use: the code says nothing about a row."
     if size == 1:
-        return "The only dimension of the code is active."
-    return f"{'All' if count == size else f'{count} of'} {size} dimensions of the code are active."
+        return "The only dimension of the code is in use."
+    return f"{'All' if count == size else f'{count} of'} {size} dimensions of the code are in use."
 
 
 def most_severe(findings: list[Finding]) -> str:

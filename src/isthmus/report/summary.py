@@ -76,7 +76,7 @@ def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
     if model.model.corruption is not None:
         lines.append(denoising_line(measured, values))
     if "active_units" in evaluation:
-        lines.append(f"{evaluation.value('active_units')} of {model.code_size} latent dimensions are active.")
+        lines.append(f"{evaluation.value('active_units')} of {model.code_size} latent dimensions are in use.")
     values["findings"] = [asdict(finding) for finding in measured.findings]
     severe = [finding.code for finding in measured.findings if finding.severity != "info"]
     if severe:
