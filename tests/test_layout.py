@@ -15,7 +15,7 @@ FILES = sorted(path for path in ROOT.rglob("*.py"))
 ORDER = [
     {"wording", "synonyms", "markup"},
     {"errors", "not_fitted", "examples", "atomic_io", "finding", "callbacks", "model_registry", "__init__"},
-    {"batch", "schema", "data", "random_streams"},
+    {"batch", "schema", "data", "random_streams", "memory_blocks"},
     {"nets", "distributions", "scales"},
     {"families"},
     {"conditional", "priors", "corruption"},

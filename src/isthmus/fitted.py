@@ -20,6 +20,7 @@ from isthmus.errors import InputError, check_positive_int
 from isthmus.examples import Examples
 from isthmus.inputs import as_examples
 from isthmus.latent_model import Capabilities, Model
+from isthmus.memory_blocks import by_blocks
 from isthmus.metrics import importance_weighting
 from isthmus.metrics.element_distortion import element_distortion
 from isthmus.metrics.importance_weighting import Progress
@@ -200,7 +201,8 @@ class FittedModel:
     def encode_rows(self, rows: DeviceDataset) -> Tensor:
         """Codes (n, *Z) of rows that are on the device."""
         with torch.no_grad(), self.threads():
-            return torch.cat([self.model.encode(batch) for batch in rows.batches(ROWS_AT_ONCE)])
+            codes = by_blocks(lambda index: self.model.encode(rows.batch(index)), len(rows), ROWS_AT_ONCE, rows.device)
+            return torch.cat(list(codes))
 
     def posterior_of(self, examples: Any) -> Posterior:
         """Mean and scale (n, *Z) of q(z given x) of each row, in the units of the codes.
@@ -248,12 +250,14 @@ class FittedModel:
             raise InputError("lengths must be None for a model that was trained without lengths.")
         z = as_codes(codes, self.model.code.shape).to(self.device, self.dtype)
         c = self._condition_tensor(condition, len(z))
-        pieces = []
+
+        def decoded(index: Tensor) -> np.ndarray:
+            px = self.model.decode(z[index], None if c is None else c[index])
+            return self.schema.to_data(px.sample() if draw else point_of(px), drawn=draw)
+
         stream = contextlib.nullcontext() if seed is None else seeded(seed, self.model)
         with torch.no_grad(), self.threads(), stream:
-            for index in torch.arange(len(z), device=self.device).split(ROWS_AT_ONCE):
-                px = self.model.decode(z[index], None if c is None else c[index])
-                pieces.append(self.schema.to_data(px.sample() if draw else point_of(px), drawn=draw))
+            pieces = list(by_blocks(decoded, len(z), ROWS_AT_ONCE, self.device))
         x = np.concatenate(pieces) if pieces else np.zeros((0, *self.schema.event_shape), np.float32)
         return zero_padding(x, lengths)
 

@@ -15,6 +15,7 @@ from isthmus.distributions.independent import Masked, over_steps, point_of
 from isthmus.distributions.latent import NoCode
 from isthmus.errors import InputError
 from isthmus.forward_pass import Pass
+from isthmus.memory_blocks import by_blocks
 from isthmus.nets.user_module import CONDITION_AND_MASK, arguments, is_full
 from isthmus.priors import as_prior
 
@@ -316,10 +317,12 @@ class LatentModel(Model):
             )
         with torch.no_grad():
             z = prior.sample() if prior.batch_shape else prior.sample((n,))
-            x = []
-            for index in torch.arange(n, device=z.device).split(DECODED_AT_ONCE):
+
+            def decoded(index: Tensor) -> Tensor:
                 px = self.decode(z[index], *[None if given is None else given[index] for given in (c, mask)])
-                x.append(point_of(px) if mean else px.sample())
+                return point_of(px) if mean else px.sample()
+
+            x = list(by_blocks(decoded, n, DECODED_AT_ONCE, z.device))
         return z, torch.cat(x) if x else z.new_zeros(0)
 
     def decode(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:

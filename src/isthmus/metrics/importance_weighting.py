@@ -16,6 +16,7 @@ from isthmus.distributions.independent import LightDistribution
 from isthmus.errors import Declined, check_positive_int
 from isthmus.forward_pass import Pass
 from isthmus.latent_model import Model
+from isthmus.memory_blocks import by_blocks, smaller_block
 from isthmus.metrics.estimate import mean_and_error
 from isthmus.random_streams import seeded
 from isthmus.train.device_data import DeviceDataset
@@ -83,13 +84,16 @@ def encode_chunks(
         size: rows in a chunk.
         progress: called with the share of the rows whose chunks have been used.
     """
-    for index in torch.arange(len(rows), device=rows.device).split(size):
+
+    def encoded(index: Tensor) -> Chunk:
         with torch.no_grad():
             batch = rows.batch(index)
-            chunk = Chunk(model, index, batch, model.infer(batch), model.prior_for(batch))
+            return Chunk(model, index, batch, model.infer(batch), model.prior_for(batch))
+
+    for chunk in by_blocks(encoded, len(rows), size, rows.device):
         yield chunk
         if progress is not None:
-            progress((int(index[-1]) + 1) / len(rows))
+            progress((int(chunk.row_index[-1]) + 1) / len(rows))
 
 
 def first_rows(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
@@ -259,17 +263,22 @@ def chunk_passes(model: Model, chunk: Chunk, noise: Tensor, sizes: list[int]) ->
         Group, number of draws k in the block, and their pass of k * E draws if the posterior enumerates E values for
         each. If one draw gives log p(x) exactly, there is only one pass.
     """
-    start, block = 0, 1  # the first block has one draw, which shows whether it is exact, and E
+    start, block, most = 0, 1, MAX_DECODED_ROWS  # the first block has one draw: it shows whether that is exact, and E
     for g, size in enumerate(sizes):
         stop = start + size
         while start < stop:
             k = min(block, stop - start)
-            out = model.forward_from(chunk.batch, chunk.q, noise[start : start + k], chunk.prior)
+            try:
+                out = model.forward_from(chunk.batch, chunk.q, noise[start : start + k], chunk.prior)
+            except Exception as error:
+                block = smaller_block(k, error)
+                most = most * block // k
+                continue
             yield g, k, out
             if out.exact:
                 return
             start += k
-            block = max(1, MAX_DECODED_ROWS * k // (len(chunk.row_index) * out.draws))
+            block = max(1, most * k // (len(chunk.row_index) * out.draws))
 
 
 def group_log_sums(log_weight: Tensor, sizes: list[int]) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from isthmus.errors import Interrupted
 from isthmus.latent_model import Model
+from isthmus.memory_blocks import in_blocks, memory_of_an_update
 from isthmus.objective import Objective, Schedule, Term, as_objective, weight_at
 from isthmus.random_streams import Stream, current_stream, drawing_from, generator, seeded
 from isthmus.train.callback_calls import CallbackCalls, CallbackFailed
@@ -128,8 +129,9 @@ class Trainer:
         # Few rows are read several times, each time under other noise.
         order = torch.arange(len(self.validation), device=self.device)
         order = order.repeat(max(1, VALIDATION_BATCH_SIZE // len(self.validation)))
-        parts = order.split(max(self.batch_size, VALIDATION_BATCH_SIZE))
-        sums = [len(part) * means for part, means in zip(parts, self.means_of(parts))]
+        size = max(self.batch_size, VALIDATION_BATCH_SIZE)
+        parts = in_blocks(lambda size: list(zip(order.split(size), self.means_of(order.split(size)))), size)
+        sums = [len(part) * means for part, means in parts]
         return dict(zip(["loss", *self.objective.names], (torch.stack(sums).sum(0) / len(order)).tolist()))
 
     @torch.no_grad()
@@ -319,6 +321,7 @@ def fit(
             stream = Stream(config.seed)
             with contextlib.ExitStack() as stack:
                 stack.enter_context(drawing_from(stream))
+                stack.enter_context(memory_of_an_update(config.batch_size))
                 trainer = Trainer(model, objective, rows, config, validation)
                 if not trainer.step_module.is_ours:
                     stack.enter_context(stream.fence(rows.device))
