@@ -457,7 +457,8 @@ def test_a_cross_entropy_of_shares_has_no_log_likelihood_and_says_so(tmp_path):
     assert evaluation["distortion"].kind == "cross-entropy"
     with pytest.raises(isthmus.InputError, match="no log p"):
         model.fitted_.score(x)
-    assert model.score(x) == -model.fitted_.squared_errors(x).mean()
+    with pytest.warns(UserWarning, match=r"^score is minus the squared error: likelihood='bce' has no log p\(x\)"):
+        assert model.score(x) == -model.fitted_.squared_errors(x).mean()
     with pytest.warns(UserWarning, match="not"):
         bernoulli = small("VAE", latent_dim=2, likelihood="bernoulli", epochs=2).fit(x)
     same = isthmus.evaluate(bernoulli, x, draws=5)  # the same loss, which is called a log-likelihood there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -348,6 +349,13 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             as_examples(X, y=y)  # raises for labels beside Examples
         examples = self._check(X, condition, lengths, observed, sample_weight).without_zero_weight()
         has_density = self.capabilities.has_density
+        if not has_density and self.capabilities.samples:  # its name promises log p(x); an autoencoder's does not
+            warnings.warn(
+                f"score is minus the squared error: likelihood={self.likelihood!r} has no log p(x) of these data. "
+                "Do not compare it with the scores of other likelihoods.",
+                UserWarning,
+                stacklevel=2,
+            )
         values = self.fitted_.score(examples) if has_density else -self.fitted_.squared_errors(examples)
         return float(np.average(values, weights=examples.weight))
 
