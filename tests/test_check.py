@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from isthmus.data import Dataset, read
 from isthmus.data_checks import check
 from isthmus.errors import InputError
 from isthmus.examples import Examples
+from models import small
 
 RANDOM = np.random.default_rng(0)
 
@@ -367,3 +369,15 @@ def test_the_command_reports_non_numeric_columns_and_scaling(tmp_path, capsys):
     assert main(["check", str(tmp_path / "w.csv")]) == 3
     assert "column 'kind' must be numeric, but 400 of 400 rows are not" in capsys.readouterr().out
     assert main(["check", str(tmp_path / "w.csv"), "--condition", "kind"]) == 0
+
+
+def test_of_many_rows_some_are_looked_at_and_all_are_counted(monkeypatch):
+    monkeypatch.setattr("isthmus.estimators.fit_warnings.MAX_CHECKED_NUMBERS", 1)
+    monkeypatch.setattr("isthmus.estimators.fit_warnings.MIN_CHECKED_ROWS", 30)
+    x = np.random.default_rng(0).normal(size=(300, 60)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small("VAE", epochs=1).fit(x)  # 30 rows of 60 columns would be few
+    x[:, 3] = 1
+    with pytest.warns(UserWarning, match=r"^1 of 60 columns is constant: 3 \(seen in 30 of the 300 rows\)\. Drop"):
+        small("VAE", epochs=1).fit(x)

@@ -120,6 +120,25 @@ def test_functions_take_them_too(plain):
     )
 
 
+def test_a_sparse_matrix_larger_than_memory_is_read_from_a_file(monkeypatch):
+    x = scipy.sparse.csr_matrix(counts())
+    monkeypatch.setattr("isthmus.data.sparse_rows.NUMBERS_AT_ONCE", 64)
+    in_memory = small("VAE", epochs=2).fit(x)
+    monkeypatch.setattr("isthmus.data.sparse_rows.fits_in_memory", lambda n_bytes: False)
+    with pytest.warns(UserWarning, match="^X, a sparse matrix, takes 0.0 GB as an array, which memory cannot hold"):
+        from_file = small("VAE", epochs=2).fit(x)
+    assert [one["loss"] for one in from_file.history_] == [one["loss"] for one in in_memory.history_]
+    with pytest.warns(UserWarning, match="temporary file"):
+        np.testing.assert_array_equal(from_file.transform(x), in_memory.transform(x))
+
+
+def test_a_sparse_matrix_larger_than_the_disk_is_refused(monkeypatch):
+    monkeypatch.setattr("isthmus.data.guards.free_memory", lambda: 10)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+    with pytest.raises(isthmus.InputError, match=r"^X, a sparse matrix, as an array takes .* GB of memory are free"):
+        small("VAE", epochs=1).fit(scipy.sparse.csr_matrix(counts()))
+
+
 def test_sparse_counts_stay_counts():
     assert small("VAE", epochs=1).fit(scipy.sparse.csr_matrix(counts())).schema_.likelihood == "negative_binomial"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from isthmus.data import Dataset
 from isthmus.data.arrays import pad_sequences
 from isthmus.data.column_roles import ColumnRoles
-from isthmus.data.guards import require_memory
 from isthmus.data.sources import read_columns, read_raw
+from isthmus.data.sparse_rows import dense, is_sparse
 from isthmus.data.tables import without_index
 from isthmus.errors import InputError
 from isthmus.examples import Examples
@@ -124,12 +122,8 @@ def to_pandas_or_dense(X: Any, name: str) -> Any:
     Raises:
         InputError: for a sparse matrix that is too large for memory as a dense one, and a table that is not computed.
     """
-    if hasattr(X, "toarray"):
-        require_memory(math.prod(X.shape) * X.dtype.itemsize, f"{name}, a sparse matrix, as an array")
-        return X.toarray()
-    if isinstance(X, torch.Tensor) and X.layout != torch.strided:
-        require_memory(X.numel() * X.element_size(), f"{name}, a sparse tensor, as a dense one")
-        return X.to_dense()
+    if is_sparse(X):
+        return dense(X, name)
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         frame, notes = without_index(X)
         if notes:

@@ -160,17 +160,18 @@ def constant_columns(view: TableView, defaults: Defaults) -> Iterator[Finding]:
         return
     evidence = {"columns": len(constant), "of": values.shape[1]}
     count = f"{len(constant):,} of {pluralize(values.shape[1], 'pixel' if view.image else 'column')}"
+    verb = "is" if len(constant) == 1 else "are"
     if view.image or defaults.schema.kind == "levels":
-        message, remedy = f"{count} are constant", "no action needed: margins of images are often blank"
+        message, remedy = f"{count} {verb} constant", "no action needed: margins of images are often blank"
         yield Finding("constant-columns", "info", message, remedy, evidence)
     else:
-        message = f"{count} are constant: {join_names(view.column_name(j) for j in constant.tolist())}"
+        message = f"{count} {verb} constant: {join_names(view.column_name(j) for j in constant.tolist())}"
         yield Finding("constant-columns", "warning", message, "drop them: they carry no information", evidence)
 
 
 def few_rows(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     """So few rows that a model would overfit."""
-    n, width = len(view.x), view.columns.shape[1]
+    n, width = view.total or len(view.x), view.columns.shape[1]
     expected = max(MIN_IMAGES, width // 10) if view.image else max(MIN_TABLE_ROWS, width if view.lengths is None else 0)
     if 1 < n < expected:
         yield Finding(

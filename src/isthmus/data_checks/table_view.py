@@ -24,11 +24,13 @@ class TableView:
         examples: x (n, *X) is a numeric array; lengths (n,) are given for padded sequences.
         names: names of the columns, empty if they have none.
         label: what the data are called in messages: X, x_valid or x_test.
+        total: how many rows there are, of which the examples are some; 0 if they are all.
     """
 
     examples: Examples
     names: tuple[str, ...] = ()
     label: str = "X"
+    total: int = 0
 
     @property
     def x(self) -> np.ndarray:

@@ -39,10 +39,11 @@ def warn_of_data(estimator: Hyperparameters, schema: Schema, inputs: Examples, g
     if not isinstance(estimator.likelihood, str):  # of unlike columns, or the user's own: no default to be checked
         checked.likelihood = "normal"
     with np.errstate(all="ignore"):
-        _, _, findings = examine(TableView(rows, feature_names(estimator)), checked)
+        _, _, findings = examine(TableView(rows, feature_names(estimator), total=len(inputs)), checked)
     # That a likelihood is no density has been said where it was chosen.
     serious = (finding for finding in findings if finding.severity == "warning" and finding.code != "not-a-density")
-    notes += [f"{finding.message}. {finding.remedy[:1].upper()}{finding.remedy[1:]}." for finding in serious]
+    seen = "" if len(rows) == len(inputs) else f" (seen in {len(rows):,} of the {len(inputs):,} rows)"
+    notes += [f"{finding.message}{seen}. {finding.remedy[:1].upper()}{finding.remedy[1:]}." for finding in serious]
     if notes:
         lines = notes if len(notes) == 1 else ["Look at the data first:", *(f"- {note}" for note in notes)]
         warnings.warn("\n".join(lines), UserWarning, stacklevel=4)
