@@ -253,3 +253,16 @@ def test_a_prior_that_is_fitted_after_training_has_the_weights_of_the_rows():
     assert model.model_.prior.log_weight.exp().max().item() == pytest.approx(0.9, abs=0.05)
     rows = model.fitted_.dataset(groups)
     assert torch.equal(rows.occurrences(), torch.arange(120))
+
+
+def test_the_inference_gap_is_weighted():
+    """Far rows have a large gap: where they have nearly all the weight, the mean gap is theirs, else half of it."""
+    model, far = small("VAE", epochs=10).fit(X), 5 * X[:40]
+    both, weight = np.concatenate([X[:40], far]), np.repeat([1.0, 1e4], 40)
+    kwargs = {"draws": 50, "without": ["classifier", "samples", "copies", "paths", "refit_gain"]}
+    weighted, plain, alone = (
+        isthmus.evaluate(model, rows, sample_weight=given, **kwargs).value("inference_gap.total")
+        for rows, given in ((both, weight), (both, None), (far, None))
+    )
+    assert weighted == pytest.approx(alone, rel=0.1)  # of other noise
+    assert plain < 0.7 * alone

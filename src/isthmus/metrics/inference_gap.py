@@ -95,7 +95,8 @@ def inference_gap(
     if log_px is not None:
         evidence = torch.as_tensor(log_px[:n], dtype=torch.float64)
     differences = (evidence - elbo, evidence - best_elbo, best_elbo - elbo)
-    total, approximation, amortization = (mean_and_error(difference.numpy()) for difference in differences)
+    weight = None if batch.weight is None else batch.weight.double().cpu().numpy()
+    total, approximation, amortization = (mean_and_error(one.numpy(), weight=weight) for one in differences)
     return InferenceGap(total, approximation, amortization, n)
 
 
