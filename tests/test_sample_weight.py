@@ -262,8 +262,8 @@ def test_the_inference_gap_is_weighted():
     model, half = small("VAE", initialization="random").fit(X), np.repeat([1.0, 0.0], 10)
 
     def gap(weight):
-        rows = model.fitted_.dataset(Examples(X[:20], weight=weight))
-        return inference_gap(model.model_, encode_chunks(model.model_, rows), steps=5, draws=20).total.mean
+        rows = encode_chunks(model.model_, model.fitted_.dataset(X[:20]))
+        return inference_gap(model.model_, rows, steps=5, draws=20, weight=weight).total.mean
 
     first, second, both = gap(half), gap(1 - half), gap(None)
     assert both == pytest.approx((first + second) / 2, rel=1e-6)

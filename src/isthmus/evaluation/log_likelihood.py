@@ -128,8 +128,9 @@ def inference_gap_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
     if not context.has_density or not context.has_code:
         return None
     with context.fitted.threads():
-        rows = context.scored.take(context.subsample(INFERENCE_GAP_MAX_ROWS))
-        gap = inference_gap(context.fitted.model, rows, steps=GAP_STEPS)
+        index = context.subsample(INFERENCE_GAP_MAX_ROWS)
+        rows, weight = context.scored.take(index), context.weight_of(index)
+        gap = inference_gap(context.fitted.model, rows, steps=GAP_STEPS, weight=weight)
     labels = {
         "total": "inference gap: log p(x) - ELBO",
         "approximation": "inference gap due to the posterior family",

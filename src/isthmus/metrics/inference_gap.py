@@ -49,6 +49,7 @@ def inference_gap(
     steps: int = OPTIMIZATION_STEPS,
     draws: int = EVALUATION_DRAWS,
     log_px: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
     seed: int = NOISE_SEED,
 ) -> InferenceGap:
     """Split the inference gap into approximation and amortization gap (Cremer et al., 2018).
@@ -63,6 +64,7 @@ def inference_gap(
         log_px: (n,) estimates of log p(x) from elsewhere, nats. By default log p(x) is importance-weighted with q* as
             the proposal, from the same draws as its ELBO. That is a lower bound, so total and approximation gap are
             too.
+        weight: (n,) how much rows count in the means; None for all the same.
         seed: of all draws.
 
     Raises:
@@ -95,7 +97,7 @@ def inference_gap(
     if log_px is not None:
         evidence = torch.as_tensor(log_px[:n], dtype=torch.float64)
     differences = (evidence - elbo, evidence - best_elbo, best_elbo - elbo)
-    weight = None if batch.weight is None else batch.weight.double().cpu().numpy()
+    weight = None if weight is None else weight[:n]
     total, approximation, amortization = (mean_and_error(one.numpy(), weight=weight) for one in differences)
     return InferenceGap(total, approximation, amortization, n)
 
