@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib
 import pydoc
 import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +63,12 @@ def test_a_device_of_apple_is_not_forbidden(monkeypatch):
         pick_device("mps")
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     assert pick_device("mps").type == "mps"
+
+
+def test_type_checkers_see_the_public_names():
+    stub = ast.parse((Path(isthmus.__file__).parent / "__init__.pyi").read_text())
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom) and node.module != "__future__"]
+    seen = {alias.name: node.module for node in imports for alias in node.names}
+    assert {"__version__", *seen} == set(dir(isthmus))
+    for name, module in seen.items():
+        assert getattr(isthmus, name) is getattr(importlib.import_module(module), name), name

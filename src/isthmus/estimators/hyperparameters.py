@@ -27,6 +27,7 @@ DOC_WIDTH = 80
 
 @typing.dataclass_transform(kw_only_default=True, eq_default=False)
 @dataclass(kw_only=True, eq=False, repr=False)
+@typing.dataclass_transform(kw_only_default=True, eq_default=False)
 class Hyperparameters:
     """What a user sets before training. A model adds fields and says by `compose` what they mean."""
 
