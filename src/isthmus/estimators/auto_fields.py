@@ -34,6 +34,7 @@ AUTO_FIELDS = (
     "initialization",
     "learning_rate",
     "weight_decay",
+    "clip",
 )
 """Fields that may be "auto" and are resolved before a model is made."""
 FALLBACK_LATENT_DIM = 16
@@ -48,6 +49,9 @@ and weights are the smaller the wider the layer."""
 CONV_CHANNELS, UNET_CHANNELS, UNET_RATE = (32, 64), (16, 32, 64, 64), 5e-3
 """Channels of networks that summarise an image and of those that restore it; the learning rate of the latter, whose
 losses of thousands of pixels have little noise; at twice that it diverged on photos."""
+CLIP, UNET_CLIP = 10.0, 1.0
+"""Largest gradient norm in units of its running mean. A U-Net's loss falls by orders of magnitude, and in runs of 8,000
+updates single gradients of up to ten times the mean threw it back to where it began."""
 WEIGHT_DECAY, MIN_ROWS_PER_COLUMN = 0.1, 64
 """Weight decay where rows are few, and the rows for each column from which there is none: of twenty tables those with
 fewer gained up to a nat on held-out rows, those with more lost up to a third of one."""
@@ -82,7 +86,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     chosen["learning_rate"] = auto_learning_rate(hidden) if linear else BASE_RATE
     chosen["weight_decay"] = auto_weight_decay(n, schema.size) if linear and is_variational else 0.0
     size = size_of_code(estimator, schema)
-    chosen["channels"] = CONV_CHANNELS
+    chosen["channels"], chosen["clip"] = CONV_CHANNELS, CLIP
     if {"latent_dim", "prior"} & wanted:  # a variational model's
         by_linear_model = not own_networks and not undoes_damage(estimator, schema)
         of_code = choose_code(estimator, schema, examples, size, from_pca, seed) if by_linear_model else None
@@ -106,6 +110,7 @@ def unet_fields(estimator: Hyperparameters, schema: Schema) -> dict[str, Any]:
         "initialization": "random",
         "learning_rate": UNET_RATE,
         "weight_decay": 0.0,
+        "clip": UNET_CLIP,
         "prior": "normal",
         "warmup": 0.0,
     }

@@ -65,8 +65,8 @@ class Hyperparameters:
     """Share of the hidden units, from 0 to below 1, set to zero at random in each update; more where it overfits."""
     weight_decay: float | Auto = "auto"
     """Decay, as in AdamW, of dense and convolutional weights but linear paths, >= 0; auto: 0.1 for few rows, or 0."""
-    clip: float = 10.0
-    """Gradient norm above which gradients are clipped, in units of its running mean; lower it if the loss jumps."""
+    clip: float | Auto = "auto"
+    """Gradient norm, > 0, above which gradients are clipped, in units of its running mean; auto: 10, of a U-Net 1."""
     validation_fraction: float = 0.1
     """Share of the rows, from 0 to below 1, that choose the best weights; 0 trains on all and keeps the last."""
     patience: int | Auto = "auto"
