@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -59,9 +58,9 @@ def check_fields(estimator: Hyperparameters) -> None:
         raise InputError(f"max_minutes must be a number > 0 or None, got {minutes!r}.")
     if not isinstance(estimator.verbose, bool | np.bool_ | numbers.Integral) or estimator.verbose not in (0, 1, 2):
         raise InputError(f"verbose must be 0, 1 or 2, got {estimator.verbose!r}.")
-    for name, most in (("learning_rate", sys.float_info.max), ("clip", math.inf)):
-        value = getattr(estimator, name)
-        if not is_auto(value) and not (is_real_number(value) and 0 < value <= most):
+    for name in ("learning_rate", "clip"):
+        value, endless = getattr(estimator, name), name == "clip"  # without end, nothing is clipped
+        if not is_auto(value) and not (is_real_number(value) and value > 0 and (endless or value < math.inf)):
             raise InputError(f"{name} must be a number > 0 or 'auto', got {quoted(value)}.")
     decay = estimator.weight_decay
     if not is_auto(decay) and not (is_real_number(decay) and 0 <= decay < math.inf):
