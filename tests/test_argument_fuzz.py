@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import isthmus
+from fuzz_counts import counted
 from isthmus.cli.flags import flag_of
 from isthmus.cli.main import COMMANDS, main
 from isthmus.estimators.training_setup import setup_training
@@ -106,8 +107,12 @@ def fields_law(examples: int):
         rows = ROWS[data.draw(st.sampled_from(sorted(ROWS)))](20)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with contextlib.suppress(isthmus.InputError):  # whose message is one line
+            try:
                 setup_training(small(name, **fields), rows)
+            except isthmus.InputError:  # whose message is one line
+                counted("refused")
+            else:
+                counted("taken")
 
     return law
 
@@ -144,6 +149,7 @@ def words_law(examples: int):
             except SystemExit as stopped:  # --help
                 code = stopped.code
         assert code in (0, 2), err.getvalue()
+        counted("refused" if code else "taken")
         lines = err.getvalue().splitlines()
         assert len(lines) == (1 if code else 0), lines
         assert all(line.isprintable() for line in lines)

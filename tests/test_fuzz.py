@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broken_files import KINDS
+from fuzz_counts import counted
 from isthmus.data import read
 from isthmus.errors import InputError
 
@@ -33,14 +34,14 @@ def read_or_refuse(path: Path) -> str:
             assert message.isprintable(), message
             assert len(message) <= MAX_CHARACTERS, message
             assert not OWN_FAULT.search(message), message
-            return "refused"
+            return counted("refused")
     x = part.x.to_numpy() if hasattr(part.x, "columns") else part.x
     assert x.dtype.kind in "biuf"
     assert x.dtype.isnative
     assert x.ndim >= 2
     assert len(x)
     assert part.y is None or len(part.y) == len(x)
-    return "read"
+    return counted("read")
 
 
 def broken(kind: str, seed: int, folder: Path) -> Path:

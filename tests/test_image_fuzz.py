@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from broken_images import IMAGES, make
+from fuzz_counts import counted
 from isthmus.data import ImageOptions, read
 from isthmus.errors import InputError
 
@@ -63,7 +64,9 @@ def read_or_refuse(folder: Path, seed: int) -> None:
         rows = read(folder, **OPTIONS[seed // len(IMAGES) % len(OPTIONS)]).train
     except InputError as error:
         check_refusal(error)
+        counted("refused")
     else:
+        counted("read")
         assert rows.x.ndim == 3 or rows.x.shape[3] == 3
         assert len(rows.ids) == len(rows.x)
 

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import isthmus
+from fuzz_counts import counted
 from isthmus.atomic_io import parse_json
 from isthmus.data import read
 from isthmus.persistence import run_dir
@@ -67,6 +68,14 @@ def loaded(folder: Path) -> tuple[Any, str]:
     return model, said
 
 
+OUTCOME_WORDS = {
+    "refused": "refused",
+    "rows refused": "loaded, rows refused",
+    "same": "loaded, same codes",
+    "other": "loaded with other settings",
+}
+
+
 def load_tampered(bases: dict[Path, np.ndarray], folder: Path, seeds: range) -> Counter:
     """Load runs that were tampered with; how many were refused, had the same codes, or others by other settings."""
     counts: Counter = Counter()
@@ -85,6 +94,9 @@ def load_tampered(bases: dict[Path, np.ndarray], folder: Path, seeds: range) -> 
         same = np.array_equal(codes, bases[base])
         assert same or what.startswith("entry"), (seed, what)
         counts["same" if same else "other"] += 1
+    for outcome, words in OUTCOME_WORDS.items():
+        if counts[outcome]:
+            counted(words, counts[outcome])
     return counts
 
 
@@ -301,7 +313,8 @@ def resume_tampered(stopped: Path, folder: Path, seeds: range) -> Counter:
     counts: Counter = Counter()
     for seed in seeds:
         tampered(stopped, folder, seed, WAYS_TO_RESUME)
-        counts["refused" if resumed(folder) else "trained"] += 1
+        outcome = "refused" if resumed(folder) else "trained"
+        counts[counted(outcome)] += 1
     return counts
 
 
