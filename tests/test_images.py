@@ -179,7 +179,7 @@ def test_what_the_error_offers_reads_the_images(tmp_path, arrays, offer):
     for i, array in enumerate(arrays):
         write(tmp_path / f"train/{i}.png", array)
     write(tmp_path / "test/0.png", arrays[-1])
-    message = refusal(tmp_path, f"Pass {offer} (in Python, isthmus.data.read(")
+    message = refusal(tmp_path, f"Pass {offer} (in Python, isthmus.read(")
     options = eval(f"dict({re.search(r'read[(]..., ([^)]*)', message)[1]})")
     data = read(tmp_path, **options)
     assert len(data.train) == 2

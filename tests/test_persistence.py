@@ -157,3 +157,21 @@ def test_codes_come_with_their_labels(tmp_path):
         np.testing.assert_array_equal(codes, z)
         assert labels is not None
         assert labels.tolist() == y.tolist()
+
+
+QUIET = {
+    "one for each column": ("VAE", {"likelihood": ("normal", "poisson", "categorical(3)", "negative_binomial")}),
+    "counts": ("VAE", {"likelihood": "negative_binomial"}),
+    "mask": ("DenoisingAutoencoder", {"corruption": "mask(0.3)"}),
+    "salt and pepper": ("DenoisingAutoencoder", {"corruption": "salt_and_pepper(0.3)"}),
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+@pytest.mark.filterwarnings("error")
+def test_fitting_and_loading_warn_of_nothing_that_is_ours(name, tmp_path):
+    model, fields = QUIET[name]
+    x = np.random.default_rng(0).poisson(1, (300, 4)).clip(0, 2)
+    fitted = small(model, epochs=1, latent_dim=2, **fields).fit(x)
+    fitted.save(tmp_path / "run")
+    np.testing.assert_array_equal(isthmus.load(tmp_path / "run").transform(x), fitted.transform(x))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -317,7 +318,7 @@ class CountFamily(Family):
 
     def __init__(self, event_shape, mean: Any = 1.0):
         super().__init__(event_shape)
-        log_base_rate = torch.as_tensor(mean, dtype=torch.get_default_dtype()).clamp(min=MIN_MEAN_COUNT).log()
+        log_base_rate = torch.tensor(np.asarray(mean), dtype=torch.get_default_dtype()).clamp(min=MIN_MEAN_COUNT).log()
         self.register_buffer("log_base_rate", log_base_rate.expand(self.event_shape).clone())
 
     def start_linear(self, weight: Tensor, mean: Tensor, noise: Tensor) -> LinearStart | None:

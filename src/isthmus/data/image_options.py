@@ -75,12 +75,12 @@ class ImageOptions:
         """What an error says to do: to pass these options.
 
         >>> ImageOptions.parse(64, mode="rgb").advice()
-        "Pass --size 64 --mode rgb (in Python, isthmus.data.read(..., size=64, mode='rgb'))"
+        "Pass --size 64 --mode rgb (in Python, isthmus.read(..., size=64, mode='rgb'))"
         """
         size = (self.size[0] if self.size[0] == self.size[1] else self.size) if self.size else None
         values = {"size": size, "crop": self.crop, "mode": self.mode}
         python = ", ".join(f"{name}={value!r}" for name, value in values.items() if value)
-        return f"Pass {' '.join(self.options())} (in Python, isthmus.data.read(..., {python}))"
+        return f"Pass {' '.join(self.options())} (in Python, isthmus.read(..., {python}))"
 
     def resize(self, image: Image.Image) -> Image.Image:
         """The image, cropped and resized; the mean of the pixels that become one, so no value leaves the range."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ class Log1p(nn.Module):
 
     def __init__(self, mean: Any = 0.0):
         super().__init__()
-        self.register_buffer("centre", torch.as_tensor(mean, dtype=torch.get_default_dtype()).log1p())
+        self.register_buffer("centre", torch.tensor(np.asarray(mean), dtype=torch.get_default_dtype()).log1p())
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.log1p(x.clamp(min=0)) - self.centre
