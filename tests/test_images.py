@@ -18,7 +18,8 @@ from isthmus.array_checks import looks_channels_first, rearrangement
 from isthmus.cli import diagnose
 from isthmus.cli.common import load_run
 from isthmus.cli.main import main
-from isthmus.data import read
+from isthmus.data import ImageOptions, read
+from isthmus.data.sources import read_raw
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.errors import InputError
 from isthmus.export import png_names, write_pngs
@@ -125,7 +126,19 @@ def test_images_that_would_lose_numbers_are_refused(tmp_path, name, data, word):
 def test_depths_are_not_mixed(tmp_path):
     write(tmp_path / "0.png", GREY)
     write(tmp_path / "1.png", DEEP)
-    refusal(tmp_path, "number of bits", "8 x 9 16-bit grey", "1.png", "8 x 9 grey", "0.png", mode="grey")
+    refusal(tmp_path, "number of bits", "8 x 9 16-bit grey", "1.png", "8 x 9 grey", "0.png", "Pass --mode grey")
+
+
+def test_a_mode_makes_bytes_of_unlike_depths_also_where_the_run_is_used(tmp_path):
+    write(tmp_path / "a/0.png", GREY)
+    write(tmp_path / "a/1.png", DEEP)
+    dataset = read(tmp_path / "a", mode="grey")
+    np.testing.assert_array_equal(dataset.train.x, np.stack([GREY, np.round(DEEP / 257)]))
+    assert dataset.train.x.dtype == np.uint8
+    write(tmp_path / "b/0.png", DEEP)
+    assert read(tmp_path / "b", mode="grey").train.x.dtype == np.uint16  # alone they keep their bits
+    of_run = ImageOptions.of_run(dataset.images.to_config())
+    np.testing.assert_array_equal(read_raw(tmp_path / "b", images=of_run).train.x[0], np.round(DEEP / 257))
 
 
 # ------------------------------------------------------------------ size and mode

@@ -61,6 +61,12 @@ def open_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
 
 
+def depth_of(path: Path) -> str:
+    """The dtype of the numbers of the first image in a file."""
+    with open_file(path) as file:
+        return number_type(open_image(file, path))
+
+
 def frame_count(path: Path) -> int:
     """Images in a file."""
     if path.suffix.lower() not in STACK_SUFFIXES:
@@ -166,6 +172,8 @@ def read_frame(image: ImageFile.ImageFile, path: Path, options: ImageOptions) ->
     if mode in ("I", "F") and options.mode == "rgb":
         arrays *= 3
     frame = arrays[0] if len(arrays) == 1 else np.stack(arrays, -1)
+    if dtype == "uint16" and options.to_bytes:
+        return np.round(frame / 257).astype(np.uint8)  # 65535 becomes 255
     return frame if dtype == "uint8" else frame.astype(dtype)
 
 

@@ -27,12 +27,14 @@ class ImageOptions:
         size: (width, height) in pixels to resize each image to.
         crop: cut each image about its centre to the aspect ratio of `size`, or to a square, before it is resized.
         mode: "grey" or "rgb", to convert each image to.
+        to_bytes: whether numbers of 16 bits become bytes, as where some of the images of a run had 8 bits.
         remembered: whether these are the options of a run, which have no meaning for data that are not image files.
     """
 
     size: tuple[int, int] | None = None
     crop: bool = False
     mode: str | None = None
+    to_bytes: bool = False
     remembered: bool = False
 
     @classmethod
@@ -56,11 +58,13 @@ class ImageOptions:
     def of_run(cls, source: Mapping[str, Any] | None, remembered: bool = True) -> ImageOptions:
         """The options in what the configuration of a run says of its source."""
         known = source or {}
-        return replace(cls.parse(*(known.get(name) for name in ("size", "crop", "mode"))), remembered=remembered)
+        options = cls.parse(*(known.get(name) for name in ("size", "crop", "mode")))
+        return replace(options, to_bytes=known.get("to_bytes") is True, remembered=remembered)
 
     def to_config(self) -> dict[str, Any]:
         """Plain values for JSON, which `of_run` reads."""
-        return {"size": list(self.size) if self.size else None, "crop": self.crop, "mode": self.mode}
+        size = list(self.size) if self.size else None
+        return {"size": size, "crop": self.crop, "mode": self.mode} | ({"to_bytes": True} if self.to_bytes else {})
 
     def options(self) -> list[str]:
         """These options as arguments of the command line.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from isthmus.atomic_io import os_reason
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import require_memory
-from isthmus.data.image_files import IMAGE_SUFFIXES, frame_count, read_frames, shown_path
+from isthmus.data.image_files import IMAGE_SUFFIXES, depth_of, frame_count, read_frames, shown_path
 from isthmus.data.image_options import MAX_SUGGESTED_SIDE, ImageOptions
 from isthmus.errors import InputError
 from isthmus.examples import Examples
@@ -51,6 +52,8 @@ def from_folder(folder: Path, source: str, options: ImageOptions) -> Dataset:
         )
     roots = {part: folder / name for part, name in (parts or {"train": "."}).items()}
     paths = {part: [path for path in images if path.is_relative_to(root)] for part, root in roots.items()}
+    if options.mode and {depth_of(path) for path in images} == {"uint8", "uint16"}:
+        options = replace(options, to_bytes=True)
     first = FirstImage(next(read_frames(paths["train"][0], options)), paths["train"][0])
     read = {part: read_images(paths[part], folder, roots[part], first, options) for part in paths}
     return Dataset(source, read["train"], read.get("valid"), read.get("test"), images=options)
@@ -188,7 +191,8 @@ def unlike(image: np.ndarray, path: Path, first: FirstImage) -> InputError:
     got = (
         f"{describe_image(image)} ({shown_path(path)}) and {describe_image(first.image)} ({one_line(first.path.name)})"
     )
-    if len({np.dtype(np.uint8) if each.dtype == bool else each.dtype for each in (image, first.image)}) > 1:
+    depths = {np.dtype(np.uint8) if each.dtype == bool else each.dtype for each in (image, first.image)}
+    if len(depths) > 1 and not depths <= {np.dtype(np.uint8), np.dtype(np.uint16)}:
         return InputError(f"images must have the same number of bits, got {got}. Save all of them with as many.")
     colour = image.ndim == 3 or first.image.ndim == 3
     same_size, same_mode = image.shape[:2] == first.image.shape[:2], image.dtype == first.image.dtype
@@ -198,7 +202,8 @@ def unlike(image: np.ndarray, path: Path, first: FirstImage) -> InputError:
     )
     verbs = " and ".join(["resize"] * bool(options.size) + ["convert"] * bool(options.mode))
     crop = "; add --crop to cut them to a square instead of stretching them" if options.size else ""
-    return InputError(f"images must have the same size and mode, got {got}. {options.advice()} to {verbs} them{crop}.")
+    alike = "size, mode and number of bits" if len(depths) > 1 else "size and mode"
+    return InputError(f"images must have the same {alike}, got {got}. {options.advice()} to {verbs} them{crop}.")
 
 
 def describe_image(image: np.ndarray) -> str:
