@@ -102,6 +102,42 @@ def test_models_with_a_prior_of_ones_own_repeat_and_leave_the_global_generator(n
     assert torch.equal(torch.get_rng_state(), before)
 
 
+class Noisy(nn.Module):
+    """A network that draws whenever it is used."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.net = nn.Linear(inputs, outputs)
+
+    def forward(self, x):
+        y = self.net(x)
+        return y + torch.rand_like(y)
+
+
+USES = {
+    "transform": lambda model, x: model.transform(x),
+    "draws": lambda model, x: model.transform(x, draws=3, random_state=0),
+    "posterior_of": lambda model, x: model.posterior_of(x).mean,
+    "reconstruct": lambda model, x: model.reconstruct(x),
+    "inverse_transform": lambda model, x: model.inverse_transform(x[:, :3]),
+    "score_samples": lambda model, x: model.score_samples(x, draws=20),
+    "per feature": lambda model, x: model.score_samples(x, draws=20, per_feature=True),
+    "elbo": lambda model, x: model.elbo(x, draws=20),
+    "sample": lambda model, x: model.sample(5, random_state=0),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_networks_of_ones_own_that_draw_repeat_and_leave_the_global_generator(use):
+    x = table(200)
+    model = small("VAE", encoder=Noisy(5, 6), decoder=Noisy(3, 5), latent_dim=3, epochs=1).fit(x)
+    state = torch.get_rng_state()
+    one = USES[use](model, x)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(3)
+    assert np.array_equal(one, USES[use](model, x))
+
+
 def test_dropout_in_a_users_network_is_fenced_and_said_in_threads():
     x = np.random.default_rng(0).normal(size=(90, 8))
     model = small("VAE", encoder=dropping(), latent_dim=3)

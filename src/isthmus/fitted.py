@@ -27,7 +27,7 @@ from isthmus.metrics.importance_weighting import Progress
 from isthmus.metrics.posterior import Posterior, posterior, posterior_draws
 from isthmus.metrics.squared_error import squared_errors
 from isthmus.model_checks import check_taken
-from isthmus.random_streams import seeded
+from isthmus.random_streams import repeatable, seeded
 from isthmus.schema import Schema
 from isthmus.train.config import TrainingRecord
 from isthmus.train.device_data import DeviceDataset
@@ -200,7 +200,7 @@ class FittedModel:
 
     def encode_rows(self, rows: DeviceDataset) -> Tensor:
         """Codes (n, *Z) of rows that are on the device."""
-        with torch.no_grad(), self.threads():
+        with torch.no_grad(), self.threads(), repeatable(self.model):
             codes = by_blocks(lambda index: self.model.encode(rows.batch(index)), len(rows), ROWS_AT_ONCE, rows.device)
             return torch.cat(list(codes))
 
@@ -235,7 +235,7 @@ class FittedModel:
             return posterior_draws(chunks, draws, seed, self.model)
 
     def decode(
-        self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int | None = None
+        self, codes: Any, condition: Any = None, lengths: Any = None, draw: bool = False, seed: int = 0
     ) -> np.ndarray:
         """E[x given z] of codes (n, *Z), in data units (n, *X); 0 beyond the end of a sequence.
 
@@ -244,7 +244,7 @@ class FittedModel:
             condition: one for each code, or one for all.
             lengths: (n,) steps of each sequence.
             draw: draw from p(x given z) instead.
-            seed: of these draws; None uses torch's generator as it stands.
+            seed: of everything drawn.
         """
         if lengths is not None and not self.schema.sequence:
             raise InputError("lengths must be None for a model that was trained without lengths.")
@@ -255,7 +255,7 @@ class FittedModel:
             px = self.model.decode(z[index], None if c is None else c[index])
             return self.schema.to_data(px.sample() if draw else point_of(px), drawn=draw)
 
-        stream = contextlib.nullcontext() if seed is None else seeded(seed, self.model)
+        stream = seeded(seed, self.model) if draw else repeatable(self.model, seed)
         with torch.no_grad(), self.threads(), stream:
             pieces = list(by_blocks(decoded, len(z), ROWS_AT_ONCE, self.device))
         x = np.concatenate(pieces) if pieces else np.zeros((0, *self.schema.event_shape), np.float32)

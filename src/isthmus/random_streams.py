@@ -198,6 +198,16 @@ def seeded(seed: int, model: nn.Module | None = None) -> Iterator[None]:
         yield
 
 
+def repeatable(model: nn.Module, seed: int = 0) -> contextlib.AbstractContextManager[None]:
+    """A context in which a user's network that draws when it is used, too, does so from a stream of its own.
+
+    Args:
+        model: what runs inside the context; one without code of others is left as it is, for it draws nothing.
+        seed: of the stream.
+    """
+    return contextlib.nullcontext() if is_ours(model) else seeded(seed, model)
+
+
 WITH_GENERATOR = {
     *("bernoulli", "binomial", "multinomial", "normal", "poisson", "rand", "randint", "randn", "randperm"),
     *("_sample_dirichlet", "_standard_gamma"),

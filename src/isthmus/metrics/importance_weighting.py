@@ -18,7 +18,7 @@ from isthmus.forward_pass import Pass
 from isthmus.latent_model import Model
 from isthmus.memory_blocks import by_blocks, smaller_block
 from isthmus.metrics.estimate import mean_and_error
-from isthmus.random_streams import seeded
+from isthmus.random_streams import repeatable, seeded
 from isthmus.train.device_data import DeviceDataset
 
 CHUNK_ROWS = 128
@@ -86,7 +86,7 @@ def encode_chunks(
     """
 
     def encoded(index: Tensor) -> Chunk:
-        with torch.no_grad():
+        with torch.no_grad(), repeatable(model, int(index[0])):
             batch = rows.batch(index)
             return Chunk(model, index, batch, model.infer(batch), model.prior_for(batch))
 
@@ -269,7 +269,8 @@ def chunk_passes(model: Model, chunk: Chunk, noise: Tensor, sizes: list[int]) ->
         while start < stop:
             k = min(block, stop - start)
             try:
-                out = model.forward_from(chunk.batch, chunk.q, noise[start : start + k], chunk.prior)
+                with repeatable(model, start):
+                    out = model.forward_from(chunk.batch, chunk.q, noise[start : start + k], chunk.prior)
             except Exception as error:
                 block = smaller_block(k, error)
                 most = most * block // k
