@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -236,3 +237,12 @@ def test_the_next_free_name(tmp_path):
         (tmp_path / name).mkdir()
     names = ("a", "a-2", "b-7", "c")
     assert [Path(next_path(str(tmp_path / name))).name for name in names] == ["a-3", "a-3", "b-7-2", "c-2"]
+
+
+def test_the_names_of_the_features_stay_in_a_warm_start():
+    frame = pd.DataFrame(table(), columns=list("abcde"))
+    model = small("VAE", epochs=1, warm_start=True).fit(frame)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        model.fit(table())
+    assert list(model.feature_names_in_) == list("abcde")
+    assert model.schema_.names == tuple("abcde")

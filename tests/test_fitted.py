@@ -322,3 +322,12 @@ def test_threads_are_never_raised_above_torchs(vae, monkeypatch):
     with torch_threads(torch.get_num_threads() + 3):
         pass
     assert all(threads <= torch.get_num_threads() for threads in asked)
+
+
+def test_a_method_that_a_model_lacks_says_what_to_call():
+    model = small("Autoencoder").fit(table())
+    assert not hasattr(model, "sample")
+    with pytest.raises(AttributeError, match=r"^Autoencoder has no prior to sample from\. Train a VAE"):
+        model.sample(3)
+    with pytest.raises(AttributeError, match=r"^Autoencoder has no density, only a squared error\. Use score\(X\)"):
+        model.score_samples(table())

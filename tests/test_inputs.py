@@ -20,6 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 import isthmus
 from isthmus.errors import InputError
+from isthmus.examples import Examples
 from isthmus.inputs import as_examples
 from models import counts, small, table
 
@@ -204,6 +205,31 @@ def test_what_cannot_be_read_is_refused_in_one_line(plain, case):
 def test_what_rows_bring_is_not_given_twice(given, beside, says):
     with pytest.raises(InputError, match=says):
         as_examples(given, **beside)
+
+
+def test_rows_by_the_names_of_their_columns(framed):
+    row = dict(FRAME.iloc[3])
+    np.testing.assert_array_equal(framed.transform(row), framed.transform(FRAME.iloc[3:4]))
+    np.testing.assert_allclose(framed.transform([row, row])[1:], framed.transform(row), rtol=1e-5)
+    with pytest.raises(InputError, match="missing"):
+        framed.transform({name: row[name] for name in list(row)[:2]})
+
+
+def test_weights_beside_data_that_are_read_and_beside_examples():
+    weight = np.random.default_rng(0).integers(0, 3, 178)
+    one = small("VAE", epochs=1).fit("wine", sample_weight=weight)
+    other = small("VAE", epochs=1).fit(isthmus.read("wine").train.x, sample_weight=weight)
+    assert [each["loss"] for each in one.history_] == [each["loss"] for each in other.history_]
+    with pytest.raises(InputError, match=r"^sample_weight must be inside the Examples .* Examples\(x, weight="):
+        small("VAE", epochs=1).fit(Examples(X), sample_weight=np.ones(90))
+
+
+def test_sequences_that_happen_to_have_one_length_are_taken_wherever_rows_are():
+    model = small("VAE", epochs=1, warm_start=True).fit(RAGGED)
+    same = [item[:2] for item in RAGGED if len(item) >= 2][:8]
+    isthmus.diagnose(model, same, train=same)
+    assert small("VAE", epochs=1).fit(RAGGED, validation=same).history_
+    assert model.fit(same).history_
 
 
 def test_arrays_of_unlike_length_are_sequences():

@@ -28,9 +28,9 @@ def as_examples(X: Any, *, use: Sequence[str] = (), sequences: bool = False, **b
 
     Args:
         X: (n, *X) rows: an array, a tensor, a sparse matrix, a DataFrame of pandas or polars; a list of arrays of
-            unlike length, a sequence each; a torch `Dataset` or `DataLoader` of rows x or pairs (x, y), in the order of
-            the data set; a path, a built-in name or a `Dataset`, of which all parts are taken; or `Examples`, which
-            hold everything that accompanies their rows.
+            unlike length, a sequence each; a dict of numbers by column, or a list of them; a torch `Dataset` or
+            `DataLoader` of rows x or pairs (x, y), in the order of the data set; a path, a built-in name or a
+            `Dataset`, of which all parts are taken; or `Examples`, which hold everything that accompanies their rows.
         use: the columns to read, if X is the path of a table.
         sequences: whether arrays in a list are sequences even if they are all of one length.
         **beside: the other fields of `Examples`, None for those that were not given; beside a path, `condition` may be
@@ -46,23 +46,27 @@ def as_examples(X: Any, *, use: Sequence[str] = (), sequences: bool = False, **b
     if isinstance(X, Examples):
         for name in given:
             raise InputError(
-                f"{name} must be inside the Examples that are passed as X, got both. Pass Examples(x, {name}={name})."
+                f"{argument_of(name)} must be inside the Examples that are passed as X, got both. "
+                f"Pass Examples(x, {name}=...)."
             )
         own = fields_of(X.x)
         return X if own["x"] is X.x else replace(X, **own)
     own = fields_of(X, sequences and "lengths" not in given)
     for name in given.keys() & own.keys():
+        name = argument_of(name)
         raise InputError(f"{name} must be None, got both {name} and a {type(X).__name__} that brings its own.")
     if "target" in given:
         given["target"] = to_pandas_or_dense(given["target"], "target")
     return Examples(**own, **given)
 
 
-def as_parts(X: Any, *, conditional: bool = False, numeric: bool = True, **beside: Any) -> Dataset:
+def as_parts(
+    X: Any, *, conditional: bool = False, numeric: bool = True, sequences: bool = False, **beside: Any
+) -> Dataset:
     """X and what accompanies it as a data set, which keeps the validation and test rows that X brings.
 
     Args:
-        X, beside: as in `as_examples`.
+        X, sequences, beside: as in `as_examples`.
         conditional: whether labels that X brings are the condition.
         numeric: whether all columns must be numeric; otherwise those of a path may be anything.
     """
@@ -71,7 +75,7 @@ def as_parts(X: Any, *, conditional: bool = False, numeric: bool = True, **besid
         conditional |= isinstance(given.get("condition"), str)
         data = source_data(X, (), given, numeric)
     else:
-        data = Dataset("X", as_examples(X, **beside))
+        data = Dataset("X", as_examples(X, sequences=sequences, **beside))
         conditional &= brings_labels(X)
     if not conditional:
         return data
@@ -84,17 +88,23 @@ def conditioned(part: Examples | None) -> Any:
 
 
 def source_data(X: str | Path | Dataset, use: Sequence[str], given: dict[str, Any], numeric: bool = True) -> Dataset:
-    """A data set, read if X is its path or name; of what may be `given` beside that, only a column of labels."""
+    """A data set, read if X is its path or name; beside that only a column of labels and weights may be `given`."""
     if isinstance(X, Dataset):
         valid, test = (None if part is None else as_examples(part) for part in (X.valid, X.test))
         return replace(X, train=as_examples(X.train, **given), valid=valid, test=test)
     column = given.get("condition")
     for name in given:
-        if name != "condition" or not isinstance(column, str):
+        if name != "weight" and (name != "condition" or not isinstance(column, str)):
             raise InputError(f"{name} must be None, for data that are read bring their own, got {name}=...")
     use = [name for name in use if name != column]
     roles = ColumnRoles(column, use=tuple(use), remembered=frozenset(use))
-    return read_columns(X, roles) if numeric else read_raw(X, roles)
+    data = read_columns(X, roles) if numeric else read_raw(X, roles)
+    return replace(data, train=replace(data.train, weight=given["weight"])) if "weight" in given else data
+
+
+def argument_of(field: str) -> str:
+    """The argument of `fit` that becomes a field of `Examples`."""
+    return "sample_weight" if field == "weight" else field
 
 
 def brings_labels(X: Any) -> bool:
@@ -107,9 +117,18 @@ def fields_of(X: Any, sequences: bool = False) -> dict[str, Any]:
     if isinstance(X, TorchDataset | DataLoader):
         rows, labels = read_items(X)
         return as_array(rows, sequences) | ({} if labels is None else {"y": np.asarray(labels)})
+    if is_record(X) or (isinstance(X, list | tuple) and X and all(map(is_record, X))):
+        import pandas as pd
+
+        return {"x": pd.DataFrame([X] if is_record(X) else list(X))}
     if isinstance(X, list | tuple) and are_sequences(X, sequences):
         return padded(X)
     return {"x": to_pandas_or_dense(X, "X")}
+
+
+def is_record(X: Any) -> bool:
+    """Whether X is one row by the names of its columns, as services receive it: a dict of numbers."""
+    return type(X) is dict and bool(X) and all(np.ndim(value) == 0 for value in X.values())
 
 
 def to_pandas_or_dense(X: Any, name: str) -> Any:

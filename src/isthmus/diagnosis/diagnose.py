@@ -112,7 +112,8 @@ def diagnose(
     """
     convention = None
     names = () if isinstance(model, Wrapped) else as_fitted(model).feature_names
-    rows = as_examples(X, use=names, y=y, condition=condition, lengths=lengths, observed=observed)
+    sequences = not isinstance(model, Wrapped) and as_fitted(model).schema.sequence
+    rows = as_examples(X, use=names, sequences=sequences, y=y, condition=condition, lengths=lengths, observed=observed)
     if isinstance(model, Wrapped):
         report = check(rows, likelihood=model.likelihood)
         errors = [finding for finding in report.findings if is_support_error(finding)]
@@ -122,7 +123,7 @@ def diagnose(
         convention = model.convention(fitted)
     else:
         fitted = as_fitted(model)
-    incomplete = is_incomplete(rows if train is None else train_examples(train))
+    incomplete = is_incomplete(rows if train is None else train_examples(train, sequences))
     if failure or not has_finite_weights(fitted):
         return [diverged(DiagnosisContext(fitted, None, command, convention, failure, incomplete=incomplete))]
     if evaluation is None:
@@ -145,16 +146,16 @@ def checked(fitted: FittedModel, rows: Examples, train: Any) -> tuple[Finding, .
     of_rows = check(rows, scaling=scaling, levels=levels).findings
     if train is None:
         return tuple(finding for finding in of_rows if finding.code not in OF_TRAINING_ROWS)
-    findings = check(train_examples(train), scaling=scaling, levels=levels).findings
+    findings = check(train_examples(train, fitted.schema.sequence), scaling=scaling, levels=levels).findings
     known = {finding.code for finding in findings}
     labels = [finding for finding in of_rows if finding.code == "leak" and "leak" not in known]
     return (*findings, *labels)
 
 
-def train_examples(train: Any) -> Examples:
-    """Training rows, or a dict of X and what accompanies them, as `Examples`."""
+def train_examples(train: Any, sequences: bool) -> Examples:
+    """Training rows, or a dict of X and what accompanies them, as `Examples`; arrays in a list may be sequences."""
     given = train_arguments(train)
-    return as_examples(given.pop("X"), **given)
+    return as_examples(given.pop("X"), sequences=sequences, **given)
 
 
 def is_incomplete(rows: Examples) -> bool:

@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from isthmus.callbacks import check_callbacks
 from isthmus.errors import Interrupted, TrainingError
 from isthmus.estimators import composition
+from isthmus.estimators.available_methods import encodes, samples, scores
 from isthmus.estimators.frames import to_frame
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import validate_new_rows
@@ -33,28 +33,6 @@ from isthmus.train.callback_calls import CallbackFailed
 from isthmus.train.history import History
 
 __all__ = ["Estimator", "Recipe"]
-
-
-def requires(capability: str, otherwise: str) -> Any:
-    """Make a method available only on models with this capability; `otherwise` ends the error's sentence."""
-
-    def check(estimator: Estimator) -> bool:
-        able = estimator.capabilities
-        if not getattr(able, capability):
-            no_density = capability == "has_density" and able.samples
-            raise AttributeError(f"{type(estimator).__name__} {NO_LOG_LIKELIHOOD if no_density else otherwise}")
-        return True
-
-    return available_if(check)
-
-
-NO_LOG_LIKELIHOOD = (
-    "has no log p(x): the cross-entropy of numbers between 0 and 1 is no density. Use score(X), or "
-    "likelihood='continuous_bernoulli'."
-)
-encodes = requires("encodes", "has no code. Use score_samples or sample.")
-samples = requires("samples", "has no prior to sample from. Train a VAE to draw examples.")
-scores = requires("has_density", "has no density, only a squared error. Use score(X), or a VAE for log p(x).")
 
 
 class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -160,8 +138,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             target: (n, *X) clean rows to be reconstructed from damaged X.
             observed: (n, *X) booleans, False where a value of X is missing.
             sample_weight: (n,) numbers >= 0: a row of weight 2 counts as two in the loss, the scaling and the linear
-                start, one of weight 0 as none. What is "auto" is chosen by the rows, each of them once, and so are the
-                running averages of top_k and batch_top_k.
+                start, one of weight 0 as none, though it must be valid. What is "auto" is chosen by the rows, each of
+                them once, and so are the running averages of top_k and batch_top_k.
             callbacks: an object, or several, with any of the methods `on_fit_begin`, `on_epoch_end` and `on_fit_end`:
                 see `isthmus.callbacks`. A model with a closed form calls none.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from isthmus.array_checks import as_labels, to_cpu_array
+from isthmus.array_checks import as_labels, pad_to_training_length, to_cpu_array
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import choose
@@ -91,13 +91,16 @@ def setup_training(
     device, dtype = pick_device(settings.get("device", estimator.device)), pick_dtype(estimator.precision)
     beside = {"condition": condition, "lengths": lengths, "target": target, "observed": observed}
     beside |= {"y": y, "weight": sample_weight}
-    data = as_parts(X, conditional=brings_labels(X) and takes_labels(estimator), **beside)
+    sequences = start is not None and start.schema.sequence
+    data = as_parts(X, conditional=brings_labels(X) and takes_labels(estimator), sequences=sequences, **beside)
     given, validation = data.train, data.valid if validation is None else validation
     if start is None:
         inputs = validate_inputs(estimator, given)
     else:
         inputs = continued_rows(given, start)
-        validate_features(estimator, given.x, reset=True)
+        # The names of the features stay, as in the schema; of a run that was loaded they are not known yet.
+        x = pad_to_training_length(start.schema, given.x, given.lengths)
+        validate_features(estimator, x, reset=not hasattr(estimator, "n_features_in_"))
     used = np.arange(len(inputs)) if inputs.weight is None else np.flatnonzero(inputs.weight)
     if len(used) < len(inputs):
         given = replace(given, y=labels_of(given.y, used, len(inputs)))

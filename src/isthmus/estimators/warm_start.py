@@ -79,9 +79,11 @@ def continued_rows(given: Examples, start: FittedModel) -> Examples:
         ("y", schema.labels is not None, given.y),
     ):
         if needed and values is None:
-            raise InputError(f"{name} must be given, as in the fit that is continued, got None.")
+            raise InputError(f"{name} must be given, as in the fit that is continued, got None. Pass {name}=...")
     if given.target is not None and not schema.paired:
-        raise InputError("target must be None, as in the fit that is continued.")
+        raise InputError(
+            "target must be None, as in the fit that is continued, got one. Train a new model to restore damaged rows."
+        )
     rows = start.check(given)
     if schema.labels is not None:
         schema.labels.encode(rows.y)  # raises for classes that the first fit did not have
