@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     width = max(10, *map(len, shown))
     lines = [f"wrote the scores of {len(rows):,} rows to {path}; mean {label}: {scores.mean():.2f}"]
     lines.append("most unusual rows" + (", counted from 0:" if ids is None else ":"))
-    heads = ("row" if ids is None else ids[0], label, "" if elements is None else "unusual in")
+    heads = ("row" if ids is None else ids[0], label, "" if elements is None else "unusual in (nats above its mean)")
     lines += [
         f"{row:>{width}}  {score:>16}  {cause}".rstrip()
         for row, score, cause in [heads, *zip(shown, [f"{scores[row]:.2f}" for row in unusual], causes)]

@@ -279,7 +279,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             X: (n, *X) data.
             draws: draws from q(z given x) for each row.
             per_feature: return (n, *X) E_q[-log p(x_j given z)] of each element instead: what it costs at the
-                posterior, so that high numbers are the strange ones. The sum over a row is its distortion, and
+                posterior. A number far above the usual one of its column is strange (columns differ in what they
+                usually cost: subtract their medians). The sum over a row is its distortion, and
                 log p(x) >= -distortion - KL(q(z given x) || p(z)).
             condition, lengths, observed: as in `transform`.
 

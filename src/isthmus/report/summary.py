@@ -77,6 +77,8 @@ def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
         lines.append(denoising_line(measured, values))
     if "active_units" in evaluation:
         lines.append(f"{evaluation.value('active_units')} of {model.code_size} latent dimensions are in use.")
+        if model.fields.get("network") == "unet":
+            lines[-1] += " It is a code to restore images with, no summary of them."
     values["findings"] = [asdict(finding) for finding in measured.findings]
     severe = [finding.code for finding in measured.findings if finding.severity != "info"]
     if severe:
