@@ -296,11 +296,21 @@ def test_values_that_were_not_observed_are_not_checked():
     assert codes(check(bad, observed=observed[:, :2])) == {"wrong-shape"}
 
 
-def test_integer_valued_floats_are_rejected_for_their_dtype():
-    finding = finding_of(check(RANDOM.poisson(9.0, (400, 6)).astype(float), likelihood="poisson"), "outside-support")
-    assert "float64 values" in finding.message
-    assert "column" not in finding.message
-    assert "astype('uint8')" in finding.remedy
+def test_a_named_likelihood_takes_whole_numbers_stored_as_floats():
+    counts = RANDOM.poisson(9.0, (400, 6)).astype(float)
+    assert codes(check(counts, likelihood="poisson")) == set()
+    finding = finding_of(check(set_values(counts, (3, 1), value=0.5), likelihood="poisson"), "outside-support")
+    assert "column 1 (1)" in finding.message
+    assert "--likelihood normal" in finding.remedy
+
+
+def test_counts_stored_as_floats_are_told_the_likelihood_of_counts():
+    counts = np.c_[RANDOM.poisson(2.0, (200, 2)), RANDOM.poisson(900.0, (200, 2))].astype(float)
+    remedies = [finding.remedy for finding in check(counts).findings]
+    assert {finding.code for finding in check(counts).findings} == {"integer-valued-floats", "repeated-values"}
+    assert all("likelihood='negative_binomial' (--likelihood negative_binomial)" in remedy for remedy in remedies)
+    assert not any("bernoulli" in remedy for remedy in remedies)
+    assert "bernoulli" in finding_of(check(counts + [0, 0, 0, 0.5]), "repeated-values").remedy
 
 
 def test_levels_accept_integer_valued_floats():

@@ -359,8 +359,7 @@ def check_support(schema: Schema, x: np.ndarray) -> None:
     for column, block in zip(schema.columns, blocks):
         name = column.likelihood.partition("(")[0]
         error = support_error(name, column.levels, None, block) if name else None
-        # For a trained model the kind of the data is settled: integer-valued floats are as good as integers.
-        if error is not None and error.outside.any():
+        if error is not None:
             raise InputError(f"{error.message}. The training data had none of these.")
 
 

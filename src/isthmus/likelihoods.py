@@ -100,6 +100,8 @@ def _cross_entropy(schema: Schema) -> Family:
     return (CrossEntropy if schema.is_share else Bernoulli)(schema.event_shape)
 
 
+MAX_SUGGESTED_LEVELS = 256
+"""Integers of more levels are hardly grey levels."""
 SQUARED_ERROR_SCALE = math.sqrt(0.5)
 """Scale of the normal whose -log p(x|z) is the squared error up to a constant: (x - m)^2 = (x - m)^2 / 2 s^2."""
 
@@ -159,7 +161,7 @@ class SupportError(NamedTuple):
     Args:
         message: what is wrong.
         remedy: what to do.
-        outside: (n, *X) True where a value has no density; nowhere if only the dtype is wrong.
+        outside: (n, *X) True where a value has no density.
     """
 
     message: str
@@ -184,7 +186,7 @@ def support_error(name: str, levels: int, requested: int | None, values: np.ndar
         return SupportError(message, "leave out levels, or pass integers >= 0", outside)
     support = support_of(name, levels)
     inside = support.low <= low and high <= support.high
-    if inside and (not support.integers or integers_for_sure(values, requested)):
+    if inside and (not support.integers or is_integer_valued(values)):
         return None
     outside = (values < support.low) | (values > support.high)
     if support.integers:
@@ -192,13 +194,6 @@ def support_error(name: str, levels: int, requested: int | None, values: np.ndar
     what = f"{values.dtype} values from {low:g} to {high:g}"
     message = f"X must be {support.description} for likelihood {name!r}, got {what}"
     return SupportError(message, support_remedy(support, values), outside)
-
-
-def integers_for_sure(values: np.ndarray, requested: int | None) -> bool:
-    """Whether values are integers, bits, or promised levels; other integer-valued floats may be measurements."""
-    return values.dtype.kind != "f" or (
-        (requested is not None or bool(values.max() <= 1)) and is_integer_valued(values)
-    )
 
 
 def support_remedy(support: Support, values: np.ndarray) -> str:
@@ -214,7 +209,16 @@ def support_remedy(support: Support, values: np.ndarray) -> str:
         if support is COUNTS:
             return "pass X.astype(float) to model them as measurements: single counts this large cannot be resolved"
         return f"pass levels={int(high) + 1}, or use likelihood='normal'"
-    if not is_integer_valued(values):
-        grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""
-        return f"they are not integers: pass {grey}integers, or use likelihood='normal'"
-    return f"pass integers (X.astype('{'uint8' if high < 256 else 'int64'}')), or use likelihood='normal'"
+    grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""
+    return f"they are not integers: pass {grey}integers, or use likelihood='normal' (--likelihood normal)"
+
+
+def integers_remedy(values: np.ndarray) -> str:
+    """How integers of at least 0 that are stored as floats are modelled as counts or levels: no dtype says it.
+
+    >>> integers_remedy(np.array([0.0, 2.0]))
+    "likelihood='negative_binomial' (--likelihood negative_binomial) for counts, or levels=3 (--levels 3) for levels"
+    """
+    name, count = AUTO["counts"], int(values.max()) + 1
+    counts = f"likelihood={name!r} (--likelihood {name}) for counts"
+    return f"{counts}, or levels={count} (--levels {count}) for levels" if count <= MAX_SUGGESTED_LEVELS else counts

@@ -16,7 +16,7 @@ from isthmus.data_checks.suspect_columns import (
     large_offset,
     repeated_values,
 )
-from isthmus.data_checks.table_view import TableView, all_rows_equal, impute, inspect
+from isthmus.data_checks.table_view import TableView, all_rows_equal, are_integers_as_floats, impute, inspect
 from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.wording import join_names, pluralize
@@ -143,7 +143,7 @@ def check_held_out(examples: Examples, label: str, defaults: Defaults) -> Iterat
     else:
         yield from not_finite(view)
         yield from too_large(impute(view), defaults)
-        yield from outside_support(impute(view), defaults, check_dtype=False)
+        yield from outside_support(impute(view), defaults)
 
 
 def constant_columns(view: TableView, defaults: Defaults) -> Iterator[Finding]:
@@ -249,18 +249,17 @@ def channels_first(view: TableView, defaults: Defaults) -> Iterator[Finding]:
 
 def integer_valued_floats(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     """Floats that are all integers: perhaps counts or grey levels."""
+    from isthmus.likelihoods import integers_remedy
+
     x = view.x
-    if defaults.schema.discrete or x.dtype.kind != "f" or all_rows_equal(x) or x.min() < 0 or x.max() > 1e15:
-        return
-    if bool((x[:100] % 1 == 0).all()) and bool((x % 1 == 0).all()):
-        high = int(x.max())
-        levels = f", or X.astype('uint8') with levels={high + 1} for grey levels" if high < 256 else ""
+    if not defaults.schema.discrete and are_integers_as_floats(x) and not all_rows_equal(x):
+        low, high = int(x.min()), int(x.max())
         yield Finding(
             "integer-valued-floats",
             "info",
-            f"all values are integers from {int(x.min())} to {high}, stored as {x.dtype}",
-            f"unless they are measurements, pass X.astype('int64') for counts{levels}",
-            {"smallest": int(x.min()), "largest": high},
+            f"all values are integers from {low} to {high}, stored as {x.dtype}",
+            f"unless they are measurements, pass {integers_remedy(x)}",
+            {"smallest": low, "largest": high},
         )
 
 
