@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from isthmus.errors import InputError
@@ -20,6 +20,7 @@ class ColumnRoles:
         use: the columns that are features; empty for all that have no other role.
         remembered: columns whose roles are those of a run, while other data are read: what its model does not need may
             be missing there.
+        of_model: whether the table is read for a trained model, which knows its columns.
     """
 
     condition: str | None = None
@@ -27,6 +28,7 @@ class ColumnRoles:
     drop: tuple[str, ...] = ()
     use: tuple[str, ...] = ()
     remembered: frozenset[str] = frozenset()
+    of_model: bool = False
 
     @classmethod
     def of_run(cls, source: Mapping[str, Any] | None) -> ColumnRoles:
@@ -42,12 +44,12 @@ class ColumnRoles:
         other = {condition, name, *self.drop, *self.use}
         drop = (*self.drop, *(column for column in run.drop if column not in other))
         use = self.use or tuple(column for column in run.use if column not in other)
-        return ColumnRoles(condition, name, drop, use, frozenset(run.named) - frozenset(self.named))
+        return ColumnRoles(condition, name, drop, use, frozenset(run.named) - frozenset(self.named), of_model=True)
 
     def without_condition(self) -> ColumnRoles:
         """The same roles, with the column of the labels left out instead."""
         left = () if self.condition is None else (self.condition,)
-        return ColumnRoles(None, self.id, self.drop + left, self.use, self.remembered)
+        return replace(self, condition=None, drop=self.drop + left)
 
     def to_config(self) -> dict[str, Any]:
         """Plain values for JSON, which `of_run` reads."""

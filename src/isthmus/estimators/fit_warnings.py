@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.tables import transposed_note
+from isthmus.data.row_names import transposed_note
 from isthmus.data_checks.findings import examine
 from isthmus.data_checks.table_view import TableView, are_integers_as_floats
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
@@ -49,7 +49,7 @@ def warn_of_data(estimator: Hyperparameters, schema: Schema, inputs: Examples, g
 
 def transposed(x: Any) -> Iterator[str]:
     """A note on a DataFrame of far more columns than rows whose index holds words: its columns may be the examples."""
-    if hasattr(x, "iloc") and hasattr(x, "columns") and (note := transposed_note(x.index.to_series(), len(x.columns))):
+    if hasattr(x, "iloc") and hasattr(x, "columns") and (note := transposed_note(x.index.to_series(), x.columns)):
         yield f"X: {note} (X.T)."
 
 
