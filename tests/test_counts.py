@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from scipy import sparse
 
 import isthmus
+from isthmus.cli.main import main
 
 RANDOM = np.random.default_rng(0)
 COUNTS = RANDOM.poisson(3.0, (60, 4))
@@ -29,3 +35,59 @@ def test_samples_of_counts_stored_as_floats_are_counts():
     assert (drawn % 1 == 0).all()
     with pytest.raises(isthmus.InputError, match="counts 0, 1, 2"):
         model.fit(COUNTS + 0.5)
+
+
+# ------------------------------------------------------------------ sparse files
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "bsr", "coo"])
+def test_a_sparse_file_is_the_array(tmp_path, form):
+    sparse.save_npz(tmp_path / "x.npz", sparse.csr_matrix(COUNTS).asformat(form))
+    x = isthmus.read(tmp_path / "x.npz").train.x
+    assert x.dtype == COUNTS.dtype
+    np.testing.assert_array_equal(x, COUNTS)
+    model = isthmus.VAE(latent_dim=1, hidden=(), epochs=1, random_state=0)
+    np.testing.assert_array_equal(model.fit(tmp_path / "x.npz").transform(COUNTS), model.fit(COUNTS).transform(COUNTS))
+
+
+def broken(path: Path, **changes: Any) -> None:
+    """A sparse file with other arrays than SciPy would write."""
+    matrix = sparse.csr_matrix(COUNTS)
+    arrays = {name: getattr(matrix, name) for name in ("data", "indices", "indptr", "shape")}
+    np.savez(path, **(arrays | {"format": b"csr"} | changes))
+
+
+BROKEN = {
+    "an index outside": ({"indices": np.full(sparse.csr_matrix(COUNTS).nnz, 10**6)}, "cannot read x.npz"),
+    "a negative index": ({"indices": np.full(sparse.csr_matrix(COUNTS).nnz, -1)}, "cannot read x.npz"),
+    "a huge shape": ({"shape": (60, 10**13)}, "GB of memory are free"),
+    "a negative shape": ({"shape": (-60, 4)}, "cannot read x.npz"),
+    "another shape": ({"shape": (61, 4)}, "cannot read x.npz"),
+    "pickle": ({"data": np.array([{}, None], dtype=object)}, "never loaded"),
+    "words": ({"data": np.full(sparse.csr_matrix(COUNTS).nnz, "a")}, "x.npz"),
+    "an unknown format": ({"format": b"abc"}, "cannot read x.npz"),
+    "no format": ({"format": 3.5}, "cannot read x.npz"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_sparse_file_is_refused_in_one_line(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    changes, message = BROKEN[name]
+    broken(Path("x.npz"), **changes)
+    assert main(["check", "x.npz"]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_truncated_sparse_file_and_a_diagonal_one_are_refused(tmp_path):
+    sparse.save_npz(tmp_path / "x.npz", sparse.eye(9, format="dia"))
+    with pytest.raises(isthmus.InputError, match="format csr, csc, bsr, coo, got 'dia'"):
+        isthmus.read(tmp_path / "x.npz")
+    broken(tmp_path / "x.npz")
+    with zipfile.ZipFile(tmp_path / "x.npz") as archive, zipfile.ZipFile(tmp_path / "y.npz", "w") as short:
+        for entry in archive.namelist():
+            short.writestr(entry, archive.read(entry)[: -8 if "data" in entry else None])
+    with pytest.raises(isthmus.InputError, match=r"cannot read data of .*y.npz: the file is truncated"):
+        isthmus.read(tmp_path / "y.npz")
