@@ -94,9 +94,9 @@ def run_roles(run: str) -> ColumnRoles:
     return ColumnRoles.of_run(read_config(Path(run)).get("source"))
 
 
-def add_output_options(parser: Parser, formats: str) -> None:
+def add_output_options(parser: Parser, formats: str, required: bool = True) -> None:
     """Add -o FILE and --force."""
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=formats)
+    parser.add_argument("-o", "--output", metavar="FILE", required=required, help=formats)
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists; never what is read")
 
 
