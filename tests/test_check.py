@@ -291,7 +291,7 @@ def test_values_that_were_not_observed_are_not_checked():
     bad[4, 1] = 1e300
     assert codes(check(bad)) == {"not-finite", "too-large", "duplicate-rows"}
     assert codes(check(bad, observed=observed)) == {"duplicate-rows"}
-    assert "observed=numpy.isfinite(X)" in finding_of(check(bad), "not-finite").remedy
+    assert "observed=np.isfinite(X)" in finding_of(check(bad), "not-finite").remedy
     assert codes(check(bad, observed=observed[:, :2])) == {"wrong-shape"}
 
 

@@ -91,3 +91,16 @@ def test_a_truncated_sparse_file_and_a_diagonal_one_are_refused(tmp_path):
             short.writestr(entry, archive.read(entry)[: -8 if "data" in entry else None])
     with pytest.raises(isthmus.InputError, match=r"cannot read data of .*y.npz: the file is truncated"):
         isthmus.read(tmp_path / "y.npz")
+
+
+# ------------------------------------------------------------------ gaps
+
+
+def test_missing_values_are_told_of_observed_which_works():
+    x = COUNTS.astype(float)
+    x[3, 1] = np.nan
+    model = isthmus.VAE(latent_dim=1, hidden=(), epochs=1, random_state=0, likelihood="poisson")
+    with pytest.raises(isthmus.InputError, match="command line reads complete tables only") as caught:
+        model.fit(x)
+    observed = str(caught.value).partition("observed=")[2].partition(" ")[0]
+    assert model.fit(x, observed=eval(observed, {"np": np, "X": x})).n_features_in_ == 4

@@ -30,8 +30,6 @@ MIN_IMAGES = 200
 """The same for images."""
 DUPLICATE_SHARE_WARN = 0.01
 """Share of duplicate rows above which held-out rows are likely to be training rows as well."""
-OBSERVED = "Or pass observed=numpy.isfinite(X) to check and fit, to model only the values that are there."
-"""What to do about missing values if they are to stay missing."""
 STD_RATIO_WARN = 100.0
 """Ratio of the columns' standard deviations above which the largest columns dominate the loss."""
 
@@ -85,7 +83,7 @@ def not_finite(view: TableView) -> Iterator[Finding]:
     """NaN or infinity."""
     import numpy as np
 
-    from isthmus.schema import DROP_COLUMNS, IMPUTE
+    from isthmus.schema import DROP_COLUMNS, IMPUTE, OBSERVED
 
     values = view.columns
     if values.dtype.kind != "f" or bool((finite := np.isfinite(values)).all()):
