@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
 import isthmus
 from isthmus.cli.main import main
+from models import without_page, without_slow_measures
 
 RANDOM = np.random.default_rng(0)
 COUNTS = RANDOM.poisson(3.0, (60, 4))
@@ -104,3 +106,28 @@ def test_missing_values_are_told_of_observed_which_works():
         model.fit(x)
     observed = str(caught.value).partition("observed=")[2].partition(" ")[0]
     assert model.fit(x, observed=eval(observed, {"np": np, "X": x})).n_features_in_ == 4
+
+
+# ------------------------------------------------------------------ the condition in files that are written
+
+
+def test_the_condition_is_written_under_its_name_and_found_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame(COUNTS, columns=list("abcd"))
+    frame["batch"] = np.array(list("AB"))[np.arange(60) % 2]
+    frame.to_csv("t.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        without_slow_measures(patch)
+        without_page(patch)
+        options = ["--condition", "batch", "--epochs", "1", "--hidden", "none", "--latent-dim", "1"]
+        assert main(["fit", "cvae", "t.csv", "-o", "run", "-q", *options]) == 0
+    assert main(["encode", "run", "t.csv", "-o", "z.csv"]) == 0
+    assert list(pd.read_csv("z.csv")) == ["conditionalvae0", "batch"]
+    assert main(["decode", "run", "z.csv", "-o", "d.csv"]) == 0
+    assert list(pd.read_csv("d.csv").batch) == list(frame.batch)
+    assert main(["reconstruct", "run", "t.csv", "-o", "r.parquet"]) == 0
+    assert list(pd.read_parquet("r.parquet").batch) == list(frame.batch)
+    for file in ("s.csv", "s.npz"):
+        assert main(["sample", "run", "-n", "3", "--condition", "B", "-o", file]) == 0
+        assert main(["encode", "run", file, "-o", f"{file}.csv"]) == 0
+    assert list(pd.read_csv("s.csv").batch) == list("BBB")

@@ -150,6 +150,40 @@ def named_ids(args: argparse.Namespace, examples: Examples) -> tuple[str, np.nda
     return args.id or run_roles(args.run).id or "id", np.asarray(examples.ids)
 
 
+def labels_beside(args: argparse.Namespace, labels: Any, column: str | None, names: Sequence[str]) -> dict[str, Any]:
+    """Labels of rows that are written: in a table under the name of their column, by which the run finds them again.
+
+    Args:
+        args: of the command.
+        labels: (n,) labels or numbers; None if there are none.
+        column: their column in the data of the run; None if these are no table.
+        names: of the columns that are written beside them.
+    """
+    if labels is None:
+        return {}
+    is_table = Path(args.output).suffix.lower() not in (".npz", ".npy")
+    return {column if is_table and column is not None and column not in names else "y": labels}
+
+
+def condition_beside(args: argparse.Namespace, condition: Any, n: int, names: Sequence[str]) -> dict[str, Any]:
+    """`labels_beside` of n examples of a run, where it can read them: as the column that it knows, or in an .npz.
+
+    Args:
+        args: of the command.
+        condition: (n,) labels or numbers, or one for all examples; None if there is none.
+        n: number of examples.
+        names: of their columns.
+    """
+    import numpy as np
+
+    column = run_roles(args.run).condition
+    if condition is None or (column is None and Path(args.output).suffix.lower() != ".npz"):
+        return {}
+    values = np.asarray(condition)
+    values = np.broadcast_to(values, n) if values.size == 1 else values
+    return labels_beside(args, values, column, names) if values.shape == (n,) else {}
+
+
 def read_training_data(args: argparse.Namespace) -> Dataset:
     """DATA to train on.
 
