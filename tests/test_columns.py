@@ -81,8 +81,13 @@ def test_ids_travel_with_codes_there_and_back(capsys, folder, tmp_path, source, 
 def test_a_run_remembers_its_columns(capsys, folder, tmp_path):
     source = json.loads((folder / "left" / "config.json").read_text())["source"]
     assert source == {
-        "data": str(folder / "t.csv"), "condition": "kind", "id": "key", "drop": ["note"], "use": []
-    }  # fmt: skip
+        "data": str(folder / "t.csv"),
+        "condition": "kind",
+        "id": "key",
+        "weight": None,
+        "drop": ["note"],
+        "use": [],
+    }
     assert isthmus.load(folder / "left").feature_names_in_.tolist() == list("abcde")
     assert isthmus.load(folder / "used").feature_names_in_.tolist() == ["b", "a"]
     for name in ("left", "used"):

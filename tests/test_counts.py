@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from scipy import sparse
 
 import isthmus
 from isthmus.cli.main import main
+from isthmus.evaluation.splits import held_out
+from isthmus.persistence import run_dir
 from models import without_page, without_slow_measures
 
 RANDOM = np.random.default_rng(0)
@@ -131,3 +134,59 @@ def test_the_condition_is_written_under_its_name_and_found_again(tmp_path, monke
         assert main(["sample", "run", "-n", "3", "--condition", "B", "-o", file]) == 0
         assert main(["encode", "run", file, "-o", f"{file}.csv"]) == 0
     assert list(pd.read_csv("s.csv").batch) == list("BBB")
+
+
+# ------------------------------------------------------------------ weights of rows
+
+
+@pytest.fixture
+def weighted(tmp_path, monkeypatch) -> pd.DataFrame:
+    """A table t.csv in the current folder with the column `w`, whose weights are 0, 1 and 2."""
+    monkeypatch.chdir(tmp_path)
+    without_slow_measures(monkeypatch)
+    without_page(monkeypatch)
+    frame = pd.DataFrame(COUNTS, columns=list("abcd"))
+    frame["w"] = RANDOM.integers(0, 3, 60)
+    frame.to_csv("t.csv", index=False)
+    return frame
+
+
+def test_a_column_of_weights_is_no_feature_and_counts_in_training_and_evaluation(weighted, capsys):
+    options = ["--epochs", "1", "--hidden", "none", "--latent-dim", "1", "--random-state", "0", "--threads", "1"]
+    assert main(["fit", "vae", "t.csv", "-o", "run", "-q", "--weight", "w", *options]) == 0
+    read = isthmus.read("t.csv", weight="w")
+    model = isthmus.VAE(epochs=1, hidden=(), latent_dim=1, random_state=0, threads=1)
+    model.fit(weighted[list("abcd")], sample_weight=weighted.w)
+    np.testing.assert_array_equal(read.train.weight, weighted.w)
+    np.testing.assert_array_equal(isthmus.load("run").transform(COUNTS), model.transform(COUNTS))
+    weighted.drop(columns="w").to_csv("plain.csv", index=False)
+    sizes = {"t.csv": int((weighted.w > 0).sum()), "plain.csv": 60}
+    for file, size in sizes.items():
+        capsys.readouterr()
+        assert main(["evaluate", "run", file, "--json", "--draws", "10"]) == 0
+        assert json.loads(capsys.readouterr().out)["evaluated_on"] == f"{size} rows of {file}"
+        assert main(["encode", "run", file, "-o", f"{file}.npy"]) == 0
+        assert len(np.load(f"{file}.npy")) == 60
+    assert main(["diagnose", "run", "--draws", "10"]) in (0, 3)
+
+
+def test_held_out_rows_of_a_run_are_not_among_those_trained_on(weighted):
+    assert main(["fit", "vae", "t.csv", "-o", "run", "-q", "--weight", "w", "--epochs", "1", "--latent-dim", "1"]) == 0
+    opened = run_dir.reopen(Path("run"))
+    held = held_out(opened).examples
+    assert (np.asarray(held.weight) > 0).all()
+    assert len(held) + len(opened.job.train_rows) == (weighted.w > 0).sum()
+    valid = opened.fitted.check(held)
+    np.testing.assert_array_equal(valid.x, opened.job.valid_rows.x)
+
+
+@pytest.mark.parametrize(("value", "got"), [(-1, "-1"), ("a", "'a'"), (np.nan, "nan")])
+def test_weights_that_are_none_are_refused(weighted, value, got):
+    weighted["w"] = weighted.w.astype(object)
+    weighted.loc[3, "w"] = value
+    weighted.to_csv("t.csv", index=False)
+    with pytest.raises(isthmus.InputError, match=f"the weight, column 'w', must be finite numbers >= 0, got {got}"):
+        isthmus.read("t.csv", weight="w")
+    weighted.assign(w=0).to_csv("t.csv", index=False)
+    with pytest.raises(isthmus.InputError, match="got only zeros"):
+        isthmus.read("t.csv", weight="w")

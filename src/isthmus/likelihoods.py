@@ -100,6 +100,8 @@ def _cross_entropy(schema: Schema) -> Family:
     return (CrossEntropy if schema.is_share else Bernoulli)(schema.event_shape)
 
 
+AS_MEASUREMENTS = "use likelihood='normal' (--likelihood normal)"
+"""What to do with numbers that are no bits, levels or counts."""
 MAX_SUGGESTED_LEVELS = 256
 """Integers of more levels are hardly grey levels."""
 SQUARED_ERROR_SCALE = math.sqrt(0.5)
@@ -200,17 +202,17 @@ def support_remedy(support: Support, values: np.ndarray) -> str:
     """What to do with values outside a support."""
     low, high = values.min(), values.max()
     if support is BITS and values.dtype == np.uint8:
-        return "pass binarize=True, or X / 255.0"
+        return "pass binarize=True (--binarize), or X / 255.0"
     if not support.integers:
-        return "pass X / 255.0" if values.dtype == np.uint8 else "rescale them, or use likelihood='normal'"
+        return "pass X / 255.0" if values.dtype == np.uint8 else f"rescale them, or {AS_MEASUREMENTS}"
     if low < 0:
-        return f"{int((values < 0).sum()):,} values are negative; use likelihood='normal'"
+        return f"{int((values < 0).sum()):,} values are negative; {AS_MEASUREMENTS}"
     if high > support.high and is_integer_valued(values):
         if support is COUNTS:
-            return "pass X.astype(float) to model them as measurements: single counts this large cannot be resolved"
-        return f"pass levels={int(high) + 1}, or use likelihood='normal'"
+            return f"single counts this large cannot be resolved; {AS_MEASUREMENTS}"
+        return f"pass levels={int(high) + 1} (--levels {int(high) + 1}), or {AS_MEASUREMENTS}"
     grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""
-    return f"they are not integers: pass {grey}integers, or use likelihood='normal' (--likelihood normal)"
+    return f"they are not integers: pass {grey}integers, or {AS_MEASUREMENTS}"
 
 
 def integers_remedy(values: np.ndarray) -> str:

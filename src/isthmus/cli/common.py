@@ -68,13 +68,16 @@ def evaluation_parser(name: str) -> Parser:
     return parser
 
 
-def add_column_options(parser: Parser, of_run: bool = False) -> None:
-    """Add --condition, --id, --drop and --use; with `of_run` their defaults are those of the run."""
+def add_column_options(parser: Parser, of_run: bool = False, weight: bool = True) -> None:
+    """Add --condition, --id, --weight if rows may have one, --drop and --use; `of_run`: by default those of the run."""
     default = " (default: as in training)" if of_run else ""
     parser.add_argument(
         "--condition", metavar="COLUMN", help=f"the column of a table that holds labels, not data{default}"
     )
     parser.add_argument("--id", metavar="COLUMN", help=f"the column of a table that names the rows{default}")
+    if weight:
+        text = "the column of a table that says how much each row counts in training and evaluation"
+        parser.add_argument("--weight", metavar="COLUMN", help=f"{text}{default}")
     for option, text in (
         ("--drop", "columns of a table to leave out"),
         ("--use", "the only columns of a table to use"),
@@ -84,7 +87,8 @@ def add_column_options(parser: Parser, of_run: bool = False) -> None:
 
 def roles_given(args: argparse.Namespace) -> ColumnRoles:
     """The roles of columns that the options of `add_column_options` say."""
-    return ColumnRoles(args.condition, args.id, tuple(args.drop), tuple(args.use))
+    weight = getattr(args, "weight", None)
+    return ColumnRoles(args.condition, args.id, tuple(args.drop), tuple(args.use), weight=weight)
 
 
 def run_roles(run: str) -> ColumnRoles:
@@ -269,7 +273,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         test = held_out(opened)
         examples, description = test.examples, test.description
     else:
-        examples = read_examples(args, model)
+        examples = read_examples(args, model).without_zero_weight()
         description = f"{len(examples):,} rows of {args.data}"
     failure = one_line(config.get("broken") or "", 300)
     loaded = LoadedRun(model, model.check(examples), description, notes=notes, training_failure=failure)

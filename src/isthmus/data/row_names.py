@@ -32,8 +32,7 @@ def without_index(frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES) -> tuple[p
     """
     notes, first = [], frame.iloc[:, 0] if len(frame.columns) else None
     if first is not None and not roles.of_model:
-        apart = (roles.condition, roles.id)
-        features = [name for name in frame.columns[1:] if roles.reads(name) and name not in apart]
+        features = [name for name in frame.columns[1:] if roles.reads(name) and name not in roles.no_features]
         notes += [note] if (note := transposed_note(first, features)) else []
     while len(frame.columns) > 1 and frame.columns[0] not in roles.named and is_index(frame.iloc[:, 0]):
         if list(frame.iloc[:, 0]) != list(range(len(frame))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 import warnings
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from isthmus.data.guards import require_memory
 from isthmus.data.row_names import without_index
 from isthmus.errors import InputError, unknown
 from isthmus.examples import Examples
-from isthmus.wording import join_names, one_line
+from isthmus.wording import join_names, one_line, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,9 +124,9 @@ def take_columns(data: Dataset, roles: ColumnRoles, names: Sequence[str] = ()) -
     if roles.condition is not None:
         y = as_labels(x[roles.condition], f"the condition, column {roles.condition!r},")
     ids = as_labels(x[roles.id], f"the id, column {roles.id!r},") if roles.id in x.columns else None
-    apart = (roles.condition, roles.id)
-    features = list(roles.use) or [name for name in x.columns if roles.reads(name) and name not in apart]
-    return replace(data, train=Examples(x[features], y, ids=ids), roles=roles)
+    weight = as_weights(x[roles.weight]) if roles.weight in x.columns else None
+    features = list(roles.use) or [name for name in x.columns if roles.reads(name) and name not in roles.no_features]
+    return replace(data, train=Examples(x[features], y, ids=ids, weight=weight), roles=roles)
 
 
 def require_columns(names: Sequence[str], roles: ColumnRoles, source: str) -> None:
@@ -136,7 +137,7 @@ def require_columns(names: Sequence[str], roles: ColumnRoles, source: str) -> No
     missing = [name for name in roles.named if name not in names]
     if roles.id in missing and roles.id in roles.remembered:
         warnings.warn(f"{source} has no column {roles.id!r}: its rows have no ids.", UserWarning, stacklevel=5)
-    optional = roles.remembered & {roles.id, *roles.drop}
+    optional = roles.remembered & {roles.id, roles.weight, *roles.drop}
     missing = [name for name in missing if name not in optional]
     if wrong := [name for name in missing if name not in roles.remembered]:
         raise unknown(f"column of {source}", wrong[0], map(str, names))
@@ -189,6 +190,20 @@ def as_labels(column: pd.Series, what: str) -> np.ndarray:
     longest = int(text.str.len().max()) if len(text) else 0
     require_memory(BYTES_PER_CHARACTER * longest * len(column), f"{what} as text of {longest:,} characters,")
     return text.to_numpy(dtype=str)[place]
+
+
+def as_weights(column: pd.Series) -> np.ndarray:
+    """A column as weights (n,); InputError unless they are numbers of at least 0."""
+    values = to_numeric(column)
+    got = quoted(values.example) if isinstance(values, NonNumericColumn) else ""
+    if not isinstance(values, NonNumericColumn):
+        bad = values[~((values >= 0) & (values < math.inf))].tolist()
+        got = quoted(bad[0]) if bad else "" if values.any() else "only zeros"
+    if got or isinstance(values, NonNumericColumn):
+        raise InputError(
+            f"the weight, column {column.name!r}, must be finite numbers >= 0, got {got}. Correct or drop these rows."
+        )
+    return values
 
 
 def to_native_dtype(column: pd.Series) -> np.ndarray:

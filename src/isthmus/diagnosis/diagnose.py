@@ -112,7 +112,8 @@ def diagnose(
     """
     convention = None
     names = () if isinstance(model, Wrapped) else as_fitted(model).feature_names
-    rows = as_examples(X, use=names, y=y, condition=condition, lengths=lengths, observed=observed)
+    beside = {"y": y, "condition": condition, "lengths": lengths, "observed": observed}
+    rows = as_examples(X, use=names, **beside).without_zero_weight()
     if isinstance(model, Wrapped):
         report = check(rows, likelihood=model.likelihood)
         errors = [finding for finding in report.findings if is_support_error(finding)]

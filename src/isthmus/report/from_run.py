@@ -157,7 +157,7 @@ def report_page(
         InputError: for rows that the model cannot read, an evaluation of other rows, or a path that cannot be written.
     """
     fitted = as_fitted(model)
-    rows = fitted.check(X, condition, lengths, observed=observed, y=y)
+    rows = fitted.check(X, condition, lengths, observed=observed, y=y).without_zero_weight()
     train_rows = check_train(fitted, train)
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train_rows)
