@@ -110,7 +110,6 @@ DEFECTS = [
     ("outside-support", "error", bytes_(300, 8, 8), {"levels": 17}, {"columns": 64}),
     ("outside-support", "error", bytes_(300, 8, 8), {"likelihood": "bernoulli"}, {}),
     ("outside-support", "error", RANDOM.random((400, 6)), {"levels": 17}, {"values": 2400}),
-    ("outside-support", "error", RANDOM.poisson(9.0, (400, 6)).astype(float), {"likelihood": "poisson"}, {}),
     ("outside-support", "error", RANDOM.integers(-1, 9, (400, 6)), {"levels": 17}, {"smallest": -1}),
     ("outside-support", "error", RANDOM.integers(0, 18, (400, 6)).astype(float), {"levels": 17}, {"largest": 17.0}),
     ("outside-support", "error", RANDOM.random((400, 6)), {"likelihood": "poisson"}, {"columns": 6}),
@@ -214,7 +213,7 @@ def test_the_remedy_of_channels_first_fixes_the_data():
         ([[1, 2], [3]], "not-numeric"),
         (b"digits", "not-numeric"),
         (None, "not-numeric"),
-        ({"x": 1}, "not-numeric"),
+        ({"x": "a word"}, "non-numeric-column"),
         (np.zeros((9, 2), complex), "not-numeric"),
         (np.ma.masked_equal(np.zeros((9, 2)), 0), "not-numeric"),
         (torch.ones(60, 3).bfloat16(), "constant-data"),
@@ -294,15 +293,25 @@ def test_values_that_were_not_observed_are_not_checked():
     bad[4, 1] = 1e300
     assert codes(check(bad)) == {"not-finite", "too-large", "duplicate-rows"}
     assert codes(check(bad, observed=observed)) == {"duplicate-rows"}
-    assert "observed=numpy.isfinite(X)" in finding_of(check(bad), "not-finite").remedy
+    assert "observed=np.isfinite(X)" in finding_of(check(bad), "not-finite").remedy
     assert codes(check(bad, observed=observed[:, :2])) == {"wrong-shape"}
 
 
-def test_integer_valued_floats_are_rejected_for_their_dtype():
-    finding = finding_of(check(RANDOM.poisson(9.0, (400, 6)).astype(float), likelihood="poisson"), "outside-support")
-    assert "float64 values" in finding.message
-    assert "column" not in finding.message
-    assert "astype('uint8')" in finding.remedy
+def test_a_named_likelihood_takes_whole_numbers_stored_as_floats():
+    counts = RANDOM.poisson(9.0, (400, 6)).astype(float)
+    assert codes(check(counts, likelihood="poisson")) == set()
+    finding = finding_of(check(set_values(counts, (3, 1), value=0.5), likelihood="poisson"), "outside-support")
+    assert "column 1 (1)" in finding.message
+    assert "--likelihood normal" in finding.remedy
+
+
+def test_counts_stored_as_floats_are_told_the_likelihood_of_counts():
+    counts = np.c_[RANDOM.poisson(2.0, (200, 2)), RANDOM.poisson(900.0, (200, 2))].astype(float)
+    remedies = [finding.remedy for finding in check(counts).findings]
+    assert {finding.code for finding in check(counts).findings} == {"integer-valued-floats", "repeated-values"}
+    assert all("likelihood='negative_binomial' (--likelihood negative_binomial)" in remedy for remedy in remedies)
+    assert not any("bernoulli" in remedy for remedy in remedies)
+    assert "bernoulli" in finding_of(check(np.add(counts, [0, 0, 0, 0.5])), "repeated-values").remedy
 
 
 def test_levels_accept_integer_valued_floats():

@@ -188,7 +188,7 @@ def test_a_condition_from_a_column(capsys, tmp_path):
     assert run(capsys, *argv)[0] == 0
     sampled = tmp_path / "s.csv"
     assert run(capsys, "sample", run_folder, "-n", "5", "-o", sampled, "--condition", "high")[0] == 0
-    assert list(pd.read_csv(sampled).columns) == list("abcde")
+    assert list(pd.read_csv(sampled).columns) == [*"abcde", "kind"]
     code, _, err = run(capsys, "sample", run_folder, "-n", "5", "-o", sampled, "--force", "--condition", "hihg")
     assert code == 2
     assert "high" in err

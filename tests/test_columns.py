@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -67,20 +68,26 @@ def test_ids_travel_with_codes_there_and_back(capsys, folder, tmp_path, source, 
         np.testing.assert_array_equal(archive["z"], codes)
     else:
         written = pd.read_csv(tmp_path / output) if output == "z.csv" else pd.read_parquet(tmp_path / output)
-        assert list(written.columns) == ["key", "vae0", "vae1", "y"]
+        assert list(written.columns) == ["key", "vae0", "vae1", "kind"]
         assert written.key.tolist() == NEW.key.tolist()
         np.testing.assert_allclose(written[["vae0", "vae1"]], codes, rtol=1e-6)
     decoded, clean = pd.read_csv(tmp_path / "x.csv"), pd.read_csv(tmp_path / "r.csv")
-    assert list(decoded.columns) == ["key", *"abcde"]
+    assert list(decoded.columns) == ["key", *"abcde", "kind"]
+    assert decoded.kind.tolist() == clean.kind.tolist() == NEW.kind.tolist()
     assert decoded.key.tolist() == clean.key.tolist() == NEW.key.tolist()
-    np.testing.assert_allclose(decoded.drop(columns="key"), clean.drop(columns="key"), rtol=1e-5)
+    np.testing.assert_allclose(decoded[list("abcde")], clean[list("abcde")], rtol=1e-5)
 
 
 def test_a_run_remembers_its_columns(capsys, folder, tmp_path):
     source = json.loads((folder / "left" / "config.json").read_text())["source"]
     assert source == {
-        "data": str(folder / "t.csv"), "condition": "kind", "id": "key", "drop": ["note"], "use": []
-    }  # fmt: skip
+        "data": str(folder / "t.csv"),
+        "condition": "kind",
+        "id": "key",
+        "weight": None,
+        "drop": ["note"],
+        "use": [],
+    }
     assert isthmus.load(folder / "left").feature_names_in_.tolist() == list("abcde")
     assert isthmus.load(folder / "used").feature_names_in_.tolist() == ["b", "a"]
     for name in ("left", "used"):
@@ -101,7 +108,7 @@ def test_remembered_ids_may_be_missing_and_others_given(capsys, folder, tmp_path
     code, _, err = run(capsys, "encode", folder / "left", folder / "nameless.csv", "-o", z)
     assert (code, err.count("\n")) == (0, 1)
     assert "has no column 'key': its rows have no ids" in err
-    assert list(pd.read_csv(z).columns) == ["vae0", "vae1", "y"]
+    assert list(pd.read_csv(z).columns) == ["vae0", "vae1", "kind"]
     renamed = NEW.rename(columns={"key": "name"})
     renamed.to_csv(tmp_path / "t.csv", index=False)
     assert run(capsys, "encode", folder / "left", tmp_path / "t.csv", "-o", z, "--force", "--id", "name")[0] == 0
@@ -200,10 +207,22 @@ def test_a_comma_that_may_stand_between_thousands_is_noted(tmp_path, text, noted
     assert noted is None or noted in str(said[0].message)
 
 
-@pytest.mark.parametrize(("rows", "columns", "named", "warned"), [(5, 60, 1, 1), (5, 60, 0, 0), (60, 5, 1, 0)])
-def test_a_table_of_genes_by_samples_should_be_transposed(tmp_path, rows, columns, named, warned):
-    x = pd.DataFrame(np.arange(rows * columns).reshape(rows, columns) % 7, columns=[f"cell{i}" for i in range(columns)])
-    x.index = pd.Index([f"gene{i}" for i in range(rows)] if named else range(rows))
+@pytest.mark.parametrize(
+    ("rows", "columns", "row", "column", "warned"),
+    [
+        (5, 60, "r", "c", 1),
+        (60, 5, "r", "c", 0),
+        (5, 60, "", "c", 0),
+        (5, 60, "cell", "c", 0),
+        (5, 60, "r", "gene", 0),
+        (60, 5, "r", "cell_", 1),
+        (60, 30, "gene", "c", 1),
+        (60, 5, "gene", "c", 0),
+    ],
+)
+def test_a_table_of_genes_by_samples_should_be_transposed(tmp_path, rows, columns, row, column, warned):
+    x = pd.DataFrame(np.arange(rows * columns).reshape(rows, columns) % 7, columns=range(columns)).add_prefix(column)
+    x.index = pd.Index([f"{row}{i}" for i in range(rows)] if row else range(rows))
     x.to_csv(tmp_path / "t.csv")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -211,3 +230,60 @@ def test_a_table_of_genes_by_samples_should_be_transposed(tmp_path, rows, column
         fitted = small("VAE", epochs=1).fit(x.astype(float) + 0.5)
     assert fitted.n_features_in_ == columns
     assert sum("transpose it" in str(warning.message) for warning in said) == 2 * warned
+
+
+def test_a_file_without_the_condition_of_training_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({name: np.arange(40.0) ** power for power, name in enumerate("abcd", 1)})
+    table.insert(0, "batch", np.array(list("xy"))[np.arange(40) % 2])
+    table.to_csv("t.csv", index=False)
+    table.drop(columns="batch").to_csv("without.csv", index=False)
+    table[[*"dcab", "batch"]].to_csv("other order.csv", index=False)
+    table.drop(columns="b").assign(e=1, f=2).to_csv("others.csv", index=False)
+    assert main(["fit", "cvae", "t.csv", "-q", "-o", "run", "--condition", "batch", "--epochs", "1"]) == 0
+    capsys.readouterr()
+    for command in (["encode", "-o", "z.csv"], ["score", "-o", "s.csv"], ["reconstruct", "-o", "r.csv"], ["evaluate"]):
+        assert main([command[0], "run", "without.csv", *command[1:]]) == 2
+        assert capsys.readouterr().err.startswith(
+            "isthmus: without.csv must have the column 'batch', the condition in training, got a table without it."
+        )
+    assert main(["encode", "run", "t.csv", "-o", "z.csv"]) == main(["encode", "run", "other order.csv", "-o", "y.csv"])
+    assert Path("z.csv").read_text() == Path("y.csv").read_text()
+    assert main(["encode", "run", "others.csv", "-o", "w.csv"]) == 2
+    assert "the 4 columns of training, got 1 missing (b) and 2 others (e, f)" in capsys.readouterr().err
+
+
+def test_a_model_that_knows_the_columns_of_few_rows_says_nothing_of_genes(tmp_path):
+    few = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 60))).add_prefix("c")
+    few.index = pd.Index([f"r{i}" for i in range(90)])
+    few.to_csv(tmp_path / "all.csv")
+    few[:5].to_csv(tmp_path / "few.csv")
+    few[:5].reset_index(names="row").to_csv(tmp_path / "named.csv", index=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model = small("VAE", epochs=1).fit(tmp_path / "all.csv")
+        model.transform(tmp_path / "few.csv")
+        model.transform(pd.read_csv(tmp_path / "few.csv"))
+        read(tmp_path / "named.csv", id="row", drop=[f"c{i}" for i in range(20)])
+    assert not [warning for warning in said if "transpose" in str(warning.message)]
+
+
+@pytest.mark.parametrize(
+    ("values", "advice", "absent"),
+    [
+        (
+            [f"cell_{i}" for i in range(60)],
+            "Name the rows by it (--id who), or drop the column (--drop who)",
+            "dummies",
+        ),
+        (list("AB") * 30, "Use it as the condition (--condition who), drop", "--id"),
+        ([f"{i % 53}x" for i in range(61)], "Drop the column (--drop who), or encode it", "--condition"),
+        (["1"] * 59 + ["??"], "Fill in or drop these rows, or drop the column", "--condition"),
+    ],
+)
+def test_a_column_of_text_names_rows_or_is_a_condition(tmp_path, values, advice, absent):
+    pd.DataFrame({"who": values, "a": 1.5}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(isthmus.InputError, match="who") as caught:
+        read(tmp_path / "t.csv")
+    assert advice in str(caught.value)
+    assert absent not in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -415,3 +416,25 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "0 of 4 runs are finished" in err
     assert "continue with: isthmus compare wine" in err
     assert "--force" not in err
+
+
+def test_a_condition_that_codes_reveal_is_no_merit():
+    table_of = isthmus.compare(Examples(table(), np.arange(90) % 3), models="cvae,vae", seeds=1, **QUICK)
+    assert "linear probe" not in str(table_of)
+    assert "condition read from codes: how well" in str(table_of)
+    columns = {column["key"]: column for column in table_of.to_dict()["columns"]}
+    assert columns["condition_probe"]["better"] == "lower"
+    assert columns["condition_probe"]["heading"] == "condition read from codes"
+
+
+def test_data_are_warned_of_once_and_not_for_the_baseline_alone():
+    x = np.random.default_rng(0).poisson([2.0, 3.0, 4.0], (60, 3))
+    x[:, 0] *= 1000
+    x = np.r_[x, x[:20]]
+    for models, fields, uneven in (("vae,ae", QUICK, False), ("pca", {"draws": 10}, True)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            isthmus.compare(x, models=models, seeds=1, **fields)
+        texts = [str(warning.message) for warning in said]
+        assert any("otherwise the large columns dominate" in text for text in texts) == uneven, texts
+        assert len(texts) == len(set(texts))

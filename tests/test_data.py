@@ -400,11 +400,11 @@ def test_missing_values_become_nan(tmp_path):
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (TABLE, ("column 'who'", "3 of 3 rows", "first value is 'x'", "Drop", "get_dummies", "--condition who")),
+        (TABLE, ("column 'who'", "3 of 3 rows", "first value is 'x'", "drop", "get_dummies", "--condition who")),
         (pd.DataFrame({"a": ["1", "2", "?"]}), ("column 'a'", "1 of 3 rows", "first value is '?'", "Fill in")),
         (pd.DataFrame({"when": pd.to_datetime(["2020-01-01"])}), ("column 'when'", "2020", "dt.days")),
         (pd.DataFrame({"how long": pd.to_timedelta([3], "h")}), ("column 'how long'", "dt.total_seconds()")),
-        (pd.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}), ("column 'a'", "2 more columns")),
+        (pd.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}), ("column 'a'", "('b', 'c' are not numeric either)")),
         (pd.DataFrame({"a": [[1, 2]]}), ("column 'a'",)),
         (pd.DataFrame({"a": pd.Series(["u", "v"], dtype="category")}), ("column 'a'", "'u'")),
     ],

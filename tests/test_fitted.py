@@ -155,8 +155,8 @@ def test_the_kinds_of_rows_are_alike(vae):
     ("rows", "message"),
     [
         (
-            lambda: pd.DataFrame(table(), columns=list("abced")),
-            "as in training, got a, b, c, e, d",
+            lambda: pd.DataFrame(table(), columns=list("abcef")),
+            r"the 5 columns of training, got 1 missing \(d\) and 1 others \(f\). Add or rename what is missing",
         ),
         (lambda: table()[:, :3], "rows of 5 features as in training, got 3 features"),
         (lambda: table()[0], "Reshape"),

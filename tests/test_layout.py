@@ -23,7 +23,7 @@ ORDER = [
     {"latent_model"},
     {"objective", "model_checks"},
     {"terms"},
-    {"train", "metrics", "likelihoods", "array_checks", "inputs", "torch_inputs"},
+    {"train", "metrics", "likelihoods", "array_checks", "inputs", "named_columns", "torch_inputs"},
     {"fitted"},
     {"estimators", "persistence", "data_checks"},
     {"evaluation"},

@@ -428,6 +428,12 @@ def test_the_command_writes_the_page(tmp_path, capsys, monkeypatch):
     maps = [drawing["aria-label"] for drawing in parsed.named("svg") if "scatter plots side" in drawing["aria-label"]]
     assert ["Correlation with petal width (cm)" in label for label in maps] == [False, True]
     assert "150 rows each" in maps[1]
+    elsewhere = ["report", str(run), "--draws", "20", "-o", str(tmp_path / "page.html")]
+    assert main(elsewhere) == 0
+    assert (tmp_path / "page.html").exists()
+    assert main(elsewhere) == 2
+    assert "page.html exists already. Pass --force" in capsys.readouterr().err
+    assert main([*elsewhere, "--force"]) == 0
     assert main(["report", str(tmp_path / "none")]) == 2
     assert main(["report", str(run), "--colour", "petal"]) == 2
     assert "--colour must be one of petal length (cm)" in capsys.readouterr().err

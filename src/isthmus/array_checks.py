@@ -16,7 +16,7 @@ from isthmus.errors import InputError
 from isthmus.examples import Examples
 from isthmus.likelihoods import support_error
 from isthmus.schema import Schema, check_finite
-from isthmus.wording import join_names, quoted
+from isthmus.wording import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,15 +29,10 @@ SHAPES = "(n, d), (n, h, w), (n, h, w, c), or (n, t, d) with lengths"
 # ------------------------------------------------------------------ X
 
 
-def to_array(X: Any, feature_names: tuple[str, ...] = ()) -> np.ndarray:
-    """X as a numeric array (n, *X), whose columns, where both are named, must be `feature_names` in this order."""
+def to_array(X: Any) -> np.ndarray:
+    """X as a numeric array (n, *X)."""
     numeric = to_numeric(X)
-    if hasattr(numeric, "columns"):
-        names = tuple(map(str, numeric.columns))
-        if feature_names and names != feature_names:
-            expected, given = join_names(feature_names), join_names(names)
-            raise InputError(f"X must have the columns {expected} as in training, got {given}.")
-        numeric = numeric.to_numpy()
+    numeric = numeric.to_numpy() if hasattr(numeric, "columns") else numeric
     try:
         array = np.asarray(numeric)
         array = array.astype(np.float64) if array.dtype.kind == "O" else array
@@ -305,7 +300,7 @@ def check_examples(
     """
     if condition is None and schema.condition is not None:
         condition = y
-    x = to_array(pad_to_training_length(schema, X, lengths), feature_names)
+    x = to_array(pad_to_training_length(schema, X, lengths))
     if x.shape[1:] != schema.event_shape:
         raise another_shape(x.shape[1:], schema.event_shape)
     if (lengths is None) == schema.sequence:
@@ -359,8 +354,7 @@ def check_support(schema: Schema, x: np.ndarray) -> None:
     for column, block in zip(schema.columns, blocks):
         name = column.likelihood.partition("(")[0]
         error = support_error(name, column.levels, None, block) if name else None
-        # For a trained model the kind of the data is settled: integer-valued floats are as good as integers.
-        if error is not None and error.outside.any():
+        if error is not None:
             raise InputError(f"{error.message}. The training data had none of these.")
 
 

@@ -175,11 +175,11 @@ class Codes(NamedTuple):
     ids: np.ndarray | None = None
 
 
-def read_codes(source: str, roles: ColumnRoles = NO_ROLES) -> Codes:
+def read_codes(source: str, roles: ColumnRoles = NO_ROLES, labels: str | None = None) -> Codes:
     """Read codes, and the labels and ids that may come with them.
 
     They are the arrays `z`, `y` and `ids` of an .npz. Of a table they are the column of ids of its `roles`, the column
-    `y` and all others.
+    of `labels`, or else `y`, and all others.
     """
     path = Path(source)
     suffix = file_suffix(path)
@@ -194,7 +194,8 @@ def read_codes(source: str, roles: ColumnRoles = NO_ROLES) -> Codes:
             return Codes(np.asarray(from_npy(path, source).train.x))
         table = TABLE_READERS[suffix](path, source, roles).train
         frame: Any = table.x
-        y = as_labels(frame.pop("y"), "y") if "y" in frame else None
+        column = next((name for name in (labels, "y") if name is not None and name in frame), None)
+        y = None if column is None else as_labels(frame.pop(column), column)
         numbers, rejected = split_numeric_columns(frame)
         if rejected:
             raise InputError(f"{source}: {rejected[0].message}. Codes are numbers.")

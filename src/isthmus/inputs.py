@@ -15,15 +15,18 @@ from torch.utils.data import Dataset as TorchDataset
 from isthmus.data import Dataset
 from isthmus.data.arrays import pad_sequences
 from isthmus.data.column_roles import ColumnRoles
+from isthmus.data.row_names import without_index
 from isthmus.data.sources import read_columns, read_raw
 from isthmus.data.sparse_rows import dense, is_sparse
-from isthmus.data.tables import without_index
 from isthmus.errors import InputError
 from isthmus.examples import Examples
+from isthmus.named_columns import in_training_order
 from isthmus.torch_inputs import read_items
 
 
-def as_examples(X: Any, *, use: Sequence[str] = (), sequences: bool = False, **beside: Any) -> Examples:
+def as_examples(
+    X: Any, *, use: Sequence[str] = (), sequences: bool = False, known: bool = False, **beside: Any
+) -> Examples:
     """X and what accompanies it as `Examples`, whose x is an array, a tensor, a list or a pandas DataFrame.
 
     Args:
@@ -31,16 +34,19 @@ def as_examples(X: Any, *, use: Sequence[str] = (), sequences: bool = False, **b
             unlike length, a sequence each; a dict of numbers by column, or a list of them; a torch `Dataset` or
             `DataLoader` of rows x or pairs (x, y), in the order of the data set; a path, a built-in name or a
             `Dataset`, of which all parts are taken; or `Examples`, which hold everything that accompanies their rows.
-        use: the columns to read, if X is the path of a table.
+        use: names of the columns in training: those to read if X is the path of a table, and the order of those of a
+            DataFrame.
         sequences: whether arrays in a list are sequences even if they are all of one length.
+        known: whether nothing is to be said of the table's form: a trained model knows it, or it has been said.
         **beside: the other fields of `Examples`, None for those that were not given; beside a path, `condition` may be
             the name of a column.
 
     Raises:
-        InputError: for what cannot be read, and for a field that X brings and that was given as well: one of the two
-            would have no effect.
+        InputError: for what cannot be read, other columns than in training, and for a field that X brings and that
+            was given as well: one of the two would have no effect.
     """
     given = {name: values for name, values in beside.items() if values is not None}
+    known = known or bool(use)
     if isinstance(X, str | Path | Dataset):
         return source_data(X, use, given).select()
     if isinstance(X, Examples):
@@ -49,15 +55,15 @@ def as_examples(X: Any, *, use: Sequence[str] = (), sequences: bool = False, **b
                 f"{argument_of(name)} must be inside the Examples that are passed as X, got both. "
                 f"Pass Examples(x, {name}=...)."
             )
-        own = fields_of(X.x)
-        return X if own["x"] is X.x else replace(X, **own)
-    own = fields_of(X, sequences and "lengths" not in given)
+        own = fields_of(X.x, known=known)
+        return in_training_order(X if own["x"] is X.x else replace(X, **own), use)
+    own = fields_of(X, sequences and "lengths" not in given, known)
     for name in given.keys() & own.keys():
         name = argument_of(name)
         raise InputError(f"{name} must be None, got both {name} and a {type(X).__name__} that brings its own.")
     if "target" in given:
         given["target"] = to_pandas_or_dense(given["target"], "target")
-    return Examples(**own, **given)
+    return in_training_order(Examples(**own, **given), use)
 
 
 def as_parts(
@@ -90,14 +96,14 @@ def conditioned(part: Examples | None) -> Any:
 def source_data(X: str | Path | Dataset, use: Sequence[str], given: dict[str, Any], numeric: bool = True) -> Dataset:
     """A data set, read if X is its path or name; beside that only a column of labels and weights may be `given`."""
     if isinstance(X, Dataset):
-        valid, test = (None if part is None else as_examples(part) for part in (X.valid, X.test))
-        return replace(X, train=as_examples(X.train, **given), valid=valid, test=test)
+        valid, test = (None if part is None else as_examples(part, known=True) for part in (X.valid, X.test))
+        return replace(X, train=as_examples(X.train, known=True, **given), valid=valid, test=test)
     column = given.get("condition")
     for name in given:
         if name != "weight" and (name != "condition" or not isinstance(column, str)):
             raise InputError(f"{name} must be None, for data that are read bring their own, got {name}=...")
     use = [name for name in use if name != column]
-    roles = ColumnRoles(column, use=tuple(use), remembered=frozenset(use))
+    roles = ColumnRoles(column, use=tuple(use), remembered=frozenset(use), of_model=bool(use))
     data = read_columns(X, roles) if numeric else read_raw(X, roles)
     return replace(data, train=replace(data.train, weight=given["weight"])) if "weight" in given else data
 
@@ -112,8 +118,14 @@ def brings_labels(X: Any) -> bool:
     return isinstance(X, str | Path | Dataset | TorchDataset | DataLoader)
 
 
-def fields_of(X: Any, sequences: bool = False) -> dict[str, Any]:
-    """The fields of `Examples` that X brings: its rows x, and lengths or labels where it has them."""
+def fields_of(X: Any, sequences: bool = False, known: bool = False) -> dict[str, Any]:
+    """The fields of `Examples` that X brings: its rows x, and lengths or labels where it has them.
+
+    Args:
+        X: as in `as_examples`.
+        sequences: whether arrays in a list are sequences even if they are all of one length.
+        known: as in `as_examples`.
+    """
     if isinstance(X, TorchDataset | DataLoader):
         rows, labels = read_items(X)
         return as_array(rows, sequences) | ({} if labels is None else {"y": np.asarray(labels)})
@@ -123,7 +135,7 @@ def fields_of(X: Any, sequences: bool = False) -> dict[str, Any]:
         return {"x": pd.DataFrame([X] if is_record(X) else list(X))}
     if isinstance(X, list | tuple) and are_sequences(X, sequences):
         return padded(X)
-    return {"x": to_pandas_or_dense(X, "X")}
+    return {"x": to_pandas_or_dense(X, "X", known)}
 
 
 def is_record(X: Any) -> bool:
@@ -131,12 +143,13 @@ def is_record(X: Any) -> bool:
     return type(X) is dict and bool(X) and all(np.ndim(value) == 0 for value in X.values())
 
 
-def to_pandas_or_dense(X: Any, name: str) -> Any:
+def to_pandas_or_dense(X: Any, name: str, known: bool = False) -> Any:
     """A DataFrame of another library as one of pandas, a sparse matrix as a dense one; anything else as it is.
 
     Args:
         X: the rows.
         name: what errors call them.
+        known: as in `as_examples`.
 
     Raises:
         InputError: for a sparse matrix that is too large for memory as a dense one, and a table that is not computed.
@@ -144,12 +157,12 @@ def to_pandas_or_dense(X: Any, name: str) -> Any:
     if is_sparse(X):
         return dense(X, name)
     if hasattr(X, "iloc") and hasattr(X, "columns"):
-        frame, notes = without_index(X)
+        frame, notes = without_index(X, ColumnRoles(of_model=known))
         if notes:
             warnings.warn(f"{name}: {'; '.join(notes)}.", UserWarning, stacklevel=4)
         return frame
     if hasattr(type(X), "columns") and hasattr(type(X), "to_pandas"):
-        return to_pandas_or_dense(X.to_pandas(), name)
+        return to_pandas_or_dense(X.to_pandas(), name, known)
     if hasattr(type(X), "collect_schema"):
         raise InputError(f"{name} must be a DataFrame, got a {type(X).__name__}. Pass {name}.collect().")
     return X

@@ -100,6 +100,10 @@ def _cross_entropy(schema: Schema) -> Family:
     return (CrossEntropy if schema.is_share else Bernoulli)(schema.event_shape)
 
 
+AS_MEASUREMENTS = "use likelihood='normal' (--likelihood normal)"
+"""What to do with numbers that are no bits, levels or counts."""
+MAX_SUGGESTED_LEVELS = 256
+"""Integers of more levels are hardly grey levels."""
 SQUARED_ERROR_SCALE = math.sqrt(0.5)
 """Scale of the normal whose -log p(x|z) is the squared error up to a constant: (x - m)^2 = (x - m)^2 / 2 s^2."""
 
@@ -159,7 +163,7 @@ class SupportError(NamedTuple):
     Args:
         message: what is wrong.
         remedy: what to do.
-        outside: (n, *X) True where a value has no density; nowhere if only the dtype is wrong.
+        outside: (n, *X) True where a value has no density.
     """
 
     message: str
@@ -184,7 +188,7 @@ def support_error(name: str, levels: int, requested: int | None, values: np.ndar
         return SupportError(message, "leave out levels, or pass integers >= 0", outside)
     support = support_of(name, levels)
     inside = support.low <= low and high <= support.high
-    if inside and (not support.integers or integers_for_sure(values, requested)):
+    if inside and (not support.integers or is_integer_valued(values)):
         return None
     outside = (values < support.low) | (values > support.high)
     if support.integers:
@@ -194,27 +198,29 @@ def support_error(name: str, levels: int, requested: int | None, values: np.ndar
     return SupportError(message, support_remedy(support, values), outside)
 
 
-def integers_for_sure(values: np.ndarray, requested: int | None) -> bool:
-    """Whether values are integers, bits, or promised levels; other integer-valued floats may be measurements."""
-    return values.dtype.kind != "f" or (
-        (requested is not None or bool(values.max() <= 1)) and is_integer_valued(values)
-    )
-
-
 def support_remedy(support: Support, values: np.ndarray) -> str:
     """What to do with values outside a support."""
     low, high = values.min(), values.max()
     if support is BITS and values.dtype == np.uint8:
-        return "pass binarize=True, or X / 255.0"
+        return "pass binarize=True (--binarize), or X / 255.0"
     if not support.integers:
-        return "pass X / 255.0" if values.dtype == np.uint8 else "rescale them, or use likelihood='normal'"
+        return "pass X / 255.0" if values.dtype == np.uint8 else f"rescale them, or {AS_MEASUREMENTS}"
     if low < 0:
-        return f"{int((values < 0).sum()):,} values are negative; use likelihood='normal'"
+        return f"{int((values < 0).sum()):,} values are negative; {AS_MEASUREMENTS}"
     if high > support.high and is_integer_valued(values):
         if support is COUNTS:
-            return "pass X.astype(float) to model them as measurements: single counts this large cannot be resolved"
-        return f"pass levels={int(high) + 1}, or use likelihood='normal'"
-    if not is_integer_valued(values):
-        grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""
-        return f"they are not integers: pass {grey}integers, or use likelihood='normal'"
-    return f"pass integers (X.astype('{'uint8' if high < 256 else 'int64'}')), or use likelihood='normal'"
+            return f"single counts this large cannot be resolved; {AS_MEASUREMENTS}"
+        return f"pass levels={int(high) + 1} (--levels {int(high) + 1}), or {AS_MEASUREMENTS}"
+    grey = "(X * 255).round().astype('uint8') of grey values, or " if high <= 1 else ""
+    return f"they are not integers: pass {grey}integers, or {AS_MEASUREMENTS}"
+
+
+def integers_remedy(values: np.ndarray) -> str:
+    """How integers of at least 0 that are stored as floats are modelled as counts or levels: no dtype says it.
+
+    >>> integers_remedy(np.array([0.0, 2.0]))
+    "likelihood='negative_binomial' (--likelihood negative_binomial) for counts, or levels=3 (--levels 3) for levels"
+    """
+    name, count = AUTO["counts"], int(values.max()) + 1
+    counts = f"likelihood={name!r} (--likelihood {name}) for counts"
+    return f"{counts}, or levels={count} (--levels {count}) for levels" if count <= MAX_SUGGESTED_LEVELS else counts

@@ -68,13 +68,16 @@ def evaluation_parser(name: str) -> Parser:
     return parser
 
 
-def add_column_options(parser: Parser, of_run: bool = False) -> None:
-    """Add --condition, --id, --drop and --use; with `of_run` their defaults are those of the run."""
+def add_column_options(parser: Parser, of_run: bool = False, weight: bool = True) -> None:
+    """Add --condition, --id, --weight if rows may have one, --drop and --use; `of_run`: by default those of the run."""
     default = " (default: as in training)" if of_run else ""
     parser.add_argument(
         "--condition", metavar="COLUMN", help=f"the column of a table that holds labels, not data{default}"
     )
     parser.add_argument("--id", metavar="COLUMN", help=f"the column of a table that names the rows{default}")
+    if weight:
+        text = "the column of a table that says how much each row counts in training and evaluation"
+        parser.add_argument("--weight", metavar="COLUMN", help=f"{text}{default}")
     for option, text in (
         ("--drop", "columns of a table to leave out"),
         ("--use", "the only columns of a table to use"),
@@ -84,7 +87,8 @@ def add_column_options(parser: Parser, of_run: bool = False) -> None:
 
 def roles_given(args: argparse.Namespace) -> ColumnRoles:
     """The roles of columns that the options of `add_column_options` say."""
-    return ColumnRoles(args.condition, args.id, tuple(args.drop), tuple(args.use))
+    weight = getattr(args, "weight", None)
+    return ColumnRoles(args.condition, args.id, tuple(args.drop), tuple(args.use), weight=weight)
 
 
 def run_roles(run: str) -> ColumnRoles:
@@ -94,9 +98,9 @@ def run_roles(run: str) -> ColumnRoles:
     return ColumnRoles.of_run(read_config(Path(run)).get("source"))
 
 
-def add_output_options(parser: Parser, formats: str) -> None:
+def add_output_options(parser: Parser, formats: str, required: bool = True) -> None:
     """Add -o FILE and --force."""
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=formats)
+    parser.add_argument("-o", "--output", metavar="FILE", required=required, help=formats)
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists; never what is read")
 
 
@@ -148,6 +152,40 @@ def named_ids(args: argparse.Namespace, examples: Examples) -> tuple[str, np.nda
     if examples.ids is None:
         return None
     return args.id or run_roles(args.run).id or "id", np.asarray(examples.ids)
+
+
+def labels_beside(args: argparse.Namespace, labels: Any, column: str | None, names: Sequence[str]) -> dict[str, Any]:
+    """Labels of rows that are written: in a table under the name of their column, by which the run finds them again.
+
+    Args:
+        args: of the command.
+        labels: (n,) labels or numbers; None if there are none.
+        column: their column in the data of the run; None if these are no table.
+        names: of the columns that are written beside them.
+    """
+    if labels is None:
+        return {}
+    is_table = Path(args.output).suffix.lower() not in (".npz", ".npy")
+    return {column if is_table and column is not None and column not in names else "y": labels}
+
+
+def condition_beside(args: argparse.Namespace, condition: Any, n: int, names: Sequence[str]) -> dict[str, Any]:
+    """`labels_beside` of n examples of a run, where it can read them: as the column that it knows, or in an .npz.
+
+    Args:
+        args: of the command.
+        condition: (n,) labels or numbers, or one for all examples; None if there is none.
+        n: number of examples.
+        names: of their columns.
+    """
+    import numpy as np
+
+    column = run_roles(args.run).condition
+    if condition is None or (column is None and Path(args.output).suffix.lower() != ".npz"):
+        return {}
+    values = np.asarray(condition)
+    values = np.broadcast_to(values, n) if values.size == 1 else values
+    return labels_beside(args, values, column, names) if values.shape == (n,) else {}
 
 
 def read_training_data(args: argparse.Namespace) -> Dataset:
@@ -235,7 +273,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         test = held_out(opened)
         examples, description = test.examples, test.description
     else:
-        examples = read_examples(args, model)
+        examples = read_examples(args, model).without_zero_weight()
         description = f"{len(examples):,} rows of {args.data}"
     failure = one_line(config.get("broken") or "", 300)
     loaded = LoadedRun(model, model.check(examples), description, notes=notes, training_failure=failure)

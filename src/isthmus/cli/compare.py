@@ -52,7 +52,7 @@ def build_parser(argv: list[str]) -> Parser:
     parser.add_argument(
         "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
     )
-    add_column_options(parser)
+    add_column_options(parser, weight=False)  # which ranks models by the mean of all rows alike
     add_image_options(parser)
     parser.add_argument(
         "-o",

@@ -8,6 +8,7 @@ from isthmus.cli.common import (
     DATA_FORMATS,
     add_output_options,
     check_output,
+    condition_beside,
     parse_condition,
     run_roles,
     write_output,
@@ -39,10 +40,13 @@ def run(args: argparse.Namespace) -> None:
     model = load_fitted(args.run)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot decode any.")
-    roles = ColumnRoles(id=args.id).beside(ColumnRoles(id=run_roles(args.run).id))
-    codes = read_codes(args.codes, roles)
+    known = run_roles(args.run)
+    roles = ColumnRoles(id=args.id).beside(ColumnRoles(id=known.id))
+    codes = read_codes(args.codes, roles, known.condition)
     condition = parse_condition(args.condition, model)
     if condition is None and model.schema.condition is not None:
         condition = codes.y
     ids = None if codes.ids is None else (roles.id or "id", codes.ids)
-    write_output(args, "decoded examples", {"x": model.decode(codes.z, condition)}, model.schema.names, model, ids)
+    names = model.schema.names
+    arrays = {"x": model.decode(codes.z, condition), **condition_beside(args, condition, len(codes.z), names)}
+    write_output(args, "decoded examples", arrays, names, model, ids)

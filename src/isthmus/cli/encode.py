@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isthmus.cli.common import check_output, examples_parser, named_ids, read_examples, write_output
+from isthmus.cli.common import (
+    check_output,
+    examples_parser,
+    labels_beside,
+    named_ids,
+    read_examples,
+    run_roles,
+    write_output,
+)
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
 
@@ -36,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
     examples = read_examples(args, model)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot encode data.")
-    labels = {} if examples.y is None else {"y": examples.y}
-    ids = named_ids(args, examples)
+    ids, names = named_ids(args, examples), [f"{model.name.lower()}{i}" for i in range(model.code_size)]
+    labels = labels_beside(args, examples.y, args.condition or run_roles(args.run).condition, names)
     if args.draws is None:
         arrays = {"z": model.encode(examples), **labels}
     else:
@@ -46,7 +54,6 @@ def run(args: argparse.Namespace) -> None:
         if Path(args.output).suffix.lower() not in (".npz", ".npy"):
             arrays = one_below_the_other(arrays)
             ids = ids and (ids[0], ids[1][arrays["row"]])
-    names = [f"{model.name.lower()}{i}" for i in range(model.code_size)]
     write_output(args, "codes", arrays, names, model, ids, len(examples))
 
 

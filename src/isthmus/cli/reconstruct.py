@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import DATA_FORMATS, check_output, examples_parser, named_ids, read_examples, write_output
+from isthmus.cli.common import (
+    DATA_FORMATS,
+    check_output,
+    condition_beside,
+    examples_parser,
+    named_ids,
+    read_examples,
+    write_output,
+)
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
 
@@ -21,5 +29,6 @@ def run(args: argparse.Namespace) -> None:
     examples = read_examples(args, model)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot reconstruct data.")
-    arrays = {"x": model.reconstruct(examples)}
-    write_output(args, "reconstructions", arrays, model.schema.names, model, named_ids(args, examples))
+    names = model.schema.names
+    arrays = {"x": model.reconstruct(examples), **condition_beside(args, examples.y, len(examples), names)}
+    write_output(args, "reconstructions", arrays, names, model, named_ids(args, examples))

@@ -1,10 +1,11 @@
-"""`isthmus report RUN`."""
+"""`isthmus report RUN [-o FILE]`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from isthmus.cli.common import add_output_options, check_output
 from isthmus.cli.parser import Parser, command_parser, emit, log
 
 
@@ -21,6 +22,7 @@ def build_parser(argv: list[str]) -> Parser:
         default=[],
         help="add a map of the codes of all rows, coloured by a column of the data, or by label; may be repeated",
     )
+    add_output_options(parser, "the page (default: report.html in RUN, which is replaced)", required=False)
     return parser
 
 
@@ -29,10 +31,14 @@ def run(args: argparse.Namespace) -> None:
     from isthmus.persistence import run_dir
     from isthmus.report.from_run import measure
 
+    if args.output is not None:
+        check_output(args)
     log(args, "evaluating on held-out rows")
     opened = run_dir.reopen(Path(args.run))
     measured = measure(opened, held_out(opened), args.draws, colours=args.colour)
-    path = measured.write_page()
+    if args.output is not None:
+        check_output(args)  # it may have been made since
+    path = measured.write_page(args.output)
     size = path.stat().st_size
     values = {"run": args.run, "file": str(path), "bytes": size, "rows": len(measured.held)}
     emit(args, values, f"wrote {path} ({size / 1e6:.1f} MB), a report on {measured.held.description}", quiet="")

@@ -8,6 +8,7 @@ from isthmus.cli.common import (
     DATA_FORMATS,
     add_output_options,
     check_output,
+    condition_beside,
     parse_condition,
     run_roles,
     write_output,
@@ -41,4 +42,5 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--condition must be a value of the column {column!r} ({values}), got none.")
     condition = parse_condition(args.condition, model)
     x = model.sample(args.n, condition, resolve_seed(args.random_state), args.mean)
-    write_output(args, "samples", {"x": x}, model.schema.names, model)
+    names = model.schema.names
+    write_output(args, "samples", {"x": x, **condition_beside(args, condition, len(x), names)}, names, model)

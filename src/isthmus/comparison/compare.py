@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ from isthmus.comparison.curve import draw_curve
 from isthmus.comparison.linear_baseline import with_best_linear
 from isthmus.comparison.progress import ProgressUpdate, no_progress, progress_bar
 from isthmus.comparison.results import Conditions, RunResult
-from isthmus.comparison.run_one import prepare_run, train_and_score
+from isthmus.comparison.run_one import data_warnings_ignored, prepare_run, train_and_score
+from isthmus.comparison.scores import of_condition
 from isthmus.comparison.specs import SPLIT_FIELD, Entry, Models, build_entries, check_sweep
 from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, build_table
@@ -95,7 +97,8 @@ def compare(
         if data.levels is not None and entry.estimator.levels is None:
             entry.estimator.set_params(levels=data.levels)
     rows = split(data, fraction)
-    entries = with_best_linear(entries, rows)
+    with data_warnings_ignored():
+        entries = with_best_linear(entries, rows)
     closed_form = check_entries(entries, rows)
     path = None if folder is None else Path(folder)
     tasks = build_tasks(entries, closed_form, seeds, path)
@@ -108,6 +111,8 @@ def compare(
         results = run_all(tasks, rows, draws, verbose)
     order = {(entry.label, repr(to_jsonable(entry.value))): i for i, entry in enumerate(entries)}
     results.sort(key=lambda result: order[result.model, repr(result.value)])
+    if (rows.train.y is not None or rows.train.condition is not None) and any(map(is_conditional, entries)):
+        results = [dataclasses.replace(result, scores=list(map(of_condition, result.scores))) for result in results]
     table = build_table(results, build_conditions(data, rows, results, seeds), swept[0] if swept else None)
     if path is not None:
         if swept:
@@ -124,18 +129,31 @@ def pca_applies(rows: Examples) -> bool:
 def check_entries(entries: list[Entry], rows: Split) -> list[bool]:
     """Whether each model has a closed form; InputError for a model that cannot be trained, before any is.
 
-    Where PCA does not apply, it fails only in its own row, because it is among the default models.
+    Where PCA does not apply, it fails only in its own row, because it is among the default models. What the data are
+    warned of is said once for all models, and only if it concerns one that is no baseline, where there are others.
     """
-    closed_form = []
+    closed_form: list[bool] = []
+    said: dict[str, type[Warning]] = {}
     for entry in entries:
         try:
-            job, _ = prepare_run(entry, rows, 0)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                job, _ = prepare_run(entry, rows, 0)
+            if not entry.baseline or all(other.baseline for other in entries):
+                said |= {str(warning.message): warning.category for warning in caught}
             closed_form.append(job.recipe.solve is not None)
         except InputError as error:
             if not entry.baseline or pca_applies(rows.train):
                 raise InputError(f"{entry.label}: {error}") from None
             closed_form.append(True)
+    for message, category in said.items():
+        warnings.warn(message, category, stacklevel=3)
     return closed_form
+
+
+def is_conditional(entry: Entry) -> bool:
+    """Whether labels are the condition of a model."""
+    return bool(entry.estimator.takes_labels)
 
 
 class Task(NamedTuple):

@@ -23,7 +23,7 @@ MAX_LABEL_CHARACTERS = 12
 """Characters of a label, at most."""
 PANEL_INCHES = (3.3, 2.5)
 """Width and height of a panel."""
-RANGES = {"probe": (0.0, 1.0), "samples": (0.0, 1.0), "log_px": (-math.inf, math.inf)}
+RANGES = {"probe": (0.0, 1.0), "condition_probe": (0.0, 1.0), "samples": (0.0, 1.0), "log_px": (-math.inf, math.inf)}
 """Possible values by the start of a column's key; all others are at least 0."""
 NOT_DRAWN = ("parameters",)
 """Columns without a panel, by key."""

@@ -16,7 +16,8 @@ NOTE_WIDTH = 100
 """Characters in a line of the notes; the table may be wider."""
 MAX_PLAIN_NUMBER = 1e6
 """Larger numbers are written with an exponent."""
-LOG_PX, SQUARED_ERROR, PROBE, SAMPLES = "log_px", "squared_error", "probe", "samples"
+LOG_PX, SQUARED_ERROR, SAMPLES = "log_px", "squared_error", "samples"
+PROBE, CONDITION_PROBE = "probe", "condition_probe"
 """Beginnings of the keys of columns that have a note."""
 
 
@@ -127,9 +128,16 @@ def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column])
             f"{PCA_BEST}: probabilistic PCA whose size and scaling are chosen by validation. As its code has another "
             "size than the models', its squared error is not compared."
         )
-    prefixes = {name for name in (PROBE, SAMPLES) if any(column.key.startswith(name) for column in columns)}
+    prefixes = {
+        name for name in (PROBE, CONDITION_PROBE, SAMPLES) if any(column.key.startswith(name) for column in columns)
+    }
     if PROBE in prefixes:
         notes.append("linear probe: how well a linear classifier predicts the labels from codes, cross-validated.")
+    if CONDITION_PROBE in prefixes:
+        notes.append(
+            "condition read from codes: how well a linear classifier predicts the condition from codes, "
+            "cross-validated; the lower, the less of it do codes hold beside what a conditional model is given."
+        )
     if SAMPLES in prefixes:
         notes.append("two-sample test: accuracy of a classifier that separates samples from data; 0.5 is chance.")
     if conditions.unequal_scales:

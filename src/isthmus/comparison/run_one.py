@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
+import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from sklearn.base import clone
@@ -23,6 +26,14 @@ from isthmus.examples import Examples, fingerprint
 from isthmus.fitted import FittedModel
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.progress import ProgressCallback
+
+
+@contextlib.contextmanager
+def data_warnings_ignored() -> Iterator[None]:
+    """Without what `fit` warns of before training: `compare` says it once for all models and seeds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def prepare_run(entry: Entry, split: Split, seed: int) -> tuple[TrainingJob, Examples]:
@@ -57,7 +68,8 @@ def train_and_score(
     """
     result = RunResult(entry.label, entry.value, seed)
     try:
-        job, test = prepare_run(entry, split, seed)
+        with data_warnings_ignored():
+            job, test = prepare_run(entry, split, seed)
     except InputError as error:
         return dataclasses.replace(result, failure=str(error), closed_form=bool(entry.baseline))
     result = dataclasses.replace(

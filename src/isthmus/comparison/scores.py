@@ -103,6 +103,14 @@ def linear_probe(model: ScoredModel, order: int) -> Score | None:
     return from_metric(model.evaluation.get("probes.linear"), Column("probe", "linear probe", "accuracy", True, order))
 
 
+def of_condition(score: Score) -> Score:
+    """A score where labels are the condition of a model, whose codes need not hold it: the fewer do, the better."""
+    if score.column.key != "probe":
+        return score
+    column = score.column._replace(key="condition_probe", heading="condition read from codes", higher_is_better=False)
+    return score._replace(column=column)
+
+
 def two_sample_test(model: ScoredModel, order: int) -> Score | None:
     """Accuracy of a classifier that distinguishes samples from data."""
     column = Column("samples", "two-sample test", "accuracy, 0.5 best", False, order)

@@ -21,6 +21,9 @@ FIELDS = ("x", "y", "lengths", "factors")
 SUFFIXES = {"": "train", "_train": "train", "_valid": "valid", "_test": "test"}
 KEYS = {field + suffix: (part, field) for field in FIELDS for suffix, part in SUFFIXES.items()}
 """Keys of an .npz, and the part and the field of `Examples` that each of them holds."""
+SPARSE_KEYS = {"data", "format", "shape"}
+"""Keys that every sparse matrix of SciPy has in its file."""
+SPARSE_FORMATS = ("csr", "csc", "bsr", "coo")
 FACTOR_NAMES_KEY = "factor_names"
 """Key of the names of the factors, which all parts share."""
 
@@ -75,10 +78,14 @@ def check_numeric(x: np.ndarray, name: str) -> np.ndarray:
 def from_npz(path: Path, source: str) -> Dataset:
     """Read `x`, or `x_train`, `x_valid` and `x_test`, with `y...`, `lengths...` and `factors...` beside them.
 
+    What `scipy.sparse.save_npz` wrote is read as one array.
+
     With lengths, x is either padded sequences (n, t, d), or the steps of all sequences end to end, (total, d).
     """
     with zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        if set(members) >= SPARSE_KEYS:
+            return Dataset(source, Examples(read_sparse(path, archive, source)))
         keys = match_keys(list(members), source)
         sizes = {key: archive.getinfo(members[key]).file_size for key in keys.values()}
         require_memory(sum(sizes.values()), source)
@@ -104,6 +111,30 @@ def from_npz(path: Path, source: str) -> Dataset:
         raise InputError(f"all parts of {source} must have the same number of factors, got {n_factors}.")
     factor_names = check_factor_names(names, next(iter(n_factors.values()), None), source)
     return Dataset(source, parts["train"], parts.get("valid"), parts.get("test"), factor_names=factor_names)
+
+
+def read_sparse(path: Path, archive: zipfile.ZipFile, source: str) -> np.ndarray:
+    """The matrix that `scipy.sparse.save_npz` wrote, as an array (n, d).
+
+    Raises:
+        InputError: for a matrix that does not fit into memory as an array, and one whose indices leave its shape.
+    """
+    from scipy import sparse
+
+    require_memory(sum(entry.file_size for entry in archive.infolist()), source)
+    for entry in archive.infolist():
+        with archive.open(entry) as file:
+            npy_header_nbytes(file, f"{entry.filename.removesuffix('.npy')} of {source}", entry.file_size)
+    matrix = sparse.load_npz(path)  # never unpickles
+    if matrix.format not in SPARSE_FORMATS:
+        raise InputError(
+            f"{source} must be a sparse matrix of format {', '.join(SPARSE_FORMATS)}, got {matrix.format!r}. Save "
+            "X.tocsr()."
+        )
+    if matrix.format != "coo":  # which is checked as it is made
+        matrix.check_format(full_check=True)  # `toarray` would write to wherever a wrong index leads
+    require_memory(math.prod(matrix.shape) * matrix.dtype.itemsize, f"{source}, a sparse matrix, as an array,")
+    return check_numeric(matrix.toarray(), source)
 
 
 def read_member(archive: zipfile.ZipFile, member: str, name: str) -> np.ndarray:
@@ -146,7 +177,8 @@ def match_keys(names: list[str], source: str) -> dict[tuple[str, str], str]:
     if ("train", "x") not in keys or without_x:
         raise InputError(
             f"{source} must have the key x, or x_train and optionally x_valid and x_test, got the keys "
-            f"{one_line(join_names(sorted(names))) or '(none)'}. Each may come with y..., lengths... and factors..."
+            f"{one_line(join_names(sorted(names))) or '(none)'}. Each may come with y..., lengths... and factors...; "
+            "or write a sparse matrix by scipy.sparse.save_npz."
         )
     return keys
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from isthmus.errors import InputError
@@ -16,10 +16,12 @@ class ColumnRoles:
     Args:
         condition: the column of the labels.
         id: the column that names the rows.
+        weight: the column of how much each row counts.
         drop: columns to leave out.
         use: the columns that are features; empty for all that have no other role.
         remembered: columns whose roles are those of a run, while other data are read: what its model does not need may
             be missing there.
+        of_model: whether the table is read for a trained model, which knows its columns.
     """
 
     condition: str | None = None
@@ -27,31 +29,41 @@ class ColumnRoles:
     drop: tuple[str, ...] = ()
     use: tuple[str, ...] = ()
     remembered: frozenset[str] = frozenset()
+    of_model: bool = False
+    weight: str | None = None
 
     @classmethod
     def of_run(cls, source: Mapping[str, Any] | None) -> ColumnRoles:
         """The roles in what the configuration of a run says of its source."""
         known = source or {}
         drop, use = (tuple(known.get(name) or ()) for name in ("drop", "use"))
-        return cls(known.get("condition"), known.get("id"), drop, use)
+        return cls(known.get("condition"), known.get("id"), drop, use, weight=known.get("weight"))
 
     def beside(self, run: ColumnRoles) -> ColumnRoles:
         """These roles, and those of a run where these have none; what the run left out is left out too."""
         condition = run.condition if self.condition is None else self.condition
         name = run.id if self.id is None else self.id
-        other = {condition, name, *self.drop, *self.use}
+        weight = run.weight if self.weight is None else self.weight
+        other = {condition, name, weight, *self.drop, *self.use}
         drop = (*self.drop, *(column for column in run.drop if column not in other))
         use = self.use or tuple(column for column in run.use if column not in other)
-        return ColumnRoles(condition, name, drop, use, frozenset(run.named) - frozenset(self.named))
+        remembered = frozenset(run.named) - frozenset(self.named)
+        return ColumnRoles(condition, name, drop, use, remembered, of_model=True, weight=weight)
 
     def without_condition(self) -> ColumnRoles:
         """The same roles, with the column of the labels left out instead."""
         left = () if self.condition is None else (self.condition,)
-        return ColumnRoles(None, self.id, self.drop + left, self.use, self.remembered)
+        return replace(self, condition=None, drop=self.drop + left)
 
     def to_config(self) -> dict[str, Any]:
         """Plain values for JSON, which `of_run` reads."""
-        return {"condition": self.condition, "id": self.id, "drop": list(self.drop), "use": list(self.use)}
+        lists = {"drop": list(self.drop), "use": list(self.use)}
+        return {"condition": self.condition, "id": self.id, "weight": self.weight, **lists}
+
+    @property
+    def no_features(self) -> tuple[str | None, ...]:
+        """The columns that are read but are no features; None for a role that no column has."""
+        return self.condition, self.id, self.weight
 
     @property
     def named(self) -> dict[str, str]:
@@ -60,7 +72,7 @@ class ColumnRoles:
         Raises:
             InputError: for a column that is named twice.
         """
-        roles = [("--condition", self.condition), ("--id", self.id)]
+        roles = [("--condition", self.condition), ("--id", self.id), ("--weight", self.weight)]
         roles += [("--drop", name) for name in self.drop] + [("--use", name) for name in self.use]
         named: dict[str, str] = {}
         for option, name in roles:
@@ -81,7 +93,7 @@ class ColumnRoles:
 
     def reads(self, name: str) -> bool:
         """Whether a column has to be read at all."""
-        return name not in self.drop and (not self.use or name in (*self.use, self.condition, self.id))
+        return name not in self.drop and (not self.use or name in (*self.use, *self.no_features))
 
 
 NO_ROLES = ColumnRoles()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
@@ -37,6 +37,11 @@ class Dataset:
     factor_names: tuple[str, ...] | None = None
     roles: ColumnRoles = NO_ROLES
     images: ImageOptions | None = None
+
+    def without_zero_weight(self) -> Dataset:
+        """The data set without the rows whose weight is 0: positions of rows are then those that training counts."""
+        parts = {name: examples for name in PARTS if (examples := getattr(self, name)) is not None}
+        return replace(self, **{name: part.without_zero_weight() for name, part in parts.items()})
 
     def select(self, part: str = "all") -> Examples:
         """The examples of one part ("train", "valid" or "test"), or "all" of them in this order.

@@ -38,6 +38,7 @@ def read(
     *,
     condition: str | None = None,
     id: str | None = None,
+    weight: str | None = None,
     drop: Sequence[str] = (),
     use: Sequence[str] = (),
     size: int | str | tuple[int, int] | None = None,
@@ -50,6 +51,7 @@ def read(
         source: a built-in name (see `BUILT_IN`), a file (`FILE_SUFFIXES`), an image file or a folder of images.
         condition: the column of a table that becomes the labels y.
         id: the column of a table that names the rows.
+        weight: the column of a table that says how much each row counts, as `sample_weight` does.
         drop: columns of a table to leave out.
         use: the columns of a table that are features; by default all that have no other role.
         size: width and height in pixels that images are resized to: 64, "64x48" or (64, 48).
@@ -60,15 +62,14 @@ def read(
         InputError: if the source does not exist, cannot be read, does not fit into memory or is not numeric, and for
             columns that it does not have or options that it does not take.
     """
-    for role, column in {"condition": condition, "id": id}.items():
+    for role, column in {"condition": condition, "id": id, "weight": weight}.items():
         if column is not None and not isinstance(column, str):
             raise InputError(f"{role} must be the name of a column, got {quoted(column)}.")
     for role, columns in {"drop": drop, "use": use}.items():
         if not isinstance(columns, list | tuple) or not all(isinstance(column, str) for column in columns):
             raise InputError(f"{role} must be a list of names of columns, got {quoted(columns)}.")
-    return read_columns(
-        source, ColumnRoles(condition, id, tuple(drop), tuple(use)), ImageOptions.parse(size, crop, mode)
-    )
+    roles = ColumnRoles(condition, id, tuple(drop), tuple(use), weight=weight)
+    return read_columns(source, roles, ImageOptions.parse(size, crop, mode))
 
 
 def read_columns(source: str | Path, roles: ColumnRoles, images: ImageOptions = AS_THEY_ARE) -> Dataset:

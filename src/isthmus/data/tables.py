@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import re
+import math
 import shlex
 import warnings
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import require_memory
+from isthmus.data.row_names import without_index
 from isthmus.errors import InputError, unknown
 from isthmus.examples import Examples
-from isthmus.wording import one_line
+from isthmus.wording import join_names, one_line, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
 
 BYTES_PER_VALUE = 8
 """Memory that a value of a table takes, at most: float64 or int64."""
-UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?(\.\d+)*")
-"""Names that pandas gives to a column without one, or to its index on the way through a file."""
-WIDE = 10
-"""Columns for each row from which the columns of a table with named rows may be the examples."""
 MAX_EXAMPLE = 60
 """Characters of a value or a name that an error quotes, at most."""
+MAX_CLASSES, MIN_ID_SHARE = 50, 0.9
+"""Words of a column that may be a condition, at most, and the share of rows with words of their own that names them."""
 BYTES_PER_CHARACTER = 4
 """Memory of a character of NumPy's strings, which are all as long as the longest."""
 
@@ -95,46 +94,6 @@ def parquet_nbytes(metadata: Any, read: set[str], source: str) -> int:
     return max(n_bytes, BYTES_PER_VALUE * metadata.num_rows * len(read))
 
 
-def without_index(frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES) -> tuple[pd.DataFrame, list[str]]:
-    """A table without the columns in front that are the index of its rows; what is to be said of it.
-
-    Args:
-        frame: the table.
-        roles: columns with a role are kept.
-    """
-    notes, first = [], frame.iloc[:, 0] if len(frame.columns) else None
-    if first is not None and (note := transposed_note(first, len(frame.columns))):
-        notes.append(note)
-    while len(frame.columns) > 1 and frame.columns[0] not in roles.named and is_index(frame.iloc[:, 0]):
-        if list(frame.iloc[:, 0]) != list(range(len(frame))):
-            notes.append("the first column, which has no name, is taken for the index of the rows and left out")
-        frame = frame.iloc[:, 1:]
-    return frame, notes
-
-
-def transposed_note(names: pd.Series, n_columns: int) -> str:
-    """What is to be said of a table with far more columns than rows, if the rows have these names; else ""."""
-    if not n_columns > WIDE * len(names) > 0 or not is_names(names):
-        return ""
-    return (
-        f"{len(names):,} named rows have {n_columns:,} columns; if columns are the examples, as in a table of genes "
-        "by samples, transpose it"
-    )
-
-
-def is_index(column: pd.Series) -> bool:
-    """Whether a column is the index of the rows, as pandas and R write it: without a name, whole numbers or words."""
-    kind = getattr(column.dtype, "kind", "O")
-    if UNNAMED.fullmatch(str(column.name)) is None or kind == "b" or bool(column.isna().any()):
-        return False
-    return kind != "f" or bool((column % 1 == 0).all())
-
-
-def is_names(column: pd.Series) -> bool:
-    """Whether a column holds words of which no two are the same."""
-    return getattr(column.dtype, "kind", "O") == "O" and column.is_unique and isinstance(column.iloc[0], str)
-
-
 def take_columns(data: Dataset, roles: ColumnRoles, names: Sequence[str] = ()) -> Dataset:
     """Take the columns that are no features out of a table: labels, ids, and those that are left out.
 
@@ -165,9 +124,9 @@ def take_columns(data: Dataset, roles: ColumnRoles, names: Sequence[str] = ()) -
     if roles.condition is not None:
         y = as_labels(x[roles.condition], f"the condition, column {roles.condition!r},")
     ids = as_labels(x[roles.id], f"the id, column {roles.id!r},") if roles.id in x.columns else None
-    apart = (roles.condition, roles.id)
-    features = list(roles.use) or [name for name in x.columns if roles.reads(name) and name not in apart]
-    return replace(data, train=Examples(x[features], y, ids=ids), roles=roles)
+    weight = as_weights(x[roles.weight]) if roles.weight in x.columns else None
+    features = list(roles.use) or [name for name in x.columns if roles.reads(name) and name not in roles.no_features]
+    return replace(data, train=Examples(x[features], y, ids=ids, weight=weight), roles=roles)
 
 
 def require_columns(names: Sequence[str], roles: ColumnRoles, source: str) -> None:
@@ -178,9 +137,20 @@ def require_columns(names: Sequence[str], roles: ColumnRoles, source: str) -> No
     missing = [name for name in roles.named if name not in names]
     if roles.id in missing and roles.id in roles.remembered:
         warnings.warn(f"{source} has no column {roles.id!r}: its rows have no ids.", UserWarning, stacklevel=5)
-    optional = roles.remembered & {roles.id, *roles.drop}
-    if missing := [name for name in missing if name not in optional]:
-        raise unknown(f"column of {source}", missing[0], map(str, names))
+    optional = roles.remembered & {roles.id, roles.weight, *roles.drop}
+    missing = [name for name in missing if name not in optional]
+    if wrong := [name for name in missing if name not in roles.remembered]:
+        raise unknown(f"column of {source}", wrong[0], map(str, names))
+    if roles.condition in missing:
+        raise InputError(
+            f"{source} must have the column {roles.condition!r}, the condition in training, got a table without it. "
+            "Add it, or name the column that holds it: --condition COLUMN."
+        )
+    if missing:
+        raise InputError(
+            f"{source} must have the columns of training, got {len(missing):,} missing ({join_names(missing)}). Add or "
+            "rename them."
+        )
 
 
 def require_numeric(data: Dataset) -> Dataset:
@@ -194,7 +164,8 @@ def require_numeric(data: Dataset) -> Dataset:
         raise InputError(f"{data.source} has no columns of numbers. Add at least one.")
     numbers, rejected = split_numeric_columns(x)
     if rejected:
-        others = f" ({len(rejected) - 1} more columns are not numeric either)" if len(rejected) > 1 else ""
+        names = [one_line(repr(column.column), MAX_EXAMPLE) for column in rejected[1:]]
+        others = f" ({join_names(names)} {'is' if len(names) == 1 else 'are'} not numeric either)" if names else ""
         raise InputError(f"{data.source}: {rejected[0].message}{others}. {rejected[0].remedy}")
     return replace(data, train=replace(data.train, x=numbers))
 
@@ -221,6 +192,20 @@ def as_labels(column: pd.Series, what: str) -> np.ndarray:
     return text.to_numpy(dtype=str)[place]
 
 
+def as_weights(column: pd.Series) -> np.ndarray:
+    """A column as weights (n,); InputError unless they are numbers of at least 0."""
+    values = to_numeric(column)
+    got = quoted(values.example) if isinstance(values, NonNumericColumn) else ""
+    if not isinstance(values, NonNumericColumn):
+        bad = values[~((values >= 0) & (values < math.inf))].tolist()
+        got = quoted(bad[0]) if bad else "" if values.any() else "only zeros"
+    if got or isinstance(values, NonNumericColumn):
+        raise InputError(
+            f"the weight, column {column.name!r}, must be finite numbers >= 0, got {got}. Correct or drop these rows."
+        )
+    return values
+
+
 def to_native_dtype(column: pd.Series) -> np.ndarray:
     """A numeric column without missing values in NumPy's dtype of the same kind and size."""
     dtype: Any = getattr(column.dtype, "subtype", column.dtype)  # the subtype of a sparse column
@@ -235,6 +220,7 @@ class NonNumericColumn(NamedTuple):
         n_bad: number of rows whose value is not a number.
         n_rows: number of rows.
         example: the first value that is not a number.
+        n_values: number of values that differ.
         unit: how times become numbers, of a column that holds times; empty for others.
     """
 
@@ -242,6 +228,7 @@ class NonNumericColumn(NamedTuple):
     n_bad: int
     n_rows: int
     example: Any
+    n_values: int
     unit: str = ""
 
     @property
@@ -256,20 +243,39 @@ class NonNumericColumn(NamedTuple):
     @property
     def fix(self) -> str:
         """What to do, in Python."""
-        return " or ".join(self._fixes())
+        return sentence(self._fixes(), " or ")
 
     @property
     def remedy(self) -> str:
         """What to do with a column of a file."""
         name = one_line(shlex.quote(self.column), MAX_EXAMPLE)
-        return ", ".join([*self._fixes(f" (--drop {name})"), f"or use it as the condition: --condition {name}"])
+        fixes = self._fixes(f" (--drop {name})")
+        if self.n_bad == self.n_rows and not self.unit:
+            if self.names_rows:
+                fixes = [f"name the rows by it (--id {name})", fixes[0]]
+            elif self.n_values <= MAX_CLASSES:
+                fixes = [f"use it as the condition (--condition {name})", *fixes]
+        return sentence(fixes, ", or ")
+
+    @property
+    def names_rows(self) -> bool:
+        """Whether nearly every row has a word of its own."""
+        return not self.unit and self.n_values > MAX_CLASSES and self.n_values >= MIN_ID_SHARE * self.n_rows
 
     def _fixes(self, how: str = "") -> list[str]:
         if self.unit:
-            return [f"Drop the column{how}", f"turn it into numbers ({self.unit})"]
+            return [f"drop the column{how}", f"turn it into numbers ({self.unit})"]
         if 2 * self.n_bad < self.n_rows:
-            return ["Fill in or drop these rows", f"drop the column{how}"]
-        return [f"Drop the column{how}", "encode it (pandas.get_dummies)"]
+            return ["fill in or drop these rows", f"drop the column{how}"]
+        if self.names_rows:
+            return [f"drop the column{how}", "make it the index of the rows"]
+        return [f"drop the column{how}", "encode it (pandas.get_dummies)"]
+
+
+def sentence(ways: list[str], last: str) -> str:
+    """Ways out as the begin of a sentence; `last` stands before the last one."""
+    text = ", ".join(ways[:-1]) + last + ways[-1]
+    return text[:1].upper() + text[1:]
 
 
 def split_numeric_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[NonNumericColumn]]:
@@ -327,4 +333,12 @@ def to_numeric(column: pd.Series) -> np.ndarray | NonNumericColumn:
     text = (example if isinstance(example, str) else str(example))[: 2 * MAX_EXAMPLE]
     name = str(column.name)
     unit = {"M": f"(X[{name!r}] - X[{name!r}].min()).dt.days", "m": f"X[{name!r}].dt.total_seconds()"}.get(kind, "")
-    return NonNumericColumn(name, len(bad), len(column), text, unit)
+    return NonNumericColumn(name, len(bad), len(column), text, n_values(column), unit)
+
+
+def n_values(column: pd.Series) -> int:
+    """How many values of a column differ; that of its rows where they are of a kind that cannot be compared."""
+    try:
+        return int(column.nunique())
+    except TypeError:  # lists
+        return len(column)

@@ -15,7 +15,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import fits_in_memory, require_memory
-from isthmus.data.tables import take_columns, without_index
+from isthmus.data.row_names import without_index
+from isthmus.data.tables import take_columns
 from isthmus.errors import InputError
 from isthmus.examples import Examples
 

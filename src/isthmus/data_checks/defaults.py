@@ -48,21 +48,17 @@ def choose_defaults(model: Hyperparameters, view: TableView) -> tuple[Defaults, 
     return defaults, findings
 
 
-def outside_support(view: TableView, defaults: Defaults, *, check_dtype: bool = True) -> Iterator[Finding]:
-    """Values outside the support of the likelihood; with `check_dtype` also a dtype that it does not accept."""
+def outside_support(view: TableView, defaults: Defaults) -> Iterator[Finding]:
+    """Values outside the support of the likelihood."""
     from isthmus.likelihoods import support_error
 
     values = view.columns
     problem = support_error(defaults.likelihood, defaults.schema.levels, defaults.levels, values)
-    if problem is None:
-        return
-    if problem.outside.any():
+    if problem is not None:
         where, evidence = view.locate(problem.outside)
         limits = {"smallest": values.min().item(), "largest": values.max().item()}
         message = f"{problem.message}; values outside the support: {where}"
         yield Finding("outside-support", "error", message, problem.remedy, evidence | limits)
-    elif check_dtype:
-        yield Finding("outside-support", "error", problem.message, problem.remedy)
 
 
 def explain_likelihood(model: Hyperparameters, view: TableView, defaults: Defaults) -> str:

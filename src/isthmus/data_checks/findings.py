@@ -16,7 +16,7 @@ from isthmus.data_checks.suspect_columns import (
     large_offset,
     repeated_values,
 )
-from isthmus.data_checks.table_view import TableView, all_rows_equal, impute, inspect
+from isthmus.data_checks.table_view import TableView, all_rows_equal, are_integers_as_floats, impute, inspect
 from isthmus.examples import Examples
 from isthmus.finding import Finding
 from isthmus.wording import join_names, pluralize
@@ -30,8 +30,6 @@ MIN_IMAGES = 200
 """The same for images."""
 DUPLICATE_SHARE_WARN = 0.01
 """Share of duplicate rows above which held-out rows are likely to be training rows as well."""
-OBSERVED = "Or pass observed=numpy.isfinite(X) to check and fit, to model only the values that are there."
-"""What to do about missing values if they are to stay missing."""
 STD_RATIO_WARN = 100.0
 """Ratio of the columns' standard deviations above which the largest columns dominate the loss."""
 
@@ -85,7 +83,7 @@ def not_finite(view: TableView) -> Iterator[Finding]:
     """NaN or infinity."""
     import numpy as np
 
-    from isthmus.schema import DROP_COLUMNS, IMPUTE
+    from isthmus.schema import DROP_COLUMNS, IMPUTE, OBSERVED
 
     values = view.columns
     if values.dtype.kind != "f" or bool((finite := np.isfinite(values)).all()):
@@ -143,7 +141,7 @@ def check_held_out(examples: Examples, label: str, defaults: Defaults) -> Iterat
     else:
         yield from not_finite(view)
         yield from too_large(impute(view), defaults)
-        yield from outside_support(impute(view), defaults, check_dtype=False)
+        yield from outside_support(impute(view), defaults)
 
 
 def constant_columns(view: TableView, defaults: Defaults) -> Iterator[Finding]:
@@ -250,18 +248,17 @@ def channels_first(view: TableView, defaults: Defaults) -> Iterator[Finding]:
 
 def integer_valued_floats(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     """Floats that are all integers: perhaps counts or grey levels."""
+    from isthmus.likelihoods import integers_remedy
+
     x = view.x
-    if defaults.schema.discrete or x.dtype.kind != "f" or all_rows_equal(x) or x.min() < 0 or x.max() > 1e15:
-        return
-    if bool((x[:100] % 1 == 0).all()) and bool((x % 1 == 0).all()):
-        high = int(x.max())
-        levels = f", or X.astype('uint8') with levels={high + 1} for grey levels" if high < 256 else ""
+    if not defaults.schema.discrete and are_integers_as_floats(x) and not all_rows_equal(x):
+        low, high = int(x.min()), int(x.max())
         yield Finding(
             "integer-valued-floats",
             "info",
-            f"all values are integers from {int(x.min())} to {high}, stored as {x.dtype}",
-            f"unless they are measurements, pass X.astype('int64') for counts{levels}",
-            {"smallest": int(x.min()), "largest": high},
+            f"all values are integers from {low} to {high}, stored as {x.dtype}",
+            f"unless they are measurements, pass {integers_remedy(x)}",
+            {"smallest": low, "largest": high},
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from isthmus.data_checks.defaults import Defaults
-from isthmus.data_checks.table_view import TableView
+from isthmus.data_checks.table_view import TableView, are_integers_as_floats
 from isthmus.finding import Finding
 from isthmus.wording import join_names
 
@@ -156,6 +156,8 @@ def repeated_values(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     """Columns of a table of floats that take a few values, each of them many times, beside others that do not."""
     import numpy as np
 
+    from isthmus.likelihoods import integers_remedy
+
     x, given = view.columns, view.examples.observed
     if view.image or view.lengths is not None or x.dtype.kind != "f" or defaults.schema.discrete:
         return
@@ -163,6 +165,12 @@ def repeated_values(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     counts = {j: few_values(x[observed[:, j], j]) for j in range(x.shape[1])}
     few = {j: count for j, count in counts.items() if count and count > 1}
     if few and None in counts.values():
+        remedy = (
+            f"unless they are measurements, pass {integers_remedy(x)}, whose probabilities are at most 1"
+            if are_integers_as_floats(x)
+            else "give each column its likelihood, as in likelihood=('normal', 'bernoulli'), spread each value evenly "
+            "over the gap to its neighbours, or leave such columns out"
+        )
         columns = "column" if len(few) == 1 else "columns"
         yield Finding(
             "repeated-values",
@@ -170,8 +178,7 @@ def repeated_values(view: TableView, defaults: Defaults) -> Iterator[Finding]:
             f"{columns} {join_names(f'{view.column_name(j)} ({count})' for j, count in few.items())} of {view.label} "
             f"{'takes' if len(few) == 1 else 'take'} few values: a density of them has no upper bound, and log p(x) "
             "rises the longer a model is trained",
-            "give each column its likelihood, as in likelihood=('normal', 'bernoulli'), spread each value evenly over "
-            "the gap to its neighbours, or leave such columns out",
+            remedy,
             {"columns": [view.column_name(j) for j in few], "values": list(few.values())},
         )
 

@@ -15,6 +15,9 @@ from isthmus.wording import join_names, pluralize
 if TYPE_CHECKING:
     import numpy as np
 
+MAX_COUNT = 1e15
+"""Largest whole number that is taken for a count: much larger floats are all whole."""
+
 
 @dataclass(frozen=True)
 class TableView:
@@ -156,6 +159,13 @@ def impute(view: TableView, missing: np.ndarray | None = None) -> TableView:
             low = np.where(present, x, np.inf).min(0)
             x = np.where(present, x, np.where(np.isfinite(low), low, 0)).astype(x.dtype)
     return replace(view, examples=replace(view.examples, x=x))
+
+
+def are_integers_as_floats(x: np.ndarray) -> bool:
+    """Whether x (n, *X) are floats that are all whole numbers from 0: counts or levels, as tables often store them."""
+    from isthmus.schema import is_integer_valued
+
+    return x.dtype.kind == "f" and bool(x.min() >= 0 and x.max() <= MAX_COUNT) and is_integer_valued(x)
 
 
 def all_rows_equal(x: np.ndarray) -> bool:

@@ -113,7 +113,8 @@ def diagnose(
     convention = None
     names = () if isinstance(model, Wrapped) else as_fitted(model).feature_names
     sequences = not isinstance(model, Wrapped) and as_fitted(model).schema.sequence
-    rows = as_examples(X, use=names, sequences=sequences, y=y, condition=condition, lengths=lengths, observed=observed)
+    beside = {"y": y, "condition": condition, "lengths": lengths, "observed": observed}
+    rows = as_examples(X, use=names, sequences=sequences, **beside).without_zero_weight()
     if isinstance(model, Wrapped):
         report = check(rows, likelihood=model.likelihood)
         errors = [finding for finding in report.findings if is_support_error(finding)]

@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.tables import transposed_note
+from isthmus.data.row_names import transposed_note
 from isthmus.data_checks.findings import examine
-from isthmus.data_checks.table_view import TableView
+from isthmus.data_checks.table_view import TableView, are_integers_as_floats
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
 from isthmus.estimators.input_validation import feature_names
 from isthmus.examples import Examples
-from isthmus.schema import Schema, is_integer_valued
+from isthmus.likelihoods import integers_remedy
+from isthmus.schema import Schema
 from isthmus.train.config import TrainConfig
 
-MAX_COUNT = 1e15
-"""Largest whole number that is taken for a count: much larger floats are all whole."""
 MAX_CHECKED_NUMBERS, MIN_CHECKED_ROWS = 1_000_000, 1_000
 """Numbers that are looked at before training, approximately at most, and rows at least."""
 
@@ -51,7 +50,7 @@ def warn_of_data(estimator: Hyperparameters, schema: Schema, inputs: Examples, g
 
 def transposed(x: Any) -> Iterator[str]:
     """A note on a DataFrame of far more columns than rows whose index holds words: its columns may be the examples."""
-    if hasattr(x, "iloc") and hasattr(x, "columns") and (note := transposed_note(x.index.to_series(), len(x.columns))):
+    if hasattr(x, "iloc") and hasattr(x, "columns") and (note := transposed_note(x.index.to_series(), x.columns)):
         yield f"X: {note} (X.T)."
 
 
@@ -59,18 +58,13 @@ def integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Examples)
     """A note on floats that are all whole numbers from 0: modelled as measurements, they may be counts or levels."""
     name, x = ("X", inputs.x) if inputs.target is None else ("target", inputs.target)
     seen = x if inputs.observed is None else x[inputs.observed]
-    if not is_auto(estimator.likelihood) or schema.kind != "real" or x.dtype.kind != "f":
+    if not is_auto(estimator.likelihood) or schema.kind != "real":
         return
-    if seen.min() < 0 or seen.max() > MAX_COUNT or not is_integer_valued(seen):
-        return
-    # No integer type has the NaN that stands where nothing was observed.
-    rows = name if inputs.observed is None else f"numpy.where(observed, {name}, 0)"
-    most = int(seen.max())
-    levels = f"{rows}.astype('uint8') and levels={most + 1} for levels, " if most < 256 else ""
-    yield (
-        f"{name} holds only whole numbers, stored as {x.dtype} and modelled as measurements. "
-        f"Pass {rows}.astype('int64') for counts, {levels}or likelihood='normal' for measurements."
-    )
+    if are_integers_as_floats(seen):
+        yield (
+            f"{name} holds only whole numbers, stored as {x.dtype} and modelled as measurements. "
+            f"Pass {integers_remedy(seen)}, or likelihood='normal' (--likelihood normal) for measurements."
+        )
 
 
 def warn_out_of_time(history: list[dict[str, Any]], config: TrainConfig) -> None:

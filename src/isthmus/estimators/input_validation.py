@@ -86,7 +86,11 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
     kwargs = dict(validation) if isinstance(validation, dict) else {"X": validation}
     if set(kwargs) - set(keys) or "X" not in kwargs:
         raise InputError(f"{name} must be an array, or a dict of {', '.join(keys)}, got the keys {sorted(kwargs)}.")
-    rows = as_examples(weight=kwargs.pop("sample_weight", None), sequences=schema.sequence, **kwargs)
+    kwargs |= {"weight": kwargs.pop("sample_weight", None), "sequences": schema.sequence}
+    try:
+        rows = as_examples(use=names, **kwargs)
+    except InputError as error:
+        raise InputError(f"In the {name} rows: {error}") from None
     if schema.condition is None and rows.condition is not None:
         raise InputError(f"{name} must have no condition, as the training rows have none.")
     if schema.condition is not None and rows.condition is None and rows.y is None:

@@ -33,9 +33,9 @@ MAX_CORRELATED_DIMS = 2_000
 MIN_PATH_ROWS = 20
 """Rows below which there are fewer than ten independent paths."""
 PROBE_LABELS = {
-    "linear": "labels read from codes, linear probe",
-    "nearest": "labels read from codes, 5 neighbours",
-    "commonest": "labels guessed: always the commonest",
+    "linear": "{} read from codes, linear probe",
+    "nearest": "{} read from codes, 5 neighbours",
+    "commonest": "{} guessed: always the commonest",
 }
 SCORE_LABELS = {
     "mig": "mutual information gap (MIG)",
@@ -198,8 +198,9 @@ def label_probes(context: EvalContext) -> tuple[Metric, ...] | None:
     accuracy = probes(codes, y, context.seed)
     if accuracy is None:
         return None
+    what = "condition" if np.array_equal(context.examples.condition, y) else "labels"
     return tuple(
-        from_estimate(f"probes.{name}", label, "share of rows", "accuracy", accuracy[name], digits=".1%")
+        from_estimate(f"probes.{name}", label.format(what), "share of rows", "accuracy", accuracy[name], digits=".1%")
         for name, label in PROBE_LABELS.items()
     )
 

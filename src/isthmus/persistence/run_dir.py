@@ -300,6 +300,7 @@ def has_pictures(folder: Path, fitted: FittedModel) -> bool:
 def _setup(estimator: Estimator, dataset: Dataset, folder: Path, source: dict[str, Any], **resumed: Any) -> Run:
     if dataset.levels is not None and estimator.levels is None:
         estimator.set_params(levels=dataset.levels)  # of a built-in data set, whose number of grey levels is known
+    dataset = dataset.without_zero_weight()
     conditional = estimator.takes_labels or source.get("condition") is not None
 
     def conditioned(examples: Examples) -> Examples:

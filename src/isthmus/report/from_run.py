@@ -60,9 +60,9 @@ class MeasuredRun:
         plots = plot_context(model, self.rows, self.evaluation, run.job.train_rows, self.held.name)
         return ReportContext(plots, self.evaluation, self.findings, info, self.maps)
 
-    def write_page(self) -> Path:
-        """Write report.html into the run's folder; its path."""
-        return write_page(page(self.context), self.run.folder / "report.html")
+    def write_page(self, path: str | Path | None = None) -> Path:
+        """Write the page, by default to report.html in the run's folder; its path."""
+        return write_page(page(self.context), self.run.folder / "report.html" if path is None else Path(path))
 
     def write_figures(self) -> list[Path]:
         """Write the figures that a run keeps as PNG files into its folder; their paths."""
@@ -157,7 +157,7 @@ def report_page(
         InputError: for rows that the model cannot read, an evaluation of other rows, or a path that cannot be written.
     """
     fitted = as_fitted(model)
-    rows = fitted.check(X, condition, lengths, observed=observed, y=y)
+    rows = fitted.check(X, condition, lengths, observed=observed, y=y).without_zero_weight()
     train_rows = check_train(fitted, train)
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train_rows)

@@ -18,8 +18,12 @@ NUMBERS_AT_ONCE = 2**20
 
 
 IMPUTE = "Drop those rows, or impute the values."
+OBSERVED = (
+    "Or, in Python, pass observed=np.isfinite(X) to model only the values that are there; the command line reads "
+    "complete tables only."
+)
 DROP_COLUMNS = "Drop the columns that hold nothing else, then drop or impute the rows with missing values."
-"""Remedies for NaN and infinity in some rows of a column, and in all of them."""
+"""Remedies for NaN and infinity in some rows of a column, also where they are to stay, and in all of them."""
 
 
 def check_finite(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> None:
@@ -42,7 +46,7 @@ def check_finite(values: np.ndarray, what: str, names: tuple[str, ...] = ()) -> 
             f"{what} must not exceed {MAX_ABSOLUTE_VALUE:g}, got larger numbers in column {shown}{more}. Rescale them."
         )
     empty = any(counts[j] == len(flat) for j in columns[:5]) and len(flat) > 1
-    remedy = DROP_COLUMNS if empty else IMPUTE
+    remedy = DROP_COLUMNS if empty else f"{IMPUTE} {OBSERVED}" if what == "X" else IMPUTE
     raise InputError(f"{what} must be finite, got NaN or infinity in column {shown}{more}. {remedy}")
 
 

@@ -1,0 +1,77 @@
+"""Names of a table's rows: the index in front of it; rows that seem to be features, as in a table of genes by cells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from isthmus.data.column_roles import NO_ROLES, ColumnRoles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?(\.\d+)*")
+"""Names that pandas gives to a column without one, or to its index on the way through a file."""
+WIDE = 10
+"""Columns for each row from which the columns of a table with named rows may be the examples."""
+FEATURE = re.compile(r"\b(gene|feature|probe|symbol|transcript|protein|taxon|otu|asv|ens[a-z]{0,4}[gtp]\d)", re.I)
+EXAMPLE = re.compile(r"\b(cell|sample|patient|subject|donor|barcode|[acgt]{8,}\b)", re.I)
+NUMBERED_EXAMPLE = re.compile(r"\b((cell|sample|patient|subject|donor|barcode)s?[ ._-]?\d|[acgt]{8,}\b)", re.I)
+"""How features, how examples, and how columns that are examples are often called."""
+MANY = 20
+"""Columns from which rows that are called features are hardly the examples."""
+
+
+def without_index(frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES) -> tuple[pd.DataFrame, list[str]]:
+    """A table without the columns in front that are the index of its rows; what is to be said of it.
+
+    Args:
+        frame: the table.
+        roles: columns with a role are kept.
+    """
+    notes, first = [], frame.iloc[:, 0] if len(frame.columns) else None
+    if first is not None and not roles.of_model:
+        features = [name for name in frame.columns[1:] if roles.reads(name) and name not in roles.no_features]
+        notes += [note] if (note := transposed_note(first, features)) else []
+    while len(frame.columns) > 1 and frame.columns[0] not in roles.named and is_index(frame.iloc[:, 0]):
+        if list(frame.iloc[:, 0]) != list(range(len(frame))):
+            notes.append("the first column, which has no name, is taken for the index of the rows and left out")
+        frame = frame.iloc[:, 1:]
+    return frame, notes
+
+
+def transposed_note(names: pd.Series, columns: Sequence[Any]) -> str:
+    """What is to be said of a table whose columns seem to be the examples; "" if they do not.
+
+    What rows and columns are called decides; where that says nothing, far more columns than rows do.
+
+    Args:
+        names: of the rows, perhaps with a name of its own: a column, or the index of a table.
+        columns: names of the features.
+    """
+    if not len(names) or not len(columns) or not is_names(names):
+        return ""
+    of_rows, of_columns = f"{names.name} {names.iloc[0]}", str(columns[0])
+    if EXAMPLE.search(of_rows) or FEATURE.search(of_columns):
+        return ""
+    many = len(columns) > (MANY if FEATURE.search(of_rows) else WIDE * len(names))
+    if not many and not NUMBERED_EXAMPLE.search(of_columns):
+        return ""
+    return (
+        f"{len(names):,} named rows have {len(columns):,} columns; if columns are the examples, as in a table of genes "
+        "by samples, transpose it"
+    )
+
+
+def is_index(column: pd.Series) -> bool:
+    """Whether a column is the index of the rows, as pandas and R write it: without a name, whole numbers or words."""
+    kind = getattr(column.dtype, "kind", "O")
+    if UNNAMED.fullmatch(str(column.name)) is None or kind == "b" or bool(column.isna().any()):
+        return False
+    return kind != "f" or bool((column % 1 == 0).all())
+
+
+def is_names(column: pd.Series) -> bool:
+    """Whether a column holds words of which no two are the same."""
+    return getattr(column.dtype, "kind", "O") == "O" and column.is_unique and isinstance(column.iloc[0], str)
