@@ -19,6 +19,8 @@ MAX_ROWS = 500
 """Rows that are decoded, at most."""
 DRAWS = 8
 """Codes of each kind for each row."""
+MIN_ROW_NUMBER = 1e-6
+"""Least size of the largest number of the rows."""
 
 
 class CodeValue(NamedTuple):
@@ -36,6 +38,9 @@ class CodeValue(NamedTuple):
     """The same of the codes of other rows."""
     log_variances: tuple[float, float]
     """The lowest and the highest log-variance of q(z given x)."""
+    amplification: float
+    """The largest mean or log-variance of q(z given x) over the largest number of the rows, all without their signs;
+    about 1 of a network that is not trained."""
 
 
 def code_value(fitted: FittedModel, rows: Examples) -> CodeValue | None:
@@ -58,12 +63,15 @@ def measured(chunks: list[Chunk]) -> CodeValue:
     ]
     at_own, at_prior, at_others = (np.concatenate(kind) for kind in zip(*distortions))
     kl = torch.cat([chunk.model.forward_from(chunk.batch, chunk.q, noise_of(chunk), chunk.prior).kl for chunk in chunks])
-    log_scales = torch.cat([chunk.q.log_scale for chunk in chunks])
+    low, high = (2 * float(torch.cat([chunk.q.log_scale for chunk in chunks]).aminmax()[i]) for i in range(2))
+    largest = max(float(chunk.q.loc.abs().max()) for chunk in chunks)
+    rows = max(float(chunk.batch.x.abs().max()) for chunk in chunks)
     return CodeValue(
         float(kl.double().sum(-1).mean()),
         mean_and_error(at_prior - at_own),
         mean_and_error(at_others - at_own),
-        (2 * float(log_scales.min()), 2 * float(log_scales.max())),
+        (low, high),
+        max(largest, -low, high) / max(rows, MIN_ROW_NUMBER),
     )
 
 

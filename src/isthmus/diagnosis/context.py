@@ -180,7 +180,8 @@ class DiagnosisContext:
         if self.convention.may_average:
             return SUM_OVER_FEATURES
         high = self.convention.effective_beta > 1
-        return f"{OWN_CODE}{'lower beta' if high else 'raise beta from 0 over the first epochs, or lower it'}"
+        longer = "train for more epochs; if the code stays out of use, raise beta from 0 over the first of them"
+        return f"{OWN_CODE}{'lower beta' if high else longer}"
 
     @property
     def given_fields(self) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from isthmus.data_checks.suspect_columns import MAX_OFFSET
 from isthmus.diagnosis.code_value import CodeValue
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
-from isthmus.diagnosis.symptoms import far_worse_than_mean, hardly_trained
+from isthmus.diagnosis.symptoms import far_worse_than_mean, hardly_trained, no_better_than_mean
 from isthmus.evaluation.linear_reference import OUTPUT_BOUNDS
 from isthmus.finding import Finding
 
@@ -29,6 +29,8 @@ prior, and over codes of other rows: at first all codes move aside together."""
 MAX_COST_RATIO = 2.0
 """KL, by its weight in the loss, over what it saves over codes from the prior; at a minimum it is at most 1, on
 training rows."""
+MIN_AMPLIFICATION = 5.0
+"""Ratio of an encoder's outputs to the rows from which these are not what an untrained network makes of large rows."""
 VALUE_SIGMA = 3.0
 """Standard errors that what codes save may be larger than measured, and that it must differ from 0."""
 USUAL_LOG_VARIANCES = (-30.0, 20.0)
@@ -140,7 +142,8 @@ def reason_for_kl(context: DiagnosisContext, value: CodeValue, beta: float) -> s
     """
     per_dim = value.kl / context.code_size
     if not per_dim < MAX_KL_PER_DIM_NATS:  # nor is NaN
-        return f"more than {MAX_KL_PER_DIM_NATS:g} for each dimension"
+        untrained = value.amplification < MIN_AMPLIFICATION and no_better_than_mean(context)
+        return "" if untrained else f"more than {MAX_KL_PER_DIM_NATS:g} for each dimension"
     (saved, error), (over_others, others_error) = value.over_prior, value.over_others
     if per_dim < MIN_KL_PER_DIM_NATS or saved < VALUE_SIGMA * error or far_worse_than_mean(context):
         return ""
