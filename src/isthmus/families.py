@@ -199,6 +199,8 @@ class DiagonalNormal(Family):
 
     def forward(self, raw: Tensor):
         loc, log_scale = self.split(raw)
+        if math.isinf(self.log_scale_limits[0]):
+            return continuous.NarrowNormal(loc, log_scale, self.event_dim)
         return continuous.Normal(loc, log_scale.clamp(*self.log_scale_limits), self.event_dim)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from isthmus.data_checks.suspect_columns import MAX_OFFSET
-from isthmus.diagnosis.code_value import CodeValue
+from isthmus.diagnosis.code_value import LOG_WIDER, CodeValue
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
 from isthmus.diagnosis.symptoms import far_worse_than_mean, hardly_trained, no_better_than_mean
 from isthmus.evaluation.linear_reference import OUTPUT_BOUNDS
@@ -27,8 +28,7 @@ MIN_KL_PER_DIM_NATS, MIN_IDLE_KL_PER_DIM_NATS = 2.0, 5.0
 """KL of a dimension below which too little training explains what codes cost more than they save over codes from the
 prior, and over codes of other rows: at first all codes move aside together."""
 MAX_COST_RATIO = 2.0
-"""KL, by its weight in the loss, over what it saves over codes from the prior; at a minimum it is at most 1, on
-training rows."""
+"""KL, by its weight in the loss, over what it saves in distortion; at a minimum it is at most 1, on training rows."""
 MIN_AMPLIFICATION = 5.0
 """Ratio of an encoder's outputs to the rows from which these are not what an untrained network makes of large rows."""
 VALUE_SIGMA = 3.0
@@ -137,20 +137,28 @@ def reason_for_kl(context: DiagnosisContext, value: CodeValue, beta: float) -> s
     """Why the KL cannot have been minimised with weight `beta`, in a clause; empty if it can.
 
     At a minimum of distortion + beta * KL, codes from the prior, which cost no KL, give no lower loss: beta * KL is at
-    most what codes from q(z given x) save over them. Where networks are not trained, or rows are on another scale,
-    the codes mean nothing to the decoder, and only a KL that is absurd says something.
+    most what codes from q(z given x) save over them. Nor does a wider q(z given x): what it saves in beta * KL is at
+    most what it costs in distortion. Both say nothing of networks that are not trained, or see rows on another scale.
     """
-    per_dim = value.kl / context.code_size
-    if not per_dim < MAX_KL_PER_DIM_NATS:  # nor is NaN
-        untrained = value.amplification < MIN_AMPLIFICATION and no_better_than_mean(context)
-        return "" if untrained else f"more than {MAX_KL_PER_DIM_NATS:g} for each dimension"
-    (saved, error), (over_others, others_error) = value.over_prior, value.over_others
-    if per_dim < MIN_KL_PER_DIM_NATS or saved < VALUE_SIGMA * error or far_worse_than_mean(context):
-        return ""
+    size, mean_row = context.code_size, no_better_than_mean(context)
+    untrained = value.amplification < MIN_AMPLIFICATION
+    if not value.kl < MAX_KL_PER_DIM_NATS * size:  # nor is NaN
+        return "" if untrained and mean_row else f"more than {MAX_KL_PER_DIM_NATS:g} for each dimension"
     weight = "" if beta == 1 else f" (times {beta:.3g}, its weight)"
+    (cost, error), saved = value.cost_of_width, value.kl_of_width
+    narrow = saved > size and MAX_COST_RATIO * (cost + VALUE_SIGMA * error) < beta * saved
+    if narrow and not (untrained and mean_row):
+        times = math.exp(LOG_WIDER)
+        return (
+            f"of which {saved:.1f}{weight} buy {max(cost, 0):.2f} nats of distortion: q(z|x) could be {times:.0f} times as wide"
+        )
+    (saved, error), (over_others, others_error) = value.over_prior, value.over_others
+    unused = saved < VALUE_SIGMA * error or far_worse_than_mean(context)
+    if value.kl < MIN_KL_PER_DIM_NATS * size or (untrained and unused):
+        return ""
     if beta * value.kl > MAX_COST_RATIO * (saved + VALUE_SIGMA * error):
         return f"yet the codes save {saved:.2f} nats of distortion over codes drawn from the prior{weight}"
-    idle = per_dim > MIN_IDLE_KL_PER_DIM_NATS and (context.value("column_offset") or 0.0) < MAX_OFFSET
+    idle = value.kl > MIN_IDLE_KL_PER_DIM_NATS * size and (context.value("column_offset") or 0.0) < MAX_OFFSET
     if idle and beta * value.kl > over_others + VALUE_SIGMA * others_error:
         return f"yet the codes save {over_others:.2f} nats of distortion over those of other rows{weight}"
     return ""

@@ -140,6 +140,28 @@ class Wrapped:
             declared=self.reduction is not None,
         )
 
+    def score_samples(
+        self,
+        X: Any,
+        *,
+        draws: int = 1000,
+        per_feature: bool = False,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+    ) -> np.ndarray:
+        """(n,) importance-weighted log p(x), nats, as the method of a fitted estimator; arguments as there.
+
+        Args:
+            X: (n, *X) rows.
+            draws: draws from q(z given x) for each row.
+            per_feature: return (n, *X) E_q[-log p(x_j given z)] of each element instead.
+            condition, lengths, observed: as in `on`.
+        """
+        fitted = self.on(X, condition, lengths, observed)
+        rows = fitted.check(X, condition, lengths, observed=observed)
+        return (fitted.element_distortion if per_feature else fitted.score)(rows, draws)
+
     def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
         """Findings about the model, most severe first; arguments as in `isthmus.diagnose`."""
         import isthmus
@@ -170,8 +192,8 @@ def wrap(
 
     Args:
         encoder: the encoder; or, without a decoder, a whole autoencoder with `encode` and `decode`, or with networks
-            `encoder` and `decoder`. Where that does not give the code, its forward must return (reconstruction, mean,
-            scale).
+            `encoder` and `decoder`. Where `encode` is missing or does not give the code, its forward must return
+            (reconstruction, mean, scale); `decode` it must have.
         decoder: maps codes to the mean of x; for a Bernoulli likelihood to probabilities or logits.
         likelihood: the reconstruction loss: "mse", "bce", or the name of another likelihood, e.g. "laplace"; "auto"
             reads it off X.
