@@ -51,7 +51,7 @@ class CodeValue(NamedTuple):
 
 
 def code_value(fitted: FittedModel, rows: Examples) -> CodeValue | None:
-    """The rate and the worth of the codes of rows; None where these are points. q(z given x) must be a diagonal normal."""
+    """The rate and the worth of the codes of rows by diagonal normals q(z given x); None where codes are points."""
     if not fitted.capabilities.samples or not fitted.capabilities.encodes:
         return None
     encoded = EncodedRows(fitted, rows.subsample(MAX_ROWS, fitted.seed), "fixed")

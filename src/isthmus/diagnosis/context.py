@@ -123,6 +123,12 @@ class DiagnosisContext:
         return float(max(weights) if weights else self.fitted.fields.get("beta", 1.0))
 
     @property
+    def hidden(self) -> tuple[int, ...]:
+        """Widths of the hidden layers; none are known of networks of the user's own."""
+        widths = self.fitted.fields.get("hidden", ())
+        return () if is_auto(widths) else tuple(widths)
+
+    @property
     def warmup(self) -> float:
         """Share of training over which the KL weight rises."""
         return float(self.fitted.fields.get("warmup", 0.0)) if self.is_generative else 0.0

@@ -148,10 +148,8 @@ def reason_for_kl(context: DiagnosisContext, value: CodeValue, beta: float) -> s
     (cost, error), saved = value.cost_of_width, value.kl_of_width
     narrow = saved > size and MAX_COST_RATIO * (cost + VALUE_SIGMA * error) < beta * saved
     if narrow and not (untrained and mean_row):
-        times = math.exp(LOG_WIDER)
-        return (
-            f"of which {saved:.1f}{weight} buy {max(cost, 0):.2f} nats of distortion: q(z|x) could be {times:.0f} times as wide"
-        )
+        wider = f"q(z|x) could be {math.exp(LOG_WIDER):.0f} times as wide"
+        return f"of which {saved:.1f}{weight} buy {max(cost, 0):.2f} nats of distortion: {wider}"
     (saved, error), (over_others, others_error) = value.over_prior, value.over_others
     unused = saved < VALUE_SIGMA * error or far_worse_than_mean(context)
     if value.kl < MIN_KL_PER_DIM_NATS * size or (untrained and unused):

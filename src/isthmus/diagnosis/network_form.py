@@ -116,11 +116,9 @@ def methods_of(module: nn.Module) -> tuple[Method, Method]:
     parts = ", ".join(name for name, _ in module.named_children()) or "none"
     raise InputError(
         f"encoder must be a module with encode and decode, or with networks encoder and decoder, got "
-        f"{type(module).__name__} with the networks {parts}. Define decode in the class, and encode unless forward "
-        "returns (reconstruction, mean, log_variance):\n"
-        "  def encode(self, x): ...  # returns mean, log_variance\n"
-        "  def decode(self, z): ...  # returns the reconstruction\n"
-        "Or pass its two halves: isthmus.wrap(encoder, decoder)."
+        f"{type(module).__name__} with the networks {parts}. Define in the class `def decode(self, z): ...`, which "
+        "returns the reconstruction, and `def encode(self, x): ...`, which returns (mean, log_variance), unless "
+        "forward returns (reconstruction, mean, log_variance). Or pass its two halves: isthmus.wrap(encoder, decoder)."
     )
 
 
