@@ -210,7 +210,7 @@ def test_trained_models_are_compared_as_they_are(wrapped):
     models = {"mine": wrapped, "ours": fitted, "ae": "ae"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = isthmus.compare(X, models=models, seeds=2, epochs=1, draws=5, latent_dim=2)
+        table = isthmus.compare(X[:150], models=models, seeds=2, epochs=1, draws=2, latent_dim=2)
     runs = {row["model"]: row["runs"] for row in table.to_dict()["models"]}
     assert runs["mine"] == runs["ours"] == 1
     assert runs["ae"] == 2
@@ -223,4 +223,4 @@ def test_a_trained_model_of_a_comparison_needs_a_label(wrapped):
     with pytest.raises(isthmus.InputError, match="models must be a dict"):
         isthmus.compare(X, models=[wrapped, "vae"])
     with pytest.raises(isthmus.InputError, match="another label"):
-        isthmus.compare(X, models={"pca": wrapped, "ae": "ae"}, draws=2, latent_dim=2)
+        isthmus.compare(X[:100], models={"pca": wrapped, "ae": "ae"}, draws=2, latent_dim=2)

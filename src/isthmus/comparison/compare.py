@@ -17,7 +17,7 @@ from isthmus.comparison.curve import draw_curve
 from isthmus.comparison.linear_baseline import with_best_linear
 from isthmus.comparison.progress import ProgressUpdate, no_progress, progress_bar
 from isthmus.comparison.results import Conditions, RunResult
-from isthmus.comparison.run_one import prepare_run, score_fixed, train_and_score
+from isthmus.comparison.run_one import prepare_run, score_trained, train_and_score
 from isthmus.comparison.specs import SPLIT_FIELD, Entry, Models, build_entries, check_sweep, split_fixed
 from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, build_table
@@ -94,7 +94,7 @@ def compare(
     swept = check_sweep(sweep)
     rows = split(data, fraction)
     to_train, fixed = split_fixed(models)
-    scored = [score_fixed(label, model, rows, draws) for label, model in fixed.items()]
+    scored = [score_trained(label, model, rows, draws) for label, model in fixed.items()]
     if fixed and not to_train:  # PCA of the same size stands beside it, as beside all models
         to_train = [f"pca(latent_dim={scored[0].latent_dim})"]
     entries = build_entries(to_train, fields, swept, with_pca=pca_applies(data.train))

@@ -88,19 +88,18 @@ def train_and_score(
     )
 
 
-def score_fixed(label: str, model: FittedModel | MadeOfRows, split: Split, draws: int) -> RunResult:
+def score_trained(label: str, model: FittedModel | MadeOfRows, split: Split, draws: int) -> RunResult:
     """Score a model that was trained before on the test rows: one run, for every seed would give the same.
 
     Raises:
         InputError: if it cannot be applied to these rows.
     """
-    train, test = split.train, split.test
-    fitted = fitted_on(model, test)
-    if fitted.schema.condition is not None:
-        train, test = (
-            dataclasses.replace(rows, condition=rows.y) if rows.condition is None else rows for rows in (train, test)
-        )
-    scored = evaluate_model(fitted, fitted.check(train), test, draws, None)
+    try:
+        fitted = fitted_on(model, split.test)
+        rows = split.conditioned(fitted.schema.condition is not None)
+        scored = evaluate_model(fitted, fitted.check(rows.train), rows.test, draws, None)
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from None
     return RunResult(
         label,
         None,
