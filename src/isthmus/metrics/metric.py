@@ -138,7 +138,7 @@ def error_digits(standard_error: float | None) -> str:
     """The format that shows two digits of a standard error.
 
     >>> number(84996.3, "", 17092.0), number(15.0612, "", 0.966), number(2.0, "", 0.0)
-    ('84,996 ± 17,092', '15.06 ± 0.97', '2 ± 0')
+    ('85,000 ± 17,000', '15.06 ± 0.97', '2 ± 0')
     """
     if not standard_error or not math.isfinite(standard_error):
         return ".4g"
