@@ -432,6 +432,69 @@ def test_a_density_for_each_number_is_refused():
         small("VAE", prior=BadDensity(), latent_dim=2).fit(X)
 
 
+class NoSample(Density):
+    def sample(self, n):
+        raise RuntimeError("not implemented yet")
+
+
+def test_a_density_that_cannot_be_drawn_from_fails_before_training():
+    with pytest.raises(isthmus.InputError, match=r"prior must give codes by sample .*NoSample.* Correct its sample"):
+        small("VAE", prior=NoSample(), latent_dim=2, epochs=10**6).fit(X)
+
+
+class ByShape(Density):
+    """sample takes a shape by a name that does not say so."""
+
+    def sample(self, many):
+        return self.loc + torch.randn(*many, 2)
+
+
+class ByNumber(Density):
+    """sample takes a number by a name that does not say so."""
+
+    def sample(self, shape):
+        return self.loc + torch.randn(shape, 2)
+
+
+@pytest.mark.parametrize("kind", [ByShape, ByNumber])
+def test_a_density_is_drawn_from_by_a_number_or_a_shape(kind):
+    model = small("VAE", prior=kind(), latent_dim=2, epochs=1, initialization="random").fit(X)
+    assert model.sample(7).shape == (7, 5)
+
+
+def test_a_distribution_whose_tensors_want_a_gradient_is_warned_of():
+    log_scale = torch.zeros(2, requires_grad=True)
+    prior = D.Independent(D.Normal(torch.zeros(2), log_scale.exp()), 1)
+    with pytest.warns(UserWarning, match="not trained. To train it, pass a torch.nn.Module"):
+        small("VAE", prior=prior, latent_dim=2, epochs=1, initialization="random").fit(X)
+
+
+def test_a_saved_distribution_is_not_replaced_by_another(tmp_path):
+    prior = D.Normal(torch.zeros(2), torch.ones(2))
+    model = small("VAE", prior=prior, latent_dim=2, epochs=1, initialization="random").fit(X)
+    model.save(tmp_path / "run")
+    same = isthmus.load(tmp_path / "run", prior=D.Normal(torch.zeros(2), torch.ones(2)))
+    np.testing.assert_array_equal(same.score_samples(X, draws=5), model.score_samples(X, draws=5))
+    with pytest.raises(
+        isthmus.InputError, match=r"prior must be the Normal that .* got another Normal\. Leave out prior="
+    ):
+        isthmus.load(tmp_path / "run", prior=D.Normal(3 * torch.ones(2), torch.ones(2)))
+
+
+def test_own_networks_need_no_hidden_layers_and_are_asked_for_together(tmp_path):
+    nets = {"encoder": nn.Linear(5, 4), "decoder": nn.Linear(2, 5)}
+    model = small("VAE", **nets, latent_dim=2, hidden="auto", epochs=1).fit(X)
+    assert not {"hidden", "channels"} & set(model.settings_["chosen"])
+    model.save(tmp_path / "run")
+    with pytest.raises(
+        isthmus.InputError, match=r"with an encoder and a decoder of your own. .*encoder=..., decoder=..."
+    ):
+        isthmus.load(tmp_path / "run")
+    same = isthmus.load(tmp_path / "run", **nets)
+    np.testing.assert_array_equal(same.score_samples(X, draws=5), model.score_samples(X, draws=5))
+    assert isthmus.diagnose(model, X) is not None
+
+
 def test_saved_priors_hold_plain_values_and_refuse_others():
     for distribution in (MIXTURE, PARTS["low rank"]()["prior"], PARTS["student"]()["prior"]):
         values = json.loads(json.dumps(as_module.to_values(distribution)))

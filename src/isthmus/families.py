@@ -178,19 +178,31 @@ class StudentT(Family):
 
 
 class DiagonalNormal(Family):
-    """A mean and a log-scale for each element by the network: the usual posterior."""
+    """A mean and a log-scale for each element by the network: the usual posterior.
+
+    Args:
+        event_shape: shape of a code.
+        log_scale_limits: between which log-scales are kept, so that no step of training overflows; infinite to take
+            them as they are, of networks that were trained elsewhere.
+    """
 
     formula = "z ~ N(mean(x), diag scale(x)²)"
     raw_per_element = 2
     scale_per_element = True
     pair = ("mean", "log_variance")
 
+    def __init__(self, event_shape: tuple[int, ...], log_scale_limits: tuple[float, float] = (-15.0, 10.0)):
+        super().__init__(event_shape)
+        self.log_scale_limits = log_scale_limits
+
     def from_pair(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         return torch.stack([mean, 0.5 * log_variance], -1 - self.event_dim)
 
     def forward(self, raw: Tensor):
         loc, log_scale = self.split(raw)
-        return continuous.Normal(loc, log_scale.clamp(-15, 10), self.event_dim)
+        if math.isinf(self.log_scale_limits[0]):
+            return continuous.NarrowNormal(loc, log_scale, self.event_dim)
+        return continuous.Normal(loc, log_scale.clamp(*self.log_scale_limits), self.event_dim)
 
 
 class Point(Family):

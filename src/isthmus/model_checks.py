@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from isthmus.batch import Batch
 from isthmus.distributions.independent import LightDistribution
 from isthmus.errors import InputError
 from isthmus.latent_model import LatentModel, Model, require_distribution
-from isthmus.priors import PriorBySignature
+from isthmus.priors import ModuleDensity, ModulePrior, PriorBySignature
 from isthmus.random_streams import seeded
 from isthmus.wording import one_line
 
@@ -29,10 +30,26 @@ def check_composition(model: Model, batch: Batch) -> None:
         require_distribution("likelihood", model.likelihood)
     was_training = model.training
     model.eval()
+    if getattr(getattr(model, "prior", None), "wants_gradient", False):
+        warnings.warn(
+            "The prior's tensors require a gradient, but a distribution of torch is not trained. To train it, pass a "
+            "torch.nn.Module with log_prob and sample.",
+            UserWarning,
+            stacklevel=2,
+        )
     with torch.no_grad(), seeded(0):
         shape = tuple(batch.x.shape[1:])
         q = asked("posterior", f"read rows of shape {shape}", model, lambda: model.infer(batch))
         prior = asked("prior", "give a distribution over codes", model, lambda: model.prior_for(batch))
+        if isinstance(prior, ModuleDensity):  # which only generation asks for draws, after training
+            must = "give codes by sample and their log-densities by log_prob"
+            asked(
+                "prior",
+                must,
+                model,
+                lambda: prior.log_prob(prior.sample((2,))),
+                "sample(self, n) and log_prob(self, z)",
+            )
         damaged = asked("corruption", "keep the shape of rows", model, lambda: model.corrupt(batch))
     model.train(was_training)
     if not isinstance(damaged, torch.Tensor) or damaged.shape != batch.x.shape:
@@ -60,7 +77,7 @@ def check_composition(model: Model, batch: Batch) -> None:
         )
 
 
-def asked(part: str, must: str, model: Model, call: Callable[[], Any]) -> Any:
+def asked(part: str, must: str, model: Model, call: Callable[[], Any], method: str = "forward") -> Any:
     """What a part gives; whatever a module of the user's own raises is named by an InputError, as its cause."""
     try:
         return call()
@@ -68,9 +85,9 @@ def asked(part: str, must: str, model: Model, call: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         given = getattr(model, part, model)
-        own = type(given.module if isinstance(given, PriorBySignature) else given).__name__
+        own = type(given.module if isinstance(given, PriorBySignature | ModulePrior) else given).__name__
         reason = f"{type(error).__name__}: {one_line(str(error))}"
-        raise InputError(f"{part} must {must}, got {own}, which raises {reason}. Correct its forward.") from error
+        raise InputError(f"{part} must {must}, got {own}, which raises {reason}. Correct its {method}.") from error
 
 
 def is_over_codes(prior: Distribution, code_shape: tuple[int, ...], rows: int) -> bool:

@@ -233,6 +233,11 @@ class FixedPrior(nn.Module):
         self.distribution = DistributionModule(distribution)
 
     @property
+    def wants_gradient(self) -> bool:
+        """Whether it was given tensors that are to be trained, which it does not."""
+        return self.distribution.wants_gradient
+
+    @property
     def formula(self) -> str:
         """The density as text."""
         return f"z ~ {type(self.distribution()).__name__}"
@@ -284,8 +289,16 @@ class ModuleDensity(LightDistribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         shape = torch.Size(sample_shape)
+        number: Any = shape.numel()
+        styles = [number, (number,)] if takes_number(self.module.sample) else [(number,), number]
         with torch.no_grad():
-            draws = self.module.sample(shape.numel() if takes_number(self.module.sample) else (shape.numel(),))
+            try:
+                draws = self.module.sample(styles[0])
+            except TypeError as error:  # its argument's name does not say which of the two it takes
+                try:
+                    draws = self.module.sample(styles[1])
+                except TypeError:
+                    raise error from None
         draws = draws[0] if isinstance(draws, tuple) else draws  # of a flow that returns their log-densities too
         if not isinstance(draws, Tensor) or draws.numel() != shape.numel() * self._event_shape.numel():
             got = tuple(draws.shape) if isinstance(draws, Tensor) else type(draws).__name__

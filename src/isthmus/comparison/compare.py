@@ -18,9 +18,9 @@ from isthmus.comparison.curve import draw_curve
 from isthmus.comparison.linear_baseline import with_best_linear
 from isthmus.comparison.progress import ProgressUpdate, no_progress, progress_bar
 from isthmus.comparison.results import Conditions, RunResult
-from isthmus.comparison.run_one import data_warnings_ignored, prepare_run, train_and_score
+from isthmus.comparison.run_one import data_warnings_ignored, prepare_run, score_trained, train_and_score
 from isthmus.comparison.scores import of_condition
-from isthmus.comparison.specs import SPLIT_FIELD, Entry, Models, build_entries, check_sweep
+from isthmus.comparison.specs import SPLIT_FIELD, Entry, Models, build_entries, check_sweep, split_fixed
 from isthmus.comparison.split import Split, split
 from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
@@ -67,7 +67,9 @@ def compare(
         X: (n, *X) rows of any kind that `fit` takes; of a `Dataset` or a path the validation and test rows are used.
         y: (n,) labels, for linear probes and as the condition of conditional models.
         models: names, names with fields such as "vae(beta=4)", estimator classes or estimators; or a dict of these, by
-            the labels of their rows: {"mine": VAE(encoder=..., decoder=...), "default": "vae"}.
+            the labels of their rows: {"mine": VAE(encoder=..., decoder=...), "default": "vae"}. In a dict, networks
+            wrapped by `isthmus.wrap` and a `FittedModel` (`model.fitted_`) are not trained, but scored as they are on
+            the same test rows, once.
         seeds: number of runs of each model; a `random_state` among the fields is the first seed.
         sweep: one field and its values, for example {"latent_dim": [2, 4, 8]}.
         lengths: (n,) numbers of steps of padded sequences.
@@ -92,11 +94,17 @@ def compare(
     if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
         raise InputError(f"{SPLIT_FIELD} must be a number in [0, 1), got {fraction!r}.")
     swept = check_sweep(sweep)
-    entries = build_entries(models, fields, swept, with_pca=pca_applies(data.train))
+    rows = split(data, fraction)
+    to_train, fixed = split_fixed(models)
+    scored = [score_trained(label, model, rows, draws) for label, model in fixed.items()]
+    if fixed and not to_train:  # PCA of the same size stands beside it, as beside all models
+        to_train = [f"pca(latent_dim={scored[0].latent_dim})"]
+    entries = build_entries(to_train, fields, swept, with_pca=pca_applies(data.train))
     for entry in entries:
         if data.levels is not None and entry.estimator.levels is None:
             entry.estimator.set_params(levels=data.levels)
-    rows = split(data, fraction)
+    for label in {entry.label for entry in entries} & fixed.keys():
+        raise InputError(f"models must differ, got {label} twice. Give the trained model another label.")
     with data_warnings_ignored():
         entries = with_best_linear(entries, rows)
     closed_form = check_entries(entries, rows)
@@ -111,6 +119,7 @@ def compare(
         results = run_all(tasks, rows, draws, verbose)
     order = {(entry.label, repr(to_jsonable(entry.value))): i for i, entry in enumerate(entries)}
     results.sort(key=lambda result: order[result.model, repr(result.value)])
+    results += [RunResult.from_dict(to_jsonable(result.to_dict())) for result in scored]
     if (rows.train.y is not None or rows.train.condition is not None) and any(map(is_conditional, entries)):
         results = [dataclasses.replace(result, scores=list(map(of_condition, result.scores))) for result in results]
     table = build_table(results, build_conditions(data, rows, results, seeds), swept[0] if swept else None)

@@ -118,7 +118,13 @@ def number_notes(conditions: Conditions, rows: list[Row], columns: list[Column])
         notes.append("log p(x) of different kinds cannot be compared, so each kind has its own column.")
     if any(row.lower_bounds for row in rows):
         notes.append(">=: a lower bound, the log-density of dequantised data (with uniform noise added).")
-    if any(row.closed_form and row.scores for row in rows):
+    fixed = [row.label for row in rows if row.fixed]
+    if fixed:
+        notes.append(
+            f"{', '.join(fixed)}: trained before and scored as it is, once. If it was trained on any of the test rows, "
+            "its numbers are too good."
+        )
+    if any(row.closed_form and row.scores and not row.fixed for row in rows):
         notes.append(
             "pca: the squared error is that of PCA's projection, log p(x) that of probabilistic PCA. Both have a "
             "closed form, which does not depend on the seed."

@@ -26,6 +26,7 @@ class Row(NamedTuple):
         lower_bounds: columns in which its numbers are lower bounds.
         closed_form: whether it is solved in closed form.
         failures: seed to reason, for the runs that failed.
+        fixed: whether it was trained before, elsewhere.
     """
 
     label: str
@@ -35,6 +36,7 @@ class Row(NamedTuple):
     lower_bounds: frozenset[Column]
     closed_form: bool
     failures: dict[int, str]
+    fixed: bool = False
 
 
 class Ranking(NamedTuple):
@@ -123,7 +125,7 @@ def _build_row(runs: list[RunResult]) -> Row:
     lower_bounds = frozenset(score.column for run in runs for score in run.scores if score.lower_bound)
     latent_dim = next((run.latent_dim for run in runs if not run.failure), first.latent_dim)
     failures = {run.seed: run.failure for run in runs if run.failure}
-    return Row(first.model, first.value, latent_dim, scores, lower_bounds, first.closed_form, failures)
+    return Row(first.model, first.value, latent_dim, scores, lower_bounds, first.closed_form, failures, first.fixed)
 
 
 def columns_of(rows: list[Row]) -> list[Column]:

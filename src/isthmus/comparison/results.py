@@ -87,6 +87,7 @@ class RunResult:
         test_rows: fingerprint of the rows that it was scored on.
         scores: its scores.
         evaluation: what `evaluate` measured, as JSON.
+        fixed: whether the model was trained before, elsewhere.
     """
 
     model: str
@@ -101,6 +102,7 @@ class RunResult:
     test_rows: str = ""
     scores: list[Score] = field(default_factory=list)
     evaluation: dict[str, Any] = field(default_factory=dict)
+    fixed: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

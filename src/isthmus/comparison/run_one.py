@@ -22,6 +22,7 @@ from isthmus.estimators.training_job import TrainingJob
 from isthmus.estimators.training_setup import setup_training
 from isthmus.evaluation.baselines import ppca_scores
 from isthmus.evaluation.evaluate import MEASURES, evaluate
+from isthmus.evaluation.fitted_on import MadeOfRows, fitted_on
 from isthmus.examples import Examples, fingerprint
 from isthmus.fitted import FittedModel
 from isthmus.train.checkpoint import Checkpointer
@@ -99,8 +100,33 @@ def train_and_score(
     )
 
 
+def score_trained(label: str, model: FittedModel | MadeOfRows, split: Split, draws: int) -> RunResult:
+    """Score a model that was trained before on the test rows: one run, for every seed would give the same.
+
+    Raises:
+        InputError: if it cannot be applied to these rows.
+    """
+    try:
+        fitted = fitted_on(model, split.test)
+        rows = split.conditioned(fitted.schema.condition is not None)
+        scored = evaluate_model(fitted, fitted.check(rows.train), rows.test, draws, None)
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from None
+    return RunResult(
+        label,
+        None,
+        0,
+        closed_form=True,
+        latent_dim=fitted.code_size,
+        test_rows=fingerprint(Examples(scored.test.x)),
+        scores=all_scores(scored),
+        evaluation=scored.evaluation.to_dict(),
+        fixed=True,
+    )
+
+
 def evaluate_model(
-    fitted: FittedModel, train: Examples, test: Examples, draws: int, seconds: float, baseline: str = ""
+    fitted: FittedModel, train: Examples, test: Examples, draws: int, seconds: float | None, baseline: str = ""
 ) -> ScoredModel:
     """Evaluate a trained model on the test rows."""
     test = fitted.check(test)

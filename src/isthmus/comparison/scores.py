@@ -28,7 +28,7 @@ class ScoredModel:
         evaluation: what `evaluate` measured on the test rows.
         train: the training rows.
         test: the test rows.
-        seconds: duration of training.
+        seconds: duration of training; None if it is not known.
         baseline: `PCA` or `PCA_BEST` if it is one of the linear baselines, else "".
         dequantized_log_px: (n,) nats; log-density of the dequantised test rows, for a model with a density of discrete
             data.
@@ -38,7 +38,7 @@ class ScoredModel:
     evaluation: Evaluation
     train: Examples
     test: Examples
-    seconds: float
+    seconds: float | None
     baseline: str = ""
     dequantized_log_px: np.ndarray | None = None
 
@@ -124,9 +124,13 @@ def from_metric(metric: Metric | None, column: Column) -> Score | None:
     return Score(column, [metric.value], metric.standard_error)
 
 
-def training_seconds(model: ScoredModel, order: int) -> Score:
-    """Duration of training."""
-    return Score(Column("seconds", "training", "seconds", False, order), [model.seconds])
+def training_seconds(model: ScoredModel, order: int) -> Score | None:
+    """Duration of training; None for a model that was trained before."""
+    return (
+        None
+        if model.seconds is None
+        else Score(Column("seconds", "training", "seconds", False, order), [model.seconds])
+    )
 
 
 def n_parameters(model: ScoredModel, order: int) -> Score:

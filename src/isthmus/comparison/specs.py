@@ -14,6 +14,8 @@ from torch.distributions import Distribution
 
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.base import Estimator
+from isthmus.evaluation.fitted_on import MadeOfRows
+from isthmus.fitted import FittedModel
 from isthmus.model_registry import ALIASES, Field, Model, find_model, models
 from isthmus.persistence.serialization import class_of
 from isthmus.wording import quoted
@@ -31,7 +33,7 @@ SPLIT_FIELD = "validation_fraction"
 
 Sweep = tuple[str, list[Any]]
 """The swept field and its values."""
-ModelLike = str | Estimator | type[Estimator]
+ModelLike = str | Estimator | type[Estimator] | FittedModel | MadeOfRows
 Models = str | Iterable[ModelLike] | Mapping[str, ModelLike]
 """Names separated by commas; several models; or several by the labels that they are to have."""
 
@@ -119,6 +121,29 @@ def build_entries(
         else:
             entries.append(Entry(label, estimator, baseline=baseline))
     return entries
+
+
+def split_fixed(models: Any) -> tuple[Any, dict[str, FittedModel | MadeOfRows]]:
+    """The models that are to be trained, and those that are trained already, by label.
+
+    Args:
+        models: as in `build_entries`.
+
+    Raises:
+        InputError: for a trained model without a label, which its class would not tell from others.
+    """
+    if isinstance(models, Mapping):
+        fixed = {as_label(key): model for key, model in models.items() if isinstance(model, FittedModel | MadeOfRows)}
+        return {key: model for key, model in models.items() if key not in fixed}, fixed
+    if not isinstance(models, str) and isinstance(models, Iterable):
+        models = list(models)
+        for model in models:
+            if isinstance(model, FittedModel | MadeOfRows):
+                raise InputError(
+                    f"models must be a dict if one is trained already, got a {type(model).__name__} without a label. "
+                    "Pass {'mine': model, 'vae': 'vae'}."
+                )
+    return models, {}
 
 
 def as_label(label: Any) -> str:

@@ -42,9 +42,14 @@ class Split(NamedTuple):
     def for_model(self, estimator: Estimator) -> Split:
         """The same rows; their labels are the condition if the model is conditional."""
 
+        return self.conditioned(estimator.takes_labels)
+
+    def conditioned(self, conditional: bool) -> Split:
+        """The same rows, with their labels as the condition or without one."""
+
         def conditioned(examples: Examples) -> Examples:
             labels = examples.y if examples.condition is None else examples.condition
-            return replace(examples, condition=labels if estimator.takes_labels else None)
+            return replace(examples, condition=labels if conditional else None)
 
         valid = None if self.valid is None else conditioned(self.valid)
         return self._replace(train=conditioned(self.train), valid=valid, test=conditioned(self.test))

@@ -84,6 +84,7 @@ def row_to_dict(row: Row) -> dict[str, Any]:
         "latent_dim": row.latent_dim,
         "runs": max((len(scores.by_seed) for scores in row.scores.values()), default=0),
         "closed_form": row.closed_form,
+        **({"fixed": True} if row.fixed else {}),
         "cells": cells,
         "failed": {str(seed): reason for seed, reason in row.failures.items()},
     }

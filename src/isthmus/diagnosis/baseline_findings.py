@@ -170,9 +170,7 @@ def worse_than_baselines(context: DiagnosisContext) -> Iterator[Finding]:
             "worse-than-pca",
             "warning",
             f"PCA of the same size reconstructs better: squared error {own:.4g}, PCA's {pca:.4g}",
-            context.first_effective(
-                LINEAR_FIELDS if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}
-            ),
+            context.first_effective(LINEAR_FIELDS if context.hidden else {}, {"epochs": longer(context)}),
             {"squared_error": own, "pca": pca, "unit": "scaled units"},
             "the network is undertrained or overfits; without hidden layers it would converge to PCA",
         )
@@ -191,9 +189,7 @@ def worse_than_linear(context: DiagnosisContext, name: str) -> Finding:
     schema = context.fitted.schema
     # Probabilistic PCA takes neither conditions nor clean targets nor rows with missing values.
     if schema.condition is not None or schema.discrete or schema.paired or context.incomplete:
-        remedy = context.first_effective(
-            LINEAR_FIELDS if context.fitted.fields.get("hidden") else {}, {"epochs": longer(context)}
-        )
+        remedy = context.first_effective(LINEAR_FIELDS if context.hidden else {}, {"epochs": longer(context)})
     else:
         remedy = context.other_model("ProbabilisticPCA", **params)
     return Finding(

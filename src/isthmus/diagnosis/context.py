@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from isthmus.atomic_io import next_path
 from isthmus.batch import Batch
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
+from isthmus.diagnosis.code_value import CodeValue
 from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.distributions.independent import is_differentiable, is_evaluable
 from isthmus.estimators.auto_fields import AUTO_FIELDS
@@ -30,6 +31,8 @@ SUM_OVER_FEATURES = (
     f"{OWN_CODE}sum the reconstruction loss over features instead of averaging it (look for reduction='mean')"
 )
 """The first thing to check if a user-defined loss leads to a collapsed posterior."""
+LONGER = f"{OWN_CODE}train for more epochs, until the loss of held-out rows stops falling"
+"""How to go on with a user's own loop."""
 MANY_DRAWS = 10_000
 """Draws per row that a remedy for a loose bound suggests: ten times the default."""
 MANY_TIMES = 10
@@ -69,6 +72,7 @@ class DiagnosisContext:
         command: the run that the model comes from; remedies are then commands instead of Python.
         convention: how the loss was reduced, of a wrapped model.
         failure: why training failed; empty if it did not.
+        code_value: what the codes cost and save on training rows if they are known, of a wrapped model.
         data_findings: what `check` says of the rows.
         corrections: hyperparameters that are the cause of what is wrong, at better values: every remedy has them.
         incomplete: whether the training rows have missing values; if these are unknown, whether the measured rows do.
@@ -79,6 +83,7 @@ class DiagnosisContext:
     command: RunRef | None = None
     convention: LossConvention | None = None
     failure: str = ""
+    code_value: CodeValue | None = None
     data_findings: tuple[Finding, ...] = ()
     corrections: dict[str, Any] = field(default_factory=dict)
     incomplete: bool = False
@@ -118,6 +123,12 @@ class DiagnosisContext:
         return float(max(weights) if weights else self.fitted.fields.get("beta", 1.0))
 
     @property
+    def hidden(self) -> tuple[int, ...]:
+        """Widths of the hidden layers; none are known of networks of the user's own."""
+        widths = self.fitted.fields.get("hidden", ())
+        return () if is_auto(widths) else tuple(widths)
+
+    @property
     def warmup(self) -> float:
         """Share of training over which the KL weight rises."""
         return float(self.fitted.fields.get("warmup", 0.0)) if self.is_generative else 0.0
@@ -150,8 +161,10 @@ class DiagnosisContext:
     def retrain(self, **params: Any) -> str:
         """How to train the model again with other hyperparameters: a command, or a line of Python."""
         params = {**self.corrections, **params}
-        if self.convention is not None and {"warmup", "epochs"} & set(params):
+        if self.convention is not None and {"warmup", "epochs"} & set(params) and self.convention.may_average:
             return SUM_OVER_FEATURES  # neither a warm-up nor longer training corrects a wrong weight
+        if self.convention is not None and "epochs" in params:  # how many were made is unknown
+            return LONGER
         if self.convention is not None:
             return OWN_CODE + ", ".join(f"{name} = {value}" for name, value in params.items())
         if self.fitted.name not in models():  # a user-defined class, whose defaults are unknown
@@ -166,6 +179,15 @@ class DiagnosisContext:
         if self.command is None:
             return f"isthmus.{self.fitted.name}({python_arguments(params)}).fit({self.fit_arguments()})"
         return self.cli_command(self.fitted.name, params)
+
+    def less_kl_weight(self) -> str:
+        """How to give the KL term of a user's loss less weight, or less at first."""
+        assert self.convention is not None
+        if self.convention.may_average:
+            return SUM_OVER_FEATURES
+        high = self.convention.effective_beta > 1
+        longer = "train for more epochs; if the code stays out of use, raise beta from 0 over the first of them"
+        return f"{OWN_CODE}{'lower beta' if high else longer}"
 
     @property
     def given_fields(self) -> list[str]:

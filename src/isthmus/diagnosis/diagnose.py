@@ -19,6 +19,7 @@ from isthmus.diagnosis import (
     training_findings,
 )
 from isthmus.diagnosis.causes import follows
+from isthmus.diagnosis.code_value import code_value
 from isthmus.diagnosis.context import DiagnosisContext, RunRef
 from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate, harmful_offset
 from isthmus.diagnosis.wrap import Wrapped
@@ -124,7 +125,8 @@ def diagnose(
         convention = model.convention(fitted)
     else:
         fitted = as_fitted(model)
-    incomplete = is_incomplete(rows if train is None else train_examples(train, sequences))
+    known = rows if train is None else train_examples(train, sequences)
+    incomplete = is_incomplete(known)
     if failure or not has_finite_weights(fitted):
         return [diverged(DiagnosisContext(fitted, None, command, convention, failure, incomplete=incomplete))]
     if evaluation is None:
@@ -133,9 +135,11 @@ def diagnose(
         check_rows = fitted.check_without_condition if rows.condition is None else fitted.check
         check_evaluation(evaluation, check_rows(rows))
     context = DiagnosisContext(fitted, evaluation, command, convention, incomplete=incomplete)
+    if convention is not None:
+        context = replace(context, code_value=code_value(fitted, fitted.check(known)))
     log_likelihood = context.value("log_likelihood")
     if log_likelihood is not None and not math.isfinite(log_likelihood):
-        return [diverged(context)]
+        return list(likelihood_findings.kl_not_minimized(context)) or [diverged(context)]
     context = replace(context, corrections=corrections(context), data_findings=checked(fitted, rows, train))
     findings = [finding for look_for in FINDINGS for finding in look_for(context)]
     return fold(findings, follows(findings))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.distributions import MixtureSameFamily
 
-from isthmus.diagnosis.context import SUM_OVER_FEATURES, DiagnosisContext
+from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.diagnosis.symptoms import (
     MIN_KL_NATS,
     collapsed,
@@ -99,7 +99,7 @@ def posterior_collapse(context: DiagnosisContext) -> Iterator[Finding]:
 def lower_kl_weight(context: DiagnosisContext) -> str:
     """Retrain with less weight on the KL term or a longer warm-up."""
     if context.convention is not None:
-        return SUM_OVER_FEATURES
+        return context.less_kl_weight()
     if context.beta > 1:
         return context.reweight_kl(1.0)
     if "warmup" not in context.fitted.fields:

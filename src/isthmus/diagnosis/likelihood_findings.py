@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from isthmus.data_checks.suspect_columns import MAX_OFFSET
+from isthmus.diagnosis.code_value import LOG_WIDER, CodeValue
 from isthmus.diagnosis.context import OWN_CODE, DiagnosisContext
-from isthmus.diagnosis.symptoms import hardly_trained
+from isthmus.diagnosis.symptoms import far_worse_than_mean, hardly_trained, no_better_than_mean
 from isthmus.evaluation.linear_reference import OUTPUT_BOUNDS
 from isthmus.finding import Finding
 
@@ -21,6 +24,17 @@ MIN_OUTSIDE = 0.2
 """Share of numbers outside the outputs' interval that matters."""
 MAX_KL_PER_DIM_NATS = 100.0
 """KL of a dimension that no loss with a KL term of some weight leaves."""
+MIN_KL_PER_DIM_NATS, MIN_IDLE_KL_PER_DIM_NATS = 2.0, 5.0
+"""KL of a dimension below which too little training explains what codes cost more than they save over codes from the
+prior, and over codes of other rows: at first all codes move aside together."""
+MAX_COST_RATIO = 2.0
+"""KL, by its weight in the loss, over what it saves in distortion; at a minimum it is at most 1, on training rows."""
+MIN_AMPLIFICATION = 5.0
+"""Ratio of an encoder's outputs to the rows from which these are not what an untrained network makes of large rows."""
+VALUE_SIGMA = 3.0
+"""Standard errors that what codes save may be larger than measured, and that it must differ from 0."""
+USUAL_LOG_VARIANCES = (-30.0, 20.0)
+"""Log-variances beyond which a message names them."""
 MIN_NOISE_LOSS = 0.5
 """Share of the variance that drawing the code loses if the decoder was trained without."""
 
@@ -88,18 +102,64 @@ def decoder_range(context: DiagnosisContext) -> Iterator[Finding]:
 
 
 def kl_not_minimized(context: DiagnosisContext) -> Iterator[Finding]:
-    """The KL of a wrapped model is so large that no loss kept it down."""
-    kl = context.value("kl")
-    if context.convention is None or kl is None or kl < MAX_KL_PER_DIM_NATS * context.code_size:
+    """The KL of a wrapped model is so large, for what the codes save, that no loss kept it down."""
+    value, convention = context.code_value, context.convention
+    if convention is None or value is None or not convention.beta:
         return
+    reason = reason_for_kl(context, value, convention.effective_beta)
+    if not reason:
+        return
+    low, high = value.log_variances
+    message = f"KL(q(z|x) || p(z)) is {value.kl:,.0f} nats per row, {reason}"
+    if low < USUAL_LOG_VARIANCES[0] or high > USUAL_LOG_VARIANCES[1]:
+        message += f"; log-variances lie between {low:,.0f} and {high:,.0f}"
     yield Finding(
         "kl-not-minimized",
         "error",
-        f"KL(q(z|x) || p(z)) is {kl:,.0f} nats per row, more than {MAX_KL_PER_DIM_NATS:g} for each dimension",
-        f"{OWN_CODE}add the KL term to the loss: 0.5 * (mean^2 + exp(log_variance) - 1 - log_variance), summed",
-        {"kl": kl, "latent_dim": context.code_size},
-        "the KL term was subtracted or left out, or the encoder's second output is no log-variance",
+        message,
+        f"{OWN_CODE}add the KL term to the loss, loss = reconstruction + beta * kl, with kl = 0.5 * (mean^2 + "
+        "exp(log_variance) - 1 - log_variance), summed over latent dimensions; check each sign",
+        {
+            "kl": value.kl,
+            "latent_dim": context.code_size,
+            "effective_beta": convention.effective_beta,
+            "saved_over_prior": value.over_prior.mean,
+            "saved_over_other_rows": value.over_others.mean,
+            "log_variance_min": low,
+            "log_variance_max": high,
+        },
+        "the KL term or a part of it has the wrong sign, or was left out, or the encoder's second output is no "
+        "log-variance",
     )
+
+
+def reason_for_kl(context: DiagnosisContext, value: CodeValue, beta: float) -> str:
+    """Why the KL cannot have been minimised with weight `beta`, in a clause; empty if it can.
+
+    At a minimum of distortion + beta * KL, codes from the prior, which cost no KL, give no lower loss: beta * KL is at
+    most what codes from q(z given x) save over them. Nor does a wider q(z given x): what it saves in beta * KL is at
+    most what it costs in distortion. Both say nothing of networks that are not trained, or see rows on another scale.
+    """
+    size, mean_row = context.code_size, no_better_than_mean(context)
+    untrained = value.amplification < MIN_AMPLIFICATION
+    if not value.kl < MAX_KL_PER_DIM_NATS * size:  # nor is NaN
+        return "" if untrained and mean_row else f"more than {MAX_KL_PER_DIM_NATS:g} for each dimension"
+    weight = "" if beta == 1 else f" (times {beta:.3g}, its weight)"
+    (cost, error), saved = value.cost_of_width, value.kl_of_width
+    narrow = saved > size and MAX_COST_RATIO * (cost + VALUE_SIGMA * error) < beta * saved
+    if narrow and not (untrained and mean_row):
+        wider = f"q(z|x) could be {math.exp(LOG_WIDER):.0f} times as wide"
+        return f"of which {saved:.1f}{weight} buy {max(cost, 0):.2f} nats of distortion: {wider}"
+    (saved, error), (over_others, others_error) = value.over_prior, value.over_others
+    unused = saved < VALUE_SIGMA * error or far_worse_than_mean(context)
+    if value.kl < MIN_KL_PER_DIM_NATS * size or (untrained and unused):
+        return ""
+    if beta * value.kl > MAX_COST_RATIO * (saved + VALUE_SIGMA * error):
+        return f"yet the codes save {saved:.2f} nats of distortion over codes drawn from the prior{weight}"
+    idle = value.kl > MIN_IDLE_KL_PER_DIM_NATS * size and (context.value("column_offset") or 0.0) < MAX_OFFSET
+    if idle and beta * value.kl > over_others + VALUE_SIGMA * others_error:
+        return f"yet the codes save {over_others:.2f} nats of distortion over those of other rows{weight}"
+    return ""
 
 
 def no_noise(context: DiagnosisContext) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ class LossConvention:
         squared_error: whether the reconstruction loss is a squared error without factor 1/2 and without a scale.
         features: number of features of a row.
         latent_dim: number of latent dimensions.
+        declared: whether the user said how the reconstruction loss is reduced; if not, a sum is a guess.
     """
 
     beta: float = 1.0
@@ -28,6 +29,7 @@ class LossConvention:
     squared_error: bool = False
     features: int = 1
     latent_dim: int = 1
+    declared: bool = True
 
     def __post_init__(self) -> None:
         for name in ("reduction", "kl_reduction"):
@@ -40,6 +42,11 @@ class LossConvention:
     def averages(self) -> bool:
         """Whether a term is averaged instead of summed."""
         return "mean" in (self.reduction, self.kl_reduction)
+
+    @property
+    def may_average(self) -> bool:
+        """Whether a reconstruction loss that is averaged may be what is wrong: nothing else was declared."""
+        return self.reduction == "mean" or not self.declared
 
     @property
     def effective_beta(self) -> float:

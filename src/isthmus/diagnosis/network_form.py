@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -101,17 +102,29 @@ def tensors_of(out: Any, scale_output: str) -> Iterator[Tensor]:
 def methods_of(module: nn.Module) -> tuple[Method, Method]:
     """The two halves of a whole autoencoder: `encode` and `decode`, or its networks `encoder` and `decoder`.
 
+    Where only the second half has such a name, `forward` is the encoder.
+
     Raises:
-        InputError: for a module that has neither.
+        InputError: for a module that has no such decoder.
     """
     for encode, decode in METHODS:
-        if all(callable(getattr(module, name, None)) for name in (encode, decode)):
+        if has_method(module, encode) and has_method(module, decode):
             return Method(module, encode), Method(module, decode)
+    for decode in (decode for _, decode in METHODS):
+        if has_method(module, decode):  # the mean and the log-variance are among the outputs of forward
+            return Method(module), Method(module, decode)
     parts = ", ".join(name for name, _ in module.named_children()) or "none"
     raise InputError(
         f"encoder must be a module with encode and decode, or with networks encoder and decoder, got "
-        f"{type(module).__name__} with the networks {parts}. Or pass its two halves: isthmus.wrap(encoder, decoder)."
+        f"{type(module).__name__} with the networks {parts}. Define in the class `def decode(self, z): ...`, which "
+        "returns the reconstruction, and `def encode(self, x): ...`, which returns (mean, log_variance), unless "
+        "forward returns (reconstruction, mean, log_variance). Or pass its two halves: isthmus.wrap(encoder, decoder)."
     )
+
+
+def has_method(module: nn.Module, name: str) -> bool:
+    """Whether a module has a method or a network of this name."""
+    return callable(getattr(module, name, None))
 
 
 class NetworkForm(NamedTuple):
@@ -187,12 +200,17 @@ class Probe:
                 f"{encoder.name} must return the mean and the log-variance of codes, got draws, which differ from call "
                 "to call. Return (mean, log_variance)."
             )
-        whole = encoder.name != self.encoder.name  # whose forward returns the reconstruction first
-        pair = fixed[-2:] if whole else fixed[:2]
+        whole = (
+            encoder.name == "forward" and self.decoder.module is encoder.module
+        )  # whose forward returns the reconstruction first
+        pair = pair_in([(i, first[i].shape) for i in fixed if i]) if whole else fixed[:2]
         if len(pair) == 2 and first[pair[0]].shape == first[pair[1]].shape:
             return self.decodable(encoder.configured(outputs=tuple(pair)), first[pair[0]])
         if whole:
-            raise InputError("forward must return (reconstruction, mean, log_variance).")
+            raise InputError(
+                "forward must return (reconstruction, mean, log_variance), or the class define encode(self, x), which "
+                "returns (mean, log_variance)."
+            )
         try:
             return self.decodable(encoder.configured(outputs=(fixed[0],)), first[fixed[0]])
         except NETWORK_ERRORS as error:
@@ -212,6 +230,11 @@ class Probe:
             raise ValueError(f"{decoder.name} returned shape {tuple(decoded.shape)} for {len(self.rows)} codes")
         wide = isinstance(out, tuple) and bool((out[1] >= 0).all() and (out[1] > 0).any())  # 0: of a scale of 1
         return NetworkForm(encoder, decoder, codes.shape[1], isinstance(out, tuple), wide)
+
+
+def pair_in(outputs: list[tuple[int, tuple[int, ...]]]) -> list[int]:
+    """Of outputs by number and shape, the first two neighbours of one shape: forward may return more than the pair."""
+    return next(([i, j] for (i, one), (j, other) in pairwise(outputs) if one == other), [])
 
 
 def network_form(

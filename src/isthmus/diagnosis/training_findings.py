@@ -15,6 +15,7 @@ from isthmus.diagnosis.symptoms import (
     worse_than_pca,
     worst_linear,
 )
+from isthmus.estimators.hyperparameters import is_auto
 from isthmus.finding import Finding
 from isthmus.wording import pluralize
 
@@ -95,8 +96,9 @@ def less_overfitting(context: DiagnosisContext) -> str:
 
 def smaller_network(context: DiagnosisContext) -> str:
     """Retrain with a smaller network or with corrupted input."""
-    field = "channels" if context.fitted.network_kind == "conv" else "hidden"
-    widths = tuple(max(8, width // 4) for width in context.fitted.fields.get(field, ()))
+    conv = context.fitted.network_kind == "conv"
+    field, given = ("channels", context.fitted.fields.get("channels", ())) if conv else ("hidden", context.hidden)
+    widths = () if is_auto(given) else tuple(max(8, width // 4) for width in given)
     return context.first_effective(
         {field: widths} if widths and context.convention is None else {}, {"corruption": "gaussian(0.1)"}
     )

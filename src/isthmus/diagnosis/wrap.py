@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ from isthmus.random_streams import seeded
 from isthmus.schema import Condition
 
 SCALE_OUTPUTS = ("log_variance", "log_scale", "scale")
+NO_LIMITS = (-math.inf, math.inf)
+"""Of log-scales: numbers are those of the networks, however far training let them run."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Wrapped:
     decoder: Method
     likelihood: str
     beta: float
-    reduction: str
+    reduction: str | None
     kl_reduction: str
     scale_output: str
     prior: Any
@@ -85,7 +88,9 @@ class Wrapped:
         fields: Any = PartFields(form.latent_dim, encoder, decoder, self.likelihood, self.prior)
         schema = infer_schema(fields, examples, train)
         with seeded(0):
-            model = latent_model(fields, schema, (DiagonalNormal if form.variational else Point)((form.latent_dim,)))
+            code = (form.latent_dim,)
+            family = DiagonalNormal(code, log_scale_limits=NO_LIMITS) if form.variational else Point(code)
+            model = latent_model(fields, schema, family)
         if form.encoder.module is form.decoder.module:  # two methods of one module, whose weights are there once
             parts = (model.posterior, model.likelihood)
             first, second = (next(m for m in part.modules() if isinstance(m, Method)) for part in parts)
@@ -127,12 +132,35 @@ class Wrapped:
         """The loss for the shapes of `fitted`, which `on` returned."""
         return LossConvention(
             self.beta,
-            self.reduction,
+            self.reduction or "sum",
             self.kl_reduction,
             squared_error=self.likelihood == "mse",
             features=fitted.schema.size,
             latent_dim=fitted.code_size,
+            declared=self.reduction is not None,
         )
+
+    def score_samples(
+        self,
+        X: Any,
+        *,
+        draws: int = 1000,
+        per_feature: bool = False,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+    ) -> np.ndarray:
+        """(n,) importance-weighted log p(x), nats, as the method of a fitted estimator; arguments as there.
+
+        Args:
+            X: (n, *X) rows.
+            draws: draws from q(z given x) for each row.
+            per_feature: return (n, *X) E_q[-log p(x_j given z)] of each element instead.
+            condition, lengths, observed: as in `on`.
+        """
+        fitted = self.on(X, condition, lengths, observed)
+        rows = fitted.check(X, condition, lengths, observed=observed)
+        return (fitted.element_distortion if per_feature else fitted.score)(rows, draws)
 
     def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
         """Findings about the model, most severe first; arguments as in `isthmus.diagnose`."""
@@ -152,7 +180,7 @@ def wrap(
     *,
     likelihood: str = "auto",
     beta: float = 1.0,
-    reduction: str = "sum",
+    reduction: str | None = None,
     kl_reduction: str = "sum",
     scale_output: str = "log_variance",
     prior: Any = "normal",
@@ -164,13 +192,14 @@ def wrap(
 
     Args:
         encoder: the encoder; or, without a decoder, a whole autoencoder with `encode` and `decode`, or with networks
-            `encoder` and `decoder`. Where that does not give the code, its forward must return (reconstruction, mean,
-            scale).
+            `encoder` and `decoder`. Where `encode` is missing or does not give the code, its forward must return
+            (reconstruction, mean, scale); `decode` it must have.
         decoder: maps codes to the mean of x; for a Bernoulli likelihood to probabilities or logits.
         likelihood: the reconstruction loss: "mse", "bce", or the name of another likelihood, e.g. "laplace"; "auto"
             reads it off X.
         beta: weight of the KL term as written in the loss.
-        reduction: "sum" or "mean" of the reconstruction loss over the features of a row.
+        reduction: "sum" or "mean" of the reconstruction loss over the features of a row. By default it is taken for a
+            sum, and findings that a mean would explain say so.
         kl_reduction: "sum" or "mean" of the KL over latent dimensions.
         scale_output: what the second output of the encoder is: "log_variance", "log_scale" or "scale".
         prior: p(z), as the field `prior` of a VAE.
@@ -186,6 +215,6 @@ def wrap(
         raise unknown("likelihood", name, known)
     if scale_output not in SCALE_OUTPUTS:
         raise unknown("scale_output", str(scale_output), SCALE_OUTPUTS)
-    LossConvention(beta, reduction, kl_reduction)  # validates them
+    LossConvention(beta, reduction or "sum", kl_reduction)  # validates them
     halves = methods_of(encoder) if decoder is None else (Method(encoder), Method(decoder))
     return Wrapped(*halves, likelihood, beta, reduction, kl_reduction, scale_output, prior)

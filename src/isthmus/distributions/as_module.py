@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -45,6 +46,8 @@ class DistributionModule(nn.Module):
     def __init__(self, distribution: D.Distribution, weights: bool = False):
         super().__init__()
         self.kind = type(distribution).__name__
+        self.wants_gradient = False
+        """Whether tensors of the distribution are to be trained, which their copies are not."""
         is_known = type(distribution) is getattr(D, self.kind, None) and self.kind in ARGUMENTS
         if not is_known or (self.kind == WEIGHTS) != weights:
             known = join_names((name for name in ARGUMENTS if name != WEIGHTS), len(ARGUMENTS))
@@ -55,8 +58,11 @@ class DistributionModule(nn.Module):
         for name in ARGUMENTS[self.kind]:
             value = getattr(distribution, ATTRIBUTES.get(name, name))
             if isinstance(value, D.Distribution):
-                self.add_module(name, DistributionModule(value, weights=name == "mixture_distribution"))
+                part = DistributionModule(value, weights=name == "mixture_distribution")
+                self.add_module(name, part)
+                self.wants_gradient |= part.wants_gradient
             elif isinstance(value, Tensor):
+                self.wants_gradient |= value.requires_grad
                 self.register_buffer(name, value.detach().clone(), persistent=False)
             else:
                 setattr(self, name, value)
@@ -78,6 +84,13 @@ def to_values(distribution: D.Distribution) -> dict[str, Any]:
         }
 
     return values(DistributionModule(distribution))
+
+
+def is_same(distribution: Any, values: Any) -> bool:
+    """Whether something is the distribution whose `to_values` were saved, as JSON gives them back."""
+    if not isinstance(distribution, D.Distribution):
+        return False
+    return bool(json.loads(json.dumps(to_values(distribution))) == values)
 
 
 def from_values(values: Any) -> D.Distribution:

@@ -69,6 +69,22 @@ class Normal(LocationScale):
         return squares * (-0.5 * exp(-2 * self.log_scale)) + constant
 
 
+class NarrowNormal(Normal):
+    """Normal elements whose scales may be smaller than the precision resolves: a draw is then its location.
+
+    Its density at a draw is that of the noise; computed from the draw it would be 0 / 0.
+    """
+
+    def draw(self, noise: Tensor) -> Drawn:
+        density = -0.5 * noise.square() - self.log_scale - HALF_LOG_TWO_PI
+        return Drawn(super().draw(noise).z, self.sum_event(density))
+
+    def element_log_prob(self, x: Tensor) -> Tensor:
+        distance = x - self.loc
+        scaled = torch.where(distance == 0, 0.0, distance * exp(-self.log_scale))
+        return -0.5 * scaled.square() - self.log_scale - HALF_LOG_TWO_PI
+
+
 class Laplace(LocationScale):
     """Laplace elements."""
 

@@ -17,7 +17,7 @@ from isthmus.estimators.composition import (
     undoes_damage,
     uses_unet,
 )
-from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
+from isthmus.estimators.hyperparameters import Hyperparameters, is_auto, unused_fields
 from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Family
 from isthmus.nets import unet
@@ -96,6 +96,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
         check_columns(schema, size or chosen.get("latent_dim"))
     if not is_variational:  # a plain autoencoder's codes have no density
         chosen["prior"] = "normal"
+    wanted -= unused_fields(estimator.values())
     return {name: value for name, value in chosen.items() if name in wanted}
 
 

@@ -203,6 +203,8 @@ def likelihood_family(estimator: Hyperparameters, schema: Schema) -> Family:
 
 def prior_module(estimator: Hyperparameters, schema: Schema) -> nn.Module | Distribution:
     """p(z); of the user's own a copy in the form that it has."""
+    if isinstance(estimator.prior, Distribution):
+        return estimator.prior  # whose tensors `FixedPrior` copies
     if not isinstance(estimator.prior, str):
         return copy.deepcopy(estimator.prior)  # `as_prior` refuses what it cannot be
     return build(PRIORS, estimator.prior, "prior", estimator, schema)

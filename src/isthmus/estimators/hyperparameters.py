@@ -7,6 +7,7 @@ import inspect
 import re
 import textwrap
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
@@ -154,6 +155,16 @@ def type_words(annotation: str) -> str:
     parts = [re.sub(r"tuple\[(\w+), \.\.\.\]", r"tuple of \1", part.strip()) for part in annotation.split("|")]
     *first, last = [names.get(part, part) for part in parts]
     return f"{', '.join(first)} or {last}" if first else last
+
+
+def unused_fields(fields: Mapping[str, Any]) -> set[str]:
+    """The fields that may be "auto" and have no meaning, because both networks are the user's own.
+
+    Args:
+        fields: values by name.
+    """
+    own = fields.get("encoder") is not None and fields.get("decoder") is not None
+    return {"hidden", "channels"} if own and fields.get("prior") != "conditional" else set()
 
 
 def is_auto(value: Any) -> bool:

@@ -11,6 +11,7 @@ from isthmus.errors import InputError, unknown
 from isthmus.evaluation.baseline_metrics import density_baselines, reconstruction_baselines
 from isthmus.evaluation.conditioning import condition_gain
 from isthmus.evaluation.context import EvalContext
+from isthmus.evaluation.fitted_on import fitted_on
 from isthmus.evaluation.generalization import generalization_gap
 from isthmus.evaluation.latent_space import (
     active_units,
@@ -114,7 +115,7 @@ def evaluate(
     """Measure a fitted model on rows, best on rows that it was not fitted to.
 
     Args:
-        model: a fitted estimator, a `FittedModel`, or wrapped networks on their rows (`wrapped.on(X)`).
+        model: a fitted estimator, a `FittedModel`, or networks wrapped by `isthmus.wrap`.
         X: (n, *X) the rows, or `Examples`, which hold the arguments that accompany them.
         y: (n,) labels, which probes try to read from codes; also the condition of a conditional model.
         condition: (n,) labels or (n, k) numbers, for a conditional model.
@@ -138,7 +139,7 @@ def evaluate(
     Raises:
         InputError: for rows that the model cannot read, and for `Examples` with arguments beside them.
     """
-    fitted = as_fitted(model)
+    fitted = fitted_on(model, X, condition, lengths, observed)
     check_settings(fitted, draws, ais, ais_steps, without)
     examples = fitted.check(X, condition, lengths, observed=observed, y=y, factors=factors, weight=sample_weight)
     examples = examples.without_zero_weight()

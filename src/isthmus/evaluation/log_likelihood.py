@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.ais import ais, bdmc
 from isthmus.metrics.elbo_surgery import elbo_surgery
@@ -131,6 +132,8 @@ def inference_gap_metrics(context: EvalContext) -> tuple[Metric, ...] | None:
         index = context.subsample(INFERENCE_GAP_MAX_ROWS)
         rows, weight = context.scored.take(index), context.weight_of(index)
         gap = inference_gap(context.fitted.model, rows, steps=GAP_STEPS, weight=weight)
+    if math.isnan(gap.total.mean):
+        raise Declined("The posteriors are too narrow for single precision.")
     labels = {
         "total": "inference gap: log p(x) - ELBO",
         "approximation": "inference gap due to the posterior family",

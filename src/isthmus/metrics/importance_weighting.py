@@ -303,12 +303,12 @@ def combine(log_sums: np.ndarray, sizes: np.ndarray, exact: bool = False) -> Log
         return LogLikelihood(log_sums[0], 0.0)
     with np.errstate(invalid="ignore"):  # weights of a diverged model are NaN
         values = np.logaddexp.reduce(log_sums) - math.log(sizes.sum())
-    if len(sizes) == 1:
-        return LogLikelihood(values, math.inf)
-    replicates = [
-        float((np.logaddexp.reduce(np.delete(log_sums, g, 0)) - math.log(sizes.sum() - sizes[g])).mean())
-        for g in range(len(sizes))
-    ]
+        if len(sizes) == 1:
+            return LogLikelihood(values, math.inf)
+        replicates = [
+            float((np.logaddexp.reduce(np.delete(log_sums, g, 0)) - math.log(sizes.sum() - sizes[g])).mean())
+            for g in range(len(sizes))
+        ]
     shared_error = math.sqrt((len(sizes) - 1) * float(np.var(replicates)))
     return LogLikelihood(values, shared_error, bound_gap(log_sums, sizes), len(sizes))
 

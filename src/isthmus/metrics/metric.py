@@ -18,6 +18,9 @@ UNKNOWN_ERROR = "the standard error of one draw or one row is unknown"
 LINE, INLINE, HIDDEN = "line", "inline", "hidden"
 """Where text shows a number: on a separate line, in its parent's line, or nowhere (JSON and the page have it)."""
 
+MIN_COARSE_ERROR = 100.0
+"""Standard error from which a number and its error are rounded to two digits of the error."""
+
 Value = float | int | bool | str | tuple[float, ...] | None
 
 
@@ -108,6 +111,8 @@ def number(value: Value, digits: str = ".2f", standard_error: float | None = Non
 
     >>> number(0.25, ".0%"), number((1.0, -0.01), ".1f"), number(3), number(None)
     ('25%', '1.0, 0.0', '3', 'not available')
+    >>> number(-54285758.98, ".2f", 1056791.2)
+    '-54,300,000 ± 1,100,000'
     """
     if value is None:
         return "not available"
@@ -116,6 +121,9 @@ def number(value: Value, digits: str = ".2f", standard_error: float | None = Non
     digits = digits or error_digits(standard_error)
     if isinstance(value, tuple):
         return ", ".join(number(one, digits) for one in value)
+    if standard_error is not None and MIN_COARSE_ERROR <= standard_error < math.inf and digits.endswith("f"):
+        step = 10.0 ** (math.floor(math.log10(standard_error)) - 1)  # no digit that chance decides
+        value, standard_error, digits = step * round(value / step), step * round(standard_error / step), ",.0f"
     if isinstance(value, int):
         text = f"{value:,}"
     else:
@@ -130,7 +138,7 @@ def error_digits(standard_error: float | None) -> str:
     """The format that shows two digits of a standard error.
 
     >>> number(84996.3, "", 17092.0), number(15.0612, "", 0.966), number(2.0, "", 0.0)
-    ('84,996 ± 17,092', '15.06 ± 0.97', '2 ± 0')
+    ('85,000 ± 17,000', '15.06 ± 0.97', '2 ± 0')
     """
     if not standard_error or not math.isfinite(standard_error):
         return ".4g"

@@ -344,18 +344,29 @@ def unfitted(
     cls = class_of(models()[config["class"]]) if own is None else own
     known = {field.name for field in dataclasses.fields(cls)}
     fields: dict[str, Any] = {}
+    missing = [
+        name
+        for name, value in config["fields"].items()
+        if name in known and isinstance(value, dict) and name not in modules and as_module.NAME not in value
+    ]
+    if missing:
+        names = " and ".join(f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in missing)
+        raise InputError(
+            f"{folder} was trained with {names} of your own. Pass {'it' if len(missing) == 1 else 'them'}: "
+            f"isthmus.load({str(folder)!r}, {', '.join(f'{name}=...' for name in missing)})"
+        )
     for name, value in config["fields"].items():
         if name not in known:
             raise InputError(f"{folder} has a field {name!r}, which {cls.__name__} does not have.")
-        if name == "prior" and name not in modules and isinstance(value, dict) and as_module.NAME in value:
+        if isinstance(value, dict) and as_module.NAME in value and name in ("prior", *modules):
+            if name in modules and not as_module.is_same(modules[name], value):
+                raise InputError(
+                    f"{name} must be the {value[as_module.NAME]} that {folder} was trained with, got another "
+                    f"{type(modules[name]).__name__}. Leave out {name}=: the folder holds it."
+                )
             with config_errors(folder / CONFIG):
                 value = as_module.from_values(value)
         elif isinstance(value, dict):
-            if name not in modules:
-                raise InputError(
-                    f"{folder} was trained with a {name} of your own. Pass it: "
-                    f"isthmus.load({str(folder)!r}, {name}=...)"
-                )
             value = modules[name]
         fields[name] = tuple(value) if isinstance(value, list) else value
     return cls(**fields)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import InputError
+from isthmus.estimators.hyperparameters import unused_fields
 from isthmus.schema import ARRAYS, KINDS, Schema
 from isthmus.train.runtime import MAX_THREADS
 from isthmus.wording import one_line
@@ -193,7 +194,7 @@ def check_layers(values: Mapping[str, Any], tensors: int) -> None:
 def check_chosen(fields: Mapping[str, Any], names: Sequence[str] = CHOSEN) -> None:
     """Raise InputError for a field of these names whose value was left open."""
     for name in names:
-        if fields.get(name) == "auto":
+        if fields.get(name) == "auto" and name not in unused_fields(fields):
             raise InputError(f"settings.chosen must have the value of {name}, got nothing.")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from isthmus.evaluation.fitted_on import fitted_on
 from isthmus.fitted import as_fitted
 from isthmus.plot import decoder_paths
 from isthmus.plot.context import PlotContext
@@ -185,7 +186,7 @@ def context_of(
     random_state: int = 0,
 ) -> PlotContext:
     """The model with checked rows; without X the condition is that of all samples."""
-    fitted = as_fitted(model)
+    fitted = as_fitted(model) if X is None else fitted_on(model, X, condition, lengths, observed)
     rows = None if X is None else fitted.check(X, condition, lengths, observed=observed, y=y)
     known = None if train is None else fitted.check_without_condition(train)
     alone = condition if X is None else None

@@ -17,11 +17,11 @@ from isthmus.diagnosis.context import RunRef
 from isthmus.diagnosis.diagnose import diagnose
 from isthmus.errors import InputError, unknown
 from isthmus.evaluation.evaluate import DEFAULT_DRAWS, check_train, evaluate
+from isthmus.evaluation.fitted_on import fitted_on
 from isthmus.evaluation.result import Evaluation, check_evaluation
 from isthmus.evaluation.splits import HeldOut
 from isthmus.examples import Examples
 from isthmus.finding import Finding
-from isthmus.fitted import as_fitted
 from isthmus.persistence import serialization
 from isthmus.persistence.run_dir import Run
 from isthmus.persistence.run_files import PICTURES
@@ -142,7 +142,7 @@ def report_page(
     """Write the report on a model as one HTML page and return its path.
 
     Args:
-        model: a fitted model.
+        model: a fitted model, or networks wrapped by `isthmus.wrap`.
         X: (n, *X) data that the model was not fitted to.
         path: where to write the page.
         y: (n,) labels, and the condition of a conditional model.
@@ -156,12 +156,12 @@ def report_page(
     Raises:
         InputError: for rows that the model cannot read, an evaluation of other rows, or a path that cannot be written.
     """
-    fitted = as_fitted(model)
+    fitted = fitted_on(model, X, condition, lengths, observed)
     rows = fitted.check(X, condition, lengths, observed=observed, y=y).without_zero_weight()
     train_rows = check_train(fitted, train)
     if evaluation is None:
         evaluation = evaluate(fitted, rows, train=train_rows)
     check_evaluation(evaluation, rows)
-    findings = diagnose(fitted, rows, train=train_rows, evaluation=evaluation)
+    findings = diagnose(model, rows, train=train_rows, evaluation=evaluation)
     plots = plot_context(fitted, rows, evaluation, train_rows, "held-out rows")
     return write_page(page(ReportContext(plots, evaluation, findings, RunInfo())), Path(path))
