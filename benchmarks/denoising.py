@@ -1,6 +1,6 @@
 """Restored images beside the filters of scikit-image, at the filters' best settings.
 
-    ISTHMUS_DATA=folder python benchmarks/denoising.py [SET ...] [--updates 2000] [--seed 0]
+    ISTHMUS_DATA=folder python benchmarks/denoising.py [SET ...] [--damage NAME] [--updates 2000] [--seed 0]
 
 Sets: mnist, frey (the folder holds mnist.npz and freyfaces.npz; without, they are skipped) and colour, squares of
 32 x 32 pixels of the photos that scikit-learn and scikit-image ship: the left three quarters of each photo to train on,
@@ -189,7 +189,7 @@ def row(name: str, damage: str, train: Images, test: Images, updates: int, seed:
     return f"| {name} | {damage} | {before:.2f} | {' | '.join(cells)} | {gain} | {verdict} | {seconds:.0f} |"
 
 
-def lines(sets: list[str], updates: int, seed: int) -> Iterator[str]:
+def lines(sets: list[str], damages: list[str], updates: int, seed: int) -> Iterator[str]:
     versions = f"torch {torch.__version__}, skimage {skimage.__version__}"
     yield f"{platform.machine()}, {versions}, seed {seed}, {updates} updates; PSNR in dB and SSIM"
     columns = ("images", "damage", "damaged", "model", "non-local means", "median", "biharmonic", "gain, dB", "met")
@@ -202,18 +202,20 @@ def lines(sets: list[str], updates: int, seed: int) -> Iterator[str]:
             yield f"| {name} | skipped: set ISTHMUS_DATA to a folder that holds it |" + " |" * 8
             continue
         train, test = (x[random.permutation(len(x))[:count]] for x, count in zip(images, (TRAIN_ROWS, TEST_ROWS)))
-        for damage in DAMAGE:
+        for damage in damages:
             yield row(name, damage, train, test, updates, seed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", choices=[[], *SETS], default=list(SETS), metavar="SET")
+    parser.add_argument("--damage", choices=list(DAMAGE), help="one of the damages (default: all)")
     parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for line in lines(args.sets or list(SETS), args.updates, args.seed):
+    damages = [args.damage] if args.damage else list(DAMAGE)
+    for line in lines(args.sets or list(SETS), damages, args.updates, args.seed):
         print(line)
         sys.stdout.flush()
 

@@ -77,6 +77,14 @@ def test_scores_are_those_of_the_model_in_the_order_of_the_file(capsys, saved, s
     assert printed[0][2] == "abcde"[above.argmax()]
 
 
+def test_scores_under_a_mixture_say_that_it_may_hold_unusual_rows(capsys, tmp_path, saved):
+    small("VAE", prior="mixture(2)", epochs=1).fit(isthmus.read(saved / "t.csv").train.x).save(tmp_path / "mixed")
+    for name, said in (("VAE", False), ("mixed", True)):
+        folder = (saved if name == "VAE" else tmp_path) / name
+        code, out, _ = run(capsys, "score", folder, saved / "t.csv", "-o", f"{name}.csv", "--draws", "5")
+        assert (code, "fit with --prior normal" in out) == (0, said)
+
+
 def test_scores_as_json(capsys, saved):
     code, out, _ = run(capsys, "score", saved / "VAE", saved / "t.csv", "-o", "s.csv", "--json", "--draws", "10")
     facts = json.loads(out)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS, SHOWN_COLUMNS = 5, 3
 """Most unusual rows that are printed, and columns of each that are named."""
+MIXTURES = ("mixture", "full_mixture", "refit")
+"""Priors in which a few rows can have a component of their own."""
 MAX_ID_CHARACTERS = 40
 """Length of the id of a row that is printed."""
 
@@ -82,6 +84,12 @@ def run(args: argparse.Namespace) -> None:
         f"{row:>{width}}  {score:>16}  {cause}".rstrip()
         for row, score, cause in [heads, *zip(shown, [f"{scores[row]:.2f}" for row in unusual], causes)]
     ]
+    prior = str(model.fields.get("prior"))
+    if dense and prior.startswith(MIXTURES):
+        lines.append(
+            f"The prior is {prior}: a group of unusual rows that were trained on may be a component of it, and likely. "
+            "To find those, fit with --prior normal."
+        )
     emit(args, values, "\n".join(lines), quiet="")
 
 
