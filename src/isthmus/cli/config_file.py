@@ -66,7 +66,9 @@ def read_settings(source: str) -> dict[str, Any]:
 
 def given_twice(source: str, first: str, second: str) -> InputError:
     """The error for two names in a file that mean the same argument."""
-    return InputError(f"each name in {one_line(source)} must be given once, got {first!r} and {second!r}. Leave one out.")
+    return InputError(
+        f"each name in {one_line(source)} must be given once, got {first!r} and {second!r}. Leave one out."
+    )
 
 
 def parse_toml(text: str) -> Any:
@@ -86,7 +88,7 @@ def parse_yaml(text: str) -> Any:
     names = [str(key.value) for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
-        raise InputError(f"each name must be given once, got {quoted(twice)} twice. Leave one out.")
+        raise InputError(f"each name in the file must be given once, got {quoted(twice)} twice. Leave one out.")
     return yaml.safe_load(text) or {}
 
 

@@ -7,7 +7,8 @@ import argparse
 from isthmus.cli.common import (
     DATA_FORMATS,
     add_output_options,
-    check_output,
+    lengths_beside,
+    load_to_write,
     parse_condition,
     run_roles,
     write_output,
@@ -32,17 +33,19 @@ def build_parser(argv: list[str]) -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from isthmus.data.column_roles import ColumnRoles
-    from isthmus.export import read_codes
-    from isthmus.persistence.serialization import load_fitted
+    from isthmus.export import one_below_the_other, read_codes
 
-    check_output(args, args.codes)
-    model = load_fitted(args.run)
+    model = load_to_write(args, args.codes)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot decode any.")
     roles = ColumnRoles(id=args.id).beside(ColumnRoles(id=run_roles(args.run).id))
     codes = read_codes(args.codes, roles)
+    if codes.z.ndim == 3 and codes.z.shape[-1] == model.code_size:
+        codes = one_below_the_other(codes)
     condition = parse_condition(args.condition, model)
     if condition is None and model.schema.condition is not None:
         condition = codes.y
     ids = None if codes.ids is None else (roles.id or "id", codes.ids)
-    write_output(args, "decoded examples", {"x": model.decode(codes.z, condition)}, model.schema.names, model, ids)
+    arrays = {"x": model.decode(codes.z, condition, codes.lengths), **codes.numbers}
+    arrays |= lengths_beside(args, model, len(codes.z), codes.lengths)
+    write_output(args, "decoded examples", arrays, model.schema.names, model, ids)

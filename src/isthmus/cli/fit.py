@@ -7,17 +7,29 @@ import contextlib
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isthmus.atomic_io import file_errors, next_path
-from isthmus.cli.common import add_column_options, add_image_options, read_training_data, roles_given
+from isthmus.cli.common import (
+    add_column_options,
+    add_image_options,
+    image_options,
+    read_like,
+    read_training_data,
+    roles_given,
+)
 from isthmus.cli.config_file import as_text, settings_in, value_of
 from isthmus.cli.flags import add_fields, fields_given, flag_of
 from isthmus.cli.parser import Parser, command_parser, emit, log, report
+from isthmus.data.column_roles import NO_ROLES
+from isthmus.data.dataset import Dataset
 from isthmus.errors import InputError, Interrupted
 from isthmus.model_registry import Model, find_model, models
 from isthmus.persistence.run_lock import RunLock
 from isthmus.wording import quoted, shell_line
+
+if TYPE_CHECKING:
+    from isthmus.persistence.run_dir import Run
 
 OPTIONS_WITHOUT_VALUE = ("--force", "--json", "--crop", "-q", "--quiet", "-v", "--verbose", "-h", "--help")
 MAX_NAME_CHARACTERS = 60
@@ -192,8 +204,9 @@ def train(args: argparse.Namespace, stack: contextlib.ExitStack, lock: RunLock |
     elif args.earlier is not None:
         folder = Path(args.output or next_path(args.earlier.rstrip("/")))
         lock = lock or stack.enter_context(RunLock(folder))
-        kwargs = {"data": args.data, "roles": roles_given(args), "force": args.force, "lock": lock}
-        started = run_dir.go_on(Path(args.earlier), folder, fields_given(args), **kwargs)
+        data = data_to_go_on(args)
+        started = run_dir.go_on(Path(args.earlier), folder, fields_given(args), data=data, force=args.force, lock=lock)
+        warn_of_old_rows(started, Path(args.earlier))
         if not args.output and not args.quiet:
             report(f"the run is in {folder}; -o FOLDER chooses another")
     else:
@@ -238,6 +251,46 @@ def train(args: argparse.Namespace, stack: contextlib.ExitStack, lock: RunLock |
             f"the model is saved, but not all of its figures are; draw them with: {resume_command(folder)}"
         ) from None
     emit(args, summary.values, summary.text, quiet=str(folder))
+
+
+def data_to_go_on(args: argparse.Namespace) -> Dataset | None:
+    """DATA of `--continue`, read as the run's own, or these read in another way; None for these as they were."""
+    from isthmus.persistence.serialization import load_fitted, read_config
+
+    read_as_before = roles_given(args) == NO_ROLES and image_options(args).remembered
+    if args.data is None:
+        args.data = (read_config(Path(args.earlier)).get("source") or {}).get("data")
+        if args.data is None or read_as_before:
+            return None
+    return read_like(args, args.earlier, load_fitted(args.earlier).schema)
+
+
+def warn_of_old_rows(started: Run, earlier: Path) -> None:
+    """Warn of validation rows that the trained model was trained on: by them the weights from before look better.
+
+    Args:
+        started: the run that goes on.
+        earlier: the run of the trained model; the rows of those that it goes on from itself are looked at too.
+    """
+    from isthmus.evaluation.row_keys import RowKeys
+    from isthmus.persistence.run_dir import reopen
+
+    valid, old = started.job.valid_rows, 0
+    seen: set[Path] = set()
+    while valid is not None and earlier.resolve() not in seen:
+        seen.add(earlier.resolve())
+        try:
+            before = reopen(earlier)
+        except InputError:  # its data are there no more
+            break
+        old = max(old, RowKeys(valid, before.job.train_rows).copies)
+        earlier = Path(before.source.get("continues") or earlier)
+    if valid is not None and old:
+        was = f"row of {len(valid):,} was a training row" if old == 1 else f"rows of {len(valid):,} were training rows"
+        report(
+            f"warning: {old:,} validation {was} before, which favours the weights from before. Pass rows that are new, "
+            "or leave out DATA and --random-state."
+        )
 
 
 def new_run_folder(name: str) -> Path:

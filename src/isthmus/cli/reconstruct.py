@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import DATA_FORMATS, check_output, examples_parser, named_ids, read_examples, write_output
+from isthmus.cli.common import (
+    DATA_FORMATS,
+    examples_parser,
+    lengths_beside,
+    load_to_write,
+    named_ids,
+    read_examples,
+    write_output,
+)
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
 
@@ -14,12 +22,9 @@ def build_parser(argv: list[str]) -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from isthmus.persistence.serialization import load_fitted
-
-    check_output(args, args.data)
-    model = load_fitted(args.run)
+    model = load_to_write(args, args.data)
     examples = read_examples(args, model)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot reconstruct data.")
-    arrays = {"x": model.reconstruct(examples)}
+    arrays = {"x": model.reconstruct(examples), **lengths_beside(args, model, len(examples), examples.lengths)}
     write_output(args, "reconstructions", arrays, model.schema.names, model, named_ids(args, examples))

@@ -7,7 +7,8 @@ import argparse
 from isthmus.cli.common import (
     DATA_FORMATS,
     add_output_options,
-    check_output,
+    lengths_beside,
+    load_to_write,
     parse_condition,
     run_roles,
     write_output,
@@ -30,10 +31,8 @@ def build_parser(argv: list[str]) -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from isthmus.estimators.training_setup import resolve_seed
-    from isthmus.persistence.serialization import load_fitted
 
-    check_output(args)
-    model = load_fitted(args.run)
+    model = load_to_write(args)
     column = run_roles(args.run).condition
     if args.condition is None and column is not None:
         known = model.schema.condition
@@ -41,4 +40,4 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--condition must be a value of the column {column!r} ({values}), got none.")
     condition = parse_condition(args.condition, model)
     x = model.sample(args.n, condition, resolve_seed(args.random_state), args.mean)
-    write_output(args, "samples", {"x": x}, model.schema.names, model)
+    write_output(args, "samples", {"x": x, **lengths_beside(args, model, len(x))}, model.schema.names, model)

@@ -170,8 +170,8 @@ def repeated_values(view: TableView, defaults: Defaults) -> Iterator[Finding]:
             f"{columns} {join_names(f'{view.column_name(j)} ({count})' for j, count in few.items())} of {view.label} "
             f"{'takes' if len(few) == 1 else 'take'} few values: a density of them has no upper bound, and log p(x) "
             "rises the longer a model is trained",
-            "give each column its likelihood, as in likelihood=('normal', 'bernoulli'), spread each value evenly over "
-            "the gap to its neighbours, or leave such columns out",
+            "give each column its likelihood, as in likelihood=('normal', 'bernoulli') (--likelihood "
+            "normal,bernoulli), spread each value evenly over the gap to its neighbours, or leave such columns out",
             {"columns": [view.column_name(j) for j in few], "values": list(few.values())},
         )
 
