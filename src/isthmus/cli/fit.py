@@ -274,17 +274,19 @@ def warn_of_old_rows(started: Run, earlier: Path) -> None:
     """
     from isthmus.evaluation.row_keys import RowKeys
     from isthmus.persistence.run_dir import reopen
+    from isthmus.persistence.serialization import read_config
 
-    valid, old = started.job.valid_rows, 0
+    job = started.job
+    valid, old = job.valid_rows, 0
+    split = (job.fingerprint, job.config.seed, started.estimator.validation_fraction)
     seen: set[Path] = set()
-    while valid is not None and earlier.resolve() not in seen:
-        seen.add(earlier.resolve())
-        try:
-            before = reopen(earlier)
-        except InputError:  # its data are there no more
-            break
-        old = max(old, RowKeys(valid, before.job.train_rows).copies)
-        earlier = Path(before.source.get("continues") or earlier)
+    with contextlib.suppress(InputError):  # the data of an earlier run may be there no more
+        while valid is not None and earlier.resolve() not in seen:
+            seen.add(earlier.resolve())
+            config = read_config(earlier)
+            if (config.get("fingerprint"), config["seed"], config["fields"].get("validation_fraction")) != split:
+                old = max(old, RowKeys(valid, reopen(earlier).job.train_rows).copies)
+            earlier = Path((config.get("source") or {}).get("continues") or earlier)
     if valid is not None and old:
         was = f"row of {len(valid):,} was a training row" if old == 1 else f"rows of {len(valid):,} were training rows"
         report(
