@@ -236,6 +236,7 @@ def test_validation_rows_that_were_training_rows_are_named(run, tmp_path):
     folder, command = run
     np.save(tmp_path / "grown.npy", np.concatenate([X, table(30, seed=5)]))
     np.save(tmp_path / "new.npy", table(30, seed=5))
+    np.save(tmp_path / "turned.npy", X[::-1])
     for new, words, warned in (
         ("a", (tmp_path / "x.npy",), False),
         ("b", (tmp_path / "grown.npy",), True),
@@ -246,7 +247,7 @@ def test_validation_rows_that_were_training_rows_are_named(run, tmp_path):
         assert code == 0
         assert any("training rows before, which favours the weights from before" in line for line in lines) == warned
     code, lines = command(
-        "fit", "--continue", tmp_path / "c", tmp_path / "x.npy", "--epochs", "1", "-o", tmp_path / "e"
+        "fit", "--continue", tmp_path / "c", tmp_path / "turned.npy", "--epochs", "1", "-o", tmp_path / "e"
     )
     assert any("training rows before" in line for line in lines)  # of the run before the last
     (tmp_path / "x.npy").unlink()
