@@ -140,3 +140,13 @@ def test_advice_on_models_given_twice_is_that_of_the_command_line(capsys, saved)
     assert (code, err.count("\n")) == (2, 1)
     assert "'pca(latent_dim=2),pca(latent_dim=4)'" in err
     assert "{" not in err
+
+
+def test_folders_of_others_are_refused_before_data_are_read(capsys, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    for command in (("fit", "ae"), ("compare",)):
+        code, err = run(capsys, *command, tmp_path / "missing.csv", "-o", tmp_path / "mine")
+        assert (code, err.count("\n")) == (2, 1)
+        assert "holds" in err
+        assert "notes" not in err

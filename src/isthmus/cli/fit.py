@@ -194,6 +194,8 @@ def train(args: argparse.Namespace, stack: contextlib.ExitStack, lock: RunLock |
     from isthmus.train.progress import ProgressBar
 
     began = time.perf_counter()
+    if args.resume is None and args.output:
+        run_dir.check_folder(Path(args.output), args.force)  # before any work is done
     if args.resume is not None:
         folder = Path(args.resume)
         started = run_dir.resume(folder)
