@@ -205,7 +205,7 @@ def test_a_continued_run_that_is_interrupted_resumes_to_the_same_weights(run, mo
         patched.setattr(Trainer, "end_epoch", pressing)
         code, lines = command(*words, "-o", broken)
     assert (code, len(lines)) == (130, 2)
-    assert "validation rows of 9 were training rows before" in lines[0]  # another seed makes another split
+    assert "of 9 validation rows equal earlier training rows" in lines[0]  # another seed makes another split
     assert (broken / START_FILE).exists()
     assert command("fit", "--resume", broken) == (0, [])
     for a, b in zip(weights_of(folder.with_name("whole")).values(), weights_of(broken).values()):
@@ -245,11 +245,11 @@ def test_validation_rows_that_were_training_rows_are_named(run, tmp_path):
     ):
         code, lines = command("fit", "--continue", folder, *words, "--epochs", "1", "-o", tmp_path / new)
         assert code == 0
-        assert any("training rows before, which favours the weights from before" in line for line in lines) == warned
+        assert any("equal earlier training rows, which favours the weights" in line for line in lines) == warned
     code, lines = command(
         "fit", "--continue", tmp_path / "c", tmp_path / "turned.npy", "--epochs", "1", "-o", tmp_path / "e"
     )
-    assert any("training rows before" in line for line in lines)  # of the run before the last
+    assert any("equal earlier training rows" in line for line in lines)  # of the run before the last
     (tmp_path / "x.npy").unlink()
     assert command("fit", "--continue", folder, tmp_path / "new.npy", "--epochs", "1", "-o", tmp_path / "f")[0] == 0
 

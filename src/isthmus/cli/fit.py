@@ -26,7 +26,7 @@ from isthmus.data.dataset import Dataset
 from isthmus.errors import InputError, Interrupted
 from isthmus.model_registry import Model, find_model, models
 from isthmus.persistence.run_lock import RunLock
-from isthmus.wording import quoted, shell_line
+from isthmus.wording import pluralize, quoted, shell_line
 
 if TYPE_CHECKING:
     from isthmus.persistence.run_dir import Run
@@ -268,7 +268,7 @@ def data_to_go_on(args: argparse.Namespace) -> Dataset | None:
 
 
 def warn_of_old_rows(started: Run, earlier: Path) -> None:
-    """Warn of validation rows that the trained model was trained on: by them the weights from before look better.
+    """Warn of validation rows that a trained model was trained on: by them its weights look better than they are.
 
     Args:
         started: the run that goes on.
@@ -290,10 +290,9 @@ def warn_of_old_rows(started: Run, earlier: Path) -> None:
                 old = max(old, RowKeys(valid, reopen(earlier).job.train_rows).copies)
             earlier = Path((config.get("source") or {}).get("continues") or earlier)
     if valid is not None and old:
-        was = f"row of {len(valid):,} was a training row" if old == 1 else f"rows of {len(valid):,} were training rows"
         report(
-            f"warning: {old:,} validation {was} before, which favours the weights from before. Pass rows that are new, "
-            "or leave out DATA and --random-state."
+            f"warning: {old:,} of {pluralize(len(valid), 'validation row')} equal earlier training rows, which favours "
+            "the weights from before. Pass rows that are new, or leave out DATA and --random-state."
         )
 
 
