@@ -53,6 +53,15 @@ def test_draws_are_decoded(capsys, saved, tmp_path, suffix):
         assert list(decoded.id) == 3 * [f"k{i}" for i in range(30)]
 
 
+@pytest.mark.parametrize("shape", [(6, 2), (2, 6, 2)])
+def test_what_comes_with_codes_is_one_value_each(capsys, saved, tmp_path, shape):
+    for name in ("y", "ids", "lengths", "draw", "row"):
+        np.savez(tmp_path / "z.npz", z=np.zeros(shape), **{name: np.zeros(2, int)})
+        code, err = run(capsys, "decode", saved / "table", tmp_path / "z.npz", "-o", tmp_path / "x.csv")
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"{name} of {tmp_path / 'z.npz'} must have one value for each of 6 codes, got shape (2,)" in err
+
+
 def test_sequences_keep_their_lengths(capsys, saved, tmp_path):
     model = saved / "sequences"
     lengths = np.load(saved / "s.npz")["lengths"]

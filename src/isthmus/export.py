@@ -197,12 +197,12 @@ class Codes(NamedTuple):
         return {name: values for name in NUMBERS if (values := getattr(self, name)) is not None}
 
 
-def one_below_the_other(codes: Codes) -> Codes:
-    """Draws z (K, n, D) as (K * n, D), with the number of the draw and of the row, and what belongs to the row."""
-    draw, row = np.indices(codes.z.shape[:2]).reshape(2, -1)
-    beside = {name: getattr(codes, name) for name in ("y", "ids", "lengths")}
-    rows = {name: np.asarray(values)[row] for name, values in beside.items() if values is not None}
-    return Codes(codes.z.reshape(-1, *codes.z.shape[2:]), draw=draw, row=row, **rows)
+def one_below_the_other(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Draws z (K, n, *Z) as (K * n, *Z), with the number of the draw, of the row and what belongs to it beside each."""
+    codes = arrays.pop("z")
+    draws, rows = np.indices(codes.shape[:2]).reshape(2, -1)
+    beside = {name: np.asarray(values)[rows] for name, values in arrays.items()}
+    return {"z": codes.reshape(-1, *codes.shape[2:]), "draw": draws, "row": rows, **beside}
 
 
 def read_codes(source: str, roles: ColumnRoles = NO_ROLES) -> Codes:
@@ -247,7 +247,10 @@ def read_npz_codes(path: Path, source: str) -> Codes:
                 npy_header_nbytes(file, f"{key} of {source}", size)
             with archive.open(f"{key}.npy") as file:
                 arrays[key] = read_npy(file)
-    check_numeric(arrays["z"], f"z of {source}")
+    n = check_numeric(arrays["z"], f"z of {source}").shape[-2]
+    for key, values in arrays.items():
+        if key != "z" and (values.shape[:1] != (n,) or (values.ndim > 1 and key != "y")):
+            raise InputError(f"{key} of {source} must have one value for each of {n} codes, got shape {values.shape}.")
     return Codes(**arrays)
 
 

@@ -33,7 +33,7 @@ def build_parser(argv: list[str]) -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from isthmus.data.column_roles import ColumnRoles
-    from isthmus.export import one_below_the_other, read_codes
+    from isthmus.export import Codes, one_below_the_other, read_codes
 
     model = load_to_write(args, args.codes)
     if not model.capabilities.encodes:
@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> None:
     roles = ColumnRoles(id=args.id).beside(ColumnRoles(id=run_roles(args.run).id))
     codes = read_codes(args.codes, roles)
     if codes.z.ndim == 3 and codes.z.shape[-1] == model.code_size:
-        codes = one_below_the_other(codes)
+        given = {name: values for name, values in codes._asdict().items() if values is not None}
+        codes = Codes(**one_below_the_other(given))
     condition = parse_condition(args.condition, model)
     if condition is None and model.schema.condition is not None:
         condition = codes.y

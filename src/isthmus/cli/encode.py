@@ -24,10 +24,8 @@ def build_parser(argv: list[str]) -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    import numpy as np
-
     from isthmus.estimators.training_setup import resolve_seed
-    from isthmus.export import Codes, one_below_the_other
+    from isthmus.export import one_below_the_other
 
     if args.random_state is not None and args.draws is None:
         raise InputError(
@@ -47,12 +45,7 @@ def run(args: argparse.Namespace) -> None:
         codes = model.sample_posterior(examples, args.draws, resolve_seed(args.random_state))
         arrays = {"z": codes, **labels}
         if Path(args.output).suffix.lower() not in (".npz", ".npy"):
-            drawn = one_below_the_other(Codes(codes))
-            arrays = {
-                "z": drawn.z,
-                **drawn.numbers,
-                **{name: np.asarray(values)[drawn.row] for name, values in labels.items()},
-            }
-            ids = ids and (ids[0], ids[1][drawn.row])
+            arrays = one_below_the_other(arrays)
+            ids = ids and (ids[0], ids[1][arrays["row"]])
     names = [f"{model.name.lower()}{i}" for i in range(model.code_size)]
     write_output(args, "codes", arrays, names, model, ids, len(examples))
