@@ -259,7 +259,7 @@ def huge_header(path: Path) -> None:
 DAMAGE = {
     "no folder": (lambda f: [p.unlink() for p in f.iterdir()] + [f.rmdir()], "no run at"),
     "no config": (lambda f: (f / "config.json").unlink(), "config.json"),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), "no trained weights"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
     "truncated weights": (lambda f: truncate(f / "model.safetensors"), "truncated"),
     "weights with a huge header": (lambda f: huge_header(f / "model.safetensors"), "truncated"),
     "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "truncated"),

@@ -205,7 +205,8 @@ def test_a_continued_run_that_is_interrupted_resumes_to_the_same_weights(run, mo
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "end_epoch", pressing)
         code, lines = command(*words, "-o", broken)
-    assert (code, len(lines)) == (130, 1)
+    assert (code, len(lines)) == (130, 2)
+    assert "of 9 validation rows equal earlier training rows" in lines[0]  # another seed makes another split
     assert (broken / START_FILE).exists()
     assert command("fit", "--resume", broken) == (0, [])
     for a, b in zip(weights_of(folder.with_name("whole")).values(), weights_of(broken).values()):
@@ -230,6 +231,35 @@ def test_what_cannot_be_continued_is_refused_in_one_line(run):
         code, lines = command("fit", "--continue", *words)
         assert (code, len(lines)) == (2, 1)
         assert message in lines[0]
+
+
+def test_validation_rows_that_were_training_rows_are_named(run, tmp_path):
+    folder, command = run
+    np.save(tmp_path / "grown.npy", np.concatenate([X, table(30, seed=5)]))
+    np.save(tmp_path / "new.npy", table(30, seed=5))
+    np.save(tmp_path / "turned.npy", X[::-1])
+    for new, words, warned in (
+        ("a", (tmp_path / "x.npy",), False),
+        ("b", (tmp_path / "grown.npy",), True),
+        ("c", (tmp_path / "new.npy",), False),
+        ("d", ("--random-state", "1"), True),
+    ):
+        code, lines = command("fit", "--continue", folder, *words, "--epochs", "1", "-o", tmp_path / new)
+        assert code == 0
+        assert any("equal earlier training rows, which favours the weights" in line for line in lines) == warned
+    code, lines = command(
+        "fit", "--continue", tmp_path / "c", tmp_path / "turned.npy", "--epochs", "1", "-o", tmp_path / "e"
+    )
+    assert any("equal earlier training rows" in line for line in lines)  # of the run before the last
+    (tmp_path / "x.npy").unlink()
+    assert command("fit", "--continue", folder, tmp_path / "new.npy", "--epochs", "1", "-o", tmp_path / "f")[0] == 0
+
+
+def test_continuing_takes_no_model(run, tmp_path):
+    folder, command = run
+    code, lines = command("fit", "vae", "--continue", folder, tmp_path / "x.npy")
+    assert (code, len(lines)) == (2, 1)
+    assert f"Use: isthmus fit --continue {folder} {tmp_path / 'x.npy'}" in lines[0]
 
 
 def test_the_next_free_name(tmp_path):

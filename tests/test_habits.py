@@ -16,6 +16,7 @@ from rich.console import Console
 import isthmus
 from isthmus.cli import fit
 from isthmus.cli.main import COMMANDS, main
+from isthmus.comparison.specs import read_field
 from isthmus.model_registry import models
 from isthmus.synonyms import SYNONYMS
 from isthmus.train.progress import ProgressBar
@@ -325,6 +326,67 @@ def test_resuming_takes_no_settings(capsys):
     code, _, err = run(capsys, "fit", "--resume", "r", "--config", "s.toml")
     assert code == 2
     assert "Use only: isthmus fit --resume r" in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"resume": "g", "data": "wine"}, "--resume takes no other arguments, got 'data'"),
+        ({"continue": "g", "data": "wine", "model": "ppca"}, "--continue must come without a model, got 'ppca'"),
+        ({"latent_dim": 2, "latent-dim": 3}, "must be given once, got 'latent_dim' and 'latent-dim'"),
+        ({"o": "a", "output": "b"}, "must be given once, got 'o' and 'output'"),
+    ],
+)
+def test_settings_that_exclude_one_another(capsys, settings, says):
+    line = ["fit", *(["vae", "wine"] if "latent_dim" in settings or "o" in settings else [])]
+    for suffix in ("toml", "yaml"):
+        code, _, err = run(capsys, *line, "--config", write_settings(suffix, settings))
+        assert (code, err.count("\n")) == (2, 1)
+        assert says in err
+
+
+def test_a_name_twice_in_yaml(capsys):
+    Path("s.yaml").write_text("epochs: 1\nepochs: 2\n")
+    code, _, err = run(capsys, "fit", "vae", "wine", "--config", "s.yaml")
+    assert (code, err) == (2, "isthmus: each name in the file must be given once, got 'epochs' twice. Leave one out.\n")
+
+
+def test_a_file_resumes_and_continues_as_if_typed(capsys):
+    assert run(capsys, "fit", "ae", "iris", "-o", "g", "-q", *FAST[:4])[0] == 0
+    code, out, _ = run(capsys, "fit", "--config", write_settings("toml", {"resume": "g", "quiet": True}))
+    assert (code, out) == (0, "g\n")
+    settings = {"continue": "g", "epochs": 1, "output": "h", "quiet": True}
+    assert run(capsys, "fit", "--config", write_settings("yaml", settings), "-o", "i")[0] == 0
+    assert len(isthmus.load("i").history_) == 1
+    assert not Path("h").exists()
+
+
+def test_a_list_on_the_command_line_takes_the_place_of_one_in_the_file(capsys, saved):
+    name = write_settings("toml", {"drop": ["a", "b"]})
+    for typed, columns in (([], 3), (["--drop", "a"], 4), (["--drop=c", "--drop=d"], 3)):
+        code, out, _ = run(capsys, "check", saved / "t.csv", "--config", name, "--json", *typed)
+        assert (code, json.loads(out)["shape"]) == (0, [columns])
+
+
+@pytest.mark.parametrize("names", ["normal,normal,poisson,categorical(3)", " normal, normal,poisson , categorical(3)"])
+def test_a_likelihood_for_each_column_is_a_flag(names):
+    expected = ("normal", "normal", "poisson", "categorical(3)")
+    typed = ["vae", "wine", "--likelihood", names]
+    assert fit.build_parser(typed).parse_args(typed).field_likelihood == expected
+    from_file = ["vae", "wine", "--config", write_settings("yaml", {"likelihood": list(expected)})]
+    assert fit.build_parser(from_file).parse_args(from_file).field_likelihood == expected
+    one = ["vae", "wine", "--likelihood", "student_t(2,3)"]
+    assert fit.build_parser(one).parse_args(one).field_likelihood == "student_t(2,3)"
+    assert read_field("likelihood=normal,categorical(3)") == ("likelihood", ("normal", "categorical(3)"))
+
+
+def test_usage_says_what_continuing_and_resuming_need(capsys):
+    for words in (["fit"], ["fit", "vae"]):
+        with pytest.raises(SystemExit):
+            main(["help", *words])
+        out = capsys.readouterr().out
+        assert "isthmus fit --continue RUN [DATA]" in out
+        assert "isthmus fit --resume RUN\n" in out
 
 
 # ------------------------------------------------------------------ completion

@@ -353,6 +353,37 @@ def test_bits_are_no_greys_to_a_run(tmp_path, capsys, monkeypatch):
     assert run(capsys, *encode, "--mode", "grey")[0] == 0
 
 
+def test_a_run_goes_on_with_images_brought_to_its_size(tmp_path, capsys, monkeypatch):
+    without_slow_measures(monkeypatch)
+    without_page(monkeypatch)
+    for folder, shape in (("small", (9, 8)), ("large", (12, 16))):
+        for i, image in enumerate(images(12, shape)):
+            write(tmp_path / folder / f"{i}.png", image)
+    assert run(capsys, "fit", "autoencoder", tmp_path / "small", "-o", tmp_path / "run", *FAST)[0] == 0
+    go_on = ["fit", "--continue", tmp_path / "run", tmp_path / "large", "--epochs", "1", "-q", "-o", tmp_path / "new"]
+    code, text = run(capsys, *go_on)
+    assert (code, len(text.splitlines())) == (2, 1)
+    assert "Pass --size 8x9 (" in text
+    assert run(capsys, *go_on, "--size", "8x9")[0] == 0
+    code, text = run(capsys, "fit", "--continue", tmp_path / "run", "--size", "4", "-o", tmp_path / "other")
+    assert code == 2
+    assert "Pass --size 8x9 (" in text
+
+
+def test_all_images_that_cannot_be_read_are_named(tmp_path, capsys):
+    for i, image in enumerate(images(9, (9, 8))):
+        write(tmp_path / f"photos/{i}.png", image if i in (0, 4) else b"no image")
+    names = "1.png, 2.png, 3.png, 5.png, 6.png and 2 more"
+    for words in ([], ["--mode", "grey"]):
+        code, text = run(capsys, "check", tmp_path / "photos", *words)
+        assert (code, len(text.splitlines())) == (2, 1)
+        assert f"7 images of {tmp_path / 'photos'} cannot be read: {names}. For example: cannot read " in text
+    for i in (2, 3, 5, 6, 7, 8):
+        (tmp_path / f"photos/{i}.png").unlink()
+    message = refusal(tmp_path / "photos", "cannot read", "1.png")
+    assert message == refusal(tmp_path / "photos/1.png")
+
+
 @pytest.mark.parametrize("command", [["fit", "vae"], ["compare"]])
 def test_one_image_is_not_enough_to_train_on(tmp_path, capsys, command):
     write(tmp_path / "x.png", GREY)

@@ -153,7 +153,7 @@ def test_codes_come_with_their_labels(tmp_path):
     np.savez(tmp_path / "z.npz", z=z, y=y)
     (tmp_path / "z.csv").write_text("z0,z1,y\n0,1,a\n2,3,b\n4,5,a\n")
     for name in ("z.npz", "z.csv"):
-        codes, labels, _ = read_codes(str(tmp_path / name))
+        codes, labels, *_ = read_codes(str(tmp_path / name))
         np.testing.assert_array_equal(codes, z)
         assert labels is not None
         assert labels.tolist() == y.tolist()

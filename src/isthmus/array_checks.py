@@ -305,7 +305,7 @@ def check_examples(
         raise another_shape(x.shape[1:], schema.event_shape)
     if (lengths is None) == schema.sequence:
         raise InputError(
-            "lengths must be given to a model that was trained on padded sequences. Pass lengths=..."
+            "lengths must be given to a model of sequences. Pass lengths=... (in a file: an .npz with X and lengths)."
             if schema.sequence
             else "lengths must be None for a model that was trained without lengths."
         )

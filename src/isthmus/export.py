@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ARRAY_SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
 SCORE_SUFFIXES = (".csv", ".parquet", ".npz")
 PNG = ".png"
+NUMBERS = ("draw", "row")
+"""Columns beside several draws for each row."""
 MIN_IMAGE_PX = 512
 """Small images are enlarged by an integer factor until they are about this wide."""
 
@@ -79,11 +81,8 @@ def write_arrays(
     """
     main, *others = arrays.items()
     values = main[1]
-    suffixes = (*ARRAY_SUFFIXES, PNG) if values.shape[1:] == schema.event_shape else ARRAY_SUFFIXES
     suffix = path.suffix.lower()
-    if suffix not in suffixes:
-        folder = ", or be FOLDER/ for a PNG file of each row" if PNG in suffixes else ""
-        raise InputError(f"the output file must end in one of {', '.join(suffixes)}{folder}, got {path.name!r}.")
+    check_suffix(path, of_data=values.shape[1:] == schema.event_shape)
     with atomic_write(path) as temporary:
         if suffix == ".npz":
             with open(temporary, "wb") as file:
@@ -103,6 +102,19 @@ def write_arrays(
             for name, extra in others:
                 table[name] = extra
             write_frame(temporary, with_ids(table, ids, path))
+
+
+def check_suffix(path: Path, of_data: bool) -> None:
+    """Raise InputError if arrays cannot be written in the format of the file's suffix.
+
+    Args:
+        path: the file.
+        of_data: whether they are examples, which may be images; codes are none.
+    """
+    suffixes = (*ARRAY_SUFFIXES, PNG) if of_data else ARRAY_SUFFIXES
+    if path.suffix.lower() not in suffixes:
+        folder = ", or be FOLDER/ for a PNG file of each row" if of_data else ""
+        raise InputError(f"the output file must end in one of {', '.join(suffixes)}{folder}, got {path.name!r}.")
 
 
 def check_score_file(path: Path) -> None:
@@ -165,21 +177,39 @@ class Codes(NamedTuple):
     """What `isthmus encode` wrote.
 
     Args:
-        z: (n, D) codes.
+        z: (n, D) codes, or of several draws (K, n, D) in an array.
         y: (n,) labels, if there are any.
         ids: (n,) names of the rows, if there are any.
+        lengths: (n,) steps of the sequences, if they are some.
+        draw, row: (n,) numbers of the draw and of the row that each code is of, where several were drawn for each row.
     """
 
     z: np.ndarray
     y: np.ndarray | None = None
     ids: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+    draw: np.ndarray | None = None
+    row: np.ndarray | None = None
+
+    @property
+    def numbers(self) -> dict[str, np.ndarray]:
+        """The numbers of draws and rows by name, if there are any."""
+        return {name: values for name in NUMBERS if (values := getattr(self, name)) is not None}
+
+
+def one_below_the_other(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Draws z (K, n, *Z) as (K * n, *Z), with the number of the draw, of the row and what belongs to it beside each."""
+    codes = arrays.pop("z")
+    draws, rows = np.indices(codes.shape[:2]).reshape(2, -1)
+    beside = {name: np.asarray(values)[rows] for name, values in arrays.items()}
+    return {"z": codes.reshape(-1, *codes.shape[2:]), "draw": draws, "row": rows, **beside}
 
 
 def read_codes(source: str, roles: ColumnRoles = NO_ROLES, labels: str | None = None) -> Codes:
     """Read codes, and the labels and ids that may come with them.
 
-    They are the arrays `z`, `y` and `ids` of an .npz. Of a table they are the column of ids of its `roles`, the column
-    of `labels`, or else `y`, and all others.
+    They are arrays of an .npz of the names of `Codes`. Of a table they are the column of ids of its `roles`, the column
+    of `labels`, or else `y`, for several draws the columns `draw` and `row`, and all others.
     """
     path = Path(source)
     suffix = file_suffix(path)
@@ -196,10 +226,11 @@ def read_codes(source: str, roles: ColumnRoles = NO_ROLES, labels: str | None = 
         frame: Any = table.x
         column = next((name for name in (labels, "y") if name is not None and name in frame), None)
         y = None if column is None else as_labels(frame.pop(column), column)
+        drawn = {name: frame.pop(name).to_numpy() for name in NUMBERS} if {*NUMBERS} <= {*frame.columns} else {}
         numbers, rejected = split_numeric_columns(frame)
         if rejected:
             raise InputError(f"{source}: {rejected[0].message}. Codes are numbers.")
-        return Codes(numbers.to_numpy(), y, table.ids)
+        return Codes(numbers.to_numpy(), y, table.ids, **drawn)
 
 
 def read_npz_codes(path: Path, source: str) -> Codes:
@@ -217,7 +248,10 @@ def read_npz_codes(path: Path, source: str) -> Codes:
                 npy_header_nbytes(file, f"{key} of {source}", size)
             with archive.open(f"{key}.npy") as file:
                 arrays[key] = read_npy(file)
-    check_numeric(arrays["z"], f"z of {source}")
+    n = check_numeric(arrays["z"], f"z of {source}").shape[-2]
+    for key, values in arrays.items():
+        if key != "z" and (values.shape[:1] != (n,) or (values.ndim > 1 and key != "y")):
+            raise InputError(f"{key} of {source} must have one value for each of {n} codes, got shape {values.shape}.")
     return Codes(**arrays)
 
 

@@ -38,6 +38,22 @@ def join_names(names: Iterable[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
 
 
+def split_names(text: str) -> list[str]:
+    """Split at commas, except within brackets.
+
+    >>> split_names("pca, vae(beta=4,hidden=(8,8))")
+    ['pca', 'vae(beta=4,hidden=(8,8))']
+    """
+    depth, pieces = 0, [""]
+    for letter in text:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    return [piece.strip() for piece in pieces if piece.strip()]
+
+
 def capitalize(text: str) -> str:
     """The text with a capital letter, unless it begins with a symbol such as p(x).
 

@@ -129,20 +129,24 @@ def image_options(args: argparse.Namespace, source: dict[str, Any] | None = None
 
 
 def read_examples(args: argparse.Namespace, model: FittedModel) -> Examples:
-    """The rows of DATA that were asked for; of a conditional model, their labels are the condition.
+    """The rows of DATA that were asked for; of a conditional model, their labels are the condition."""
+    return read_like(args, args.run, model.schema).select(args.part)
+
+
+def read_like(args: argparse.Namespace, run: str, schema: Schema) -> Dataset:
+    """DATA as a run read its own.
 
     Columns have the roles that they had in training where no others are given, and images are read as they were there.
     """
     from isthmus.data.sources import read_columns
     from isthmus.persistence.serialization import read_config
 
-    source = read_config(Path(args.run)).get("source")
+    source = read_config(Path(run)).get("source")
     roles = roles_given(args).beside(ColumnRoles.of_run(source))
     data = read_columns(args.data, roles, image_options(args, source))
-    examples = data.select(args.part)
     if data.images is not None:
-        check_images(examples.x, data.images, model.schema, one_line(args.data))
-    return examples
+        check_images(data.train.x, data.images, schema, one_line(args.data))
+    return data
 
 
 def named_ids(args: argparse.Namespace, examples: Examples) -> tuple[str, np.ndarray] | None:
@@ -265,9 +269,11 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         opened = run_dir.reopen(folder)
         model = opened.fitted
     except InputError as error:
+        model, notes = load_fitted(folder), (f"no baselines: {error}",)  # raises if it is not the data that fail
         if args.data is None:
-            raise InputError(f"{one_line(str(error), 200)} Pass other DATA after {args.run}.") from None
-        model, notes = load_fitted(folder), (f"no baselines: {error}",)
+            reason = one_line(str(error), 200)
+            ended = reason if reason.endswith((".", "?")) else f"{reason}."
+            raise InputError(f"{ended} Pass other DATA after {args.run}.") from None
     if args.data is None:
         assert opened is not None
         test = held_out(opened)
@@ -298,6 +304,37 @@ def check_output(args: argparse.Namespace, *inputs: str) -> None:
     from isthmus.export import check_output
 
     check_output(Path(args.output), inputs, args.force)
+
+
+def load_to_write(args: argparse.Namespace, *inputs: str, of_data: bool = True) -> FittedModel:
+    """The model of RUN, once it is known that the output file can be written and is of a format that fits.
+
+    Args:
+        args: of the command.
+        inputs: files that are read.
+        of_data: whether examples are written, which may be images; codes are none.
+    """
+    from isthmus.export import PNG, check_drawable, check_suffix
+    from isthmus.persistence.serialization import load_fitted
+
+    path = Path(args.output)
+    is_folder = of_data and (args.output.endswith("/") or path.is_dir())
+    if not is_folder:
+        check_suffix(path, of_data)
+    check_output(args, *inputs)
+    model = load_fitted(args.run)
+    if is_folder or path.suffix.lower() == PNG:
+        check_drawable(model.schema)
+    return model
+
+
+def lengths_beside(args: argparse.Namespace, model: FittedModel, n: int, lengths: Any = None) -> dict[str, Any]:
+    """The steps of n sequences, which an .npz has beside them: all where no `lengths` are given."""
+    if not model.schema.sequence or Path(args.output).suffix.lower() != ".npz":
+        return {}
+    import numpy as np
+
+    return {"lengths": np.full(n, model.schema.event_shape[0]) if lengths is None else np.asarray(lengths)}
 
 
 def write_output(

@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
 
     torch.set_flush_denormal(True)  # must precede the first parallel operation to apply to all threads
     from isthmus.comparison.compare import compare
+    from isthmus.comparison.run_cache import read_manifest
     from isthmus.comparison.specs import read_field, read_sweep
 
     options = {name: getattr(args, name) for name in FIELDS}
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
     fields = dict(read_field(text) for text in [*assignments, *args.set])
     sweep = dict([read_sweep(args.sweep)]) if args.sweep is not None else None
     folder = Path(args.output or Path("runs") / f"compare-{Path(args.data).stem}")
+    read_manifest(folder)  # raises for a folder of other files, before any work is done
     data = read_training_data(args)
     try:
         table = compare(

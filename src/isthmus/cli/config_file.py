@@ -9,6 +9,7 @@ from typing import Any
 
 from isthmus.data.guards import read_errors
 from isthmus.errors import InputError, unknown
+from isthmus.wording import one_line, quoted
 
 SUFFIXES = (".toml", ".yaml", ".yml")
 MAX_BYTES = 1_000_000
@@ -54,7 +55,20 @@ def read_settings(source: str) -> dict[str, Any]:
         values = parse_toml(text) if path.suffix.lower() == ".toml" else parse_yaml(text)
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise InputError(f"{source} must hold names with values, such as latent_dim: 8, got {type(values).__name__}.")
-    return {name.replace("-", "_"): value for name, value in values.items()}
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        known = name.replace("-", "_")
+        if known in settings:
+            raise given_twice(source, known, name)
+        settings[known] = value
+    return settings
+
+
+def given_twice(source: str, first: str, second: str) -> InputError:
+    """The error for two names in a file that mean the same argument."""
+    return InputError(
+        f"each name in {one_line(source)} must be given once, got {first!r} and {second!r}. Leave one out."
+    )
 
 
 def parse_toml(text: str) -> Any:
@@ -70,13 +84,19 @@ def parse_yaml(text: str) -> Any:
         import yaml
     except ImportError:
         raise InputError("YAML can only be read with PyYAML. Run pip install pyyaml, or write a TOML file.") from None
+    node = yaml.compose(text, Loader=yaml.SafeLoader)  # of two values of a name, loading takes the last one
+    names = [str(key.value) for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise InputError(f"each name in the file must be given once, got {quoted(twice)} twice. Leave one out.")
     return yaml.safe_load(text) or {}
 
 
 def with_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
     """Arguments with those of the file of `--config` before them: of two values of an option the last one counts.
 
-    A positional argument of the file is the default of that argument, which becomes optional.
+    A positional argument of the file is the default of that argument, which becomes optional. An option that may be
+    repeated is left out if it is among the arguments: its values would be joined to these.
 
     Raises:
         InputError: for names in the file that are no arguments of the command, and values that cannot be typed.
@@ -92,10 +112,16 @@ def with_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[
     for name in ("h", "help", "config"):
         actions.pop(name, None)
     options: list[str] = []
+    typed = {word.partition("=")[0] for word in argv}
+    names_of: dict[str, str] = {}
     for name, value in settings.items():
         if name not in actions:
             raise unknown(f"name in {source}", name, {key for key in actions if len(key) > 1})
         action = actions[name]
+        if (first := names_of.setdefault(action.dest, name)) != name:
+            raise given_twice(str(source), first, name)
+        if isinstance(action, argparse._AppendAction) and typed & {*action.option_strings}:
+            continue
         if action.option_strings:
             options += option_words(action, value, f"{name} in {source}")
         else:

@@ -7,8 +7,9 @@ import argparse
 from isthmus.cli.common import (
     DATA_FORMATS,
     add_output_options,
-    check_output,
     condition_beside,
+    lengths_beside,
+    load_to_write,
     parse_condition,
     run_roles,
     write_output,
@@ -33,20 +34,22 @@ def build_parser(argv: list[str]) -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from isthmus.data.column_roles import ColumnRoles
-    from isthmus.export import read_codes
-    from isthmus.persistence.serialization import load_fitted
+    from isthmus.export import Codes, one_below_the_other, read_codes
 
-    check_output(args, args.codes)
-    model = load_fitted(args.run)
+    model = load_to_write(args, args.codes)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot decode any.")
     known = run_roles(args.run)
     roles = ColumnRoles(id=args.id).beside(ColumnRoles(id=known.id))
     codes = read_codes(args.codes, roles, known.condition)
+    if codes.z.ndim == 3 and codes.z.shape[-1] == model.code_size:
+        given = {name: values for name, values in codes._asdict().items() if values is not None}
+        codes = Codes(**one_below_the_other(given))
     condition = parse_condition(args.condition, model)
     if condition is None and model.schema.condition is not None:
         condition = codes.y
     ids = None if codes.ids is None else (roles.id or "id", codes.ids)
-    names = model.schema.names
-    arrays = {"x": model.decode(codes.z, condition), **condition_beside(args, condition, len(codes.z), names)}
+    n, names = len(codes.z), model.schema.names
+    arrays = {"x": model.decode(codes.z, condition, codes.lengths), **codes.numbers}
+    arrays |= condition_beside(args, condition, n, names) | lengths_beside(args, model, n, codes.lengths)
     write_output(args, "decoded examples", arrays, names, model, ids)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from isthmus.cli.common import (
-    check_output,
     examples_parser,
     labels_beside,
+    lengths_beside,
+    load_to_write,
     named_ids,
     read_examples,
     run_roles,
@@ -17,9 +17,6 @@ from isthmus.cli.common import (
 )
 from isthmus.cli.parser import Parser
 from isthmus.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def build_parser(argv: list[str]) -> Parser:
@@ -37,15 +34,20 @@ def build_parser(argv: list[str]) -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from isthmus.estimators.training_setup import resolve_seed
-    from isthmus.persistence.serialization import load_fitted
+    from isthmus.export import one_below_the_other
 
-    check_output(args, args.data)
-    model = load_fitted(args.run)
+    if args.random_state is not None and args.draws is None:
+        raise InputError(
+            f"--random-state must come with --draws, got {args.random_state} alone: without draws nothing is random. "
+            "Leave it out, or add --draws."
+        )
+    model = load_to_write(args, args.data, of_data=False)
     examples = read_examples(args, model)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot encode data.")
     ids, names = named_ids(args, examples), [f"{model.name.lower()}{i}" for i in range(model.code_size)]
     labels = labels_beside(args, examples.y, args.condition or run_roles(args.run).condition, names)
+    labels |= lengths_beside(args, model, len(examples), examples.lengths)
     if args.draws is None:
         arrays = {"z": model.encode(examples), **labels}
     else:
@@ -55,13 +57,3 @@ def run(args: argparse.Namespace) -> None:
             arrays = one_below_the_other(arrays)
             ids = ids and (ids[0], ids[1][arrays["row"]])
     write_output(args, "codes", arrays, names, model, ids, len(examples))
-
-
-def one_below_the_other(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Draws z (K, n, *Z) as (K * n, *Z), with the number of the draw, of the row and what belongs to it beside each."""
-    import numpy as np
-
-    codes = arrays.pop("z")
-    draws, rows = np.indices(codes.shape[:2]).reshape(2, -1)
-    beside = {name: np.asarray(values)[rows] for name, values in arrays.items()}
-    return {"z": codes.reshape(-1, *codes.shape[2:]), "draw": draws, "row": rows, **beside}

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from isthmus.model_registry import Field, Model
+from isthmus.wording import split_names
 
 DEST_PREFIX = "field_"
 """Prefix of the parsed values of fields, so that they cannot clash with those of the command."""
 NO_OPTIONS = ("verbose", "warm_start")
 """Fields that are no options of `fit`: every command has --quiet, and there is `isthmus fit --continue`."""
+NAMES = "tuple[str, ...]"
+"""The type of a name for each column."""
 TYPES = {"int": "an integer", "float": "a number", "bool": "true or false"}
 
 
@@ -51,7 +54,7 @@ def fields_given(args: argparse.Namespace) -> dict[str, Any]:
 def text_types(field: Field) -> list[str]:
     """The types in a field's annotation that can be given as text."""
     types = ["str" if part.strip() == "Auto" else part.strip() for part in field.annotation.split("|")]
-    known = [name for name in types if name in ("int", "float", "str", "bool") or name.startswith("tuple[int")]
+    known = [name for name in types if name in ("int", "float", "str", "bool") or name.startswith("tuple[")]
     return known + (["None"] if known and "None" in types else [])
 
 
@@ -82,6 +85,8 @@ def text_parser(types: list[str]) -> Callable[[str], Any]:
                     return convert(text)
                 except ValueError:
                     continue
+        if NAMES in types and len(names := split_names(text)) > 1:
+            return tuple(names)
         if "str" in types:
             return text
         raise argparse.ArgumentTypeError(f"must be {TYPES[types[0]]}, got {text!r}.")
@@ -93,7 +98,7 @@ def metavar_of(types: list[str]) -> str:
     """How the help denotes the value of an option."""
     if types[0].startswith("tuple"):
         return "N,N"
-    names = {"int": "N", "float": "X", "str": "NAME", "bool": "true|false", "None": "none"}
+    names = {"int": "N", "float": "X", "str": "NAME", NAMES: "NAME,NAME", "bool": "true|false", "None": "none"}
     return "|".join(names[name] for name in types)
 
 

@@ -6,9 +6,10 @@ import argparse
 
 from isthmus.cli.common import (
     DATA_FORMATS,
-    check_output,
     condition_beside,
     examples_parser,
+    lengths_beside,
+    load_to_write,
     named_ids,
     read_examples,
     write_output,
@@ -22,13 +23,11 @@ def build_parser(argv: list[str]) -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from isthmus.persistence.serialization import load_fitted
-
-    check_output(args, args.data)
-    model = load_fitted(args.run)
+    model = load_to_write(args, args.data)
     examples = read_examples(args, model)
     if not model.capabilities.encodes:
         raise InputError(f"{model.name} has no codes, so it cannot reconstruct data.")
-    names = model.schema.names
-    arrays = {"x": model.reconstruct(examples), **condition_beside(args, examples.y, len(examples), names)}
+    n, names = len(examples), model.schema.names
+    arrays = {"x": model.reconstruct(examples), **condition_beside(args, examples.y, n, names)}
+    arrays |= lengths_beside(args, model, n, examples.lengths)
     write_output(args, "reconstructions", arrays, names, model, named_ids(args, examples))

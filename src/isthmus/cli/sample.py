@@ -7,8 +7,9 @@ import argparse
 from isthmus.cli.common import (
     DATA_FORMATS,
     add_output_options,
-    check_output,
     condition_beside,
+    lengths_beside,
+    load_to_write,
     parse_condition,
     run_roles,
     write_output,
@@ -31,10 +32,8 @@ def build_parser(argv: list[str]) -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from isthmus.estimators.training_setup import resolve_seed
-    from isthmus.persistence.serialization import load_fitted
 
-    check_output(args)
-    model = load_fitted(args.run)
+    model = load_to_write(args)
     column = run_roles(args.run).condition
     if args.condition is None and column is not None:
         known = model.schema.condition
@@ -43,4 +42,5 @@ def run(args: argparse.Namespace) -> None:
     condition = parse_condition(args.condition, model)
     x = model.sample(args.n, condition, resolve_seed(args.random_state), args.mean)
     names = model.schema.names
-    write_output(args, "samples", {"x": x, **condition_beside(args, condition, len(x), names)}, names, model)
+    arrays = {"x": x, **condition_beside(args, condition, len(x), names), **lengths_beside(args, model, len(x))}
+    write_output(args, "samples", arrays, names, model)

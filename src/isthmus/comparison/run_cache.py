@@ -38,14 +38,9 @@ def open_folder(folder: Path, settings: dict[str, Any], *, force: bool) -> None:
     Raises:
         InputError: if the folder holds other files, or a comparison with other settings.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"the output must be a folder, but {folder} is a file.")
     settings = json.loads(json.dumps({"format": FORMAT, **settings}))  # tuples become lists, as in the file
-    files = [path for path in folder.iterdir() if not path.name.startswith(TMP_PREFIX)] if folder.exists() else []
-    if files:
-        manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else None
-        if not isinstance(manifest, dict) or "rows" not in manifest:
-            raise InputError(f"{folder} holds files that do not belong to a comparison. Use another folder.")
+    manifest = read_manifest(folder)
+    if manifest is not None:
         changed = [name.replace("_", " ") for name in settings if manifest.get(name) != settings[name]]
         if changed and not force:
             raise InputError(
@@ -55,6 +50,18 @@ def open_folder(folder: Path, settings: dict[str, Any], *, force: bool) -> None:
     if force:
         clear(folder)
     write_json(folder / MANIFEST, settings)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The settings of the comparison in a folder, None if it is new or empty; InputError if it holds other files."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the output must be a folder, but {folder} is a file.")
+    if not folder.exists() or all(path.name.startswith(TMP_PREFIX) for path in folder.iterdir()):
+        return None
+    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else None
+    if not isinstance(manifest, dict) or "rows" not in manifest:
+        raise InputError(f"{folder} holds files that do not belong to a comparison. Use another folder.")
+    return manifest
 
 
 def clear(folder: Path) -> None:

@@ -18,7 +18,7 @@ from isthmus.evaluation.fitted_on import MadeOfRows
 from isthmus.fitted import FittedModel
 from isthmus.model_registry import ALIASES, Field, Model, find_model, models
 from isthmus.persistence.serialization import class_of
-from isthmus.wording import quoted
+from isthmus.wording import quoted, split_names
 
 PCA = "pca"
 """PCA by its projection, probabilistic PCA by its density, in the models' scaling: a row that is always included."""
@@ -290,6 +290,8 @@ def parse_value(field: Field, node: ast.expr) -> Any:
     try:
         value = ast.literal_eval(node)
     except ValueError:
+        if isinstance(node, ast.Tuple):  # one name for each column
+            return tuple(parse_value(field, each) for each in node.elts)
         value = ast.unparse(node)
         word = value.lower()
         if "bool" in field.annotation and word in ("true", "false"):
@@ -299,22 +301,6 @@ def parse_value(field: Field, node: ast.expr) -> Any:
     if field.annotation.startswith("tuple") and isinstance(value, int):
         return (value,)
     return value
-
-
-def split_names(text: str) -> list[str]:
-    """Split at commas, except within brackets.
-
-    >>> split_names("pca, vae(beta=4,hidden=(8,8))")
-    ['pca', 'vae(beta=4,hidden=(8,8))']
-    """
-    depth, pieces = 0, [""]
-    for letter in text:
-        depth += {"(": 1, ")": -1}.get(letter, 0)
-        if letter == "," and depth == 0:
-            pieces.append("")
-        else:
-            pieces[-1] += letter
-    return [piece.strip() for piece in pieces if piece.strip()]
 
 
 def unique_labels(specs: list[ModelSpec]) -> list[str]:
@@ -335,9 +321,14 @@ def unique_labels(specs: list[ModelSpec]) -> list[str]:
         labels.append(f"{spec.name}({text})" if text else spec.name)
     duplicate = next((label for label in labels if labels.count(label) > 1), None)
     if duplicate is not None:
-        raise InputError(
-            f"models must differ, got {duplicate} twice. Name them in a dict, such as {{'first': ..., 'second': ...}}."
+        spec = specs[labels.index(duplicate)]
+        fields = f"'{spec.name}(latent_dim=2),{spec.name}(latent_dim=4)'"
+        advice = (
+            f"Leave one out, or write different fields behind them, as in {fields}."
+            if spec.show_fields  # they were written as text, as on the command line
+            else "Name them in a dict, such as {'first': ..., 'second': ...}."
         )
+        raise InputError(f"models must differ, got {duplicate} twice. {advice}")
     return labels
 
 

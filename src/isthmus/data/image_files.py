@@ -51,14 +51,21 @@ def shown_path(path: Path) -> str:
     return one_line(text if len(text) <= 120 else "..." + text[-117:])
 
 
+class UnreadableImage(InputError):
+    """A file cannot be read as an image."""
+
+
 @contextlib.contextmanager
 def open_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file; whatever its readers raise inside the context becomes an InputError of one line."""
-    with read_errors(shown_path(path)):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{shown_path(path)} must be a file, but is a pipe, a device or a folder. Remove it.")
-        with path.open("rb") as file:
-            yield file
+    """Open a file; whatever its readers raise inside the context becomes an UnreadableImage of one line."""
+    try:
+        with read_errors(shown_path(path)):
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise InputError(f"{shown_path(path)} must be a file, but is a pipe, a device or a folder. Remove it.")
+            with path.open("rb") as file:
+                yield file
+    except InputError as error:
+        raise UnreadableImage(str(error)) from None
 
 
 def depth_of(path: Path) -> str:
@@ -82,7 +89,8 @@ def read_frames(path: Path, options: ImageOptions) -> Iterator[np.ndarray]:
     the options resize or convert them to greys.
 
     Raises:
-        InputError: for a file that is no image of `IMAGE_FORMATS`, could not be read without loss, or is an animation.
+        UnreadableImage: for a file that is no image of `IMAGE_FORMATS`, could not be read without loss, or is an
+            animation.
     """
     with open_file(path) as file:
         image = open_image(file, path)

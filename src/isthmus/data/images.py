@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from isthmus.atomic_io import os_reason
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import require_memory
-from isthmus.data.image_files import IMAGE_SUFFIXES, depth_of, frame_count, read_frames, shown_path
+from isthmus.data.image_files import (
+    IMAGE_SUFFIXES,
+    UnreadableImage,
+    depth_of,
+    frame_count,
+    read_frames,
+    shown_path,
+)
 from isthmus.data.image_options import MAX_SUGGESTED_SIDE, ImageOptions
 from isthmus.errors import InputError
 from isthmus.examples import Examples
@@ -52,17 +59,38 @@ def from_folder(folder: Path, source: str, options: ImageOptions) -> Dataset:
         )
     roots = {part: folder / name for part, name in (parts or {"train": "."}).items()}
     paths = {part: [path for path in images if path.is_relative_to(root)] for part, root in roots.items()}
-    if options.mode and {depth_of(path) for path in images} == {"uint8", "uint16"}:
-        options = replace(options, to_bytes=True)
-    first = FirstImage(next(read_frames(paths["train"][0], options)), paths["train"][0])
-    read = {part: read_images(paths[part], folder, roots[part], first, options) for part in paths}
+    try:
+        if options.mode and {depth_of(path) for path in images} == {"uint8", "uint16"}:
+            options = replace(options, to_bytes=True)
+        first = FirstImage(next(read_frames(paths["train"][0], options)), paths["train"][0])
+        read = {part: read_images(paths[part], folder, roots[part], first, options) for part in paths}
+    except UnreadableImage as error:
+        raise all_unreadable(error, images, folder, options) from None
     return Dataset(source, read["train"], read.get("valid"), read.get("test"), images=options)
+
+
+def all_unreadable(error: UnreadableImage, paths: list[Path], folder: Path, options: ImageOptions) -> InputError:
+    """The error for all files that cannot be read, after that of the first one that was found."""
+    names = []
+    for path in paths:
+        try:
+            for _ in read_frames(path, options):
+                pass
+        except UnreadableImage:
+            names.append(path.relative_to(folder).as_posix())
+    if len(names) < 2:
+        return InputError(str(error))
+    listed = f"{len(names):,} images of {shown_path(folder)} cannot be read: {shown_names(names)}"
+    return InputError(f"{listed}. For example: {error}")
 
 
 def from_file(path: Path, source: str, options: ImageOptions) -> Dataset:
     """Read the image in a file, or all those of a TIFF file."""
-    first = FirstImage(next(read_frames(path, options)), path)
-    return Dataset(source, read_images([path], path.parent, path.parent, first, options), images=options)
+    try:
+        first = FirstImage(next(read_frames(path, options)), path)
+        return Dataset(source, read_images([path], path.parent, path.parent, first, options), images=options)
+    except UnreadableImage as error:
+        raise InputError(str(error)) from None
 
 
 def find_images(folder: Path) -> list[Path]:

@@ -168,8 +168,8 @@ def repeated_values(view: TableView, defaults: Defaults) -> Iterator[Finding]:
         remedy = (
             f"unless they are measurements, pass {integers_remedy(x)}, whose probabilities are at most 1"
             if are_integers_as_floats(x)
-            else "give each column its likelihood, as in likelihood=('normal', 'bernoulli'), spread each value evenly "
-            "over the gap to its neighbours, or leave such columns out"
+            else "give each column its likelihood, as in likelihood=('normal', 'bernoulli') (--likelihood "
+            "normal,bernoulli), spread each value evenly over the gap to its neighbours, or leave such columns out"
         )
         columns = "column" if len(few) == 1 else "columns"
         yield Finding(

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from isthmus.callbacks import check_callbacks
-from isthmus.errors import Interrupted, TrainingError
+from isthmus.errors import InputError, Interrupted, TrainingError
 from isthmus.estimators import composition
 from isthmus.estimators.available_methods import encodes, samples, scores
 from isthmus.estimators.frames import to_frame
@@ -31,6 +31,7 @@ from isthmus.metrics.posterior import Posterior
 from isthmus.schema import Schema
 from isthmus.train.callback_calls import CallbackFailed
 from isthmus.train.history import History
+from isthmus.wording import quoted
 
 __all__ = ["Estimator", "Recipe"]
 
@@ -196,11 +197,16 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         Args:
             X: (n, *X) data, in their own units.
             draws: K, the number of draws for each row; None for the centre.
-            random_state: seed of the draws; None for a random one.
+            random_state: seed of the draws, refused without them; None for a random one.
             condition: (n,) labels or (n, C) numbers of a conditional model, or one for all rows.
             lengths: (n,) number of steps of padded sequences.
             observed: (n, *X) booleans, False where a value of X is missing.
         """
+        if draws is None and random_state is not None:
+            raise InputError(
+                f"random_state must be None without draws, where nothing is random, got {quoted(random_state)}. Leave "
+                "it out, or pass draws=1."
+            )
         rows = self._check(X, condition, lengths, observed)
         if draws is None:
             return self.fitted_.encode(rows)

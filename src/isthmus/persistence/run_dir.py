@@ -11,7 +11,7 @@ from typing import Any
 
 from isthmus.atomic_io import file_errors, write_json
 from isthmus.data import BUILT_IN, Dataset
-from isthmus.data.column_roles import NO_ROLES, ColumnRoles
+from isthmus.data.column_roles import ColumnRoles
 from isthmus.data.image_options import ImageOptions
 from isthmus.data.sources import read_columns
 from isthmus.errors import InputError, TrainingError
@@ -160,8 +160,7 @@ def go_on(
     folder: Path,
     fields: dict[str, Any],
     *,
-    data: str | None = None,
-    roles: ColumnRoles = NO_ROLES,
+    data: Dataset | None = None,
     force: bool = False,
     lock: RunLock | None = None,
 ) -> Run:
@@ -171,8 +170,7 @@ def go_on(
         earlier: the folder of the trained model.
         folder: for the new run.
         fields: those that are to have other values.
-        data: name or path of the rows; by default those that the model was trained on.
-        roles: of the columns of `data`; by default those of the earlier run.
+        data: the rows; by default those that the model was trained on.
         force, lock: as in `start`.
 
     Raises:
@@ -190,9 +188,9 @@ def go_on(
             f"{earlier} holds a {config['class']}, which is solved exactly: there is nothing to continue. Fit it to "
             f"DATA anew: isthmus fit {config['class'].lower()} DATA"
         )
-    roles = roles.beside(ColumnRoles.of_run(source))
-    dataset = read_columns(data or source["data"], roles, ImageOptions.of_run(source, remembered=True))
-    return start(estimator, dataset, folder, force=force, lock=lock, earlier=earlier)
+    if data is None:
+        data = read_columns(source["data"], ColumnRoles.of_run(source), ImageOptions.of_run(source, remembered=True))
+    return start(estimator, data, folder, force=force, lock=lock, earlier=earlier)
 
 
 def check_folder(folder: Path, force: bool) -> None:

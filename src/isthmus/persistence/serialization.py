@@ -236,7 +236,7 @@ def config_errors(path: Path) -> Iterator[None]:
 
 def load_into(model: NetworkModel, config: dict[str, Any], folder: Path) -> FittedModel:
     """Load the weights in `folder` into a model of the same parts, which becomes a fitted one."""
-    header = read_weights_header(folder)
+    header = read_weights_header(folder, config)
     settings, loss = config["settings"], config.get("loss", {"weights": {}, "kl_terms": []})
     with config_errors(folder / CONFIG):
         schema = read_schema(config["schema"], header.numel)
@@ -262,7 +262,7 @@ def load_start(folder: Path, config: dict[str, Any]) -> FittedModel:
 
 
 def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path, file: str = WEIGHTS) -> FittedModel:
-    header = read_weights_header(folder, file)
+    header = read_weights_header(folder, config, file)
     chosen = config["settings"].get("chosen", {})
     with config_errors(folder / CONFIG):
         check_layers(config["fields"] | chosen, len(header.specs))
@@ -283,9 +283,11 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path, file: st
     return fitted_model(estimator, recipe, schema, settings, config["seed"], read_history(folder / HISTORY))
 
 
-def read_weights_header(folder: Path, file: str = WEIGHTS) -> Header:
-    """What the weights in `folder` say of themselves; InputError if there are none."""
+def read_weights_header(folder: Path, config: dict[str, Any], file: str = WEIGHTS) -> Header:
+    """What the weights in `folder`, which `config` describes, say of themselves; InputError if there are none."""
     if not os.path.lexists(folder / file):
+        if config.get("finished"):
+            raise InputError(f"{folder / file} is missing, the weights of the trained model. Copy it there too.")
         raise InputError(f"{folder} holds no trained weights yet. Resume training: isthmus fit --resume {folder}")
     return read_header(folder / file)
 
