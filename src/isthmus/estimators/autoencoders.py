@@ -54,8 +54,7 @@ class DenoisingAutoencoder(Autoencoder):
     channels: tuple[int, ...] | Auto = "auto"
     """Channels of a convolutional network, one number for each halving of the image; auto: 16,32,64,64 for a U-Net."""
     corruption: str | nn.Module | None = "mask(0.3)"
-    """Noise on the encoder's input in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s); s of
-    gaussian in standard deviations of the data, of blur in pixels."""
+    """Damage to the input in training: mask(p), gaussian(s standard deviations), salt_and_pepper(p), blur(s pixels)."""
 
 
 class SparseAutoencoder(Autoencoder):

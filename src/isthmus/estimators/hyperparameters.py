@@ -49,8 +49,7 @@ class Hyperparameters:
     prior: str | nn.Module | Distribution = "normal"
     """p(z): normal, mixture(k), full_mixture(k), conditional, refit(k), fitted after training, or one of your own."""
     corruption: str | nn.Module | None = None
-    """Noise on the encoder's input in training: mask(p), gaussian(s), salt_and_pepper(p) or blur(s); s of
-    gaussian in standard deviations of the data, of blur in pixels; none for none."""
+    """Damage to the input in training: mask(p), gaussian(s standard deviations), salt_and_pepper(p), blur(s pixels)."""
     scaling: str = "auto"
     """standard (each column), global (one scale for all), none, or auto: standard for tables, global for images."""
     levels: int | None = None

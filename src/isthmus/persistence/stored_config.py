@@ -118,7 +118,7 @@ SETTINGS = {
 }
 CHOSEN = ("latent_dim", "hidden", "prior")
 """Fields by which parts are made; where they are "auto", the settings hold what was chosen."""
-CHOSEN_TO_TRAIN = (*CHOSEN, "initialization", "learning_rate", "weight_decay", "warmup")
+CHOSEN_TO_TRAIN = (*CHOSEN, "initialization", "learning_rate", "weight_decay", "warmup", "clip")
 """Those by which training goes on, too."""
 SOURCE = {"data": WORDS}
 ROLES = {"condition": optional(WORDS), "id": optional(WORDS), "drop": TEXTS, "use": TEXTS}
