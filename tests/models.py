@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 import isthmus
 from isthmus.evaluation.evaluate import MEASURES
@@ -34,6 +35,18 @@ def small(name: str, **fields: Any):
             defaults["prior"] = "normal"
         defaults["learning_rate"] = 1e-3
     return getattr(isthmus, name)(**(defaults | fields))
+
+
+class MeanAndLogVariance(nn.Module):
+    """The encoder of a fitted model as most people write one, for `wrap`."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.net = model.model_.posterior.net
+
+    def forward(self, x):
+        loc, log_scale = self.net(x).chunk(2, -1)
+        return loc, 2 * log_scale
 
 
 def rows_of(model: Any, X: Any, condition: Any = None, lengths: Any = None, bits: str = "mean"):

@@ -38,7 +38,7 @@ from isthmus.model_registry import find_model
 from isthmus.objective import Term
 from isthmus.persistence import run_dir
 from isthmus.terms.bounds import nll
-from models import NAMES, small, table, without_page, without_slow_measures
+from models import NAMES, MeanAndLogVariance, small, table, without_page, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -345,16 +345,6 @@ def test_failed_training_is_explained():
 # --------------------------------------------------------------------------- wrapped networks
 
 
-class Encoder(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.net = model.model_.posterior.net
-
-    def forward(self, x):
-        loc, log_scale = self.net(x).chunk(2, -1)
-        return loc, 2 * log_scale
-
-
 class Decoder(nn.Module):
     def __init__(self, model):
         super().__init__()
@@ -366,7 +356,7 @@ class Decoder(nn.Module):
 
 def test_wrapped_networks_are_evaluated_like_the_model():
     model = vae(scaling="none", likelihood="normal(0.5)", epochs=30).fit(TRAIN.astype(np.float32))
-    same = isthmus.wrap(Encoder(model), Decoder(model), likelihood="normal(0.5)").on(TEST.astype(np.float32))
+    same = isthmus.wrap(MeanAndLogVariance(model), Decoder(model), likelihood="normal(0.5)").on(TEST.astype(np.float32))
     np.testing.assert_allclose(same.encode(TEST), model.transform(TEST), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(same.score(TEST), model.score_samples(TEST), rtol=1e-5, atol=1e-4)
     assert evaluate(same, TEST, draws=20)["elbo"].value == pytest.approx(model.elbo(TEST).mean(), abs=0.1)
@@ -377,7 +367,8 @@ def test_probabilities_logits_and_points_are_distinguished():
     model = vae(epochs=10).fit(bits)
     squashed = nn.Sequential(Decoder(model), nn.Sigmoid())
     by_logits, by_chances = (
-        isthmus.wrap(Encoder(model), net, likelihood="bernoulli").on(bits) for net in (Decoder(model), squashed)
+        isthmus.wrap(MeanAndLogVariance(model), net, likelihood="bernoulli").on(bits)
+        for net in (Decoder(model), squashed)
     )
     np.testing.assert_allclose(by_logits.score(bits), by_chances.score(bits), rtol=1e-4)
     point = isthmus.wrap(nn.Linear(8, 3), nn.Linear(3, 8), likelihood="mse").on(TRAIN.astype(np.float32))
@@ -403,7 +394,7 @@ def test_effective_beta_of_a_loss_convention(kwargs, expected):
 def test_a_mean_over_features_is_reported_with_its_effective_beta():
     x, test = TRAIN.astype(np.float32), TEST.astype(np.float32)
     model = vae(scaling="none", likelihood="normal(0.3)").fit(x)
-    nets = Encoder(model), Decoder(model)
+    nets = MeanAndLogVariance(model), Decoder(model)
     said = {f.code: f for f in isthmus.wrap(*nets, likelihood="mse", reduction="mean", beta=2.0).diagnose(test)}
     finding = said["effective-beta"]
     assert finding.evidence["effective_beta"] == pytest.approx(16.0)
@@ -419,7 +410,7 @@ def test_the_most_common_mistake_comes_first():
     """A mean of squared errors beside a sum of KL: the code is empty, and longer training would leave it so."""
     x, test = (np.repeat(rows, 2, 1).astype(np.float32) for rows in (TRAIN, TEST))  # 16 features
     model = vae(scaling="none", likelihood="normal(0.7071)", beta=16.0 * 20, epochs=60).fit(x)
-    wrapped = isthmus.wrap(Encoder(model), Decoder(model), likelihood="mse", reduction="mean", beta=20.0)
+    wrapped = isthmus.wrap(MeanAndLogVariance(model), Decoder(model), likelihood="mse", reduction="mean", beta=20.0)
     first, *others = wrapped.diagnose(test, train=x)
     assert (first.code, first.severity) == ("effective-beta", "error")
     assert first.evidence["effective_beta"] == pytest.approx(320.0)
@@ -430,7 +421,9 @@ def test_the_most_common_mistake_comes_first():
 
 def test_a_negative_loss_outside_the_support_is_an_error():
     model = vae(epochs=2).fit((TRAIN > 0).astype(np.float32))
-    (finding,) = isthmus.wrap(Encoder(model), Decoder(model), likelihood="bernoulli").diagnose(TEST.astype(np.float32))
+    (finding,) = isthmus.wrap(MeanAndLogVariance(model), Decoder(model), likelihood="bernoulli").diagnose(
+        TEST.astype(np.float32)
+    )
     assert finding.code == "outside-support"
     assert finding.severity == "error"
     assert "negative loss" in finding.cause
@@ -438,7 +431,7 @@ def test_a_negative_loss_outside_the_support_is_an_error():
 
 def test_what_was_not_observed_changes_no_finding_of_wrapped_networks():
     model = vae(scaling="none", likelihood="normal(0.5)", epochs=10).fit(TRAIN)
-    wrapped = isthmus.wrap(Encoder(model), Decoder(model), likelihood="mse", reduction="mean")
+    wrapped = isthmus.wrap(MeanAndLogVariance(model), Decoder(model), likelihood="mse", reduction="mean")
     observed = np.random.default_rng(0).random(TEST.shape) < 0.8
     several = []
     for garbage in (np.nan, 0.0, 1e6):

@@ -25,7 +25,7 @@ from isthmus.families import Bernoulli, DiagonalNormal, LocationScale, Poisson
 from isthmus.fitted import as_fitted
 from isthmus.latent_model import LatentModel
 from isthmus.terms.bounds import kl, nll
-from models import bits, counts, small, table
+from models import MeanAndLogVariance, bits, counts, small, table
 
 X = table().astype(np.float32)
 
@@ -535,18 +535,8 @@ def test_a_column_of_shares_by_its_cross_entropy_leaves_a_table_without_log_like
 
 def test_mse_is_the_squared_error():
     model = small("VAE", latent_dim=2, likelihood="mse", scaling="none", epochs=1).fit(X)
-    wrapped = isthmus.wrap(Posterior(model), model.model_.likelihood.net, likelihood="mse").on(X)
+    wrapped = isthmus.wrap(MeanAndLogVariance(model), model.model_.likelihood.net, likelihood="mse").on(X)
     np.testing.assert_allclose(wrapped.score(X, 20), model.score_samples(X, draws=20), rtol=1e-5)
-
-
-class Posterior(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.net = model.model_.posterior.net
-
-    def forward(self, x):
-        loc, log_scale = self.net(x).chunk(2, -1)
-        return loc, 2 * log_scale
 
 
 # ------------------------------------------------------------------------------------------- by hand
