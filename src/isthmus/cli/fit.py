@@ -195,7 +195,7 @@ def train(args: argparse.Namespace, stack: contextlib.ExitStack, lock: RunLock |
 
     began = time.perf_counter()
     if args.resume is None and args.output:
-        run_dir.check_folder(Path(args.output), args.force)  # before any work is done
+        run_dir.check_folder(Path(args.output), args.force, args.data or "")  # before any work is done
     if args.resume is not None:
         folder = Path(args.resume)
         started = run_dir.resume(folder)

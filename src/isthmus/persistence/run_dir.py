@@ -120,14 +120,9 @@ def start(
     if earlier is not None:
         trained = serialization.load_fitted(earlier)
         source["continues"] = str(earlier.resolve())
+    check_folder(folder, force, dataset.source)
     if dataset.source not in BUILT_IN:
-        path = Path(dataset.source).resolve()
-        if folder.resolve() in (path, *path.parents):
-            raise InputError(f"{folder} holds the data itself ({dataset.source}). Choose another folder for the run.")
-        if path.is_dir() and folder.resolve().is_relative_to(path):
-            raise InputError(f"{folder} lies inside the data ({dataset.source}). Choose a folder outside of it.")
-        source["data"] = str(path)
-    check_folder(folder, force)
+        source["data"] = str(Path(dataset.source).resolve())
     run = _setup(estimator, dataset, folder, source, start=trained)
     with file_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,8 +188,20 @@ def go_on(
     return start(estimator, data, folder, force=force, lock=lock, earlier=earlier)
 
 
-def check_folder(folder: Path, force: bool) -> None:
-    """Raise InputError for a folder in which no run may be started."""
+def check_folder(folder: Path, force: bool, data: str = "") -> None:
+    """Raise InputError for a folder in which no run may be started.
+
+    Args:
+        folder: of the run.
+        force: whether a run that is there may be replaced.
+        data: the path of the data, which lie elsewhere, or a built-in name; empty if it is not known yet.
+    """
+    if data and data not in BUILT_IN:
+        path = Path(data).resolve()
+        if folder.resolve() in (path, *path.parents):
+            raise InputError(f"{folder} holds the data itself ({data}). Choose another folder for the run.")
+        if path.is_dir() and folder.resolve().is_relative_to(path):
+            raise InputError(f"{folder} lies inside the data ({data}). Choose a folder outside of it.")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"The run's folder must be a folder, got the file {folder}.")
     if not folder.exists() or not set(folder.iterdir()) - set(stale_tmp_files(folder)):
