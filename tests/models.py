@@ -103,7 +103,7 @@ def without_page(patch) -> None:
     patch.setattr(MeasuredRun, "write_figures", lambda measured: [])
 
 
-def empty_page(measured: MeasuredRun) -> Path:
-    path = measured.run.folder / "report.html"
-    path.touch()
-    return path
+def empty_page(measured: MeasuredRun, path: str | Path | None = None) -> Path:
+    written = measured.run.folder / "report.html" if path is None else Path(path)
+    written.touch()
+    return written

@@ -88,6 +88,10 @@ FITS = {
         "weight_decay must be a number >= 0 or 'auto', got -1",
     ),
     "learning rate": (lambda: small("VAE", learning_rate=-1).fit(X), "learning_rate must be .* got -1"),
+    "endless learning rate": (
+        lambda: small("VAE", learning_rate=1e300).fit(X),
+        r"learning_rate must be at most 1e\+30, got 1e\+300",
+    ),
     "warmup": (lambda: small("VAE", warmup=3.0).fit(X), "warmup must be .* got 3.0"),
     "unknown likelihood": (lambda: small("VAE", likelihood="nromal").fit(X), "Did you mean 'normal'"),
     "unknown prior": (lambda: small("VAE", prior="mixtur(3)").fit(X), "Did you mean 'mixture'"),

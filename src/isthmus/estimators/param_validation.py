@@ -18,6 +18,8 @@ from isthmus.wording import quoted
 MAX_LATENT_DIM = MAX_WIDTH = 1_000_000
 """Larger codes and layers are typing errors and would not fit into memory."""
 
+MAX_RATE = 1e30
+"""Larger steps are no numbers of single precision, in which weights are kept."""
 PLAIN_TYPES = (str, int, float, np.number, np.bool_, tuple, list, type(None), nn.Module)
 """Types whose values have an order and a truth, or are parts; the checks of single fields say more of these."""
 
@@ -62,6 +64,8 @@ def check_fields(estimator: Hyperparameters) -> None:
         value, endless = getattr(estimator, name), name == "clip"  # without end, nothing is clipped
         if not is_auto(value) and not (is_real_number(value) and value > 0 and (endless or value < math.inf)):
             raise InputError(f"{name} must be a number > 0 or 'auto', got {quoted(value)}.")
+        if not endless and not is_auto(value) and value > MAX_RATE:
+            raise InputError(f"{name} must be at most {MAX_RATE:g}, got {quoted(value)}. Pass one below 1.")
     decay = estimator.weight_decay
     if not is_auto(decay) and not (is_real_number(decay) and 0 <= decay < math.inf):
         raise InputError(f"weight_decay must be a number >= 0 or 'auto', got {quoted(decay)}.")
