@@ -16,7 +16,7 @@ import isthmus
 from isthmus.cli.main import main
 from isthmus.evaluation.splits import held_out
 from isthmus.persistence import run_dir
-from models import without_page, without_slow_measures
+from models import table, without_page, without_slow_measures
 
 RANDOM = np.random.default_rng(0)
 COUNTS = RANDOM.poisson(3.0, (60, 4))
@@ -190,3 +190,24 @@ def test_weights_that_are_none_are_refused(weighted, value, got):
     weighted.assign(w=0).to_csv("t.csv", index=False)
     with pytest.raises(isthmus.InputError, match="got only zeros"):
         isthmus.read("t.csv", weight="w")
+
+
+@pytest.mark.parametrize("name", ["z", "x", "row", "draw"])
+def test_labels_never_take_the_place_of_what_is_written(capsys, monkeypatch, tmp_path, name):
+    without_page(monkeypatch)
+    without_slow_measures(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame(table(60), columns=list("abcde"))
+    frame[name] = np.tile(["u", "v", "w"], 20)
+    frame.to_csv("t.csv", index=False)
+    fast = ["--epochs", "1", "--latent-dim", "2", "--hidden", "8", "--prior", "normal", "--threads", "1"]
+    assert main(["fit", "cvae", "t.csv", "-o", "run", "--condition", name, *fast]) == 0
+    for draws in ([], ["--draws", "2"]):
+        assert main(["encode", "run", "t.csv", "-o", "e.csv", "--force", *draws]) == 0
+        codes = pd.read_csv("e.csv")
+        assert codes.select_dtypes("number").shape[1] == (4 if draws else 2)
+        assert list(codes["y"].unique()) == ["u", "v", "w"]
+        assert main(["decode", "run", "e.csv", "-o", "d.csv", "--force"]) == 0
+    for command in (["reconstruct", "run", "t.csv"], ["sample", "run", "-n", "5", "--condition", "u"]):
+        assert main([*command, "-o", "o.csv", "--force"]) == 0
+        assert list(pd.read_csv("o.csv").columns)[:5] == list("abcde")

@@ -19,6 +19,7 @@ from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset,
 from torch.utils.data import Dataset as TorchDataset
 
 import isthmus
+from isthmus.data import Dataset
 from isthmus.errors import InputError
 from isthmus.examples import Examples
 from isthmus.inputs import as_examples
@@ -341,3 +342,29 @@ def test_an_index_that_became_a_column_is_no_feature():
 def test_rows_by_name_may_come_in_any_order(framed):
     row = dict(FRAME.iloc[3])
     np.testing.assert_array_equal(framed.transform(dict(reversed(row.items()))), framed.transform(row))
+
+
+SHUFFLED = FRAME[list("ecbad")]
+SEEN = pd.DataFrame(np.random.default_rng(1).random(FRAME.shape) < 0.8, columns=FRAME.columns)
+
+
+def test_columns_are_found_by_name_in_data_sets_and_in_a_warm_start(framed):
+    dataset = Dataset("q", Examples(SHUFFLED))
+    np.testing.assert_array_equal(framed.transform(dataset), framed.transform(FRAME))
+    one, other = (isthmus.evaluate(framed, rows, draws=5, without=("inference_gap",)) for rows in (dataset, FRAME))
+    assert one.value("log_likelihood") == other.value("log_likelihood")
+    again = small("VAE", epochs=1, warm_start=True).fit(FRAME).fit(SHUFFLED)
+    np.testing.assert_array_equal(again.transform(SHUFFLED), again.transform(FRAME))
+    with pytest.raises(
+        InputError, match=r"^X must have the 5 columns of training, got 1 missing \(a\) and 1 others \(1\)"
+    ):
+        isthmus.evaluate(framed, FRAME.rename(columns={"a": 1}))
+
+
+@pytest.mark.parametrize(
+    "seen", [SEEN, SEEN[SHUFFLED.columns], SEEN[SHUFFLED.columns].to_numpy()], ids=["same", "shuffled", "array"]
+)
+def test_what_was_observed_follows_its_own_names_or_else_the_columns(framed, seen):
+    np.testing.assert_array_equal(framed.transform(SHUFFLED, observed=seen), framed.transform(FRAME, observed=SEEN))
+    fitted = [small("VAE", epochs=1).fit(x, observed=mask) for x, mask in ((SHUFFLED, seen), (SHUFFLED, SEEN))]
+    np.testing.assert_array_equal(fitted[0].transform(SHUFFLED), fitted[1].transform(SHUFFLED))

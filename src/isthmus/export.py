@@ -224,7 +224,8 @@ def read_codes(source: str, roles: ColumnRoles = NO_ROLES, labels: str | None = 
             return Codes(np.asarray(from_npy(path, source).train.x))
         table = TABLE_READERS[suffix](path, source, roles).train
         frame: Any = table.x
-        column = next((name for name in (labels, "y") if name is not None and name in frame), None)
+        named = (labels, "y") if labels not in NUMBERS else ("y",)
+        column = next((name for name in named if name is not None and name in frame), None)
         y = None if column is None else as_labels(frame.pop(column), column)
         drawn = {name: frame.pop(name).to_numpy() for name in NUMBERS} if {*NUMBERS} <= {*frame.columns} else {}
         numbers, rejected = split_numeric_columns(frame)

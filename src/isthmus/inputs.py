@@ -67,21 +67,27 @@ def as_examples(
 
 
 def as_parts(
-    X: Any, *, conditional: bool = False, numeric: bool = True, sequences: bool = False, **beside: Any
+    X: Any,
+    *,
+    use: Sequence[str] = (),
+    conditional: bool = False,
+    numeric: bool = True,
+    sequences: bool = False,
+    **beside: Any,
 ) -> Dataset:
     """X and what accompanies it as a data set, which keeps the validation and test rows that X brings.
 
     Args:
-        X, sequences, beside: as in `as_examples`.
+        X, use, sequences, beside: as in `as_examples`.
         conditional: whether labels that X brings are the condition.
         numeric: whether all columns must be numeric; otherwise those of a path may be anything.
     """
     given = {name: values for name, values in beside.items() if values is not None}
     if isinstance(X, str | Path | Dataset):
         conditional |= isinstance(given.get("condition"), str)
-        data = source_data(X, (), given, numeric)
+        data = source_data(X, use, given, numeric)
     else:
-        data = Dataset("X", as_examples(X, sequences=sequences, **beside))
+        data = Dataset("X", as_examples(X, use=use, sequences=sequences, **beside))
         conditional &= brings_labels(X)
     if not conditional:
         return data
@@ -96,8 +102,8 @@ def conditioned(part: Examples | None) -> Any:
 def source_data(X: str | Path | Dataset, use: Sequence[str], given: dict[str, Any], numeric: bool = True) -> Dataset:
     """A data set, read if X is its path or name; beside that only a column of labels and weights may be `given`."""
     if isinstance(X, Dataset):
-        valid, test = (None if part is None else as_examples(part, known=True) for part in (X.valid, X.test))
-        return replace(X, train=as_examples(X.train, known=True, **given), valid=valid, test=test)
+        valid, test = (None if part is None else as_examples(part, use=use, known=True) for part in (X.valid, X.test))
+        return replace(X, train=as_examples(X.train, use=use, known=True, **given), valid=valid, test=test)
     column = given.get("condition")
     for name in given:
         if name != "weight" and (name != "condition" or not isinstance(column, str)):

@@ -15,29 +15,49 @@ from isthmus.wording import join_names, pluralize
 def in_training_order(rows: Examples, names: Sequence[str]) -> Examples:
     """Rows whose columns are in the order of `names`; what belongs to each value follows its column.
 
+    A target and a mask with the same names as the rows are ordered by their own, without names as the rows.
+
     Args:
-        rows: of any kind; only tables whose columns all have names are compared.
-        names: of the columns in training; empty if they had none.
+        rows: of any kind; only tables, whose columns have names, are compared.
+        names: of the columns in training; empty if they had none or are these.
 
     Raises:
         InputError: for other columns than in training.
     """
-    x = rows.x
-    given = list(getattr(x, "columns", ()))
-    if not names or not given or given == list(names) or not all(isinstance(name, str) for name in given):
+    given = names_of(rows.x)
+    if not given:
         return rows
-    if sorted(given) != sorted(names):
+    names = list(names) or given
+    if given != names and sorted(given) != sorted(names):
         raise other_columns(given, names)
+    order = positions(given, names)
+    beside = {}
+    for field in ("target", "observed"):
+        values = getattr(rows, field)
+        own = names_of(values)
+        if sorted(own) == sorted(names):
+            beside[field] = taken(values, positions(own, names))
+        elif tuple(getattr(values, "shape", ())) == rows.x.shape:  # another one is refused where shapes are compared
+            beside[field] = taken(values, order)
+    return replace(rows, x=taken(rows.x, order), **beside)
+
+
+def names_of(table: Any) -> list[str]:
+    """The names of the columns of a table, as text; none of anything else."""
+    return [str(name) for name in getattr(table, "columns", ())]
+
+
+def positions(given: list[str], names: list[str]) -> list[int] | None:
+    """Where each of the names stands among the given ones; None if all are in place."""
     place = {name: j for j, name in enumerate(given)}
-    order = [place[name] for name in names]
+    return None if given == names else [place[name] for name in names]
 
-    def ordered(values: Any) -> Any:
-        if tuple(getattr(values, "shape", ())) != x.shape:  # refused where shapes are compared
-            return values
-        return values.iloc[:, order] if hasattr(values, "iloc") else values[:, order]
 
-    beside = {name: ordered(getattr(rows, name)) for name in ("target", "observed")}
-    return replace(rows, x=x.iloc[:, order], **beside)
+def taken(values: Any, order: list[int] | None) -> Any:
+    """Columns of a table or an array in this order."""
+    if order is None:
+        return values
+    return values.iloc[:, order] if hasattr(values, "iloc") else values[:, order]
 
 
 def other_columns(given: Sequence[str], names: Sequence[str]) -> InputError:

@@ -158,6 +158,10 @@ def named_ids(args: argparse.Namespace, examples: Examples) -> tuple[str, np.nda
     return args.id or run_roles(args.run).id or "id", np.asarray(examples.ids)
 
 
+RESERVED = ("x", "z", "draw", "row", "lengths")
+"""Names of what labels are written beside."""
+
+
 def labels_beside(args: argparse.Namespace, labels: Any, column: str | None, names: Sequence[str]) -> dict[str, Any]:
     """Labels of rows that are written: in a table under the name of their column, by which the run finds them again.
 
@@ -170,7 +174,8 @@ def labels_beside(args: argparse.Namespace, labels: Any, column: str | None, nam
     if labels is None:
         return {}
     is_table = Path(args.output).suffix.lower() not in (".npz", ".npy")
-    return {column if is_table and column is not None and column not in names else "y": labels}
+    taken = column is None or column in names or column in RESERVED
+    return {column if is_table and column is not None and not taken else "y": labels}
 
 
 def condition_beside(args: argparse.Namespace, condition: Any, n: int, names: Sequence[str]) -> dict[str, Any]:

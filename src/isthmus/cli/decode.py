@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
         condition = codes.y
     ids = None if codes.ids is None else (roles.id or "id", codes.ids)
     n, names = len(codes.z), model.schema.names
-    arrays = {"x": model.decode(codes.z, condition, codes.lengths), **codes.numbers}
+    numbers = {name: values for name, values in codes.numbers.items() if name not in names}
+    arrays = {"x": model.decode(codes.z, condition, codes.lengths), **numbers}
     arrays |= condition_beside(args, condition, n, names) | lengths_beside(args, model, n, codes.lengths)
     write_output(args, "decoded examples", arrays, names, model, ids)

@@ -91,8 +91,8 @@ def setup_training(
     device, dtype = pick_device(settings.get("device", estimator.device)), pick_dtype(estimator.precision)
     beside = {"condition": condition, "lengths": lengths, "target": target, "observed": observed}
     beside |= {"y": y, "weight": sample_weight}
-    sequences = start is not None and start.schema.sequence
-    data = as_parts(X, conditional=brings_labels(X) and takes_labels(estimator), sequences=sequences, **beside)
+    known: dict[str, Any] = {} if start is None else {"use": start.feature_names, "sequences": start.schema.sequence}
+    data = as_parts(X, conditional=brings_labels(X) and takes_labels(estimator), **known, **beside)
     given, validation = data.train, data.valid if validation is None else validation
     if start is None:
         inputs = validate_inputs(estimator, given)
