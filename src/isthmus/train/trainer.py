@@ -35,8 +35,9 @@ VALIDATION_BATCH_SIZE = 256
 """Rows of a validation batch, at least."""
 VALIDATION_SEED = 20_140_501
 """All validation passes have the same noise, so that their differences are the model's."""
-VALIDATION_GROUPS, GROUP_READS = 32, 8
-"""Groups of validation rows by which the start is compared, and how often each row is read under other noise."""
+VALIDATION_GROUPS, GROUP_READS, GROUP_ROWS = 32, 8, 2048
+"""Groups of validation rows by which the start is compared, how often each row is read under other noise at most, and the
+rows that are read at once."""
 CALLBACK_INTERVAL_SECONDS = 0.2
 """Wall-clock time between two calls of the progress callback."""
 GPU_CHECK_INTERVAL_STEPS = 50
@@ -207,13 +208,11 @@ class Trainer:
         assert self.validation is not None
         self.load(weights)
         groups = torch.arange(len(self.validation), device=self.device).chunk(VALIDATION_GROUPS)
-        return torch.stack(self.means_of([group.repeat(GROUP_READS) for group in groups]))[:, 0]
+        reads = min(GROUP_READS, max(1, GROUP_ROWS // len(groups[0])))
+        return torch.stack(self.means_of([group.repeat(reads) for group in groups]))[:, 0]
 
     def worth_training(self) -> bool:
-        """Whether the best weights are better than the start by more than its margin, over groups of rows.
-
-        The best of many weights is better by chance already.
-        """
+        """Whether the best weights, which are better by chance already, beat the start by more than its margin."""
         assert self.config.start_margin is not None
         gain = self.group_losses(self.start) - self.group_losses(self.best)
         if not gain.isfinite().all():  # the loss of the best weights is finite: that of the start is not
