@@ -36,8 +36,8 @@ VALIDATION_BATCH_SIZE = 256
 VALIDATION_SEED = 20_140_501
 """All validation passes have the same noise, so that their differences are the model's."""
 VALIDATION_GROUPS, GROUP_READS, GROUP_ROWS = 32, 8, 2048
-"""Groups of validation rows by which the start is compared, how often each row is read under other noise at most, and the
-rows that are read at once."""
+"""Groups of validation rows by which the start is compared, how often each row is read under other noise at most, and
+the rows that are read at once."""
 CALLBACK_INTERVAL_SECONDS = 0.2
 """Wall-clock time between two calls of the progress callback."""
 GPU_CHECK_INTERVAL_STEPS = 50
