@@ -22,7 +22,7 @@ from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
 from isthmus.examples import Examples
-from models import images, table
+from models import images, small, table
 
 QUICK = {"hidden": (8,), "epochs": 2, "latent_dim": 2, "threads": 1, "draws": 10}
 
@@ -438,3 +438,26 @@ def test_data_are_warned_of_once_and_not_for_the_baseline_alone():
         texts = [str(warning.message) for warning in said]
         assert any("otherwise the large columns dominate" in text for text in texts) == uneven, texts
         assert len(texts) == len(set(texts))
+
+
+def test_trained_models_alone_are_described_as_such():
+    x = table(120)
+    trained = {"mine": small("VAE", epochs=1).fit(x).fitted_}
+    found = isthmus.compare(x, models=trained, draws=20)
+    assert "have a closed form or were trained before" in str(found)
+    with pytest.raises(InputError, match=r"^epochs must be left out, got epochs=\.\.\.: none of the models"):
+        isthmus.compare(x, models=trained, epochs=2)
+
+
+def test_no_pca_stands_beside_a_trained_model_of_sequences():
+    songs = [np.full((i % 4 + 1, 2), i + 0.25) for i in range(60)]
+    found = isthmus.compare(songs, models={"mine": small("VAE", epochs=1).fit(songs).fitted_}, draws=20)
+    assert [row.label for row in found.rows] == ["mine"]
+
+
+def test_labels_that_are_the_condition_of_a_trained_model_are_no_merit_of_codes():
+    y = np.arange(120) % 2
+    x = table(120) + 3 * y[:, None]
+    trained = small("ConditionalVAE", epochs=1).fit(x, condition=y).fitted_
+    found = isthmus.compare(x, y, models={"mine": trained, "other": small("VAE", epochs=1)}, seeds=1, draws=20)
+    assert "condition read from codes" in str(found)

@@ -26,7 +26,7 @@ def is_memory_error(error: BaseException) -> bool:
 
 
 def smaller_block(size: int, error: Exception) -> int:
-    """Half a block that did not fit into memory, said once; any other error, and that of one row, is raised again."""
+    """Half a block that did not fit into memory, with a warning; other errors, also of one row, are raised again."""
     if size <= 1 or not is_memory_error(error):
         raise error
     warnings.warn(

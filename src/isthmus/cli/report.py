@@ -7,6 +7,7 @@ from pathlib import Path
 
 from isthmus.cli.common import add_output_options, check_output
 from isthmus.cli.parser import Parser, command_parser, emit, log
+from isthmus.errors import InputError
 
 
 def build_parser(argv: list[str]) -> Parser:
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.output is not None:
         check_output(args)
+        if Path(args.output).suffix.lower() not in (".html", ".htm"):
+            raise InputError(f"the page must end in .html, got {Path(args.output).name!r}.")
     log(args, "evaluating on held-out rows")
     opened = run_dir.reopen(Path(args.run))
     measured = measure(opened, held_out(opened), args.draws, colours=args.colour)

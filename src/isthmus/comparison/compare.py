@@ -26,6 +26,7 @@ from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
 from isthmus.examples import Examples
+from isthmus.fitted import FittedModel
 from isthmus.inputs import as_parts
 from isthmus.persistence.run_lock import RunLock
 from isthmus.persistence.serialization import to_jsonable
@@ -97,9 +98,9 @@ def compare(
     rows = split(data, fraction)
     to_train, fixed = split_fixed(models)
     scored = [score_trained(label, model, rows, draws) for label, model in fixed.items()]
-    if fixed and not to_train:  # PCA of the same size stands beside it, as beside all models
+    if fixed and not to_train and pca_applies(data.train):  # as beside all models, one of the same size
         to_train = [f"pca(latent_dim={scored[0].latent_dim})"]
-    entries = build_entries(to_train, fields, swept, with_pca=pca_applies(data.train))
+    entries = build_entries(to_train, fields, swept, with_pca=pca_applies(data.train)) if to_train or not fixed else []
     for entry in entries:
         if data.levels is not None and entry.estimator.levels is None:
             entry.estimator.set_params(levels=data.levels)
@@ -120,7 +121,9 @@ def compare(
     order = {(entry.label, repr(to_jsonable(entry.value))): i for i, entry in enumerate(entries)}
     results.sort(key=lambda result: order[result.model, repr(result.value)])
     results += [RunResult.from_dict(to_jsonable(result.to_dict())) for result in scored]
-    if (rows.train.y is not None or rows.train.condition is not None) and any(map(is_conditional, entries)):
+    if (rows.train.y is not None or rows.train.condition is not None) and (
+        any(map(is_conditional, entries)) or any(is_trained_conditional(model) for model in fixed.values())
+    ):
         results = [dataclasses.replace(result, scores=list(map(of_condition, result.scores))) for result in results]
     table = build_table(results, build_conditions(data, rows, results, seeds), swept[0] if swept else None)
     if path is not None:
@@ -163,6 +166,11 @@ def check_entries(entries: list[Entry], rows: Split) -> list[bool]:
 def is_conditional(entry: Entry) -> bool:
     """Whether labels are the condition of a model."""
     return bool(entry.estimator.takes_labels)
+
+
+def is_trained_conditional(model: Any) -> bool:
+    """Whether a trained model has a condition; networks of others say so only with rows."""
+    return isinstance(model, FittedModel) and model.schema.condition is not None
 
 
 class Task(NamedTuple):
@@ -248,7 +256,8 @@ def describe_budget(results: list[RunResult]) -> str:
             models = budgets.setdefault(f"{result.epochs:,} epochs in batches of {result.batch_size:,}", [])
             models += [result.model] if result.model not in models else []
     if not budgets:
-        return "none, because all models have a closed form"
+        trained = " or were trained before" if any(result.fixed for result in results) else ""
+        return f"none, because all models have a closed form{trained}"
     if len(budgets) == 1:
         return f"at most {next(iter(budgets))}"
     return "differs: " + "; ".join(f"{', '.join(models)} at most {budget}" for budget, models in budgets.items())

@@ -105,7 +105,12 @@ def build_entries(
         specs.insert(after_pca, ModelSpec(PCA_BEST, pca_class(), {}))
     for name in [*fields, *([sweep[0]] if sweep else [])]:
         if not any(has_field(spec, name) for spec in specs):
-            raise unknown("field", name, {key for spec in specs for key in spec.estimator.get_params(deep=False)})
+            known = {key for spec in specs for key in spec.estimator.get_params(deep=False)}
+            if name in known:
+                raise InputError(
+                    f"{name} must be left out, got {name}=...: none of the models that are trained here uses it."
+                )
+            raise unknown("field", name, known)
     entries = []
     for label, spec in zip(unique_labels(specs), specs):
         common = {name: value for name, value in fields.items() if has_field(spec, name) and name not in spec.fields}

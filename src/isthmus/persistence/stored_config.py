@@ -121,7 +121,7 @@ CHOSEN = ("latent_dim", "hidden", "prior")
 CHOSEN_TO_TRAIN = (*CHOSEN, "initialization", "learning_rate", "weight_decay", "warmup", "clip")
 """Those by which training goes on, too."""
 SOURCE = {"data": WORDS}
-ROLES = {"condition": optional(WORDS), "id": optional(WORDS), "drop": TEXTS, "use": TEXTS}
+ROLES = {"condition": optional(WORDS), "id": optional(WORDS), "weight": optional(WORDS), "drop": TEXTS, "use": TEXTS}
 """Of the columns of a table, whose data are the source."""
 LOSS = {
     "weights": Kind(
