@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+import isthmus
 from isthmus import random_streams
+from isthmus.diagnosis.code_value import code_value
 from isthmus.priors import StandardNormal
 from isthmus.random_streams import Recorder, Replay, Stream, drawing_from, is_ours, seeded
 from models import small, table
@@ -136,6 +138,19 @@ def test_networks_of_ones_own_that_draw_repeat_and_leave_the_global_generator(us
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(3)
     assert np.array_equal(one, USES[use](model, x))
+
+
+def test_diagnosing_wrapped_networks_repeats_and_leaves_the_global_generator():
+    x = table(100).astype(np.float32)
+    wrapped = isthmus.wrap(nn.Linear(5, 6), nn.Linear(3, 5), likelihood="mse")
+    state = torch.get_rng_state()
+    wrapped.diagnose(x)
+    assert torch.equal(torch.get_rng_state(), state)
+    small_rows = x / np.abs(x).max(0)
+    fitted = wrapped.on(small_rows)
+    one = code_value(fitted, fitted.check(small_rows))
+    torch.rand(3)
+    assert one == code_value(fitted, fitted.check(small_rows))
 
 
 def test_dropout_in_a_users_network_is_fenced_and_said_in_threads():

@@ -14,7 +14,7 @@ from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
 from isthmus.metrics.estimate import Estimate, mean_and_error
 from isthmus.metrics.importance_weighting import Chunk
-from isthmus.random_streams import seeded
+from isthmus.random_streams import generator, seeded
 
 MAX_ROWS = 500
 """Rows that are decoded, at most."""
@@ -55,7 +55,8 @@ def code_value(fitted: FittedModel, rows: Examples) -> CodeValue | None:
     if not fitted.capabilities.samples or not fitted.capabilities.encodes:
         return None
     encoded = EncodedRows(fitted, rows.subsample(MAX_ROWS, fitted.seed), "fixed")
-    with torch.no_grad(), fitted.threads(), seeded(0, fitted.model):
+    # Widths that overflow have infinite distortions, whose differences are NaN.
+    with torch.no_grad(), fitted.threads(), seeded(0, fitted.model), np.errstate(invalid="ignore", over="ignore"):
         return measured(encoded.chunks)
 
 
@@ -69,7 +70,8 @@ def measured(chunks: list[Chunk]) -> CodeValue:
     noises = [chunk.q.noise(DRAWS, len(chunk.row_index)) for chunk in chunks]
     own, wide = ([drawn(q, noise) for q, noise in zip(qs, noises)] for qs in (posteriors, wider))  # (K, B, *Z) each
     codes = torch.cat(own, 1)
-    others = codes[:, torch.randperm(codes.shape[1])].split([len(chunk.row_index) for chunk in chunks], 1)
+    mixed = torch.randperm(codes.shape[1], generator=generator(codes.device), device=codes.device)
+    others = codes[:, mixed].split([len(chunk.row_index) for chunk in chunks], 1)
     kinds = (own, [prior_codes(chunk) for chunk in chunks], others, wide)
     at_own, at_prior, at_others, at_wide = (
         np.concatenate([distortion(chunk, z) for chunk, z in zip(chunks, kind)]) for kind in kinds

@@ -49,7 +49,8 @@ class ImportanceDiagnostics(NamedTuple):
     @property
     def distortion(self) -> np.ndarray:
         """(n,) E_q[-log p(x | z)]."""
-        return -self.elbo - self.kl.sum(-1)
+        with np.errstate(invalid="ignore"):  # where a width overflows both are infinite, and their difference unknown
+            return -self.elbo - self.kl.sum(-1)
 
 
 def importance_diagnostics(
