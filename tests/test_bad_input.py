@@ -87,6 +87,11 @@ FITS = {
         lambda: small("VAE", weight_decay=-1).fit(X),
         "weight_decay must be a number >= 0 or 'auto', got -1",
     ),
+    "optimizer": (lambda: small("VAE", optimizer="adma").fit(X), "optimizer must be one of adamw, sgd, got 'adma'"),
+    "optimizer without a rate": (
+        lambda: small("VAE", optimizer="sgd", learning_rate="auto").fit(X),
+        "learning_rate must be a number where optimizer is 'sgd'",
+    ),
     "learning rate": (lambda: small("VAE", learning_rate=-1).fit(X), "learning_rate must be .* got -1"),
     "endless learning rate": (
         lambda: small("VAE", learning_rate=1e300).fit(X),

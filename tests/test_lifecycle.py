@@ -13,7 +13,7 @@ from isthmus.objective import Term
 from isthmus.terms.bounds import kl, nll
 from isthmus.train import trainer as trainer_module
 from isthmus.train.checkpoint import Checkpointer
-from isthmus.train.optimizer import EMA_START_STEPS, FlatAdam
+from isthmus.train.optimizer import EMA_START_STEPS, FlatOptimizer
 from models import small, table
 from test_players import Killed, config_of, rows_of, same
 from test_training import parts
@@ -128,7 +128,7 @@ class Moving(nn.Module):
 
 def test_buffers_that_ask_join_the_running_average():
     module = nn.Sequential(nn.Linear(2, 2), Moving())
-    adam, moving = FlatAdam(module), module[1]
+    adam, moving = FlatOptimizer(module), module[1]
     for step in range(1, 2 * EMA_START_STEPS + 1):
         moving.level.fill_(step)
         moving.plain.fill_(step)
@@ -143,7 +143,7 @@ def test_buffers_that_ask_join_the_running_average():
     moving.averaged_buffers = ("count",)
     moving.register_buffer("count", torch.zeros(2, dtype=torch.int64))
     with pytest.raises(isthmus.InputError, match="must name float buffers"):
-        FlatAdam(module)
+        FlatOptimizer(module)
 
 
 def train(tmp_path, after: int | None = None) -> tuple[dict, Moving]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from isthmus.errors import InputError
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Player
-from isthmus.train.optimizer import EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatAdam, decayed
+from isthmus.train.optimizer import EMA_START_STEPS, FLUSH_INTERVAL_STEPS, OPTIMIZERS, FlatOptimizer, decayed
 
 F32, F64 = torch.float32, torch.float64
 RATE = torch.tensor(1e-2)
@@ -39,7 +39,7 @@ class Parts(nn.Module):
         return (self.layers(x) * self.scale).square().sum()
 
 
-def push(adam: FlatAdam, grad: Tensor, rate: Tensor = RATE) -> None:
+def push(adam: FlatOptimizer, grad: Tensor, rate: Tensor = RATE) -> None:
     """One update with a gradient that is given."""
     adam.grad.copy_(grad)
     adam.step(rate)
@@ -48,19 +48,19 @@ def push(adam: FlatAdam, grad: Tensor, rate: Tensor = RATE) -> None:
 @pytest.fixture(autouse=True, params=["_step_on_host", "_step_on_device"])
 def _either_way(request, monkeypatch):
     """The update is written twice, with and without reading a number back: the laws hold for both."""
-    monkeypatch.setattr(FlatAdam, "step", getattr(FlatAdam, request.param))
+    monkeypatch.setattr(FlatOptimizer, "step", getattr(FlatOptimizer, request.param))
 
 
-def flat(size: int = 6, clip: float = INF, dtype: torch.dtype = F64) -> tuple[nn.Module, FlatAdam]:
+def flat(size: int = 6, clip: float = INF, dtype: torch.dtype = F64) -> tuple[nn.Module, FlatOptimizer]:
     module = nn.ParameterList([torch.randn(size - 2), torch.randn(2)]).to(dtype)
-    return module, FlatAdam(module, clip)
+    return module, FlatOptimizer(module, clip)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 def test_equals_torchs_adam_step_for_step(weight_decay):
     ours, theirs = Parts().double(), None
     theirs = copy.deepcopy(ours)
-    adam = FlatAdam(ours, INF, weight_decay=weight_decay)
+    adam = FlatOptimizer(ours, INF, weight_decay=weight_decay)
     matrices = [theirs.layers[0].weight, theirs.layers[2].weight]
     others = [p for p in theirs.parameters() if p.requires_grad and not any(p is m for m in matrices)]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -90,6 +90,31 @@ def test_equals_torchs_adam_step_for_step(weight_decay):
         torch.testing.assert_close(second, state["exp_avg_sq"], rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_equals_torchs_sgd_step_for_step(weight_decay):
+    ours = Parts().double()
+    theirs = copy.deepcopy(ours)
+    sgd = FlatOptimizer(ours, INF, "sgd", weight_decay)
+    reference = torch.optim.SGD(
+        [p for p in theirs.parameters() if p.requires_grad], lr=1.0, momentum=0.9, nesterov=True
+    )
+    for step in range(60):
+        x = torch.randn(8, 5, dtype=F64)
+        rate = torch.tensor(1e-3 * (1 + step % 7))
+        sgd.zero_grad()
+        ours(x).backward()
+        sgd.step(rate)
+        reference.param_groups[0]["lr"] = rate.item()
+        theirs.zero_grad()
+        theirs(x).backward()
+        with torch.no_grad():  # torch's own decay joins the gradient
+            for layer in (theirs.layers[0], theirs.layers[2]):
+                layer.weight.mul_(1 - rate.item() * weight_decay)
+        reference.step()
+        for (name, a), b in zip(ours.named_parameters(), theirs.parameters()):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13, msg=lambda m, n=name: f"{n}: {m}")
+
+
 def test_only_weights_of_hidden_layers_decay():
     network = nn.Sequential(MLP((5,), (4,), 3, linear_path=True), MLP((3,), (), 2), nn.Conv1d(2, 2, 1))
     first, last, convolution = network[0].layers[0].weight, network[0].layers[2].weight, network[2].weight
@@ -100,7 +125,7 @@ def test_only_weights_of_hidden_layers_decay():
     critic = nn.Linear(3, 1)
     both = nn.ModuleList([critic, network])  # a critic's weights do not decay
     before |= {f"0.{name}": value.clone() for name, value in critic.named_parameters()}
-    adam = FlatAdam(both, weight_decay=0.5, critic=list(critic.parameters()))
+    adam = FlatOptimizer(both, weight_decay=0.5, critic=list(critic.parameters()))
     push(adam, torch.zeros_like(adam.flat))
     for name, value in network.named_parameters():
         share = 1 - 0.5 * RATE if any(value is weight for weight in decayed(network)) else 1.0
@@ -135,7 +160,7 @@ def test_gradients_of_usual_size_are_not_clipped(clip):
 def test_parameters_are_views_of_one_buffer_while_trained_and_own_their_memory_after():
     module = Parts()
     before = [p.detach().clone() for p in module.parameters()]
-    adam = FlatAdam(module)
+    adam = FlatOptimizer(module)
     trained = [p for p in module.parameters() if p.requires_grad]
     assert adam.flat.numel() == sum(p.numel() for p in trained)
     for parameter in trained:
@@ -168,7 +193,7 @@ def test_parameters_are_views_of_one_buffer_while_trained_and_own_their_memory_a
 def test_a_shared_parameter_is_laid_once():
     module = nn.ModuleList([nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)])
     module[1].weight = module[0].weight
-    adam = FlatAdam(module)
+    adam = FlatOptimizer(module)
     assert adam.flat.numel() == 9
     (module[0].weight.sum() + 2 * module[1].weight.sum()).backward()
     assert torch.equal(adam.grad, torch.full((9,), 3.0))
@@ -180,42 +205,43 @@ def test_a_shared_parameter_is_laid_once():
 def test_parameters_of_several_types_and_a_clip_that_is_none_are_refused():
     mixed = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2).double()])
     with pytest.raises(InputError, match="one dtype"):
-        FlatAdam(mixed)
+        FlatOptimizer(mixed)
     for clip in (0.0, -1.0, math.nan):
         with pytest.raises(InputError, match="clip"):
-            FlatAdam(nn.Linear(2, 2), clip)
+            FlatOptimizer(nn.Linear(2, 2), clip)
 
 
 # -------------------------------------------------------------------------------------------------------- state
 
 
+@pytest.mark.parametrize("rule", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", [F32, F64])
-def test_state_comes_back_by_name_to_the_last_bit(dtype):
-    def run(module: Parts, adam: FlatAdam, steps: range) -> None:
+def test_state_comes_back_by_name_to_the_last_bit(dtype, rule):
+    def run(module: Parts, optimizer: FlatOptimizer, steps: range) -> None:
         for step in steps:
-            adam.zero_grad()
+            optimizer.zero_grad()
             x = torch.randn(8, 5, dtype=dtype, generator=torch.Generator().manual_seed(step))
-            module(x * (1e3 if step % 11 == 7 else 1)).backward()  # now and then one that is clipped
-            adam.step(RATE)
+            module(x * (30 if step % 11 == 7 else 1)).backward()  # now and then one that is clipped
+            optimizer.step(RATE)
 
     whole = Parts().to(dtype)
     again = copy.deepcopy(whole)
-    adam = FlatAdam(whole)
-    run(whole, adam, range(20))
-    state = {name: value.clone() for name, value in adam.state().items()}
+    optimizer = FlatOptimizer(whole, rule=rule)
+    run(whole, optimizer, range(20))
+    state = {name: value.clone() for name, value in optimizer.state().items()}
     assert {"weight/scale", "first/scale", "second/scale", "weight/layers.0.weight"} <= set(state)
     assert state["first/layers.0.weight"].shape == (7, 5)
     assert not any("frozen" in name for name in state)
-    run(whole, adam, range(20, 40))
+    run(whole, optimizer, range(20, 40))
 
     with torch.no_grad():
         for parameter in again.parameters():
             if parameter.requires_grad:
                 parameter.normal_()
-    resumed = FlatAdam(again)
+    resumed = FlatOptimizer(again, rule=rule)
     resumed.restore(dict(reversed(state.items())))  # by name, whatever the order
     run(again, resumed, range(20, 40))
-    for name, value in adam.state().items():
+    for name, value in optimizer.state().items():
         assert torch.equal(resumed.state()[name], value), name
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters()))
 
@@ -309,10 +335,10 @@ def test_a_rate_of_zero_moves_nothing():
 # ------------------------------------------------------------------------------------------------------ players
 
 
-def game(dtype: torch.dtype = F64, clip: float = INF, player: Player | None = None) -> tuple[nn.Module, FlatAdam]:
+def game(dtype: torch.dtype = F64, clip: float = INF, player: Player | None = None) -> tuple[nn.Module, FlatOptimizer]:
     """A critic between two parts of a model."""
     module = nn.ModuleList([nn.Linear(2, 2), nn.Linear(3, 1), nn.Linear(1, 1)]).to(dtype)
-    return module, FlatAdam(module, clip, critic=list(module[1].parameters()), player=player)
+    return module, FlatOptimizer(module, clip, critic=list(module[1].parameters()), player=player)
 
 
 def test_each_player_has_its_own_adam_state():

@@ -24,7 +24,7 @@ from isthmus.priors import StandardNormal
 from isthmus.schema.columns import MAX_SCALED
 from isthmus.terms.bounds import kl, nll
 from isthmus.train.checkpoint import Checkpointer
-from isthmus.train.optimizer import EMA_START_STEPS, FlatAdam
+from isthmus.train.optimizer import EMA_START_STEPS, FlatOptimizer
 from isthmus.train.runtime import count_flops
 from isthmus.train.trainer import Trainer
 from models import images, small, table
@@ -194,7 +194,7 @@ def test_a_compiled_run_is_the_eager_run():
 def test_a_short_run_ends_with_its_last_weights_and_a_long_one_with_their_average():
     torch.manual_seed(0)
     layer = nn.Linear(4, 3)
-    adam, seen = FlatAdam(layer), []
+    adam, seen = FlatOptimizer(layer), []
     for update in range(1, 201):
         adam.zero_grad()
         layer(torch.randn(8, 4)).square().mean().backward()

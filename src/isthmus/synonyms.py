@@ -8,6 +8,7 @@ from collections.abc import Collection
 SYNONYMS = {
     "random_state": "seed rng random_seed manual_seed",
     "learning_rate": "lr rate step_size eta l_rate max_lr",
+    "optimizer": "optimiser optim opt solver",
     "weight_decay": "wd l2 decay",
     "epochs": "epoch n_epochs num_epochs max_epochs nb_epoch max_iter n_iter iterations",
     "batch_size": "batch bs minibatch minibatch_size n_batch",

@@ -61,7 +61,9 @@ class Hyperparameters:
     batch_size: int = 128
     """Rows in an update, >= 1; all rows if there are fewer."""
     learning_rate: float | Auto = "auto"
-    """Peak step size of Adam, > 0, after a short rise and before a cosine to zero; lower it if training diverges."""
+    """Peak step size, > 0, after a short rise and before a cosine to zero; lower it if training diverges."""
+    optimizer: str = "adamw"
+    """adamw (Adam where weight_decay is 0), or sgd with Nesterov's momentum of 0.9, which needs a learning_rate."""
     dropout: float = 0.0
     """Share of the hidden units, from 0 to below 1, set to zero at random in each update; more where it overfits."""
     weight_decay: float | Auto = "auto"

@@ -13,6 +13,7 @@ from torch import nn
 
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
+from isthmus.train.optimizer import OPTIMIZERS
 from isthmus.wording import quoted
 
 MAX_LATENT_DIM = MAX_WIDTH = 1_000_000
@@ -66,6 +67,13 @@ def check_fields(estimator: Hyperparameters) -> None:
             raise InputError(f"{name} must be a number > 0 or 'auto', got {quoted(value)}.")
         if not endless and not is_auto(value) and value > MAX_RATE:
             raise InputError(f"{name} must be at most {MAX_RATE:g}, got {quoted(value)}. Pass one below 1.")
+    if estimator.optimizer not in OPTIMIZERS:
+        raise unknown("optimizer", str(estimator.optimizer), OPTIMIZERS)
+    if estimator.optimizer == "sgd" and is_auto(estimator.learning_rate):
+        raise InputError(
+            "learning_rate must be a number where optimizer is 'sgd', got 'auto': its steps grow with the loss. "
+            "Pass one, say learning_rate=1e-4."
+        )
     decay = estimator.weight_decay
     if not is_auto(decay) and not (is_real_number(decay) and 0 <= decay < math.inf):
         raise InputError(f"weight_decay must be a number >= 0 or 'auto', got {quoted(decay)}.")

@@ -226,6 +226,7 @@ def training_config(
         epochs=epochs,
         batch_size=int(estimator.batch_size),
         learning_rate=estimator.learning_rate,
+        optimizer=estimator.optimizer,
         weight_decay=estimator.weight_decay,
         clip=estimator.clip,
         patience=auto_patience(per_epoch) if estimator.patience == "auto" else int(estimator.patience),

@@ -11,7 +11,7 @@ from torch import nn
 
 from isthmus.callbacks import FitState
 from isthmus.train.config import TrainConfig
-from isthmus.train.optimizer import FlatAdam
+from isthmus.train.optimizer import FlatOptimizer
 from isthmus.train.runtime import seeded
 
 
@@ -20,7 +20,7 @@ class Training(Protocol):
 
     model: Any
     config: TrainConfig
-    optimizer: FlatAdam
+    optimizer: FlatOptimizer
     device: torch.device
     step: int
     steps_per_epoch: int
@@ -93,7 +93,7 @@ class CallbackCalls:
 
 
 @contextlib.contextmanager
-def for_reading(model: nn.Module, optimizer: FlatAdam) -> Iterator[None]:
+def for_reading(model: nn.Module, optimizer: FlatOptimizer) -> Iterator[None]:
     """Inside the context the model is in evaluation mode and has its averaged weights."""
     model.eval()
     try:

@@ -19,7 +19,8 @@ class TrainConfig:
     Args:
         epochs: passes over the rows.
         batch_size: rows per update; all rows, if there are fewer.
-        learning_rate: Adam's peak learning rate.
+        learning_rate: the peak learning rate.
+        optimizer: `adamw`, or `sgd` with momentum.
         weight_decay: each update multiplies the weights of layers by 1 - learning rate * weight_decay.
         clip: largest gradient norm, in units of its running mean.
         patience: updates without a better validation loss after which training stops early; 0 never stops.
@@ -37,6 +38,7 @@ class TrainConfig:
     epochs: int
     batch_size: int
     learning_rate: float = 1e-3
+    optimizer: str = "adamw"
     weight_decay: float = 0.0
     clip: float = 10.0
     patience: int = 0

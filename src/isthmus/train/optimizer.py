@@ -1,4 +1,4 @@
-"""Adam on one flat buffer by torch's fused kernel, with clipping, averaging and a stop at non-finite gradients."""
+"""AdamW and SGD on one flat buffer by fused kernels, with clipping, averaging and a stop at non-finite gradients."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ EMA_INTERVAL_STEPS, MIN_EMA_WEIGHT = 10, 0.03
 """Every 10 updates the average moves towards the weights by 3 % or more: an average of 300 updates, fewer early on."""
 EMA_START_STEPS = 4 * EMA_INTERVAL_STEPS
 """Up to this update the average equals the weights; afterwards it covers about the last quarter of the updates."""
+OPTIMIZERS = ("adamw", "sgd")
+SGD_MOMENTUM = 0.9
 NORM_EMA_WEIGHT = 0.01
 """Weight of the latest gradient norm in its running mean."""
 
@@ -28,8 +30,18 @@ NORM_EMA_WEIGHT = 0.01
 class Span:
     """One player's part of the flat buffers, with its own clip, running norm, step count, first beta and rate."""
 
-    def __init__(self, name: str, flat: Tensor, first: Tensor, second: Tensor, player: Player, decay: Tensor | None):
-        self.name, self.flat, self.first, self.second, self.player = name, flat, first, second, player
+    def __init__(
+        self,
+        name: str,
+        rule: str,
+        player: Player,
+        decay: Tensor | None,
+        flat: Tensor,
+        first: Tensor,
+        second: Tensor,
+    ):
+        self.name, self.rule, self.player = name, rule, player
+        self.flat, self.first, self.second = flat, first, second
         self.decay = decay  # of each weight; None for none
         self.steps = torch.zeros((), dtype=torch.float32, device=flat.device)  # updates applied
         self.running_norm = torch.zeros((), dtype=torch.float64, device=flat.device)  # 0 before the first update
@@ -56,6 +68,23 @@ class Span:
         if self.decay is not None:  # apart from the gradient, as by Loshchilov & Hutter (2019)
             lost = self.decay * (rate if skip is None else rate * (1.0 - skip))
             self.flat.addcmul_(self.flat, lost, value=-1)
+        lr = rate if self.player.rate == 1 else rate * self.player.rate
+        if self.rule == "sgd":
+            torch._fused_sgd_(
+                [self.flat],
+                [grad],
+                [self.first],
+                weight_decay=0.0,
+                momentum=SGD_MOMENTUM,
+                lr=lr,
+                dampening=0.0,
+                nesterov=True,
+                maximize=False,
+                is_first_step=False,  # the velocity begins at 0, by which the first step is the gradient
+                grad_scale=divisor,
+                found_inf=skip,
+            )
+            return
         torch._fused_adam_(
             [self.flat],
             [grad],
@@ -63,7 +92,7 @@ class Span:
             [self.second],
             [],
             [self.steps],
-            lr=rate if self.player.rate == 1 else rate * self.player.rate,
+            lr=lr,
             beta1=self.player.beta1,
             beta2=0.999,
             weight_decay=0.0,
@@ -75,8 +104,11 @@ class Span:
         )
 
 
-class FlatAdam:
-    """Adam (Kingma & Ba, 2015) over all parameters of a module, laid end to end while it is trained.
+class FlatOptimizer:
+    """AdamW or SGD over all parameters of a module, laid end to end while it is trained.
+
+    AdamW is Adam (Kingma & Ba, 2015) with the decay apart from the gradient (Loshchilov & Hutter, 2019), which holds
+    of SGD with Nesterov's momentum of 0.9, too.
 
     The model's parameters come first and the critics' after them: a span each. A gradient whose norm exceeds `clip`
     times its running mean is scaled down to that. From the first gradient that is not finite on, no update is applied
@@ -87,6 +119,7 @@ class FlatAdam:
     Args:
         module: the module to train; parameters without `requires_grad` are left alone.
         clip: largest norm of the model's gradient, in units of its running mean.
+        rule: `adamw` or `sgd`; critics keep Adam.
         weight_decay: each update multiplies the weights that `decayed` names by 1 - rate * weight_decay.
         critic: those of the parameters that the second player owns.
         player: the second player's settings.
@@ -99,8 +132,9 @@ class FlatAdam:
         self,
         module: nn.Module,
         clip: float = 10.0,
-        *,
+        rule: str = "adamw",
         weight_decay: float = 0.0,
+        *,
         critic: Collection[Tensor] = (),
         player: Player | None = None,
     ):
@@ -125,10 +159,9 @@ class FlatAdam:
         if len(mine) < len(self.parameters):
             self.sizes.append(self.flat.numel() - self.sizes[0])
         pieces = zip(*map(self._by_player, (self.flat, self.first, self.second)))
-        players = (("model", model, self._decay(module, weight_decay)), ("critic", player or Player(), None))
-        self.spans = [
-            Span(name, w, m, v, settings, decay) for (name, settings, decay), (w, m, v) in zip(players, pieces)
-        ]
+        decay = self._decay(module, weight_decay)
+        players = (("model", rule, model, decay), ("critic", "adamw", player or Player(), None))
+        self.spans = [Span(*settings, *buffers) for settings, buffers in zip(players, pieces)]
 
         self.average = self.spans[0].flat.clone()
         self.averaged_buffers = averaged_buffers(module)
@@ -224,7 +257,7 @@ class FlatAdam:
         state |= {f"average/{n}": piece.view(shape) for n, piece, shape in zip(self.model_names, pieces, shapes)}
         state |= {f"average/{name}": average for name, average in self.buffer_averages.items()}
         for span in self.spans:
-            state |= {f"adam.{span.name}.steps": span.steps, f"adam.{span.name}.running_norm": span.running_norm}
+            state |= {f"{span.name}.steps": span.steps, f"{span.name}.running_norm": span.running_norm}
         return state
 
     @torch.no_grad()

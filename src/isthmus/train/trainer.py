@@ -24,7 +24,7 @@ from isthmus.train.device_data import DeviceDataset
 from isthmus.train.failures import gradient_error, validation_error, warn_of_global_draws
 from isthmus.train.history import History
 from isthmus.train.hooks import hooks, load_named
-from isthmus.train.optimizer import EMA_INTERVAL_STEPS, EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatAdam
+from isthmus.train.optimizer import EMA_INTERVAL_STEPS, EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatOptimizer
 from isthmus.train.progress import ProgressCallback
 from isthmus.train.runtime import interruptible, torch_threads
 from isthmus.train.update import Step, Update
@@ -71,8 +71,8 @@ class Trainer:
         self.total_steps = config.epochs * self.steps_per_epoch
         self.step_module = Step(model, objective)
         critic = self.step_module.critic_parameters
-        self.optimizer = FlatAdam(
-            self.step_module, config.clip, weight_decay=config.weight_decay, critic=critic, player=objective.player
+        self.optimizer = FlatOptimizer(
+            self.step_module, config.clip, config.optimizer, config.weight_decay, critic=critic, player=objective.player
         )
         self.update = Update(self.step_module, self.optimizer, rows, self.batch_size)
         self.order = torch.zeros(len(rows), dtype=torch.int64, device=self.device)  # this epoch's order of the rows

@@ -16,7 +16,7 @@ from isthmus.objective import Objective
 from isthmus.random_streams import Recorder, Replay, current_stream, draw_now, drawing_from, is_ours, seeded
 from isthmus.train.cuda_graph import CudaGraphStep
 from isthmus.train.device_data import DeviceDataset
-from isthmus.train.optimizer import FlatAdam
+from isthmus.train.optimizer import FlatOptimizer
 
 MAX_REASON_LENGTH = 160
 """Characters of a compiler's message that an error repeats."""
@@ -121,7 +121,7 @@ class Update:
         batch_size: rows per update.
     """
 
-    def __init__(self, step: Step, optimizer: FlatAdam, rows: DeviceDataset, batch_size: int):
+    def __init__(self, step: Step, optimizer: FlatOptimizer, rows: DeviceDataset, batch_size: int):
         self.step, self.optimizer, self.rows, self.batch_size = step, optimizer, rows, batch_size
         # 0-dimensional tensors: a Python number would be a constant of the graph.
         self.progress = torch.zeros((), dtype=rows.dtype, device=rows.device)
