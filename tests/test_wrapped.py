@@ -224,3 +224,60 @@ def test_a_trained_model_of_a_comparison_needs_a_label(wrapped):
         isthmus.compare(X, models=[wrapped, "vae"])
     with pytest.raises(isthmus.InputError, match="another label"):
         isthmus.compare(X[:100], models={"pca": wrapped, "ae": "ae"}, draws=2, latent_dim=2)
+
+
+# ---------------------------------------------------------------------------------- conditions
+
+
+class Given(nn.Module):
+    """A network of rows and a class, with or without a default for it; it fails or not without one."""
+
+    def __init__(self, size: int, out: int):
+        super().__init__()
+        self.net = nn.Linear(size + 10, out)
+
+    def forward(self, x, c):
+        return self.net(torch.cat([x, c], -1))
+
+
+class GivenByDefault(Given):
+    def forward(self, x, c=None):
+        return super().forward(x, c)
+
+
+class GivenOrNot(Given):
+    def forward(self, x, c=None):
+        return super().forward(x, x.new_zeros(len(x), 10) if c is None else c)
+
+
+Y = load_digits().target[:700]
+
+
+def halves_of(kind: type[nn.Module]):
+    torch.manual_seed(0)
+    return isthmus.wrap(kind(64, 8), kind(4, 64), likelihood="normal")
+
+
+@pytest.mark.parametrize("kind", [Given, GivenByDefault])
+def test_labels_are_the_condition_of_wrapped_networks_that_need_one(kind, tmp_path):
+    net, x, y = halves_of(kind), TEST, Y[500:]
+    quick = {"draws": 20, "without": SLOW}
+    same, expected = isthmus.evaluate(net, x, y, **quick), isthmus.evaluate(net, x, condition=y, **quick)
+    assert same.value("log_likelihood") == expected.value("log_likelihood")
+    assert "given the condition" in str(same)
+    assert isthmus.plot.latent(net, x, y).axes
+    page = isthmus.report_page(net, x, tmp_path / "page.html", y, evaluation=same)
+    assert page.exists()
+    assert net.diagnose(x, y)
+    # One row alone has the class 9, which the networks know wherever it lies.
+    rare = np.flatnonzero((Y != 9) | (np.arange(700) == np.flatnonzero(Y == 9)[0]))
+    table = isthmus.compare(X[rare], Y[rare], models={"mine": net}, seeds=1, draws=2)
+    assert "log p(x given c)" in str(table)
+    assert "condition read from codes" in str(table)
+
+
+def test_labels_are_no_condition_of_networks_that_need_none():
+    for net in (halves_of(GivenOrNot), isthmus.wrap(trained(1.0, 1), likelihood="mse")):
+        same, expected = (isthmus.evaluate(net, TEST, *y, draws=20, without=SLOW) for y in ((Y[500:],), ()))
+        assert same.value("log_likelihood") == expected.value("log_likelihood")
+        assert "probes.linear" in [metric.name for metric in same.metrics]

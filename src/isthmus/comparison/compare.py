@@ -18,7 +18,7 @@ from isthmus.comparison.curve import draw_curve
 from isthmus.comparison.linear_baseline import with_best_linear
 from isthmus.comparison.progress import ProgressUpdate, no_progress, progress_bar
 from isthmus.comparison.results import Conditions, RunResult
-from isthmus.comparison.run_one import data_warnings_ignored, prepare_run, score_trained, train_and_score
+from isthmus.comparison.run_one import data_warnings_ignored, prepare_run, score_trained, train_and_score, trained_model
 from isthmus.comparison.scores import of_condition
 from isthmus.comparison.specs import SPLIT_FIELD, Entry, Models, build_entries, check_sweep, split_fixed
 from isthmus.comparison.split import Split, split
@@ -26,7 +26,6 @@ from isthmus.comparison.table import Table, build_table
 from isthmus.data import Dataset
 from isthmus.errors import InputError, Interrupted
 from isthmus.examples import Examples
-from isthmus.fitted import FittedModel
 from isthmus.inputs import as_parts
 from isthmus.persistence.run_lock import RunLock
 from isthmus.persistence.serialization import to_jsonable
@@ -96,7 +95,8 @@ def compare(
         raise InputError(f"{SPLIT_FIELD} must be a number in [0, 1), got {fraction!r}.")
     swept = check_sweep(sweep)
     rows = split(data, fraction)
-    to_train, fixed = split_fixed(models)
+    to_train, before = split_fixed(models)
+    fixed = {label: trained_model(label, model, rows) for label, model in before.items()}
     scored = [score_trained(label, model, rows, draws) for label, model in fixed.items()]
     if fixed and not to_train and pca_applies(data.train):  # as beside all models, one of the same size
         to_train = [f"pca(latent_dim={scored[0].latent_dim})"]
@@ -122,7 +122,7 @@ def compare(
     results.sort(key=lambda result: order[result.model, repr(result.value)])
     results += [RunResult.from_dict(to_jsonable(result.to_dict())) for result in scored]
     if (rows.train.y is not None or rows.train.condition is not None) and (
-        any(map(is_conditional, entries)) or any(is_trained_conditional(model) for model in fixed.values())
+        any(map(is_conditional, entries)) or any(model.schema.condition is not None for model in fixed.values())
     ):
         results = [dataclasses.replace(result, scores=list(map(of_condition, result.scores))) for result in results]
     table = build_table(results, build_conditions(data, rows, results, seeds), swept[0] if swept else None)
@@ -166,11 +166,6 @@ def check_entries(entries: list[Entry], rows: Split) -> list[bool]:
 def is_conditional(entry: Entry) -> bool:
     """Whether labels are the condition of a model."""
     return bool(entry.estimator.takes_labels)
-
-
-def is_trained_conditional(model: Any) -> bool:
-    """Whether a trained model has a condition; networks of others say so only with rows."""
-    return isinstance(model, FittedModel) and model.schema.condition is not None
 
 
 class Task(NamedTuple):

@@ -100,14 +100,25 @@ def train_and_score(
     )
 
 
-def score_trained(label: str, model: FittedModel | MadeOfRows, split: Split, draws: int) -> RunResult:
+def trained_model(label: str, model: FittedModel | MadeOfRows, split: Split) -> FittedModel:
+    """A model that was trained before; networks of others become a model of the test rows and all classes.
+
+    Raises:
+        InputError: if they cannot be applied to these rows.
+    """
+    try:
+        return fitted_on(model, split.test, classes=split.labels)
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from None
+
+
+def score_trained(label: str, fitted: FittedModel, split: Split, draws: int) -> RunResult:
     """Score a model that was trained before on the test rows: one run, for every seed would give the same.
 
     Raises:
         InputError: if it cannot be applied to these rows.
     """
     try:
-        fitted = fitted_on(model, split.test)
         rows = split.conditioned(fitted.schema.condition is not None)
         scored = evaluate_model(fitted, fitted.check(rows.train), rows.test, draws, None)
     except InputError as error:

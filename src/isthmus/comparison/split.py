@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from isthmus.array_checks import to_cpu_array
 from isthmus.data import Dataset
 from isthmus.errors import InputError
@@ -43,6 +45,13 @@ class Split(NamedTuple):
         """The same rows; their labels are the condition if the model is conditional."""
 
         return self.conditioned(estimator.takes_labels)
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Labels of all rows, as they would be the condition; None if a part has none."""
+        parts = (part for part in (self.train, self.valid, self.test) if part is not None)
+        labels = [part.y if part.condition is None else part.condition for part in parts]
+        return None if any(each is None for each in labels) else np.concatenate(list(map(to_cpu_array, labels)))
 
     def conditioned(self, conditional: bool) -> Split:
         """The same rows, with their labels as the condition or without one."""

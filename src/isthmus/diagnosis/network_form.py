@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -52,17 +53,42 @@ class Method(nn.Module):
         now = {name: getattr(self, name) for name in ("name", "input_shape", "outputs", "scale_output", "split")}
         return Method(self.module, **(now | kwargs))
 
+    @property
+    def inputs(self) -> dict[int, str]:
+        """The parameters for the condition (0) and the mask (1), as far as the method has any."""
+        return arguments(self.signature, CONDITION_AND_MASK, 1)
+
+    @property
+    def signature(self) -> Callable[..., Any]:
+        """The function whose parameters are those of the method."""
+        function = self.function
+        return function.forward if isinstance(function, nn.Module) else function
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The method."""
+        return self.module if self.name == "forward" else getattr(self.module, self.name)
+
+    @property
+    def takes_condition(self) -> bool:
+        """Whether it has a parameter for the condition."""
+        return 0 in self.inputs
+
+    @property
+    def needs_condition(self) -> bool:
+        """Whether this parameter has no default."""
+        taken = self.inputs
+        return 0 in taken and inspect.signature(self.signature).parameters[taken[0]].default is inspect.Parameter.empty
+
     def tensors(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, seed: int = 0) -> list[Tensor]:
         """All tensors that the method returns for rows or codes; what it draws comes from `seed`."""
-        function = self.module if self.name == "forward" else getattr(self.module, self.name)
-        signature = function.forward if isinstance(function, nn.Module) else function
-        taken = arguments(signature, CONDITION_AND_MASK, 1)
+        taken = self.inputs
         if c is not None and 0 not in taken:
             raise InputError(f"{self.name} of the networks must accept a condition. Define {self.name}(self, x, c).")
         x = x if self.input_shape is None else x.reshape(len(x), *self.input_shape)
         given = (c, mask)
         with seeded(seed):  # it may draw codes, which are left out
-            out = function(x, **{parameter: given[slot] for slot, parameter in taken.items()})
+            out = self.function(x, **{parameter: given[slot] for slot, parameter in taken.items()})
         found = list(tensors_of(out, self.scale_output))
         if not found:
             raise InputError(f"{self.name} of the networks must return tensors, got {type(out).__name__}.")

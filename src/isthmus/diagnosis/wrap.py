@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from isthmus.array_checks import length_mask, to_array, validate_rows
+from isthmus.array_checks import as_labels, length_mask, to_array, to_cpu_array, validate_rows
 from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.diagnosis.network_form import Method, NetworkForm, methods_of, network_form
 from isthmus.errors import InputError, unknown
@@ -66,7 +66,15 @@ class Wrapped:
     scale_output: str
     prior: Any
 
-    def on(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> FittedModel:
+    def on(
+        self,
+        X: Any,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+        y: Any = None,
+        classes: Any = None,
+    ) -> FittedModel:
         """The networks as a fitted model of data like X.
 
         Args:
@@ -74,19 +82,34 @@ class Wrapped:
             condition: (n,) labels or (n, C) numbers.
             lengths: (n,) number of steps of each padded sequence.
             observed: (n, *X) booleans, False where a value of X is missing; the encoder reads 0 there.
+            y: (n,) labels: the condition, if there is no other, of networks whose parameter for it has no default or
+                that cannot be run without one.
+            classes: labels of other rows; the networks know their classes too.
 
         Raises:
             InputError: if the networks cannot be applied to X.
         """
-        given = as_examples(X, condition=condition, lengths=lengths, observed=observed)
+        given = as_examples(X, condition=condition, lengths=lengths, observed=observed, y=y)
         examples = validate_rows(to_array(given.x), given.condition, given.lengths, observed=given.observed)
+        if given.condition is None and given.y is not None and self.needs_condition(examples):
+            examples = replace(examples, condition=as_labels(given.y, len(examples)))
         train = np.arange(len(examples))
         weight = next(self.encoder.parameters(), torch.zeros(()))
-        form = self.form(examples, infer_condition(examples, train))
+        c = infer_condition(examples, train)
+        if c is not None and c.classes and classes is not None:
+            c = Condition.read(np.concatenate([examples.condition, to_cpu_array(classes)]))
+        form = self.form(examples, c)
+        if form.wide_everywhere and self.scale_output == "log_variance":
+            warnings.warn(
+                "The encoder's second output is positive for every row and dimension, and is read as a log-variance. "
+                "If it is a standard deviation, pass scale_output='scale'.",
+                UserWarning,
+                stacklevel=3,
+            )
         # The parts are put together on the CPU, then moved to where the networks are.
         encoder, decoder = (copy.deepcopy(half).cpu() for half in (form.encoder, form.decoder))
         fields: Any = PartFields(form.latent_dim, encoder, decoder, self.likelihood, self.prior)
-        schema = infer_schema(fields, examples, train)
+        schema = replace(infer_schema(fields, examples, train), condition=c)
         with seeded(0):
             code = (form.latent_dim,)
             family = DiagonalNormal(code, log_scale_limits=NO_LIMITS) if form.variational else Point(code)
@@ -118,15 +141,18 @@ class Wrapped:
         c = None if condition is None else torch.as_tensor(condition.encode(first.condition, len(first)), **kwargs)
         mask = None if first.lengths is None else torch.as_tensor(length_mask(first.x, first.lengths))
         encoder, decoder = self.encoder.configured(scale_output=self.scale_output), self.decoder
-        form = network_form(encoder, decoder, torch.as_tensor(first.x, **kwargs), c, mask)
-        if form.wide_everywhere and self.scale_output == "log_variance":
-            warnings.warn(
-                "The encoder's second output is positive for every row and dimension, and is read as a log-variance. "
-                "If it is a standard deviation, pass scale_output='scale'.",
-                UserWarning,
-                stacklevel=4,
-            )
-        return form
+        return network_form(encoder, decoder, torch.as_tensor(first.x, **kwargs), c, mask)
+
+    def needs_condition(self, examples: Examples) -> bool:
+        """Whether the networks need a condition: their parameter has no default, or they cannot be run without."""
+        halves = (self.encoder, self.decoder)
+        if any(half.needs_condition for half in halves) or not any(half.takes_condition for half in halves):
+            return any(half.needs_condition for half in halves)
+        try:
+            self.form(examples, None)
+        except InputError:
+            return True
+        return False
 
     def convention(self, fitted: FittedModel) -> LossConvention:
         """The loss for the shapes of `fitted`, which `on` returned."""

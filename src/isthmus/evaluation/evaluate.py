@@ -139,7 +139,7 @@ def evaluate(
     Raises:
         InputError: for rows that the model cannot read, and for `Examples` with arguments beside them.
     """
-    fitted = fitted_on(model, X, condition, lengths, observed)
+    fitted = fitted_on(model, X, condition, lengths, observed, y)
     check_settings(fitted, draws, ais, ais_steps, without)
     examples = fitted.check(X, condition, lengths, observed=observed, y=y, factors=factors, weight=sample_weight)
     examples = examples.without_zero_weight()

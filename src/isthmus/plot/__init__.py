@@ -186,7 +186,7 @@ def context_of(
     random_state: int = 0,
 ) -> PlotContext:
     """The model with checked rows; without X the condition is that of all samples."""
-    fitted = as_fitted(model) if X is None else fitted_on(model, X, condition, lengths, observed)
+    fitted = as_fitted(model) if X is None else fitted_on(model, X, condition, lengths, observed, y)
     rows = None if X is None else fitted.check(X, condition, lengths, observed=observed, y=y)
     known = None if train is None else fitted.check_without_condition(train)
     alone = condition if X is None else None

@@ -156,7 +156,7 @@ def report_page(
     Raises:
         InputError: for rows that the model cannot read, an evaluation of other rows, or a path that cannot be written.
     """
-    fitted = fitted_on(model, X, condition, lengths, observed)
+    fitted = fitted_on(model, X, condition, lengths, observed, y)
     rows = fitted.check(X, condition, lengths, observed=observed, y=y).without_zero_weight()
     train_rows = check_train(fitted, train)
     if evaluation is None:
