@@ -42,6 +42,28 @@ def test_samples_of_counts_stored_as_floats_are_counts():
         model.fit(COUNTS + 0.5)
 
 
+def log_px_columns(x: np.ndarray, **models: Any) -> dict[str, set[str]]:
+    """The kinds of log p(x) of each model of a comparison."""
+    table = isthmus.compare(x, models=models, seeds=1, draws=10, epochs=1, latent_dim=1, hidden=())
+    cells = {row["model"]: row["cells"] for row in table.to_dict()["models"]}
+    return {model: {key for key in cells[model] if key.startswith("log_px")} for model in ("pca", *models)}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_a_linear_baseline_is_as_discrete_as_the_models_beside_it(dtype):
+    x = COUNTS.astype(dtype)
+    counted, measured = (isthmus.VAE(likelihood=name, random_state=0) for name in ("poisson", "normal"))
+    found = log_px_columns(x, vae=counted)
+    assert found["pca"] == found["vae"] == {"log_px: probability"}
+    found = log_px_columns(x, vae=measured)
+    assert found["pca"] == found["vae"] == {"log_px: density"}
+    assert log_px_columns(x, counts=counted, numbers=measured)["pca"] == {"log_px: probability"}
+    fitted = counted.set_params(epochs=1, latent_dim=1, hidden=()).fit(x).fitted_
+    table = isthmus.compare(x, models={"mine": fitted}, draws=10)
+    assert {column["key"] for column in table.to_dict()["columns"]} >= {"log_px: probability"}
+    assert "density" not in str(table.to_dict()["columns"])
+
+
 # ------------------------------------------------------------------ sparse files
 
 

@@ -15,7 +15,7 @@ from isthmus import __version__
 from isthmus.atomic_io import write_json
 from isthmus.comparison import run_cache
 from isthmus.comparison.curve import draw_curve
-from isthmus.comparison.linear_baseline import with_best_linear
+from isthmus.comparison.linear_baseline import measure_of, with_baselines_set
 from isthmus.comparison.progress import ProgressUpdate, no_progress, progress_bar
 from isthmus.comparison.results import Conditions, RunResult
 from isthmus.comparison.run_one import data_warnings_ignored, prepare_run, score_trained, train_and_score, trained_model
@@ -106,11 +106,12 @@ def compare(
             entry.estimator.set_params(levels=data.levels)
     for label in {entry.label for entry in entries} & fixed.keys():
         raise InputError(f"models must differ, got {label} twice. Give the trained model another label.")
+    entries, measures = check_entries(entries, rows)
+    measures += [measure_of(model.schema, model.model) for model in fixed.values()]
     with data_warnings_ignored():
-        entries = with_best_linear(entries, rows)
-    closed_form = check_entries(entries, rows)
+        entries = with_baselines_set(entries, rows, measures)
     path = None if folder is None else Path(folder)
-    tasks = build_tasks(entries, closed_form, seeds, path)
+    tasks = build_tasks(entries, seeds, path)
     with contextlib.ExitStack() as stack:
         if path is not None:
             lock = stack.enter_context(RunLock(path))
@@ -138,13 +139,16 @@ def pca_applies(rows: Examples) -> bool:
     return rows.lengths is None and rows.observed is None
 
 
-def check_entries(entries: list[Entry], rows: Split) -> list[bool]:
-    """Whether each model has a closed form; InputError for a model that cannot be trained, before any is.
+def check_entries(entries: list[Entry], rows: Split) -> tuple[list[Entry], list[str]]:
+    """The entries, which know whether they have a closed form, and `measure_of` those that are no baselines.
+
+    InputError for a model that cannot be trained, before any is.
 
     Where PCA does not apply, it fails only in its own row, because it is among the default models. What the data are
     warned of is said once for all models, and only if it concerns one that is no baseline, where there are others.
     """
-    closed_form: list[bool] = []
+    checked: list[Entry] = []
+    measures: list[str] = []
     said: dict[str, type[Warning]] = {}
     for entry in entries:
         try:
@@ -153,14 +157,15 @@ def check_entries(entries: list[Entry], rows: Split) -> list[bool]:
                 job, _ = prepare_run(entry, rows, 0)
             if not entry.baseline or all(other.baseline for other in entries):
                 said |= {str(warning.message): warning.category for warning in caught}
-            closed_form.append(job.recipe.solve is not None)
+            checked.append(entry._replace(closed_form=job.recipe.solve is not None))
+            measures += [] if entry.baseline else [measure_of(job.schema, job.recipe.model)]
         except InputError as error:
             if not entry.baseline or pca_applies(rows.train):
                 raise InputError(f"{entry.label}: {error}") from None
-            closed_form.append(True)
+            checked.append(entry._replace(closed_form=True))
     for message, category in said.items():
         warnings.warn(message, category, stacklevel=3)
-    return closed_form
+    return checked, measures
 
 
 def is_conditional(entry: Entry) -> bool:
@@ -180,13 +185,13 @@ class Task(NamedTuple):
         return f"{self.entry.label}{value}, seed {self.seed}"
 
 
-def build_tasks(entries: list[Entry], closed_form: list[bool], seeds: int, folder: Path | None) -> list[Task]:
+def build_tasks(entries: list[Entry], seeds: int, folder: Path | None) -> list[Task]:
     """Each model with each seed, seed by seed; a model with a closed form only once."""
     return [
         Task(entry, seed, None if folder is None else run_cache.run_file(folder, entry, seed))
         for seed in range(seeds)
-        for entry, once in zip(entries, closed_form)
-        if seed == 0 or not once
+        for entry in entries
+        if seed == 0 or not entry.closed_form
     ]
 
 

@@ -1,7 +1,8 @@
-"""The linear baseline of a comparison whose size and scaling are chosen by validation."""
+"""The linear baselines of a comparison: whether rows are dequantised for them, and the one chosen by validation."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from isthmus.errors import InputError
 from isthmus.estimators.training_setup import setup_training, split_indices
 from isthmus.evaluation.baseline_data import VALIDATION_SHARE, max_fit_rows, relative_rounding
 from isthmus.examples import Examples
+from isthmus.latent_model import Model
 from isthmus.likelihoods import AUTO, LIKELIHOODS
 from isthmus.metrics.principal_axes import (
     ROUNDING_SHARE,
@@ -24,10 +26,45 @@ from isthmus.metrics.principal_axes import (
 )
 from isthmus.schema import Schema, safe_std
 
+MEASURES = ("density", "probability")
+"""Measures of log p(x) with which a density is compared: as it is, or of dequantised rows."""
 
-def is_discrete(schema: Schema) -> bool:
-    """Whether other models treat data of this kind as discrete, so that a density is that of dequantised rows."""
-    return LIKELIHOODS[AUTO[schema.kind]].discrete
+
+def measure_of(schema: Schema, model: Model) -> str:
+    """What a model's log p(x) is a measure over, "" if a density is not compared with it."""
+    compared = model.capabilities.has_density and not schema.binarize and schema.measure in MEASURES
+    return schema.measure if compared else ""
+
+
+def are_dequantized(measures: Iterable[str], schema: Schema) -> bool:
+    """Whether baselines are fitted to dequantised rows, so that their density bounds a log-probability.
+
+    Args:
+        measures: `measure_of` each other model; if none has one, the kind of the data decides.
+        schema: of the data, as a baseline reads them.
+    """
+    given = [measure for measure in measures if measure]
+    return "probability" in given if given else LIKELIHOODS[AUTO[schema.kind]].discrete
+
+
+def with_baselines_set(entries: list[Entry], rows: Split, measures: list[str]) -> list[Entry]:
+    """The entries, with baselines that are as discrete as the other models and the best of them by validation.
+
+    Args:
+        entries: of all models.
+        rows: the rows.
+        measures: `measure_of` each model that is no baseline.
+    """
+    if not any(entry.baseline for entry in entries):
+        return entries
+    first = next(entry for entry in entries if entry.baseline)
+    try:
+        schema = setup_training(clone(first.estimator), rows.train).schema
+    except InputError:  # said in its row
+        return entries
+    dequantized = are_dequantized(measures, schema)
+    entries = [entry._replace(dequantized=bool(entry.baseline) and dequantized) for entry in entries]
+    return with_best_linear(entries, rows)
 
 
 def with_best_linear(entries: list[Entry], rows: Split) -> list[Entry]:
@@ -39,7 +76,7 @@ def with_best_linear(entries: list[Entry], rows: Split) -> list[Entry]:
         job = setup_training(clone(best.estimator), rows.train, validation=rows.valid)
     except InputError:  # said when all entries are checked
         return entries
-    best.estimator.set_params(**best_linear_fields(job.train_rows, job.valid_rows, is_discrete(job.schema)))
+    best.estimator.set_params(**best_linear_fields(job.train_rows, job.valid_rows, best.dequantized))
     chosen = linear_model_of(best, rows)
     same = (
         entry.baseline == PCA and entry.value is None and linear_model_of(entry, rows) == chosen for entry in entries

@@ -82,6 +82,7 @@ def run_file(folder: Path, entry: Entry, seed: int) -> Path:
             f"{entry.label} has user-defined modules, by which its runs cannot be recognised. Leave out folder=."
         )
     identity = [type(entry.estimator).__name__, to_jsonable(fields), to_jsonable(entry.value), seed]
+    identity += ["dequantized"] if entry.dequantized else []
     digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=4).hexdigest()
     value = "" if entry.value is None else f"-{entry.value}"
     name = re.sub(r"[^\w.=-]+", "-", f"{entry.label}{value}").strip("-")[:MAX_NAME_CHARACTERS]

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 from sklearn.base import clone
 
-from isthmus.comparison.linear_baseline import is_discrete
 from isthmus.comparison.results import RunResult
 from isthmus.comparison.scores import ScoredModel, all_scores, required_measures
 from isthmus.comparison.specs import PCA_BEST, Entry
@@ -89,7 +88,8 @@ def train_and_score(
     # A resumed run trained for longer than this call took; its history has the total.
     seconds = history[-1]["seconds"] if history else time.perf_counter() - started
     try:
-        scored = evaluate_model(job.fitted(history), job.train_rows, test, draws, seconds, entry.baseline)
+        kind = (entry.baseline, entry.dequantized)
+        scored = evaluate_model(job.fitted(history), job.train_rows, test, draws, seconds, *kind)
     except InputError as error:
         return dataclasses.replace(result, failure=str(error))
     return dataclasses.replace(
@@ -137,26 +137,30 @@ def score_trained(label: str, fitted: FittedModel, split: Split, draws: int) -> 
 
 
 def evaluate_model(
-    fitted: FittedModel, train: Examples, test: Examples, draws: int, seconds: float | None, baseline: str = ""
+    fitted: FittedModel,
+    train: Examples,
+    test: Examples,
+    draws: int,
+    seconds: float | None,
+    baseline: str = "",
+    dequantized: bool = False,
 ) -> ScoredModel:
     """Evaluate a trained model on the test rows."""
     test = fitted.check(test)
     unused = set(MEASURES) - required_measures()
     evaluation = evaluate(fitted, test, draws=draws, train=train, without=unused)
     scaling = fitted.fields["scaling"] if baseline == PCA_BEST else None
-    bound = dequantized_log_px(fitted, train, test, scaling) if baseline else None
+    bound = dequantized_log_px(fitted, train, test, scaling) if dequantized else None
     return ScoredModel(fitted, evaluation, train, test, seconds, baseline, bound)
 
 
 def dequantized_log_px(
     fitted: FittedModel, train: Examples, test: Examples, scaling: str | None = None
 ) -> np.ndarray | None:
-    """(n,) log-density of dequantised rows under probabilistic PCA, if the other models treat the data as discrete.
+    """(n,) log-density of dequantised rows under probabilistic PCA; None if it is not bounded.
 
     With uniform noise u on [0, 1)^d, E[log p(x + u)] <= log E[p(x + u)] = log P(x): a lower bound on the
     log-probability of x (Theis et al., 2016), which can be compared with that of discrete models.
     """
-    if not is_discrete(fitted.schema):
-        return None
     scores = ppca_scores(fitted, train, test, discrete=True, scaling=scaling)
     return None if scores is None else scores.log_px

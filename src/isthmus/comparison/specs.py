@@ -46,12 +46,16 @@ class Entry(NamedTuple):
         estimator: the unfitted estimator.
         value: its value of the swept field; None without a sweep or without the field.
         baseline: `PCA` or `PCA_BEST` if it is one of the linear baselines, else "".
+        closed_form: whether it is solved exactly, so that one run is enough.
+        dequantized: whether log p(x) of a baseline is that of dequantised rows, a bound on a log-probability.
     """
 
     label: str
     estimator: Estimator
     value: Any = None
     baseline: str = ""
+    closed_form: bool = False
+    dequantized: bool = False
 
 
 class ModelSpec(NamedTuple):
