@@ -9,8 +9,11 @@ import pytest
 import torch
 
 import isthmus
+from isthmus.estimators.code_mixture import code_mixture
 from isthmus.estimators.linear_model import fit_linear_model, independent_columns
 from isthmus.estimators.training_setup import setup_training
+from isthmus.evaluation.evaluate import MEASURES
+from isthmus.evaluation.likelihood_gain import COMPARED, Halves, best_of
 from isthmus.examples import Examples
 from isthmus.metrics.estimate import mean_and_error, paired_difference
 from isthmus.metrics.importance_weighting import encode_chunks
@@ -268,3 +271,51 @@ def test_the_inference_gap_is_weighted():
     first, second, both = gap(half), gap(1 - half), gap(None)
     assert both == pytest.approx((first + second) / 2, rel=1e-6)
     assert first != pytest.approx(second, rel=0.01)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_mixture_starts_where_repeated_rows_place_it(full):
+    x = np.repeat([[-5.0, 0, 0], [5.0, 0, 0]], 60, 0) + np.random.default_rng(0).normal(size=(120, 3))
+    weight = np.repeat([4.0, 1.0], 60)
+    linear = fit_linear_model(x, None, 1, False, weight)
+    one = code_mixture(x, linear, 2, 0, full, weight)
+    assert one.weights.max() == pytest.approx(0.8, abs=0.02)
+    if not full:  # what is added to full covariances is chosen by held-out rows, which count once
+        other = code_mixture(np.repeat(x, weight.astype(int), 0), linear, 2, 0, full)
+        np.testing.assert_allclose(one.weights, other.weights, rtol=1e-9)
+        np.testing.assert_allclose(one.means, other.means, rtol=1e-9)
+    scaled = code_mixture(x, linear, 2, 0, full, 1e9 * weight)
+    np.testing.assert_allclose(scaled.means, one.means, rtol=1e-2, atol=1e-2)
+    fields = {"latent_dim": 1, "epochs": 1, "learning_rate": 1e-12, "scaling": "global", **EXACT}
+    model = small("VAE", prior=f"{'full_' * full}mixture(2)", **fields)
+    placed = model.fit(x, sample_weight=weight).model_.prior.logits.softmax(-1)
+    assert placed.max().item() == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "poisson"])
+@pytest.mark.parametrize("levels", [None, 9])
+def test_other_likelihoods_are_those_of_repeated_rows(likelihood, levels):
+    random = np.random.default_rng(0)
+    x, test = (random.poisson(3.0, (60, 2)).clip(0, 8).astype(float) for _ in range(2))
+    x[:30] *= 0.5 if likelihood == "normal" and levels is None else 1
+    mean, weight = np.full(x.shape, 2.9), random.integers(1, 6, 60)
+    again = (np.repeat(rows, weight, 0) for rows in (x, mean))
+    one = COMPARED[likelihood](Halves(x, test, mean, mean, weight.astype(float)), levels)
+    repeated, repeated_mean = again
+    other = COMPARED[likelihood](Halves(repeated, test, repeated_mean, mean), levels)
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-9)
+    sides = {"current": np.zeros(4), "a": np.array([1.0, 0, 0, 0]), "b": np.array([0, 0.5, 0, 0])}
+    assert [best_of(sides, 2, side) for side in (None, np.array([1.0, 9, 1, 1]))] == ["a", "b"]
+
+
+def test_the_gain_of_another_likelihood_is_a_weighted_mean():
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    x[::4] *= 30
+    model = isthmus.ProbabilisticPCA(latent_dim=1, random_state=0).fit(x)
+    kwargs = {"draws": 5, "without": [name for name in MEASURES if name != "likelihood_gain"]}
+    heavy = isthmus.evaluate(model, x, **kwargs).value("likelihood_gain")
+    weight = np.where(np.arange(400) % 4, 1.0, 1e-9)
+    light = isthmus.evaluate(model, x, sample_weight=weight, **kwargs).value("likelihood_gain")
+    assert heavy > 1
+    assert light < 0.1

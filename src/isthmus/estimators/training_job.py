@@ -117,7 +117,8 @@ class TrainingJob:
         named = isinstance(self.estimator.prior, str)  # a prior of the user's own is left alone
         # A mixture of more components than the rows can place starts at random.
         if isinstance(prior, Mixture) and c is None and named and whole and can_be_placed(len(prior.logits), len(x)):
-            prior.start_at(*code_mixture(x, linear, len(prior.logits), seed, full=prior.slopes is not None))
+            full = prior.slopes is not None
+            prior.start_at(*code_mixture(x, linear, len(prior.logits), seed, full, weight))
         exact = isinstance(prior, StandardNormal) and not by_column and whole
         return EXACT_MARGIN if exact and model.likelihood.family.normal_scale() is not None else 0.0
 

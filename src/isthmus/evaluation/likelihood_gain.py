@@ -48,6 +48,8 @@ class Halves(NamedTuple):
     """(n, d)"""
     test_mean: np.ndarray
     """(m, d)"""
+    weight: np.ndarray | None = None
+    """(n,) how much rows count; None for all the same."""
 
 
 def likelihood_gain(context: EvalContext) -> Metric | None:
@@ -71,14 +73,16 @@ def likelihood_gain(context: EvalContext) -> Metric | None:
         return None
     half = len(order) // 2
     x, mean = x[:, columns], mean[:, columns]
-    halves = Halves(x[:half], x[half:], mean[:half], mean[half:])
+    weight = None if rows.weight is None else rows.weight[order]
+    fit_weight, test_weight = (None, None) if weight is None else (weight[:half], weight[half:])
+    halves = Halves(x[:half], x[half:], mean[:half], mean[half:], fit_weight)
     levels = integer_levels(rows, context.train)
     if copied and levels is None:
         return None
     scores = COMPARED[current](halves, levels)
-    best, base = best_of(scores, x.shape[1]), scores["current"]
+    best, base = best_of(scores, x.shape[1], test_weight), scores["current"]
     per_column = np.clip((scores[best] - base) / x.shape[1], -MAX_GAIN, MAX_GAIN)  # (m,)
-    gain, error = mean_and_error(per_column * context.schema.size)
+    gain, error = mean_and_error(per_column * context.schema.size, weight=test_weight)
     name = "likelihood_gain"
     details = (
         setting(f"{name}.current", "likelihood", current, HIDDEN),
@@ -101,16 +105,17 @@ def integer_levels(*sets: Examples | None) -> int | None:
     return int(most) + 1 if integers and most > 1 else None
 
 
-def best_of(scores: dict[str, np.ndarray], columns: int) -> str:
+def best_of(scores: dict[str, np.ndarray], columns: int, weight: np.ndarray | None = None) -> str:
     """The name of the likelihood, other than the current one, that gives rows of so many columns the best scores (m,).
 
-    Integers without a clear bound are counts: levels are preferred to them only where they are clearly better.
+    Rows count by `weight` (m,). Integers without a clear bound are counts: levels are preferred to them only where they
+    are clearly better.
     """
-    others = [name for name in scores if name != "current"]
-    best = max(others, key=lambda name: scores[name].mean())
+    means = {name: np.average(values, 0, weight) for name, values in scores.items()}
+    best = max((name for name in scores if name != "current"), key=lambda name: means[name])
     counts = scores.get("negative_binomial")
-    if best == "beta_binomial" and counts is not None and counts.mean() > scores["current"].mean():
-        lead, error = mean_and_error(scores[best] - counts)
+    if best == "beta_binomial" and counts is not None and means["negative_binomial"] > means["current"]:
+        lead, error = mean_and_error(scores[best] - counts, weight=weight)
         return best if lead > max(LEVELS_SIGMA * error, MIN_LEVELS_GAIN * columns) else "negative_binomial"
     return best
 
@@ -119,31 +124,43 @@ def of_measurements(halves: Halves, levels: int | None) -> dict[str, np.ndarray]
     """(m,) log-densities of rows under a normal and Student's t; of integers, as `of_integers` says."""
     if levels is not None:
         return of_integers(halves, levels)
-    residual, test = halves.x - halves.mean, halves.test - halves.test_mean
-    scale = np.sqrt(np.square(residual).mean(0)) + np.finfo(float).tiny
+    residual, test, weight = halves.x - halves.mean, halves.test - halves.test_mean, halves.weight
+    scale = np.sqrt(np.average(np.square(residual), 0, weight)) + np.finfo(float).tiny
     current = stats.norm.logpdf(test / scale).sum(1) - np.log(scale).sum()
     scores = np.empty(test.shape)
     for j, column in enumerate(residual.T):
-        options = [(student_score(column, df, width), df, width) for df in DEGREES for width in widths(column)]
+        tried = [(df, width) for df in DEGREES for width in widths(column, weight)]
+        options = [(student_score(column, df, width, weight), df, width) for df, width in tried]
         _, df, width = max(options)
         scores[:, j] = stats.t.logpdf(test[:, j] / width, df) - np.log(width)
     return {"current": current, "student_t": scores.sum(1)}
 
 
-def student_score(residual: np.ndarray, df: float, width: float) -> float:
-    """Mean log-density of residuals (n,) under Student's t."""
-    return float(stats.t.logpdf(residual / width, df).mean() - np.log(width))
+def student_score(residual: np.ndarray, df: float, width: float, weight: np.ndarray | None = None) -> float:
+    """Mean log-density of residuals (n,) under Student's t; they count by `weight` (n,)."""
+    return float(np.average(stats.t.logpdf(residual / width, df), 0, weight) - np.log(width))
 
 
-def widths(residual: np.ndarray) -> np.ndarray:
-    """Scales to try for residuals (n,): around their median size."""
-    median = float(np.median(np.abs(residual))) or float(np.abs(residual).mean()) or 1.0
+def widths(residual: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Scales to try for residuals (n,): around their median size; they count by `weight` (n,)."""
+    sizes = np.abs(residual)
+    median = weighted_median(sizes, weight) or float(np.average(sizes, 0, weight)) or 1.0
     return median * np.geomspace(0.5, 2.0, 7)
+
+
+def weighted_median(values: np.ndarray, weight: np.ndarray | None) -> float:
+    """The median of values (n,), each as often as `weight` (n,) says."""
+    if weight is None:
+        return float(np.median(values))
+    order = np.argsort(values)
+    below = weight[order].cumsum()
+    middle = (np.searchsorted(below, below[-1] / 2, side) for side in ("left", "right"))
+    return float(np.mean([values[order[min(index, len(order) - 1)]] for index in middle]))
 
 
 def of_integers(halves: Halves, levels: int) -> dict[str, np.ndarray]:
     """(m,) log-probabilities of rows of integers below `levels` as measurements, counts or levels."""
-    scale = np.sqrt(np.square(halves.x - halves.mean).mean(0)) + np.finfo(float).eps
+    scale = np.sqrt(np.average(np.square(halves.x - halves.mean), 0, halves.weight)) + np.finfo(float).eps
     above, below = ((halves.test - halves.test_mean + side) / scale for side in (0.5, -0.5))
     cells = stats.norm.cdf(above) - stats.norm.cdf(below)
     scores = {"current": np.log(np.maximum(cells, MIN_CELL)).sum(1)}
@@ -158,7 +175,8 @@ def level_scores(halves: Halves, levels: int) -> np.ndarray:
     most = levels - 1
     means = ((mean / most).clip(1e-3, 1 - 1e-3) for mean in (halves.mean, halves.test_mean))
     p, test_p = means
-    fits = np.stack([log_beta_binomial(halves.x, most, p, s).mean(0) for s in CONCENTRATIONS])
+    tried = (log_beta_binomial(halves.x, most, p, s) for s in CONCENTRATIONS)
+    fits = np.stack([np.average(scores, 0, halves.weight) for scores in tried])
     s = CONCENTRATIONS[fits.argmax(0)]  # (d,)
     return log_beta_binomial(halves.test, most, test_p, s).sum(1)
 
@@ -179,7 +197,8 @@ def of_counts(halves: Halves, levels: int | None) -> dict[str, np.ndarray]:
 def binomial_scores(halves: Halves) -> np.ndarray:
     """(m,) log-probability of counts under a negative binomial whose dispersion in each column suits the other half."""
     x, mean, test_mean = halves.x, np.maximum(halves.mean, MIN_MEAN), np.maximum(halves.test_mean, MIN_MEAN)
-    fits = np.stack([stats.nbinom.logpmf(x, r, r / (r + mean)).mean(0) for r in DISPERSIONS])
+    tried = (stats.nbinom.logpmf(x, r, r / (r + mean)) for r in DISPERSIONS)
+    fits = np.stack([np.average(scores, 0, halves.weight) for scores in tried])
     r = DISPERSIONS[fits.argmax(0)]  # (d,)
     return np.asarray(stats.nbinom.logpmf(halves.test, r, r / (r + test_mean)).sum(1))
 
