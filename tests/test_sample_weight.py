@@ -319,3 +319,30 @@ def test_the_gain_of_another_likelihood_is_a_weighted_mean():
     light = isthmus.evaluate(model, x, sample_weight=weight, **kwargs).value("likelihood_gain")
     assert heavy > 1
     assert light < 0.1
+
+
+@pytest.mark.parametrize("kind", ["condition", "category"])
+def test_a_class_of_rows_of_weight_zero_alone_is_none(kind):
+    """Such rows are left out of fitting, of the score and of an evaluation, whatever they hold."""
+    x, weight = X.copy(), np.r_[np.zeros(3), np.ones(87)]
+    fields: dict = {"epochs": 1}
+    given = {}
+    if kind == "condition":
+        given = {"condition": np.r_[np.full(3, 7), np.arange(87) % 2]}
+    else:
+        x[:, 4] = np.r_[np.full(3, 9), np.arange(87) % 3]
+        fields["likelihood"] = (*["normal"] * 4, "categorical")
+    some = {name: values[3:] for name, values in given.items()}
+    name = "ConditionalVAE" if given else "VAE"
+    model, plain = small(name, **fields).fit(x, sample_weight=weight, **given), small(name, **fields).fit(x[3:], **some)
+    np.testing.assert_array_equal(model.transform(x[3:], **some), plain.transform(x[3:], **some))
+    assert model.score(x, sample_weight=weight, **given) == plain.score(x[3:], **some)
+    quick = {"draws": 5, "without": [name for name in MEASURES if name not in ("log_likelihood", "density_baselines")]}
+    train = {"X": x, "sample_weight": weight, **given}
+    one = isthmus.evaluate(model, x, sample_weight=weight, train=train, **given, **quick)
+    other = isthmus.evaluate(plain, x[3:], train={"X": x[3:], **some}, **some, **quick)
+    assert [m.value for m in one.metrics] == [m.value for m in other.metrics]
+    tensors = torch.as_tensor(x).requires_grad_()
+    assert model.score(tensors, sample_weight=weight, **given) == plain.score(x[3:], **some)
+    with pytest.raises(isthmus.InputError, match=r"^condition must be one of 0, 1|^X must be integer levels 0\.\.2"):
+        model.score(x, **given)

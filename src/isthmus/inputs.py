@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from isthmus.array_checks import as_weight, to_cpu_array
 from isthmus.data import Dataset
 from isthmus.data.arrays import pad_sequences
 from isthmus.data.column_roles import ColumnRoles
@@ -64,6 +65,21 @@ def as_examples(
     if "target" in given:
         given["target"] = to_pandas_or_dense(given["target"], "target")
     return in_training_order(Examples(**own, **given), use)
+
+
+def counted(examples: Examples) -> Examples:
+    """The examples without rows of weight 0, whose values are not checked: their classes may occur nowhere else."""
+    if examples.weight is None:
+        return examples
+    weight = as_weight(examples.weight, len(examples))
+    if weight is None or weight.all():
+        return examples
+    return replace(examples, x=to_plain(examples.x), weight=weight).without_zero_weight()
+
+
+def to_plain(x: Any) -> Any:
+    """Rows as something whose rows can be taken: a tensor as an array, a DataFrame as it is."""
+    return x if hasattr(x, "columns") else to_cpu_array(x)
 
 
 def as_parts(

@@ -25,7 +25,7 @@ from isthmus.estimators.training_setup import resolve_seed, setup_training
 from isthmus.examples import Examples
 from isthmus.families import Family
 from isthmus.fitted import FittedModel
-from isthmus.inputs import as_examples, library_of
+from isthmus.inputs import as_examples, counted, library_of
 from isthmus.latent_model import Capabilities, LatentModel, Model
 from isthmus.metrics.posterior import Posterior
 from isthmus.schema import Schema
@@ -98,10 +98,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         beside = {"condition": condition, "lengths": lengths, "observed": observed, "weight": weight}
         return as_examples(X, use=names, sequences=sequences, **beside)
 
-    def _check(
-        self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None, weight: Any = None
-    ) -> Examples:
-        rows = self._rows(X, condition, lengths, observed, weight)
+    def _check(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> Examples:
+        rows = self._rows(X, condition, lengths, observed)
         if not rows.is_checked_for(self.schema_):
             rows = replace(rows, x=validate_new_rows(self, rows.x, rows.lengths))
         return self.fitted_.check(rows)
@@ -332,7 +330,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         if isinstance(X, Examples):
             as_examples(X, y=y)  # raises for labels beside Examples
-        examples = self._check(X, condition, lengths, observed, sample_weight).without_zero_weight()
+        rows = counted(self._rows(X, condition, lengths, observed, sample_weight))
+        examples = self._check(rows).without_zero_weight()
         has_density = self.capabilities.has_density
         if not has_density and self.capabilities.samples:  # its name promises log p(x); an autoencoder's does not
             warnings.warn(

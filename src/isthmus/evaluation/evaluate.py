@@ -46,6 +46,7 @@ from isthmus.evaluation.row_comparison import column_shift, train_overlap
 from isthmus.evaluation.sample_metrics import classifier, copies, sample_quality_metrics, sharpness
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel, as_fitted
+from isthmus.inputs import as_examples, counted
 from isthmus.metrics.ais import DEFAULT_STEPS as AIS_STEPS
 from isthmus.metrics.metric import Metric
 from isthmus.wording import quoted
@@ -141,8 +142,8 @@ def evaluate(
     """
     fitted = fitted_on(model, X, condition, lengths, observed, y)
     check_settings(fitted, draws, ais, ais_steps, without)
-    examples = fitted.check(X, condition, lengths, observed=observed, y=y, factors=factors, weight=sample_weight)
-    examples = examples.without_zero_weight()
+    beside = {"condition": condition, "lengths": lengths, "observed": observed, "y": y, "factors": factors}
+    examples = check_counted(fitted, X=X, weight=sample_weight, **beside)
     context = EvalContext(fitted, examples, check_train(fitted, train), draws, ais, ais_steps)
     metrics: list[Metric] = []
     declined: dict[str, str] = {}
@@ -180,7 +181,13 @@ def check_settings(fitted: FittedModel, draws: Any, ais: Any, ais_steps: Any, wi
 
 def check_train(fitted: FittedModel, train: Any) -> Examples | None:
     """The training rows, checked; InputError names them."""
-    return None if train is None else fitted.check(**train_arguments(train)).without_zero_weight()
+    return None if train is None else check_counted(fitted, **train_arguments(train))
+
+
+def check_counted(fitted: FittedModel, X: Any, **beside: Any) -> Examples:
+    """Rows as `FittedModel.check` returns them, without those of weight 0, which may be any."""
+    rows = as_examples(X, use=fitted.feature_names, sequences=fitted.schema.sequence, **beside)
+    return fitted.check(counted(rows)).without_zero_weight()
 
 
 def train_arguments(train: Any) -> dict[str, Any]:
