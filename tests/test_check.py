@@ -272,6 +272,42 @@ def test_an_unknown_option_raises(options):
         check(table(), **options)
 
 
+UNLIKE = np.c_[table(400, 1), RANDOM.integers(0, 3, 400), RANDOM.poisson(9.0, 400)]
+
+
+def test_a_likelihood_for_each_column_is_checked_for_each_column():
+    report = check(UNLIKE, likelihood=("normal", "categorical(3)", "poisson"))
+    assert (report.likelihood, report.scaling, codes(report)) == ("normal, categorical(3), poisson", "standard", set())
+    finding = finding_of(check(UNLIKE, likelihood=["normal", "categorical(2)", "poisson"]), "outside-support")
+    assert "'categorical'" in finding.message
+    assert finding.evidence["per_column"] == {"1": int((UNLIKE[:, 1] == 2).sum())}
+    for names, remaining in ((("normal", "normal", "poisson"), {"1"}), (("normal", "categorical", "poisson"), set())):
+        found = [f for f in check(UNLIKE, likelihood=names).findings if f.code == "repeated-values"]
+        assert {name for finding in found for name in finding.evidence["columns"]} == remaining
+    parts = Dataset("d", Examples(UNLIKE), Examples(UNLIKE + np.array([0, 1, 0])))
+    shifted = finding_of(check(parts, likelihood=("normal", "categorical(3)", "poisson")), "outside-support")
+    assert "x_valid" in shifted.message
+    report = check(UNLIKE[:, 1:], likelihood=("categorical", "poisson"))
+    assert "categorical, poisson model the values as they are" in str(report)
+    for likelihood in (("normal", "normal"), ("normal", "nope", "normal")):
+        with pytest.raises(InputError, match=r"^likelihood must"):
+            check(UNLIKE, likelihood=likelihood)
+
+
+def test_the_command_line_checks_the_likelihoods_that_fit_takes(tmp_path, capsys):
+    from isthmus.cli.main import main
+
+    pd.DataFrame(UNLIKE, columns=list("abc")).to_csv(tmp_path / "t.csv", index=False)
+    argv = ["check", str(tmp_path / "t.csv"), "--json", "--likelihood"]
+    for text in ("normal,categorical(3),poisson", "normal, categorical(3), poisson", "normal"):
+        assert main([*argv, text]) == 0
+        assert json.loads(capsys.readouterr().out)["likelihood"] == ", ".join(text.replace(" ", "").split(","))
+    assert main([*argv, "normal,normal"]) == 2
+    assert capsys.readouterr().err.startswith("isthmus: likelihood must have one name for each column of a table")
+    frame = pd.DataFrame(UNLIKE).assign(d="word").rename(columns=str)
+    assert "non-numeric-column" in codes(check(frame, likelihood=("normal", "categorical", "poisson", "normal")))
+
+
 REJECTED = [defect for defect in DEFECTS if defect[1] == "error"]
 
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import argparse
 
 from isthmus.cli.common import add_column_options, add_image_options, image_options, roles_given
+from isthmus.cli.flags import text_parser, text_types
 from isthmus.cli.parser import EXIT_ERROR_FOUND, Parser, command_parser, emit
+from isthmus.model_registry import models
 
 
 def build_parser(argv: list[str]) -> Parser:
     parser = command_parser("check")
     parser.add_argument("data", metavar="DATA", help="a built-in name (see `isthmus data`) or a path")
     add_column_options(parser)
-    parser.add_argument("--likelihood", default="auto", help="check against this likelihood (default: auto)")
+    parser.add_argument(
+        "--likelihood",
+        type=text_parser(text_types(models()["VAE"].fields["likelihood"])),
+        default="auto",
+        metavar="NAME|NAME,NAME",
+        help="check against this likelihood, or one for each column (default: auto)",
+    )
     parser.add_argument("--scaling", default="auto", help="check against this scaling (default: auto)")
     parser.add_argument("--levels", type=int, default=None, metavar="N", help="number of grey levels of integer data")
     add_image_options(parser)

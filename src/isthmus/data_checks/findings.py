@@ -210,7 +210,8 @@ def different_scales(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     if view.image or defaults.schema.discrete:
         return
     std = view.columns.std(0, dtype=np.float64)
-    varying = np.flatnonzero(view.columns.min(0) != view.columns.max(0))
+    of_density = ~defaults.schema.per_element("discrete").astype(bool)
+    varying = np.flatnonzero((view.columns.min(0) != view.columns.max(0)) & (of_density if defaults.columns else True))
     if len(varying) < 2:
         return
     small, large = varying[std[varying].argmin()], varying[std[varying].argmax()]
@@ -251,7 +252,8 @@ def integer_valued_floats(view: TableView, defaults: Defaults) -> Iterator[Findi
     from isthmus.likelihoods import integers_remedy
 
     x = view.x
-    if not defaults.schema.discrete and are_integers_as_floats(x) and not all_rows_equal(x):
+    chosen = defaults.schema.discrete or bool(defaults.columns)  # by the user, where each column has its own
+    if not chosen and are_integers_as_floats(x) and not all_rows_equal(x):
         low, high = int(x.min()), int(x.max())
         yield Finding(
             "integer-valued-floats",

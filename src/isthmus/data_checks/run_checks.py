@@ -71,7 +71,7 @@ def check(
     *,
     lengths: Any = None,
     observed: Any = None,
-    likelihood: str = "auto",
+    likelihood: Any = "auto",
     scaling: str = "auto",
     levels: int | None = None,
 ) -> DataReport:
@@ -81,7 +81,7 @@ def check(
         X: (n, *X) rows of any kind that `fit` takes; of a `Dataset` or a path the held-out rows are checked too.
         lengths: (n,) number of steps of each padded sequence; X is then (n, t, d).
         observed: (n, *X) booleans, False where a value of X is missing; such values are not checked.
-        likelihood: check against this likelihood instead of the default.
+        likelihood: check against this likelihood, or one name for each column of a table, instead of the default.
         scaling: check with this scaling instead of the default.
         levels: number of grey levels of integer data.
 
@@ -109,7 +109,9 @@ def check_dataset(data: Dataset, model: Estimator) -> DataReport:
         return DataReport(*shape_summary(data.train.x), findings)
     findings += unusable(view)
     size = (len(view.x), tuple(view.x.shape[1:]), str(view.x.dtype))
-    if any(finding.code in ("wrong-shape", "empty") for finding in findings):
+    apart = isinstance(model.likelihood, tuple | list)  # names of columns that are not all there cannot be matched
+    fatal = ("wrong-shape", "empty", *(("non-numeric-column",) if apart else ()))
+    if any(finding.code in fatal for finding in findings):
         return DataReport(*size, findings)
     view, defaults, problems = examine(view, model)
     findings += problems

@@ -163,7 +163,8 @@ def repeated_values(view: TableView, defaults: Defaults) -> Iterator[Finding]:
         return
     observed = np.ones(x.shape, bool) if given is None else np.asarray(given).reshape(x.shape)
     counts = {j: few_values(x[observed[:, j], j]) for j in range(x.shape[1])}
-    few = {j: count for j, count in counts.items() if count and count > 1}
+    discrete = defaults.schema.per_element("discrete")
+    few = {j: count for j, count in counts.items() if count and count > 1 and not discrete[j]}
     if few and None in counts.values():
         remedy = (
             f"unless they are measurements, pass {integers_remedy(x)}, whose probabilities are at most 1"

@@ -59,6 +59,10 @@ class TableView:
             return self.x.reshape(len(self.x), math.prod(self.x.shape[1:]))
         return self.x[np.arange(self.x.shape[1]) < np.asarray(self.lengths)[:, None]]
 
+    def column(self, j: int) -> TableView:
+        """A column of a table by itself, under its name."""
+        return replace(self, examples=Examples(self.columns[:, [j]]), names=(self.column_name(j),))
+
     def locate(self, bad: np.ndarray) -> tuple[str, dict[str, Any]]:
         """Columns of a mask (n, d) that contain True, with counts: as text, and as evidence of a finding."""
         import numpy as np

@@ -161,12 +161,27 @@ def infer_columns(estimator: Hyperparameters, inputs: Examples, train: np.ndarra
     A categorical column holds categories 0..k-1 without an order. Raises InputError for other data than tables, and for
     another number of names than columns.
     """
+    parts = [as_category(infer_schema(column, rows, train)) for column, rows in columns_apart(estimator, inputs)]
+    kwargs: dict[str, Any] = {"names": feature_names(estimator), "condition": infer_condition(inputs, train)}
+    return replace(Schema.side_by_side(parts, **kwargs), dtype=str(inputs.x.dtype))
+
+
+def columns_apart(estimator: Hyperparameters, inputs: Examples) -> list[tuple[Hyperparameters, Examples]]:
+    """Each column of a table by itself, with the estimator that has its likelihood.
+
+    Args:
+        estimator: its likelihood is a tuple of names.
+        inputs: the table; columns of whole numbers become integers where their likelihood is one of levels or counts.
+
+    Raises:
+        InputError: for other data than tables, and for another number of names than columns.
+    """
     names, x = tuple(estimator.likelihood), inputs.x  # type: ignore[arg-type]
     if x.ndim != 2 or x.shape[1] != len(names) or inputs.target is not None or estimator.binarize:
         raise InputError(
             f"likelihood must have one name for each column of a table (n, d), got {len(names)} for {x.shape}."
         )
-    parts = []
+    apart = []
     for j, likelihood in enumerate(names):
         column = copy.copy(estimator)
         column.likelihood = likelihood
@@ -175,12 +190,15 @@ def infer_columns(estimator: Hyperparameters, inputs: Examples, train: np.ndarra
         if name in (*LEVELLED, *COUNTED) and is_integer_valued(values):
             values = values.astype(np.int64)
         observed = None if inputs.observed is None else inputs.observed[:, [j]]
-        part = infer_schema(column, Examples(values, observed=observed, weight=inputs.weight), train)
-        if name == "categorical":
-            part = replace(part, columns=(replace(part.columns[0], kind="category"),))
-        parts.append(part)
-    kwargs: dict[str, Any] = {"names": feature_names(estimator), "condition": infer_condition(inputs, train)}
-    return replace(Schema.side_by_side(parts, **kwargs), dtype=str(x.dtype))
+        apart.append((column, Examples(values, observed=observed, weight=inputs.weight)))
+    return apart
+
+
+def as_category(part: Schema) -> Schema:
+    """The schema of one column of unlike ones: a categorical one holds categories without an order."""
+    (column,) = part.columns
+    is_category = column.likelihood.partition("(")[0] == "categorical"
+    return replace(part, columns=(replace(column, kind="category"),)) if is_category else part
 
 
 def infer_condition(inputs: Examples, train: np.ndarray) -> Condition | None:
