@@ -192,6 +192,40 @@ def test_a_column_of_weights_is_no_feature_and_counts_in_training_and_evaluation
     assert main(["diagnose", "run", "--draws", "10"]) in (0, 3)
 
 
+def test_weights_are_read_only_where_they_count_and_said_to_be_missing_there(weighted, capsys):
+    options = ["--epochs", "1", "--hidden", "none", "--latent-dim", "1", "--threads", "1", "--random-state", "0"]
+    assert main(["fit", "vae", "t.csv", "-o", "run", "-q", "--weight", "w", *options]) == 0
+    bad, plain = weighted.assign(w="heavy"), weighted.drop(columns="w")
+    for suffix, write in (("csv", lambda x, to: x.to_csv(to, index=False)), ("parquet", pd.DataFrame.to_parquet)):
+        write(bad, f"bad.{suffix}")
+        write(plain, f"plain.{suffix}")
+    np.save("plain.npy", COUNTS)
+    capsys.readouterr()
+    for command in (
+        ["encode", "-o", "z.csv"],
+        ["reconstruct", "-o", "r.csv"],
+        ["score", "-o", "s.csv", "--draws", "5"],
+    ):
+        name, *rest = command
+        for file in ("bad.csv", "bad.parquet", "plain.csv", "plain.parquet", "plain.npy"):
+            assert main([name, "run", file, *rest, "--force"]) == 0
+            assert "warning" not in capsys.readouterr().err
+        assert main([name, "run", "bad.csv", *rest, "--force", "--weight", "w"]) == 0
+    capsys.readouterr()
+    for command in (
+        ["evaluate", "run"],
+        ["diagnose", "run"],
+        ["fit", "--continue", "run", "-q", "-o", "on", "--force"],
+    ):
+        more = [] if command[0] == "fit" else ["--draws", "10"]
+        for file in ("plain.csv", "plain.parquet", "plain.npy"):
+            assert main([*command, file, *more]) in (0, 3)
+            said = f"warning: {file} has no column 'w': its rows have no weights, and count once each.\n"
+            assert capsys.readouterr().err.count(said) == 1
+        assert main([*command, "bad.csv", *more]) == 2
+        assert "the weight, column 'w', must be finite numbers >= 0" in capsys.readouterr().err
+
+
 def test_held_out_rows_of_a_run_are_not_among_those_trained_on(weighted):
     assert main(["fit", "vae", "t.csv", "-o", "run", "-q", "--weight", "w", "--epochs", "1", "--latent-dim", "1"]) == 0
     opened = run_dir.reopen(Path("run"))

@@ -128,13 +128,13 @@ def image_options(args: argparse.Namespace, source: dict[str, Any] | None = None
     return ImageOptions.of_run({**(source or {}), **given}, remembered=not given)
 
 
-def read_examples(args: argparse.Namespace, model: FittedModel) -> Examples:
+def read_examples(args: argparse.Namespace, model: FittedModel, weighted: bool = False) -> Examples:
     """The rows of DATA that were asked for; of a conditional model, their labels are the condition."""
-    return read_like(args, args.run, model.schema).select(args.part)
+    return read_like(args, args.run, model.schema, weighted).select(args.part)
 
 
-def read_like(args: argparse.Namespace, run: str, schema: Schema) -> Dataset:
-    """DATA as a run read its own.
+def read_like(args: argparse.Namespace, run: str, schema: Schema, weighted: bool = True) -> Dataset:
+    """DATA as a run read its own, with the weights of its rows if they are needed.
 
     Columns have the roles that they had in training where no others are given, and images are read as they were there.
     """
@@ -142,7 +142,7 @@ def read_like(args: argparse.Namespace, run: str, schema: Schema) -> Dataset:
     from isthmus.persistence.serialization import read_config
 
     source = read_config(Path(run)).get("source")
-    roles = roles_given(args).beside(ColumnRoles.of_run(source))
+    roles = replace(roles_given(args), weighted=weighted).beside(ColumnRoles.of_run(source))
     data = read_columns(args.data, roles, image_options(args, source))
     if data.images is not None:
         check_images(data.train.x, data.images, schema, one_line(args.data))
@@ -284,7 +284,7 @@ def load_run(args: argparse.Namespace) -> LoadedRun:
         test = held_out(opened)
         examples, description = test.examples, test.description
     else:
-        examples = read_examples(args, model).without_zero_weight()
+        examples = read_examples(args, model, weighted=True).without_zero_weight()
         description = f"{len(examples):,} rows of {args.data}"
     failure = one_line(config.get("broken") or "", 300)
     loaded = LoadedRun(model, model.check(examples), description, notes=notes, training_failure=failure)

@@ -22,6 +22,7 @@ class ColumnRoles:
         remembered: columns whose roles are those of a run, while other data are read: what its model does not need may
             be missing there.
         of_model: whether the table is read for a trained model, which knows its columns.
+        weighted: whether weights are needed; otherwise their column is left aside, whatever it holds.
     """
 
     condition: str | None = None
@@ -31,6 +32,7 @@ class ColumnRoles:
     remembered: frozenset[str] = frozenset()
     of_model: bool = False
     weight: str | None = None
+    weighted: bool = True
 
     @classmethod
     def of_run(cls, source: Mapping[str, Any] | None) -> ColumnRoles:
@@ -48,7 +50,7 @@ class ColumnRoles:
         drop = (*self.drop, *(column for column in run.drop if column not in other))
         use = self.use or tuple(column for column in run.use if column not in other)
         remembered = frozenset(run.named) - frozenset(self.named)
-        return ColumnRoles(condition, name, drop, use, remembered, of_model=True, weight=weight)
+        return ColumnRoles(condition, name, drop, use, remembered, of_model=True, weight=weight, weighted=self.weighted)
 
     def without_condition(self) -> ColumnRoles:
         """The same roles, with the column of the labels left out instead."""
@@ -93,7 +95,9 @@ class ColumnRoles:
 
     def reads(self, name: str) -> bool:
         """Whether a column has to be read at all."""
-        return name not in self.drop and (not self.use or name in (*self.use, *self.no_features))
+        if name in self.drop or (name == self.weight and not self.weighted):
+            return False
+        return not self.use or name in (*self.use, *self.no_features)
 
 
 NO_ROLES = ColumnRoles()

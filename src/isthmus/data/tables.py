@@ -111,6 +111,7 @@ def take_columns(data: Dataset, roles: ColumnRoles, names: Sequence[str] = ()) -
     if not hasattr(x, "columns"):
         asked = {name: option for name, option in roles.named.items() if name not in roles.remembered}
         if not asked:  # a run's table may be followed by arrays, which bring their labels themselves
+            warn_of_no_weights([roles.weight], roles, data.source)
             return data
         column, option = next(iter(asked.items()))
         hint = " Its labels (y) are the condition already." if roles.condition is not None and y is not None else ""
@@ -124,7 +125,7 @@ def take_columns(data: Dataset, roles: ColumnRoles, names: Sequence[str] = ()) -
     if roles.condition is not None:
         y = as_labels(x[roles.condition], f"the condition, column {roles.condition!r},")
     ids = as_labels(x[roles.id], f"the id, column {roles.id!r},") if roles.id in x.columns else None
-    weight = as_weights(x[roles.weight]) if roles.weight in x.columns else None
+    weight = as_weights(x[roles.weight]) if roles.weighted and roles.weight in x.columns else None
     features = list(roles.use) or [name for name in x.columns if roles.reads(name) and name not in roles.no_features]
     return replace(data, train=Examples(x[features], y, ids=ids, weight=weight), roles=roles)
 
@@ -137,6 +138,7 @@ def require_columns(names: Sequence[str], roles: ColumnRoles, source: str) -> No
     missing = [name for name in roles.named if name not in names]
     if roles.id in missing and roles.id in roles.remembered:
         warnings.warn(f"{source} has no column {roles.id!r}: its rows have no ids.", UserWarning, stacklevel=5)
+    warn_of_no_weights(missing, roles, source)
     optional = roles.remembered & {roles.id, roles.weight, *roles.drop}
     missing = [name for name in missing if name not in optional]
     if wrong := [name for name in missing if name not in roles.remembered]:
@@ -151,6 +153,13 @@ def require_columns(names: Sequence[str], roles: ColumnRoles, source: str) -> No
             f"{source} must have the columns of training, got {len(missing):,} missing ({join_names(missing)}). Add or "
             "rename them."
         )
+
+
+def warn_of_no_weights(missing: Sequence[str | None], roles: ColumnRoles, source: str) -> None:
+    """Say that rows have no weights where the remembered column of these is among those that are missing."""
+    if roles.weighted and roles.weight in missing and roles.weight in roles.remembered:
+        message = f"{source} has no column {roles.weight!r}: its rows have no weights, and count once each."
+        warnings.warn(message, UserWarning, stacklevel=6)
 
 
 def require_numeric(data: Dataset) -> Dataset:
