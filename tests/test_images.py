@@ -328,7 +328,7 @@ def test_other_data_need_not_be_images_for_a_run_that_was(trained, tmp_path, cap
     [
         (COLOUR, ["--size", "9"], ("(6, 8, 3)", "(9, 9, 3)", "Pass --size 8x6 (")),
         (COLOUR, ["--size", "9", "--mode", "grey"], ("Pass --size 8x6 --mode rgb (",)),
-        (DEEP, [], ("uint8 as in training", "uint16")),
+        (DEEP, [], ("uint8 as in training", "uint16", "Pass --mode rgb, which")),
     ],
 )
 def test_images_unlike_those_of_training_are_refused(trained, tmp_path, capsys, image, options, words):
@@ -351,6 +351,34 @@ def test_bits_are_no_greys_to_a_run(tmp_path, capsys, monkeypatch):
     assert "got bits" in text
     assert "--mode grey" in text
     assert run(capsys, *encode, "--mode", "grey")[0] == 0
+
+
+def test_images_of_another_depth_are_told_the_line_that_helps(tmp_path, capsys, monkeypatch):
+    without_slow_measures(monkeypatch)
+    without_page(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for i, image in enumerate(images(12, (9, 8))):
+        write(tmp_path / f"bytes/{i}.png", image)
+        write(tmp_path / f"deep/{i}.png", image.astype(np.uint16) * 257)
+    for name, likelihood in (("bytes", "auto"), ("deep", "normal")):
+        argv = ["fit", "autoencoder", name, "-o", f"of {name}", "--likelihood", likelihood, *FAST]
+        assert run(capsys, *argv)[0] == 0
+    assert run(capsys, "encode", "of bytes", "bytes", "-o", "a.npz")[0] == 0
+    code, text = run(capsys, "encode", "of bytes", "deep", "-o", "b.npz")
+    assert (code, len(text.splitlines())) == (2, 1)
+    assert "got uint16 in deep. Pass --mode grey, which makes bytes of them." in text
+    assert run(capsys, "encode", "of bytes", "deep", "-o", "b.npz", "--mode", "grey")[0] == 0
+    np.testing.assert_array_equal(np.load("b.npz")["z"], np.load("a.npz")["z"])
+    assert run(capsys, "fit", "--continue", "of bytes", "deep", "--mode", "grey", "-o", "on", "--epochs", "1")[0] == 0
+    assert run(capsys, "evaluate", "on", "--draws", "2")[0] == 0  # which reads them in the same way
+    assert run(capsys, "encode", "of deep", "deep", "-o", "c.npz")[0] == 0
+    code, text = run(capsys, "encode", "of deep", "bytes", "-o", "d.npz")
+    assert (code, len(text.splitlines())) == (2, 1)
+    line = "numpy.save('x.npy', isthmus.read('bytes').train.x.astype('uint16') * 257)"
+    assert f"got uint8 in bytes. Pass an array of as many bits: {line}." in text
+    exec(line, {"numpy": np, "isthmus": isthmus})
+    assert run(capsys, "encode", "of deep", "x.npy", "-o", "d.npz")[0] == 0
+    np.testing.assert_array_equal(np.load("d.npz")["z"], np.load("c.npz")["z"])
 
 
 def test_a_run_goes_on_with_images_brought_to_its_size(tmp_path, capsys, monkeypatch):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from isthmus.cli.common import add_column_options, add_image_options, image_options, roles_given
+from isthmus.cli.common import add_column_options, roles_given
 from isthmus.cli.flags import text_parser, text_types
+from isthmus.cli.image_arguments import add_image_options, image_options
 from isthmus.cli.parser import EXIT_ERROR_FOUND, Parser, command_parser, emit
 from isthmus.model_registry import models
 

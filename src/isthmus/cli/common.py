@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isthmus.cli.image_arguments import add_image_options, check_images, image_options
 from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
@@ -109,25 +110,6 @@ def add_part_option(parser: Parser) -> None:
     parser.add_argument("--part", default="all", choices=("all", *PARTS), help="which rows of DATA (default: all)")
 
 
-def add_image_options(parser: Parser) -> None:
-    """Add the options that say how images are read."""
-    group = parser.add_argument_group("image files")
-    group.add_argument("--size", metavar="N|WxH", help="resize each image to N x N pixels, or to a width and a height")
-    group.add_argument(
-        "--crop",
-        action="store_true",
-        default=None,
-        help="cut each image about its centre to the aspect ratio of --size, or to a square, before it is resized",
-    )
-    group.add_argument("--mode", metavar="rgb|grey", help="convert each image to colour or to greys")
-
-
-def image_options(args: argparse.Namespace, source: dict[str, Any] | None = None) -> ImageOptions:
-    """How images are read: as the arguments say, and else as those of a run with this `source` were."""
-    given = {name: value for name in ("size", "crop", "mode") if (value := getattr(args, name)) is not None}
-    return ImageOptions.of_run({**(source or {}), **given}, remembered=not given)
-
-
 def read_examples(args: argparse.Namespace, model: FittedModel, weighted: bool = False) -> Examples:
     """The rows of DATA that were asked for; of a conditional model, their labels are the condition."""
     return read_like(args, args.run, model.schema, weighted).select(args.part)
@@ -143,7 +125,7 @@ def read_like(args: argparse.Namespace, run: str, schema: Schema, weighted: bool
 
     source = read_config(Path(run)).get("source")
     roles = replace(roles_given(args), weighted=weighted).beside(ColumnRoles.of_run(source))
-    data = read_columns(args.data, roles, image_options(args, source))
+    data = read_columns(args.data, roles, image_options(args, source, schema))
     if data.images is not None:
         check_images(data.train.x, data.images, schema, one_line(args.data))
     return data
@@ -209,29 +191,6 @@ def read_training_data(args: argparse.Namespace) -> Dataset:
     if data.images is not None and len(data.train) == 1:
         raise InputError(f"training needs more than one image, got only one in {one_line(args.data)}. Pass a folder.")
     return data
-
-
-def check_images(x: np.ndarray, read_as: ImageOptions, schema: Schema, name: str) -> None:
-    """Raise InputError for images of another size, mode or depth than a model reads, with the options that help."""
-    if not schema.image:
-        raise InputError(f"DATA must have rows of shape {schema.event_shape} as in training, got the images of {name}.")
-    shape, expected = x.shape[1:], schema.event_shape
-    bits = schema.kind == "levels" and x.max(initial=0) <= 1 and read_as.mode is None
-    if schema.kind == "binary" and not schema.binarize and x.max(initial=0) > 1:
-        raise InputError(
-            f"images must have one bit a pixel as in training, got up to {x.max():g} in {name}. Convert them."
-        )
-    if str(x.dtype) != schema.dtype:
-        raise InputError(
-            f"images must hold {schema.dtype} as in training, got {x.dtype} in {name}. Pass an array in .npy."
-        )
-    options = ImageOptions.parse(
-        size=None if shape[:2] == expected[:2] else (expected[1], expected[0]),
-        mode=None if shape[2:] == expected[2:] and not bits else "rgb" if len(expected) > 2 else "grey",
-    )
-    if options.options():
-        got = "bits" if bits else shape
-        raise InputError(f"images must have shape {expected} as in training, got {got} in {name}. {options.advice()}.")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from isthmus.cli.common import add_column_options, add_image_options, read_training_data
+from isthmus.cli.common import add_column_options, read_training_data
+from isthmus.cli.image_arguments import add_image_options
 from isthmus.cli.parser import Parser, command_parser, emit, log
 from isthmus.errors import Interrupted
 from isthmus.wording import shell_line

@@ -10,16 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isthmus.atomic_io import file_errors, next_path
-from isthmus.cli.common import (
-    add_column_options,
-    add_image_options,
-    image_options,
-    read_like,
-    read_training_data,
-    roles_given,
-)
+from isthmus.cli.common import add_column_options, read_like, read_training_data, roles_given
 from isthmus.cli.config_file import as_text, settings_in, value_of
 from isthmus.cli.flags import add_fields, fields_given, flag_of
+from isthmus.cli.image_arguments import add_image_options, image_options
 from isthmus.cli.parser import Parser, command_parser, emit, log, report
 from isthmus.data.column_roles import NO_ROLES
 from isthmus.data.dataset import Dataset

@@ -81,10 +81,17 @@ class ImageOptions:
         >>> ImageOptions.parse(64, mode="rgb").advice()
         "Pass --size 64 --mode rgb (in Python, isthmus.read(..., size=64, mode='rgb'))"
         """
+        return f"Pass {' '.join(self.options())} (in Python, isthmus.read(..., {', '.join(self.keywords())}))"
+
+    def keywords(self) -> list[str]:
+        """These options as arguments of `isthmus.read`.
+
+        >>> ImageOptions.parse(64, True, "grey").keywords()
+        ['size=64', 'crop=True', "mode='grey'"]
+        """
         size = (self.size[0] if self.size[0] == self.size[1] else self.size) if self.size else None
         values = {"size": size, "crop": self.crop, "mode": self.mode}
-        python = ", ".join(f"{name}={value!r}" for name, value in values.items() if value)
-        return f"Pass {' '.join(self.options())} (in Python, isthmus.read(..., {python}))"
+        return [f"{name}={value!r}" for name, value in values.items() if value]
 
     def resize(self, image: Image.Image) -> Image.Image:
         """The image, cropped and resized; the mean of the pixels that become one, so no value leaves the range."""
