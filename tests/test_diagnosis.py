@@ -20,7 +20,7 @@ from growth.recurrent import Recurrent
 from isthmus.cli import fit as cli_fit
 from isthmus.cli.flags import fields_given
 from isthmus.cli.main import main
-from isthmus.diagnosis.context import DiagnosisContext, RunRef
+from isthmus.diagnosis.context import DiagnosisContext, RunRef, with_own_folders
 from isthmus.diagnosis.diagnose import FINDINGS, diagnose
 from isthmus.diagnosis.latent_findings import lower_kl_weight
 from isthmus.diagnosis.loss_convention import LossConvention
@@ -490,6 +490,26 @@ def test_a_remedy_never_writes_over_a_run(healthy, tmp_path):
     assert folder_of(last) == f"{tmp_path}/my run-5"  # not my run-4-2
 
 
+def test_no_two_remedies_of_a_diagnosis_train_into_one_folder(healthy, tmp_path):
+    for name in ("my run", "my run-3"):
+        (tmp_path / name).mkdir()
+    context = DiagnosisContext(healthy.fitted_, command=RunRef(f"{tmp_path}/my run", "my data.csv"))
+    lines = [context.retrain(epochs=7), context.retrain(prior="normal"), context.other_model("Autoencoder")]
+    follows = [
+        Finding("c", "info", "", f"convert the rows, then:\n{context.other_model('Autoencoder', latent_dim=2)}"),
+        Finding("d", "info", "", context.tighter_bound()),
+    ]
+    first = [Finding("a", "info", "", lines[0], consequences=follows), Finding("b", "info", "", "no action needed")]
+    causes = with_own_folders([*first, *(Finding("e", "info", "", line) for line in lines[1:])])
+    findings = [*causes, *(consequence for cause in causes for consequence in cause.consequences)]
+    commands = [line for finding in findings for line in finding.remedy.splitlines() if "isthmus fit" in line]
+    folders = [words[words.index("-o") + 1].removeprefix(f"{tmp_path}/") for words in map(shlex.split, commands)]
+    assert folders == ["my run-2", "my run-4", "my run-autoencoder", "my run-autoencoder-2"]
+    assert (commands[0], commands[2]) == (lines[0], lines[2])
+    assert commands[1] == lines[1].replace("my run-2", "my run-4")
+    assert [findings[1].remedy, findings[-1].remedy] == ["no action needed", context.tighter_bound()]
+
+
 def accepted(line: str, x: np.ndarray) -> isthmus.VAE:
     """The model that a command or a line of Python makes, checked against rows like x."""
     if line.startswith("isthmus fit "):
@@ -616,7 +636,11 @@ def test_the_command_ends_with_3_where_a_finding_is_an_error(tmp_path, capsys, m
     assert first["severity"] == "error"
     assert {"code", "severity", "message", "remedy", "evidence", "cause"} <= set(first)
     collapse = next(finding for finding in first["consequences"] if finding["code"] == "posterior-collapse")
-    assert collapse["remedy"].startswith(f"isthmus fit vae iris -o {run}-2 ")
+    remedies = [finding["remedy"] for each in result["findings"] for finding in (each, *each["consequences"])]
+    folders = [remedy.split()[5] for remedy in remedies if remedy.startswith("isthmus fit ")]
+    assert f"{run}-2" in folders
+    assert len(set(folders)) == len(folders) > 1
+    assert collapse["remedy"].startswith(f"isthmus fit vae iris -o {run}-")
     words = collapse["remedy"].split()
     assert main([word for word in words[1:] if not word.startswith("--epochs")] + ["--epochs", "2"]) == 0  # it runs
     capsys.readouterr()

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +131,12 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> Any:
     return parse_json(read_bytes(path, most), path, most)
 
 
-def next_path(path: str) -> str:
+def next_path(path: str, taken: Collection[str] = ()) -> str:
     """The first of PATH-2, PATH-3, ... at which nothing exists; PATH-2 is followed by PATH-3 where there is a PATH.
+
+    Args:
+        path: that is not free.
+        taken: further paths that are not.
 
     >>> next_path("/nowhere/run"), next_path("/nowhere/run-7")
     ('/nowhere/run-2', '/nowhere/run-7-2')
@@ -141,6 +145,6 @@ def next_path(path: str) -> str:
     number = 2
     if end.isdecimal() and os.path.lexists(stem):
         path, number = stem, 1 + int(end)
-    while os.path.lexists(f"{path}-{number}"):
+    while os.path.lexists(f"{path}-{number}") or f"{path}-{number}" in taken:
         number += 1
     return f"{path}-{number}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import shlex
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -283,6 +284,30 @@ class DiagnosisContext:
         """The hyperparameters that differ from the defaults of the model's class."""
         current, known = self.fitted.requested_fields, models()[self.fitted.name].fields
         return {key: current[key] for key in known if key in current and current[key] != known[key].default}
+
+
+def with_own_folders(findings: list[Finding]) -> list[Finding]:
+    """Findings whose commands each train into a folder of their own, so that all of them can be run one after another.
+
+    Of two commands for one folder the later one gets the next that is free; consequences come after all causes.
+    """
+    taken: set[str] = set()
+
+    def renamed(line: str) -> str:
+        if not line.startswith("isthmus fit ") or "$'" in line:  # control characters, which only bash reads
+            return line
+        words = shlex.split(line)
+        place = words.index("-o") + 1
+        if words[place] in taken:
+            words[place] = next_path(words[place], taken)
+        taken.add(words[place])
+        return shell_line(words)
+
+    def apart(finding: Finding) -> Finding:
+        return replace(finding, remedy="\n".join(map(renamed, finding.remedy.splitlines())))
+
+    causes = [apart(finding) for finding in findings]
+    return [replace(cause, consequences=list(map(apart, cause.consequences))) for cause in causes]
 
 
 def python_arguments(params: dict[str, Any]) -> str:

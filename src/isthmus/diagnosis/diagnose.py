@@ -20,7 +20,7 @@ from isthmus.diagnosis import (
 )
 from isthmus.diagnosis.causes import follows
 from isthmus.diagnosis.code_value import code_value
-from isthmus.diagnosis.context import DiagnosisContext, RunRef
+from isthmus.diagnosis.context import DiagnosisContext, RunRef, with_own_folders
 from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate, harmful_offset
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights, train_arguments
@@ -92,7 +92,8 @@ def diagnose(
 ) -> list[Finding]:
     """Findings about a trained model, most severe first, each with its evidence and a remedy.
 
-    What follows from another finding is among its `consequences` (`causes.FOLLOWS`).
+    What follows from another finding is among its `consequences` (`causes.FOLLOWS`). Remedies that are commands can be
+    run one after another: each trains into a folder of its own.
 
     Args:
         model: a fitted estimator, a `FittedModel`, or networks wrapped by `isthmus.wrap`.
@@ -142,7 +143,7 @@ def diagnose(
         return list(likelihood_findings.kl_not_minimized(context)) or [diverged(context)]
     context = replace(context, corrections=corrections(context), data_findings=checked(fitted, rows, train))
     findings = [finding for look_for in FINDINGS for finding in look_for(context)]
-    return fold(findings, follows(findings))
+    return with_own_folders(fold(findings, follows(findings)))
 
 
 def checked(fitted: FittedModel, rows: Examples, train: Any) -> tuple[Finding, ...]:
