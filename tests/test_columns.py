@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import warnings
 from pathlib import Path
@@ -251,6 +252,32 @@ def test_a_file_without_the_condition_of_training_says_so(tmp_path, capsys, monk
     assert Path("z.csv").read_text() == Path("y.csv").read_text()
     assert main(["encode", "run", "others.csv", "-o", "w.csv"]) == 2
     assert "the 4 columns of training, got 1 missing (b) and 2 others (e, f)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("others", [{"e2": 1.5}, {"e2": "text"}])
+def test_a_table_with_further_columns_is_refused_alike_everywhere(tmp_path, capsys, monkeypatch, others):
+    monkeypatch.chdir(tmp_path)
+    known = FRAME[list("abcde")]
+    model = small("VAE", epochs=1).fit(known)
+    model.save("run")
+    more = known.assign(**others)[["e2", *"edcba"]]
+    more.to_csv("more.csv", index=False)
+    more.to_parquet("more.parquet")
+    message = "X must have the 5 columns of training, got 1 others (e2). Leave the others out: "
+    warm = small("VAE", epochs=1, warm_start=True).fit(known)
+    for X in (more, "more.csv", "more.parquet", Path("more.csv")):
+        for use in (model.transform, model.score, warm.fit, lambda x: isthmus.evaluate(model, x, draws=2)):
+            with pytest.raises(isthmus.InputError, match=re.escape(message)):
+                use(X)
+        with pytest.raises(isthmus.InputError, match=re.escape(f"In the validation rows: {message}")):
+            small("VAE", epochs=1).fit(known, validation=X)
+    with pytest.raises(isthmus.InputError, match=re.escape("out: isthmus.read('more.csv', drop=[...]), in the")):
+        model.transform("more.csv")
+    assert run(capsys, "encode", "run", "more.csv", "-o", "z.csv")[0] == 2
+    assert run(capsys, "encode", "run", "more.csv", "-o", "z.csv", "--drop", "e2")[0] == 0
+    codes = model.transform(known)
+    np.testing.assert_array_equal(model.transform(isthmus.read("more.csv", drop=["e2"])), codes)
+    np.testing.assert_array_equal(model.transform(more[list(model.feature_names_in_)]), codes)
 
 
 def test_a_model_that_knows_the_columns_of_few_rows_says_nothing_of_genes(tmp_path):

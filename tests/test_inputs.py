@@ -261,10 +261,12 @@ def test_a_path_is_read_as_the_command_line_reads_it(tmp_path):
     np.testing.assert_array_equal(own.transform(X), small("VAE", epochs=1).fit(X[:70], validation=X[70:]).transform(X))
     labelled = small("ConditionalVAE", epochs=1).fit(tmp_path / "x.npz")
     assert labelled.transform(tmp_path / "x.npz").shape == (90, 3)
-    # A table may have more columns than those that the model reads.
     framed = small("VAE", epochs=1).fit(FRAME)
-    np.testing.assert_array_equal(framed.transform(tmp_path / "t.csv"), framed.transform(FRAME))
-    with pytest.raises(InputError, match=r"wine must have the columns of training, got 5 missing \(a, b, c, d, e\)"):
+    with pytest.raises(InputError, match=r"X must have the 5 columns of training, got 1 others \(kind\)"):
+        framed.transform(tmp_path / "t.csv")
+    FRAME[list("edcba")].to_csv(tmp_path / "turned.csv", index=False)
+    np.testing.assert_array_equal(framed.transform(tmp_path / "turned.csv"), framed.transform(FRAME))
+    with pytest.raises(InputError, match=r"X must have the 5 columns of training, got 5 missing \(a, b, c, d, e\)"):
         framed.transform("wine")
     assert small("VAE", epochs=1).fit("digits").schema_.levels == 17
 

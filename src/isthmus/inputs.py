@@ -17,8 +17,9 @@ from isthmus.data import Dataset
 from isthmus.data.arrays import pad_sequences
 from isthmus.data.column_roles import ColumnRoles
 from isthmus.data.row_names import without_index
-from isthmus.data.sources import read_columns, read_raw
+from isthmus.data.sources import read_raw
 from isthmus.data.sparse_rows import dense, is_sparse
+from isthmus.data.tables import require_numeric
 from isthmus.errors import InputError
 from isthmus.examples import Examples
 from isthmus.named_columns import in_training_order
@@ -35,8 +36,7 @@ def as_examples(
             unlike length, a sequence each; a dict of numbers by column, or a list of them; a torch `Dataset` or
             `DataLoader` of rows x or pairs (x, y), in the order of the data set; a path, a built-in name or a
             `Dataset`, of which all parts are taken; or `Examples`, which hold everything that accompanies their rows.
-        use: names of the columns in training: those to read if X is the path of a table, and the order of those of a
-            DataFrame.
+        use: names of the columns in training, which a table must have, in any order.
         sequences: whether arrays in a list are sequences even if they are all of one length.
         known: whether nothing is to be said of the table's form: a trained model knows it, or it has been said.
         **beside: the other fields of `Examples`, None for those that were not given; beside a path, `condition` may be
@@ -124,9 +124,11 @@ def source_data(X: str | Path | Dataset, use: Sequence[str], given: dict[str, An
     for name in given:
         if name != "weight" and (name != "condition" or not isinstance(column, str)):
             raise InputError(f"{name} must be None, for data that are read bring their own, got {name}=...")
-    use = [name for name in use if name != column]
-    roles = ColumnRoles(column, use=tuple(use), remembered=frozenset(use), of_model=bool(use))
-    data = read_columns(X, roles) if numeric else read_raw(X, roles)
+    data = read_raw(X, ColumnRoles(column, of_model=bool(use)))
+    if use:  # a table of other columns is refused like a DataFrame of them, whatever these hold
+        names = [name for name in use if name != column]
+        data = replace(data, train=in_training_order(data.train, names, str(X)))  # a table has no other parts
+    data = require_numeric(data) if numeric else data
     return replace(data, train=replace(data.train, weight=given["weight"])) if "weight" in given else data
 
 

@@ -12,7 +12,7 @@ from isthmus.examples import Examples
 from isthmus.wording import join_names, pluralize
 
 
-def in_training_order(rows: Examples, names: Sequence[str]) -> Examples:
+def in_training_order(rows: Examples, names: Sequence[str], path: str = "") -> Examples:
     """Rows whose columns are in the order of `names`; what belongs to each value follows its column.
 
     A target and a mask with the same names as the rows are ordered by their own, without names as the rows.
@@ -20,6 +20,7 @@ def in_training_order(rows: Examples, names: Sequence[str]) -> Examples:
     Args:
         rows: of any kind; only tables, whose columns have names, are compared.
         names: of the columns in training; empty if they had none or are these.
+        path: of the file that the rows were read from, for the advice of the error.
 
     Raises:
         InputError: for other columns than in training.
@@ -29,7 +30,7 @@ def in_training_order(rows: Examples, names: Sequence[str]) -> Examples:
         return rows
     names = list(names) or given
     if given != names and sorted(given) != sorted(names):
-        raise other_columns(given, names)
+        raise other_columns(given, names, path)
     order = positions(given, names)
     beside = {}
     for field in ("target", "observed"):
@@ -60,7 +61,7 @@ def taken(values: Any, order: list[int] | None) -> Any:
     return values.iloc[:, order] if hasattr(values, "iloc") else values[:, order]
 
 
-def other_columns(given: Sequence[str], names: Sequence[str]) -> InputError:
+def other_columns(given: Sequence[str], names: Sequence[str], path: str = "") -> InputError:
     """The error for a table without some columns of training, or with others."""
     known, there = set(names), set(given)
     missing, others = [name for name in names if name not in there], [name for name in given if name not in known]
@@ -68,8 +69,9 @@ def other_columns(given: Sequence[str], names: Sequence[str]) -> InputError:
         return InputError("X must have unique column names.")
     got = [f"{len(missing):,} missing ({join_names(missing)})"] if missing else []
     got += [f"{len(others):,} others ({join_names(others)})"] if others else []
-    drop = f"X[list(model.feature_names_in_)], in the command line --drop {shlex.join(others[:5])}"
-    advice = "Add or rename what is missing" if missing else f"Leave the others out: {drop}{' ...' * (len(others) > 5)}"
+    python = f"isthmus.read({path!r}, drop=[...])" if path else "X[list(model.feature_names_in_)]"
+    drop = f"{python}, in the command line --drop {shlex.join(others[:5])}{' ...' * (len(others) > 5)}"
+    advice = "Add or rename what is missing" if missing else f"Leave the others out: {drop}"
     return InputError(
         f"X must have the {pluralize(len(names), 'column')} of training, got {' and '.join(got)}. {advice}."
     )
