@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from torch.utils.data import Dataset as TorchDataset
 import isthmus
 from isthmus.data import Dataset
 from isthmus.errors import InputError
+from isthmus.estimators import input_validation
+from isthmus.estimators.input_validation import validate_features
 from isthmus.examples import Examples
 from isthmus.inputs import as_examples
 from models import counts, small, table
@@ -269,6 +272,46 @@ def test_a_path_is_read_as_the_command_line_reads_it(tmp_path):
     with pytest.raises(InputError, match=r"X must have the 5 columns of training, got 5 missing \(a, b, c, d, e\)"):
         framed.transform("wine")
     assert small("VAE", epochs=1).fit("digits").schema_.levels == 17
+
+
+KINDS_OF_NUMBERS = {
+    "float64": lambda x: x,
+    "float32": lambda x: x.astype("float32"),
+    "float16": lambda x: x.astype("float16"),
+    "big endian": lambda x: x.astype(">f8"),
+    "of bytes and floats": lambda x: x.abs().astype({"b": "uint8", "c": "float32"}),
+    "of truth values": lambda x: x.assign(b=x.b > 0, c=x.c > 0),
+    "nullable": lambda x: x.astype({"a": "Float64", "b": "Int64"}),
+    "of words": lambda x: x.assign(b=x.b.astype(str)),
+    "of categories": lambda x: x.assign(b=x.b.astype("category")),
+    "sparse": lambda x: x.astype(pd.SparseDtype(float)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_NUMBERS)
+def test_known_columns_are_the_numbers_that_scikit_learn_makes_of_them(monkeypatch, kind):
+    whole = pd.DataFrame(counts()[:, :4] - 3, columns=list("abcd")).astype(float)
+    model = small("VAE", epochs=1, likelihood="normal").fit(whole)
+    frame = KINDS_OF_NUMBERS[kind](whole)
+    quick = [validate_features(model, rows, reset=False) for rows in (frame, frame[:1])]
+    monkeypatch.setattr(input_validation, "values_of_known_columns", lambda estimator, X: None)
+    for one, rows in zip(quick, (frame, frame[:1])):
+        other = validate_features(model, rows, reset=False)
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
+def test_a_row_of_a_table_takes_no_longer_than_one_of_an_array():
+    names = [f"c{i}" for i in range(30)]
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 30)), columns=names)
+    model = small("VAE", epochs=1, threads=1).fit(frame)
+    rows, times = {"frame": frame[:1], "array": frame[:1].to_numpy()}, {"frame": [], "array": []}
+    for _ in range(100):
+        for name, row in rows.items():
+            began = time.perf_counter()
+            model.transform(row)
+            times[name].append(time.perf_counter() - began)
+    assert min(times["frame"]) < 1.7 * min(times["array"])  # it was 2.6 times
 
 
 # ------------------------------------------------------------------- tables out

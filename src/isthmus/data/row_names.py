@@ -30,11 +30,12 @@ def without_index(frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES) -> tuple[p
         frame: the table.
         roles: columns with a role are kept.
     """
-    notes, first = [], frame.iloc[:, 0] if len(frame.columns) else None
-    if first is not None and not roles.of_model:
+    notes = []
+    if len(frame.columns) and not roles.of_model:
+        first = frame.iloc[:, 0]
         features = [name for name in frame.columns[1:] if roles.reads(name) and name not in roles.no_features]
         notes += [note] if (note := transposed_note(first, features)) else []
-    while len(frame.columns) > 1 and frame.columns[0] not in roles.named and is_index(frame.iloc[:, 0]):
+    while len(frame.columns) > 1 and is_unnamed(frame.columns[0], roles) and is_index(frame.iloc[:, 0]):
         if list(frame.iloc[:, 0]) != list(range(len(frame))):
             notes.append("the first column, which has no name, is taken for the index of the rows and left out")
         frame = frame.iloc[:, 1:]
@@ -64,10 +65,15 @@ def transposed_note(names: pd.Series, columns: Sequence[Any]) -> str:
     )
 
 
+def is_unnamed(name: Any, roles: ColumnRoles) -> bool:
+    """Whether a column has no name of its own and no role."""
+    return UNNAMED.fullmatch(str(name)) is not None and name not in roles.named
+
+
 def is_index(column: pd.Series) -> bool:
-    """Whether a column is the index of the rows, as pandas and R write it: without a name, whole numbers or words."""
+    """Whether a column without a name is the index of the rows, as pandas and R write it: whole numbers or words."""
     kind = getattr(column.dtype, "kind", "O")
-    if UNNAMED.fullmatch(str(column.name)) is None or kind == "b" or bool(column.isna().any()):
+    if kind == "b" or bool(column.isna().any()):
         return False
     return kind != "f" or bool((column % 1 == 0).all())
 

@@ -39,6 +39,8 @@ from isthmus.schema import Condition, Rows, Schema, blocks_of, is_integer_valued
 
 def validate_features(estimator: Hyperparameters, X: Any, *, reset: bool) -> np.ndarray:
     """X as a numeric array (n, *X), whose number and names of features scikit-learn learns (`reset`) or compares."""
+    if not reset and (values := values_of_known_columns(estimator, X)) is not None:
+        return numeric_array(values)
     try:
         array = validate_data(
             estimator,
@@ -54,6 +56,20 @@ def validate_features(estimator: Hyperparameters, X: Any, *, reset: bool) -> np.
     except ValueError as error:
         raise InputError(" ".join(str(error).split())) from error
     return numeric_array(array)
+
+
+def values_of_known_columns(estimator: Hyperparameters, X: Any) -> np.ndarray | None:
+    """The numbers of a DataFrame with the columns of training, of which nothing is left to be checked; else None.
+
+    scikit-learn comes to the same numbers column by column, in longer than a row takes to be encoded.
+    """
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None or not (hasattr(X, "iloc") and hasattr(X, "columns")):
+        return None
+    if not len(X) or X.columns.tolist() != names.tolist():
+        return None
+    values = X.to_numpy()
+    return values if values.dtype.kind in "iuf" else None
 
 
 def validate_inputs(estimator: Hyperparameters, rows: Examples) -> Examples:
