@@ -76,7 +76,7 @@ def test_startup_takes_under_a_fifth_of_a_second(code):
 
 
 def test_a_command_is_one_entry_and_one_file():
-    shared = {"__init__", "main", "parser", "common", "flags", "config_file", "completion"}
+    shared = {"__init__", "main", "parser", "common", "flags", "config_file", "image_arguments", "completion"}
     assert {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - shared == set(COMMANDS)
 
 
