@@ -426,3 +426,53 @@ def test_of_many_rows_some_are_looked_at_and_all_are_counted(monkeypatch):
     x[:, 3] = 1
     with pytest.warns(UserWarning, match=r"^1 of 60 columns is constant: 3 \(seen in 30 of the 300 rows\)\. Drop"):
         small("VAE", epochs=1).fit(x)
+
+
+def meanings_of(x):
+    """What `check` says of the meaning of columns: the column names by finding."""
+    known = ("identifier", "date", "count-columns")
+    return {f.code: f.evidence["columns"] for f in isthmus.check(x).findings if f.code in known}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("user_id", RANDOM.permutation(10**6)[:300], "identifier"),
+        ("userId", RANDOM.permutation(10**6)[:300] + 7.0, "identifier"),
+        ("first", np.arange(300), "identifier"),  # it counts the rows
+        ("first", np.arange(1, 301.0), "identifier"),
+        ("width", RANDOM.permutation(10**6)[:300], "count-columns"),  # neither its name nor its order says so
+        ("user_id", RANDOM.integers(0, 100, 300), "count-columns"),  # rows share it
+        ("rapid", RANDOM.permutation(10**6)[:300], "count-columns"),  # no word of its own
+        ("day", pd.date_range("1999-12-01", periods=300).strftime("%Y%m%d").astype(int), "date"),
+        ("x", pd.date_range("1999-12-01", periods=300).strftime("%Y%m%d").astype(float), "date"),
+        ("created_at", 1.6e9 + RANDOM.integers(0, 10**7, 300), "date"),
+        ("created_at", 1.6e12 + RANDOM.integers(0, 10**10, 300), "date"),
+        ("amount", 1.6e9 + RANDOM.integers(0, 10**7, 300), "count-columns"),
+        ("day", RANDOM.integers(20_200_100, 20_200_199, 300), "count-columns"),  # not all are days of the calendar
+        ("balance", RANDOM.integers(-500, 500, 300), None),
+        ("kind", RANDOM.integers(0, 5, 300), None),  # `repeated-values` says what few values are
+        ("measured", RANDOM.normal(size=300), None),
+    ],
+)
+def test_what_a_column_holds_instead_of_measurements(name, values, expected):
+    frame = pd.DataFrame(table(300, 3), columns=list("abc"))
+    frame.insert(0, name, np.asarray(values))
+    assert meanings_of(frame) == ({expected: [name]} if expected else {})
+
+
+def test_columns_that_are_all_counts_are_measurements_of_one_kind():
+    assert meanings_of(RANDOM.poisson(50, (300, 4)).astype(float)) == {}
+
+
+def test_an_identifier_is_named_in_words_that_can_be_copied(tmp_path, capsys):
+    from isthmus.cli.main import main
+
+    frame = pd.DataFrame(table(300, 3), columns=list("abc")).assign(**{"row id": np.arange(300)[::-1]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert main(["check", str(tmp_path / "t.csv")]) == 0
+    assert "--drop 'row id'" in " ".join(capsys.readouterr().out.split())
+    with pytest.warns(UserWarning, match="row id of X seems to number the rows"):
+        small("VAE", epochs=1).fit(frame)
+    assert main(["check", str(tmp_path / "t.csv"), "--drop", "row id"]) == 0
+    assert "number the rows" not in capsys.readouterr().out

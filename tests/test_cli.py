@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+import isthmus
 from isthmus import cli
 from isthmus.cli.main import COMMANDS, main, stopped_as_by_ctrl_c
 from models import bits, images, table, without_page, without_slow_measures
@@ -290,7 +292,14 @@ def test_ctrl_c_saves_a_checkpoint_and_prints_how_to_resume(tmp_path, monkeypatc
     assert process.returncode == 130
     assert f"isthmus fit --resume {folder}" in err.decode()
     assert (folder / "checkpoint" / "state.safetensors").exists()
+    with pytest.warns(UserWarning, match="best weights of a training that was stopped.*--resume"):
+        stopped = isthmus.load(folder)
+    assert np.isfinite(stopped.sample(3)).all()
+    assert main(["encode", str(folder), "digits", "-o", str(tmp_path / "codes.npy")]) == 0
     assert main(["fit", "--resume", str(folder)]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        isthmus.load(folder)
     whole = tmp_path / "whole"
     assert main(["fit", "vae", "digits", "-o", str(whole), *LONG, "--patience", "100000"]) == 0
     a, b = load_file(whole / "model.safetensors"), load_file(folder / "model.safetensors")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -453,3 +456,23 @@ def test_ctrl_c_in_the_last_epoch_is_not_lost(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         model.fit(table())
     assert len(model.history_) == 1
+
+
+FORKS = """
+import os, signal, numpy as np, torch, isthmus
+torch.set_num_threads(2)
+x = np.random.default_rng(0).normal(size=(4000, 200)).astype(np.float32)
+model = isthmus.Autoencoder(hidden=(512,), latent_dim=2, epochs=1, threads=2).fit(x)
+codes = model.transform(x)  # starts the threads that a forked process has no more
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    os._exit(0 if np.allclose(model.transform(x), codes, atol=1e-4) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_worker_encodes():
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    assert subprocess.run([sys.executable, "-c", FORKS], env=environment, timeout=120, check=False).returncode == 0

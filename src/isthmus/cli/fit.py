@@ -236,8 +236,8 @@ def train(args: argparse.Namespace, stack: contextlib.ExitStack, lock: RunLock |
             with contextlib.nullcontext() if args.quiet else ProgressBar() as show:
                 run_dir.finish(started, show)
     except Interrupted as error:
-        kept = f"; {folder} still holds the model from before" if started.replaces else ""
-        raise Interrupted(f"{error}{kept}; resume with: {resume_command(folder)}") from None
+        kept = f"{folder} still holds the model from before" if started.replaces else "it can be used as it is"
+        raise Interrupted(f"{error}; {kept}; resume with: {resume_command(folder)}") from None
     stages["training"] = time.perf_counter() - began
     log(args, "evaluating on held-out rows")
     try:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from isthmus.data_checks.column_meanings import column_meanings
 from isthmus.data_checks.defaults import Defaults, choose_defaults, outside_support
 from isthmus.data_checks.suspect_columns import (
     MAX_REPEATED_BITS,
@@ -274,6 +275,7 @@ CHECKS: tuple[Callable[[TableView, Defaults], Iterator[Finding]], ...] = (
     channels_first,
     integer_valued_floats,
     label_column,
+    column_meanings,
     isolated_zeros,
     large_offset,
     repeated_values,

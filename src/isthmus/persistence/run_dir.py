@@ -14,7 +14,7 @@ from isthmus.data import BUILT_IN, Dataset
 from isthmus.data.column_roles import ColumnRoles
 from isthmus.data.image_options import ImageOptions
 from isthmus.data.sources import read_columns
-from isthmus.errors import InputError, TrainingError
+from isthmus.errors import InputError, Interrupted, TrainingError
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.input_validation import validation_rows
 from isthmus.estimators.start_check import warn_of_trap
@@ -331,7 +331,7 @@ def finish(run: Run, show: ProgressCallback | None = None) -> None:
 
     Raises:
         TrainingError: if a number stops being finite; the last good weights are saved.
-        Interrupted: on Ctrl-C.
+        Interrupted: on Ctrl-C; the best weights so far are saved, and the state from which `resume` goes on.
     """
     entries = {"source": run.source, "fingerprint": run.job.fingerprint}
     try:
@@ -340,6 +340,9 @@ def finish(run: Run, show: ProgressCallback | None = None) -> None:
         _write(run.job.fitted([]), run.training_folder, **entries, finished=False, broken=str(error))
         if run.replaces:
             raise TrainingError(f"{error} {run.folder} still holds the model from before.") from None
+        raise
+    except Interrupted as error:
+        _write(run.job.fitted(error.history), run.training_folder, **entries, finished=False)
         raise
     run.estimator.fitted_ = run.job.fitted(history)
     _write(run.fitted, run.training_folder, **entries, finished=True)

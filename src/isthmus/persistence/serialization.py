@@ -278,6 +278,9 @@ def _fitted(estimator: Estimator, config: dict[str, Any], folder: Path, file: st
     if config.get("broken"):
         what = f"{folder} holds the weights of a run that failed: {config['broken']}"
         warnings.warn(one_line(what, MAX_MESSAGE_CHARACTERS), stacklevel=3)
+    elif not config["finished"] and file == WEIGHTS:
+        what = f"{folder} holds the best weights of a training that was stopped. Go on: isthmus fit --resume {folder}"
+        warnings.warn(one_line(what, MAX_MESSAGE_CHARACTERS), stacklevel=3)
     recipe.model.eval().to(device_for_use(estimator.device))
     settings = {"threads": torch.get_num_threads()} | config["settings"]
     return fitted_model(estimator, recipe, schema, settings, config["seed"], read_history(folder / HISTORY))

@@ -162,7 +162,7 @@ def torch_threads(threads: int) -> Iterator[None]:
     """Inside the context torch has this many threads, or as many as it had if these are fewer, and rounds denormal
     numbers to zero.
 
-    More are never asked for: in a process that was forked from one with threads, those would never answer.
+    More are never asked for, so that a limit of the user's holds.
     """
     threads = min(threads, torch.get_num_threads())
     threads_before, flushed_before = torch.get_num_threads(), denormals_flushed()
@@ -175,6 +175,11 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_flush_denormal(flushed_before)
         if threads != threads_before:
             torch.set_num_threads(threads_before)
+
+
+# A forked process has none of its parent's other threads, and OpenMP would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class OneBlasThread:

@@ -304,8 +304,8 @@ def fit(
 
     Raises:
         TrainingError: if a number is not finite. The model then has its last good weights.
-        Interrupted: on Ctrl-C, once the update that is being made is done. A checkpoint is then written if there is a
-            checkpointer; without one the model has its best weights so far.
+        Interrupted: on Ctrl-C, once the update that is being made is done. The model then has its best weights so far;
+            a checkpointer has written the state from which training goes on.
         CallbackFailed: if a callback raises an exception. The model then has its best weights so far.
     """
     callbacks = callbacks or CallbackCalls((), lambda history: None)
@@ -333,8 +333,6 @@ def fit(
                     callbacks.begin(trainer)
                     end = run(trainer, checkpointer, callback, interrupted, callbacks)
                 except (Interrupted, CallbackFailed) as error:
-                    if checkpointer:
-                        raise
                     trainer.choose_weights()
                     stopped = error
                     end = "interrupted" if isinstance(error, Interrupted) else end
@@ -393,7 +391,6 @@ def run(
             trainer.raise_if_nonfinite()
             checkpointer.save(trainer)
         if interrupted():
-            kept = "the state is saved" if checkpointer else "the model has its best weights so far"
-            message = f"stopped at step {trainer.step} of {trainer.total_steps}; {kept}"
+            message = f"stopped at step {trainer.step} of {trainer.total_steps}; the model has its best weights so far"
             raise Interrupted(message, trainer.history)
     return "complete"
