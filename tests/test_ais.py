@@ -48,7 +48,7 @@ def nonlinear():
     random = np.random.default_rng(0)
     t = random.normal(size=(300, 1))
     x = np.hstack([np.sin(2 * t), t**2, np.tanh(3 * t)]) + 0.5 * random.normal(size=(300, 3))
-    model = small("VAE", latent_dim=1, hidden=(16,), epochs=100, learning_rate=0.01, precision="double").fit(x[:280])
+    model = small("VAE", latent_dim=1, hidden=(16,), epochs=100, learning_rate=0.01, precision="float64").fit(x[:280])
     return model.model_, rows_of(model, x[260:])
 
 
@@ -129,9 +129,9 @@ def test_log_evidence_by_quadrature(nonlinear, start):
 
 def test_probabilities_of_all_outcomes_sum_to_one():
     x = bits(200, 3)
-    fitted = small("VAE", latent_dim=2, prior="mixture(3)", precision="double", epochs=20, initialization="random").fit(
-        x
-    )
+    fitted = small(
+        "VAE", latent_dim=2, prior="mixture(3)", precision="float64", epochs=20, initialization="random"
+    ).fit(x)
     outcomes = np.indices((2, 2, 2)).reshape(3, -1).T.astype(np.uint8)
     result = ais(fitted.model_, rows_of(fitted, outcomes, bits="fixed"), **FEW_STEPS)
     chance = np.exp(result.values)

@@ -41,7 +41,21 @@ PARTS = st.builds(
 )
 NAMES_OF_CHOICES = (
     *("auto", "none", "normal", "conv", "mlp", "relu", "silu", "pca", "random", "columns", "standard", "global"),
-    *("single", "double", "cpu", "cuda", "cuda:1", "cuda:99", "cpu:0", "meta", "mixture(2)", "mask(0.3)", "true", "3"),
+    *(
+        "float32",
+        "float64",
+        "bf16",
+        "cpu",
+        "cuda",
+        "cuda:1",
+        "cuda:99",
+        "cpu:0",
+        "meta",
+        "mixture(2)",
+        "mask(0.3)",
+        "true",
+        "3",
+    ),
     *("((((", "normal((", "''", "\x00", "\udcff"),
 )
 WORDS = st.one_of(st.text(max_size=8), PARTS, st.sampled_from(NAMES_OF_CHOICES))

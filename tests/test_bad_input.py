@@ -425,7 +425,7 @@ def test_labels_that_spell_numbers():
 
 
 def test_precision_set_after_fit_waits_for_the_next(plain):
-    model = copy.deepcopy(plain).set_params(precision="double")
+    model = copy.deepcopy(plain).set_params(precision="float64")
     np.testing.assert_array_equal(model.transform(X), plain.transform(X))
 
 

@@ -115,7 +115,7 @@ def test_a_weak_baseline_makes_no_winner():
     assert all(facts[name]["margin"]["mean"] < 2 * facts[name]["margin"]["standard_error"] for name in LINEAR_DENSITIES)
 
 
-@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_a_model_is_neither_better_nor_worse_than_itself(precision):
     random = np.random.default_rng(0)
     x = random.normal(size=(600, 3)) @ random.normal(size=(3, 10)) + 0.5 * random.normal(size=(600, 10)) + 10

@@ -112,7 +112,8 @@ def test_what_the_model_is_may_not_change(change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"beta": 2.0}, {"bound": "iwae(2)"}, {"dropout": 0.2}, {"likelihood": "normal"}, {"precision": "double"}]
+    "change",
+    [{"beta": 2.0}, {"bound": "iwae(2)"}, {"dropout": 0.2}, {"likelihood": "normal"}, {"precision": "float64"}],
 )
 def test_how_it_is_trained_may_change(change):
     model = small("VAE", warm_start=True, validation_fraction=0).fit(X)

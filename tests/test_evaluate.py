@@ -380,7 +380,7 @@ def test_the_numbers_of_unordered_categories_enter_no_number():
     random = np.random.default_rng(0)
     kind = random.integers(3, size=300)
     x, renamed = np.column_stack([2.0 * kind + random.normal(size=300), kind]), np.array([2, 0, 1])
-    model = small("VAE", likelihood=("normal", "categorical(3)"), latent_dim=2, precision="double", epochs=30).fit(
+    model = small("VAE", likelihood=("normal", "categorical(3)"), latent_dim=2, precision="float64", epochs=30).fit(
         x[:200]
     )
     other = copy.deepcopy(model)

@@ -102,7 +102,7 @@ def by_quadrature(model, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("likelihood", ["normal", "diagonal_normal", "laplace", "student_t"])
 def test_log_p_of_a_one_dimensional_code_by_quadrature(likelihood):
     x = table(60, 3)
-    model = small("VAE", latent_dim=1, likelihood=likelihood, precision="double", epochs=30).fit(x)
+    model = small("VAE", latent_dim=1, likelihood=likelihood, precision="float64", epochs=30).fit(x)
     # 20,000 importance-weighted draws from a trained posterior: the error of the mean is a few thousandths.
     assert model.score_samples(x, draws=20_000).mean() == pytest.approx(by_quadrature(model, x).mean(), abs=0.02)
 
@@ -110,18 +110,18 @@ def test_log_p_of_a_one_dimensional_code_by_quadrature(likelihood):
 def test_densities_are_in_the_datas_units_whatever_the_scaling():
     x = StandardScaler().fit_transform(table(80, 3)) * [0.5, 1, 2]
     for scaling in ("standard", "global", "none"):
-        model = small("VAE", latent_dim=1, scaling=scaling, precision="double", epochs=60, learning_rate=1e-2).fit(x)
+        model = small("VAE", latent_dim=1, scaling=scaling, precision="float64", epochs=60, learning_rate=1e-2).fit(x)
         scores = model.score_samples(x, draws=5000)
         np.testing.assert_allclose(scores.mean(), by_quadrature(model, x).mean(), atol=0.05)
         # A change of units by c takes log c a feature from a density.
-        again = small("VAE", latent_dim=1, scaling=scaling, precision="double", epochs=60, learning_rate=1e-2)
+        again = small("VAE", latent_dim=1, scaling=scaling, precision="float64", epochs=60, learning_rate=1e-2)
         if scaling != "none":
             scaled = again.fit(x * 1000).score_samples(x * 1000, draws=5000)
             np.testing.assert_allclose(scores - scaled, 3 * np.log(1000), atol=1e-6)
 
 
 def test_probabilities_of_all_outcomes_sum_to_one():
-    model = small("VAE", latent_dim=1, epochs=30, precision="double").fit(bits(90, 4).astype(bool))
+    model = small("VAE", latent_dim=1, epochs=30, precision="float64").fit(bits(90, 4).astype(bool))
     outcomes = np.array(list(itertools.product([0, 1], repeat=4)), dtype=np.uint8)
     assert np.exp(by_quadrature(model, outcomes)).sum() == pytest.approx(1.0, abs=1e-6)
     # Importance weighting is unbiased for p(x); the draws' noise is shared, its error about 1e-3 here.
@@ -130,7 +130,7 @@ def test_probabilities_of_all_outcomes_sum_to_one():
 
 def test_a_training_loss_is_the_negative_elbo():
     x = table(80, 3)
-    model = small("VAE", latent_dim=1, warmup=0, validation_fraction=0, epochs=3, batch_size=80, precision="double")
+    model = small("VAE", latent_dim=1, warmup=0, validation_fraction=0, epochs=3, batch_size=80, precision="float64")
     model.set_params(learning_rate=1e-12).fit(x)  # weights as good as fixed: every epoch estimates the same bound
     losses = np.array([record["loss"] for record in model.history_])
     exact = -model.elbo(x, draws=5000).mean()
@@ -162,7 +162,7 @@ def test_the_log_likelihood_of_bits_has_the_sign_of_one():
 @pytest.mark.parametrize("draws", [1, 5, 50])
 def test_the_importance_weighted_loss_is_the_bound_itself(draws):
     """Not a surrogate whose gradient is right and whose value is not: minus the loss is log (1/K) sum of weights."""
-    model = small("VAE", epochs=3, precision="double").fit(table())
+    model = small("VAE", epochs=3, precision="float64").fit(table())
     rows, latent = rows_of(model, table()), model.model_
     batch = rows.batch(torch.arange(len(rows)))
     run = latent(batch, draws)

@@ -410,7 +410,7 @@ class Chained(Estimator):
 
 def test_a_model_without_a_code_is_scored_in_the_datas_units():
     x = np.cumsum(np.random.default_rng(0).normal(size=(200, 4)), 1) * [1.0, 10.0, 0.01, 300.0] + 5
-    model = Chained(epochs=3, threads=1, random_state=0, precision="double").fit(x)
+    model = Chained(epochs=3, threads=1, random_state=0, precision="float64").fit(x)
     chain = model.model_
     a, s = chain.slope.item(), chain.log_scale.exp().item()
     lower = np.array([[a ** (i - j) if i >= j else 0.0 for j in range(4)] for i in range(4)])
@@ -497,7 +497,7 @@ class Filtered(LatentModel):
 
 def test_a_models_own_evidence_is_scored_and_leaves_the_bound_alone():
     x = table()
-    model = small("VAE", precision="double").fit(x)
+    model = small("VAE", precision="float64").fit(x)
     plain, rows = model.fitted_.model, rows_of(model, x)
     own = Filtered(plain.posterior, plain.likelihood, plain.prior, log_volume=plain.element_log_volume).eval()
     results = [importance_diagnostics(one, list(encode_chunks(one, rows)), 40) for one in (plain, own)]

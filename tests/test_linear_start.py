@@ -95,7 +95,9 @@ def test_factor_analysis_is_that_of_scikit_learn():
 def test_a_linear_model_starts_at_its_optimum():
     """Before the first update the ELBO of a VAE is log p(x) of probabilistic PCA."""
     x, test = linear_rows(300), linear_rows(100, seed=1)
-    model = isthmus.VAE(latent_dim=3, scaling="none", precision="double", random_state=0, epochs=1, learning_rate=1e-12)
+    model = isthmus.VAE(
+        latent_dim=3, scaling="none", precision="float64", random_state=0, epochs=1, learning_rate=1e-12
+    )
     model.fit(x, validation=test)
     exact = PCA(3).fit(x).score_samples(test)
     # The ELBO is exact up to its draws: |error| of a mean of 100 rows x 2,000 draws is below 0.02.
@@ -125,7 +127,7 @@ def test_components_have_the_density_of_scikit_learn_and_a_least_width():
 def test_a_wide_code_starts_at_a_mixture_of_the_rows(prior, initialization):
     """Before the first update log p(x) of a VAE is that of the mixture, as far as its little noise allows."""
     x, test = groups(500, 0), groups(200, 1)
-    fields = {"latent_dim": 4, "scaling": "none", "likelihood": "normal", "precision": "double", "random_state": 0}
+    fields = {"latent_dim": 4, "scaling": "none", "likelihood": "normal", "precision": "float64", "random_state": 0}
     model = isthmus.VAE(prior=prior, initialization=initialization, epochs=1, learning_rate=1e-12, **fields)
     model.fit(x, validation=test)
     linear = fit_linear_model(x, None, 4, False) if initialization == "pca" else independent_columns(x)
@@ -190,7 +192,7 @@ def test_fields_that_are_given_hold_for_what_is_chosen():
 
 def test_an_autoencoder_starts_at_pca():
     x, test = linear_rows(300), linear_rows(100, seed=1)
-    model = isthmus.Autoencoder(latent_dim=3, scaling="none", precision="double", random_state=0, epochs=1)
+    model = isthmus.Autoencoder(latent_dim=3, scaling="none", precision="float64", random_state=0, epochs=1)
     model.set_params(learning_rate=1e-12).fit(x, validation=test)
     pca = PCA(3).fit(x)
     expected = np.square(test - pca.inverse_transform(pca.transform(test))).sum(1).mean()

@@ -84,7 +84,7 @@ def test_it_is_exact_for_probabilistic_pca():
 
 def test_it_is_exact_for_a_linear_decoder_with_normal_noise():
     x = table()
-    model = small("VAE", hidden=(), likelihood="diagonal_normal", precision="double").fit(x)
+    model = small("VAE", hidden=(), likelihood="diagonal_normal", precision="float64").fit(x)
     exact = model.score_samples(x, per_feature=True)
     few, many = (mean_over_draws(model, x, draws) for draws in (100, 10_000))
     assert np.abs(many - exact).mean() < 0.3 * np.abs(few - exact).mean()  # a tenth, by the root of the draws

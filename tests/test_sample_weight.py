@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning
 X = table()
 WEIGHT = np.random.default_rng(1).integers(0, 4, len(X))  # 0 too
 REPEATED = np.repeat(X, WEIGHT, 0)
-EXACT = {"validation_fraction": 0, "precision": "double"}
+EXACT = {"validation_fraction": 0, "precision": "float64"}
 
 
 GRID = [pytest.param(name, kind, {}, marks=pytest.mark.grid) for name in TRAINED for kind in DATA if kind != "table"]
@@ -162,7 +162,7 @@ def test_the_score_is_a_weighted_mean(name):
 @pytest.mark.parametrize("name", MOSTLY_GRID)
 def test_the_validation_loss_is_a_weighted_mean(name):
     # One draw for each row differs between rows and their repetitions, and less so than rows of other lengths do.
-    fields = {"epochs": 1, "learning_rate": 1e-9, "precision": "double", "random_state": 0}
+    fields = {"epochs": 1, "learning_rate": 1e-9, "precision": "float64", "random_state": 0}
     valid, weight = X[60:] * np.linspace(3, 1, 30)[:, None], np.r_[np.full(15, 3), np.zeros(15, int)]
     found = [
         small(name, **fields).fit(X[:60], validation=rows).history_[0]["valid_loss"]

@@ -21,7 +21,7 @@ from models import NAMES, small, table
 @pytest.mark.parametrize("name", NAMES)
 def test_check_estimator_passes_without_exceptions(name):
     # Each row's score must be that of any subset to 1e-7: a fitted noise magnifies single precision beyond that.
-    more = {} if name == "ProbabilisticPCA" else {"precision": "double"}
+    more = {} if name == "ProbabilisticPCA" else {"precision": "float64"}
     model = small(name, epochs=2, random_state=None, **more)
     assert not model.__sklearn_tags__().non_deterministic
     # These checks repeat rows and compare to 1e-7 what batches and noise let hold in expectation only; exactly, for the

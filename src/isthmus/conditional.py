@@ -77,6 +77,7 @@ class Conditional(nn.Module):
         Flat numbers are taken in order; any other shape must be that of an example, or pixels would be shuffled.
         """
         shape = (*batch, *example)
+        raw = raw.to(given.dtype)  # in training networks may compute in bf16, losses do not
         if raw.shape == shape:
             return raw
         got, expected = ([side for side in sizes[len(batch) :] if side > 1] for sizes in (raw.shape, shape))

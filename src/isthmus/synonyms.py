@@ -18,7 +18,7 @@ SYNONYMS = {
     "units widths encoder_layers decoder_layers n_hidden",
     "device=cuda": "gpu gpus cuda use_gpu use_cuda accelerator",
     "device=cpu": "cpu no_cuda no_gpu",
-    "precision": "dtype fp64 float64 double",
+    "precision": "dtype fp64 double single half amp bfloat16 mixed_precision",
     "likelihood": "loss recon_loss reconstruction_loss criterion distribution",
     "beta": "kl_weight kld_weight kl_coef",
     "patience": "early_stopping early_stop stop_after",

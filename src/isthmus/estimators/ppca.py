@@ -28,8 +28,8 @@ class ProbabilisticPCA(Estimator):
     """Must be normal: one scale for all elements."""
     scaling: str = "global"
     """standard (each column) changes the model; global and none do not."""
-    precision: str = "double"
-    """single, double, or auto, which is single."""
+    precision: str = "float64"
+    """float64, or float32."""
     validation_fraction: float = 0.0
     """Share of the rows, from 0 to below 1, to leave out; the exact solution needs none."""
 

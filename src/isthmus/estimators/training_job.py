@@ -69,6 +69,7 @@ class TrainingJob:
         config = self.config
         settings = {
             "threads": config.threads,
+            "precision": config.precision,
             "compile": config.compile,
             "device": str(self.device),
             "epochs": config.epochs,

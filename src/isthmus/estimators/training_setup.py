@@ -48,6 +48,7 @@ from isthmus.train.runtime import (
     pick_compile,
     pick_device,
     pick_dtype,
+    pick_precision,
     pick_threads,
 )
 from isthmus.wording import quoted
@@ -234,6 +235,7 @@ def training_config(
         max_seconds=math.inf if estimator.max_minutes is None else 60 * estimator.max_minutes,
         continued=continued,
         seed=seed,
+        precision=pick_precision(settings.get("precision", estimator.precision), recipe.model, size * draws, device),
         threads=settings.get("threads") or pick_threads(estimator.threads, work),
         compile=settings.get("compile", pick_compile(estimator.compile, parameters, epochs * per_epoch, device)),
         must_compile=estimator.compile != "auto",

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from isthmus.nets.layers import activation, concat_condition
+from isthmus.nets.layers import Conv2d, ConvTranspose2d, Linear, activation, concat_condition
 
 
 class Residual(nn.Module):
@@ -16,9 +16,9 @@ class Residual(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             activation(act),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            Conv2d(channels, channels, 3, padding=1),
             activation(act, dropout),
-            nn.Conv2d(channels, channels, 1),
+            Conv2d(channels, channels, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,10 +34,10 @@ def stage_sizes(height: int, width: int, stages: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def upsampling(wide: int, narrow: int, small: tuple[int, int], large: tuple[int, int]) -> nn.ConvTranspose2d:
+def upsampling(wide: int, narrow: int, small: tuple[int, int], large: tuple[int, int]) -> ConvTranspose2d:
     """Convolution that undoes a halving: (N, wide, *small) to (N, narrow, *large)."""
     extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)  # an even side needs one more pixel
-    return nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=extra)
+    return ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=extra)
 
 
 class ConvEncoder(nn.Module):
@@ -67,11 +67,15 @@ class ConvEncoder(nn.Module):
         depth = shape[2] if len(shape) == 3 else 1
         stages: list[nn.Module] = []
         for wide in channels:
-            stages += [nn.Conv2d(depth, wide, 3, stride=2, padding=1), Residual(wide, act, dropout)]
+            stages += [Conv2d(depth, wide, 3, stride=2, padding=1), Residual(wide, act, dropout)]
             depth = wide
         self.stages = nn.Sequential(*stages, activation(act))
         h, w = stage_sizes(shape[0], shape[1], len(channels))[-1]
-        self.out = nn.Linear(depth * h * w + condition, out)
+        self.out = Linear(depth * h * w + condition, out)
+
+    def hidden_layers(self) -> list[nn.Module]:
+        """The modules before the output layer."""
+        return [self.stages]
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         batch = x.shape[: x.ndim - len(self.shape)]
@@ -109,12 +113,16 @@ class ConvDecoder(nn.Module):
         depth = shape[2] if len(shape) == 3 else 1
         sizes = stage_sizes(shape[0], shape[1], len(channels))
         self.start = (channels[-1], *sizes[-1])
-        self.inp = nn.Linear(dim + condition, math.prod(self.start))
+        self.inp = Linear(dim + condition, math.prod(self.start))
         narrower = (*channels[-2::-1], n * depth)  # channels after each doubling
         stages: list[nn.Module] = []
         for wide, narrow, small, large in zip(channels[::-1], narrower, sizes[:0:-1], sizes[-2::-1]):
             stages += [Residual(wide, act, dropout), activation(act), upsampling(wide, narrow, small, large)]
         self.stages = nn.Sequential(*stages)
+
+    def hidden_layers(self) -> list[nn.Module]:
+        """The modules before the output layer."""
+        return [self.inp, *list(self.stages)[:-1]]
 
     def input_column_norms(self) -> Tensor:
         """(D,) norm of the first layer's weights for each input: how far a unit step of it moves the layer."""

@@ -7,11 +7,34 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isthmus.errors import unknown
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU}
+
+
+class Linear(nn.Linear):
+    """A dense layer that computes in the dtype of its weights, whatever that of its input is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        return F.linear(x.to(weight.dtype), weight, self.bias)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that computes in the dtype of its weights."""
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(x.to(weight.dtype), weight, bias)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution that computes in the dtype of its weights."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return super().forward(x.to(self.weight.dtype), output_size)
 
 
 def activation(name: str, dropout: float = 0.0) -> nn.Module:
@@ -69,7 +92,7 @@ class ReadColumns(nn.Module):
         for block, reader, categories in zip(x.split(self.widths, -1), self.readers, self.categories):
             if categories:  # a category k of K comes as k / (K - 1)
                 index = (block * (categories - 1)).round().long().clamp(0, categories - 1)
-                blocks.append(nn.functional.one_hot(index, categories).flatten(-2).to(x.dtype))
+                blocks.append(F.one_hot(index, categories).flatten(-2).to(x.dtype))
             else:
                 blocks.append(reader(block))
         return torch.cat(blocks, -1)

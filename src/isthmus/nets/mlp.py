@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from isthmus.nets.layers import activation, concat_condition
+from isthmus.nets.layers import Linear, activation, concat_condition
 
 
 class MLP(nn.Module):
@@ -43,9 +43,9 @@ class MLP(nn.Module):
         sizes = [math.prod(input_shape) + condition, *hidden, out]
         layers: list[nn.Module] = []
         for wide, narrow in pairwise(sizes):
-            layers += [nn.Linear(wide, narrow), activation(act, dropout)]
+            layers += [Linear(wide, narrow), activation(act, dropout)]
         self.layers = nn.Sequential(*layers[:-1])
-        self.linear_path = nn.Linear(sizes[0], out) if linear_path and hidden else None
+        self.linear_path = Linear(sizes[0], out) if linear_path and hidden else None
         if self.linear_path is not None:
             last = layers[-2]
             assert isinstance(last, nn.Linear)
@@ -63,6 +63,10 @@ class MLP(nn.Module):
     def on_rows(self, rows: Tensor) -> Tensor:
         """(N, D) to (N, out)."""
         return self.layers(rows) if self.linear_path is None else self.layers(rows) + self.linear_path(rows)
+
+    def hidden_layers(self) -> list[nn.Module]:
+        """The modules before the output layer."""
+        return list(self.layers)[:-1]
 
     @property
     def is_linear(self) -> bool:

@@ -110,6 +110,7 @@ MORE = {
 """What only some hold: models that `isthmus fit` trained, or of which training failed."""
 SETTINGS = {
     "threads": whole(1, MAX_THREADS),
+    "precision": Kind("'float32', 'float64' or 'bf16'", lambda v: v in ("float32", "float64", "bf16")),
     "compile": SWITCH,
     "device": WORDS,
     "epochs": whole(0, MAX_EPOCHS),

@@ -31,6 +31,7 @@ class TrainConfig:
         continued: whether training goes on from trained weights: terms then have their last weights from the begin.
         seed: seed of everything random in training.
         threads: CPU threads.
+        precision: `bf16` for networks that compute gradients in it, where they can; else the model's own.
         compile: whether to compile the update.
         must_compile: whether a step that cannot be compiled is an error.
     """
@@ -48,6 +49,7 @@ class TrainConfig:
     continued: bool = False
     seed: int = 0
     threads: int = 1
+    precision: str = "float32"
     compile: bool = False
     must_compile: bool = True
 

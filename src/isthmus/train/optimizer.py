@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from isthmus.errors import InputError
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Player
+from isthmus.train.mixed_precision import Bf16Copies
 
 MIN_FIRST_MOMENT, MIN_SECOND_MOMENT = 1e-30, 1e-36
 """Smaller moments move no weight (epsilon is 1e-8) and decay into denormal numbers, which halve the speed."""
@@ -123,6 +124,7 @@ class FlatOptimizer:
         weight_decay: each update multiplies the weights that `decayed` names by 1 - rate * weight_decay.
         critic: those of the parameters that the second player owns.
         player: the second player's settings.
+        in_bf16: those of the model's parameters with which gradients are computed in bf16.
 
     Raises:
         InputError: if `clip` is not positive, parameters differ in dtype or device, or an averaged buffer is not float.
@@ -137,11 +139,13 @@ class FlatOptimizer:
         *,
         critic: Collection[Tensor] = (),
         player: Player | None = None,
+        in_bf16: Collection[Tensor] = (),
     ):
         model = Player(clip=clip, beta1=0.9)
-        is_critic = {id(parameter) for parameter in critic}
+        is_critic, is_low = {id(parameter) for parameter in critic}, {id(parameter) for parameter in in_bf16}
         trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-        trained.sort(key=lambda pair: id(pair[1]) in is_critic)  # stable: the model's keep their order
+        # Stable: within each group parameters keep their order. Those in bf16 lie side by side.
+        trained.sort(key=lambda pair: (id(pair[1]) in is_critic, id(pair[1]) in is_low))
         self.names, self.parameters = zip(*trained)
         types = {(p.dtype, p.device) for p in self.parameters}
         if len(types) > 1:
@@ -164,6 +168,11 @@ class FlatOptimizer:
         self.spans = [Span(*settings, *buffers) for settings, buffers in zip(players, pieces)]
 
         self.average = self.spans[0].flat.clone()
+        self.copies: Bf16Copies | None = None
+        if is_low:
+            low = [p for p in mine if id(p) in is_low]
+            piece = slice(self.sizes[0] - sum(p.numel() for p in low), self.sizes[0])
+            self.copies = Bf16Copies(low, self.flat[piece], self.grad[piece])
         self.averaged_buffers = averaged_buffers(module)
         self.buffer_averages = {name: buffer.clone() for name, buffer in self.averaged_buffers.items()}
 
@@ -185,6 +194,29 @@ class FlatOptimizer:
 
     def zero_grad(self) -> None:
         self.grad.zero_()
+        if self.copies is not None:
+            self.copies.low_grad.zero_()
+
+    def read_grad(self) -> None:
+        """Let the buffer `grad` hold the gradient of all weights, after a backward pass."""
+        if self.copies is not None:
+            self.copies.read_grad()
+
+    def computed_with(self) -> list[Tensor]:
+        """The weights that gradients are computed with, end to end: the flat buffer, or its pieces by dtype."""
+        if self.copies is None:
+            return [self.flat]
+        low, end = self.copies.low, self.sizes[0]
+        pieces = [self.flat[: end - len(low)], low, self.flat[end:]]
+        return [piece for piece in pieces if len(piece)]
+
+    def set_grad(self, grads: Sequence[Tensor]) -> None:
+        """Take the gradient with respect to each of `computed_with`."""
+        self.grad = grads[0] if len(grads) == 1 else torch.cat([grad.to(self.flat.dtype) for grad in grads])
+
+    def full_precision(self) -> contextlib.AbstractContextManager[None]:
+        """Let the module compute in float32, or float64, inside the context."""
+        return contextlib.nullcontext() if self.copies is None else self.copies.aside()
 
     @torch.no_grad()
     def step(self, rate: Tensor) -> None:
@@ -193,6 +225,8 @@ class FlatOptimizer:
             self._step_on_device(rate)
         else:
             self._step_on_host(rate)
+        if self.copies is not None:
+            self.copies.renew()
 
     def _step_on_host(self, rate: Tensor) -> None:
         # On the CPU reading a number costs less than an operation on a tensor of one.
@@ -234,7 +268,8 @@ class FlatOptimizer:
         backup = [tensor.clone() for tensor in current]
         self.load_ema()
         try:
-            yield
+            with self.full_precision():
+                yield
         finally:
             with torch.no_grad():
                 for tensor, value in zip(current, backup):
@@ -265,9 +300,13 @@ class FlatOptimizer:
         """Load what `state` returned; KeyError or RuntimeError where a tensor is missing or has another shape."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
+        if self.copies is not None:
+            self.copies.renew()
 
     def unflatten(self) -> None:
-        """Give every parameter its own memory again."""
+        """Give every parameter its own memory again, in the precision of the flat buffer."""
+        if self.copies is not None:
+            self.copies.step_aside()
         for parameter in self.parameters:
             parameter.data, parameter.grad = parameter.data.clone(), None
 

@@ -25,12 +25,14 @@ from isthmus.data import guards
 from isthmus.errors import InputError
 from isthmus.latent_model import Model
 from isthmus.random_streams import seeded
+from isthmus.train.mixed_precision import bf16_parameters, bf16_pays, has_bf16_units
 
 ONE_THREAD_MAX_FLOPS = 500e6
 """Floating-point operations of an update below which a second thread makes it faster by a tenth at most on an idle
 machine, and several times slower on one that other processes use: every barrier then waits for the scheduler."""
 MAX_THREADS = 1024
 """CPU threads that may be asked for."""
+PRECISIONS = ("auto", "float32", "float64", "bf16")
 UPDATE_PASSES = 3
 """Forward passes that an update amounts to: one, and twice as many operations back."""
 COMPILE_MIN_STEPS = 60_000
@@ -145,10 +147,43 @@ def device_for_use(device: str) -> torch.device:
 
 
 def pick_dtype(precision: str) -> torch.dtype:
-    """float64 for `double`, float32 for `single` and `auto`."""
-    if precision not in ("auto", "single", "double"):
-        raise InputError(f"precision must be 'auto', 'single' or 'double', got {precision!r}.")
-    return torch.float64 if precision == "double" else torch.float32
+    """The dtype of weights that are kept, of data and of all that is measured: float64 if asked for, else float32."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be 'auto', 'float32', 'float64' or 'bf16', got {precision!r}.")
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+def pick_precision(precision: str, model: Model, rows: int, device: torch.device) -> str:
+    """What a model computes gradients in: `bf16`, or the dtype of its weights.
+
+    `auto` is bf16 where there are units for it and layers and batches are large enough to gain. Asked for where there
+    are none, training goes on in float32, with a warning.
+
+    Args:
+        precision: as the field.
+        model: whose networks compute.
+        rows: of a batch, times the draws of a row.
+        device: where training takes place.
+    """
+    if precision not in ("auto", "bf16"):
+        return precision
+    if not has_bf16_units(device):
+        if precision == "bf16":
+            warnings.warn(
+                "Training goes on in float32: this machine has no units for bf16, in which it was to take place.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return "float32"
+    if precision == "bf16" and not bf16_parameters(model):
+        warnings.warn(
+            "Training goes on in float32: no network of this model can compute in bf16. Those of encoder= and decoder= "
+            "compute in what they are given.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return "float32"
+    return "bf16" if precision == "bf16" or bf16_pays(model, rows) else "float32"
 
 
 def denormals_flushed() -> bool:

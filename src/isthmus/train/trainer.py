@@ -24,6 +24,7 @@ from isthmus.train.device_data import DeviceDataset
 from isthmus.train.failures import gradient_error, validation_error, warn_of_global_draws
 from isthmus.train.history import History
 from isthmus.train.hooks import hooks, load_named
+from isthmus.train.mixed_precision import bf16_parameters
 from isthmus.train.optimizer import EMA_INTERVAL_STEPS, EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatOptimizer
 from isthmus.train.progress import ProgressCallback
 from isthmus.train.runtime import interruptible, torch_threads
@@ -72,7 +73,13 @@ class Trainer:
         self.step_module = Step(model, objective)
         critic = self.step_module.critic_parameters
         self.optimizer = FlatOptimizer(
-            self.step_module, config.clip, config.optimizer, config.weight_decay, critic=critic, player=objective.player
+            self.step_module,
+            config.clip,
+            config.optimizer,
+            config.weight_decay,
+            critic=critic,
+            player=objective.player,
+            in_bf16=bf16_parameters(model) if config.precision == "bf16" else (),
         )
         self.update = Update(self.step_module, self.optimizer, rows, self.batch_size)
         self.order = torch.zeros(len(rows), dtype=torch.int64, device=self.device)  # this epoch's order of the rows
@@ -209,7 +216,8 @@ class Trainer:
         self.load(weights)
         groups = torch.arange(len(self.validation), device=self.device).chunk(VALIDATION_GROUPS)
         reads = min(GROUP_READS, max(1, GROUP_ROWS // len(groups[0])))
-        return torch.stack(self.means_of([group.repeat(reads) for group in groups]))[:, 0]
+        with self.optimizer.full_precision():
+            return torch.stack(self.means_of([group.repeat(reads) for group in groups]))[:, 0]
 
     def worth_training(self) -> bool:
         """Whether the best weights, which are better by chance already, beat the start by more than its margin."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,11 +68,11 @@ class Step(nn.Module):
 
 
 class FunctionalStep:
-    """A step and its gradient as a pure function of one flat buffer: compiled, it builds no autograd graph.
+    """A step and its gradient as a pure function of flat buffers: compiled, it builds no autograd graph.
 
     Args:
         step: the step.
-        names: the parameters that lie end to end in the flat buffer.
+        names: the parameters that lie end to end in the buffers, which are one, or several of different dtypes.
         shapes: their shapes.
     """
 
@@ -79,36 +80,55 @@ class FunctionalStep:
         self.step, self.names, self.shapes = step, names, shapes
         self.sizes = [shape.numel() for shape in shapes]
 
+    def pieces(self, flats: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Views of the buffers as parameters by name."""
+        sizes, views = iter(self.sizes), []
+        for flat in flats:
+            here, left = [], flat.numel()
+            while left:
+                here.append(next(sizes))
+                left -= here[-1]
+            views += flat.split(here)
+        return {name: view.view(shape) for name, view, shape in zip(self.names, views, self.shapes, strict=True)}
+
     def __call__(
-        self, flat: Tensor, buffers: dict[str, Tensor], batch: Batch, progress: Tensor, noise: Sequence[Tensor] = ()
-    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
-        """The gradient with respect to `flat`, the recorded values, and the buffers after the step.
+        self,
+        flats: Sequence[Tensor],
+        buffers: dict[str, Tensor],
+        batch: Batch,
+        progress: Tensor,
+        noise: Sequence[Tensor] = (),
+    ) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
+        """The gradients with respect to `flats`, the recorded values, and the buffers after the step.
 
         Args:
-            flat: the parameters end to end.
+            flats: the parameters end to end.
             buffers: of the step, by name.
             batch, progress: as for the step.
             noise: the random numbers that the step draws, in its order: no graph can draw from a generator of ours.
         """
 
-        def loss_of(flat: Tensor, buffers: dict[str, Tensor]) -> tuple[Tensor, tuple[list[Tensor], dict[str, Tensor]]]:
-            pieces = flat.split(self.sizes)
-            named = {name: piece.view(s) for name, piece, s in zip(self.names, pieces, self.shapes)}
+        def loss_of(flats: list[Tensor], buffers: dict[str, Tensor]) -> tuple[Tensor, tuple[Any, dict[str, Tensor]]]:
             with drawing_from(Replay(noise)):
-                loss, values = torch.func.functional_call(self.step, (named, buffers), (batch, progress))
+                loss, values = torch.func.functional_call(self.step, (self.pieces(flats), buffers), (batch, progress))
             return loss, ([v.detach() for v in values], {k: b.detach() for k, b in buffers.items()})
 
         # A trace would lose what is written to buffers in place: clones are written to, and returned.
         clones = {name: buffer.clone() for name, buffer in buffers.items()}
-        grad, (values, updated) = torch.func.grad(loss_of, has_aux=True)(flat, clones)
-        return grad, values, updated
+        grads, (values, updated) = torch.func.grad(loss_of, has_aux=True)(list(flats), clones)
+        return grads, values, updated
 
     @torch.no_grad()
     def graph(
-        self, flat: Tensor, buffers: dict[str, Tensor], batch: Batch, progress: Tensor, noise: Sequence[Tensor] = ()
+        self,
+        flats: Sequence[Tensor],
+        buffers: dict[str, Tensor],
+        batch: Batch,
+        progress: Tensor,
+        noise: Sequence[Tensor] = (),
     ) -> nn.Module:
         """The same as a graph for tensors of these shapes: without modules, whose guards cost a small step a tenth."""
-        return make_fx(self)(flat, buffers, batch, progress, noise)
+        return make_fx(self)(flats, buffers, batch, progress, noise)
 
 
 class Update:
@@ -143,6 +163,7 @@ class Update:
         loss, values = self.step(self.rows.batch(index), self.progress)
         self.optimizer.zero_grad()
         loss.backward()
+        self.optimizer.read_grad()
         self.optimizer.step(self.rate)
         torch._foreach_add_(self.sums, [v.detach() for v in values])
 
@@ -155,15 +176,16 @@ class Update:
             self.step(example, self.progress)
         functional = FunctionalStep(self.step, self.optimizer.names, shapes)
         noise = [draw.empty() for draw in recorder.draws]
-        graph = functional.graph(self.optimizer.flat, buffers, example, self.progress, noise)
+        flats = self.optimizer.computed_with()
+        graph = functional.graph(flats, buffers, example, self.progress, noise)
         # Random numbers as in the eager step, those of torch's global generator too: both give the same weights.
         call = torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
 
         @torch.no_grad()
         def run(index: Tensor) -> None:
             batch, noise = self.rows.batch(index), [draw_now(draw) for draw in recorder.draws]
-            grad, values, updated = call(self.optimizer.flat, buffers, batch, self.progress, noise)
-            self.optimizer.grad = grad
+            grads, values, updated = call(flats, buffers, batch, self.progress, noise)
+            self.optimizer.set_grad(grads)
             for name, buffer in buffers.items():
                 buffer.copy_(updated[name])
             self.optimizer.step(self.rate)
@@ -184,7 +206,7 @@ class Update:
         if self.step.objective.critics:
             self.check_players()
         index = torch.arange(self.batch_size, device=self.rows.device)
-        optimizer_state = [*self.optimizer.state().values(), self.optimizer.nonfinite]
+        optimizer_state = [*self.optimizer.state().values(), self.optimizer.nonfinite, *self.optimizer.computed_with()]
         state = [*optimizer_state, *self.buffers().values(), *self.sums]
         if compile:
             backup = [tensor.clone() for tensor in state]

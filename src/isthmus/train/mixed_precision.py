@@ -1,0 +1,112 @@
+"""Mixed precision: networks compute with bf16 copies of weights that are kept, and trained, in float32."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.conditional import Conditional
+from isthmus.nets.layers import Preprocess
+
+MIN_WIDTH, MIN_ROWS = 256, 64
+"""Inputs and outputs of a layer, and rows of a batch, below which a product in bf16 saves no time: its operands are
+converted, and that takes as long."""
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Whether a processor or GPU multiplies matrices of bf16 faster than those of float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    known = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(supported() for supported in known if supported is not None)
+
+
+def bf16_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers of our networks that may compute in bf16 while a model is trained.
+
+    Those are the hidden ones. The output layer is one of them where it gives logits, or locations of a wide fixed
+    scale; a learned scale may come near what bf16 rounds off.
+    """
+    found: list[nn.Module] = []
+    for part in model.modules():
+        if not isinstance(part, Conditional):
+            continue
+        net = part.net
+        while isinstance(net, Preprocess):
+            net = net.net
+        hidden = getattr(net, "hidden_layers", None)
+        if hidden is not None:
+            found += [net] if part.family.coarse else hidden()
+    return found
+
+
+def bf16_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of `bf16_layers`."""
+    by_id = {id(p): p for layer in bf16_layers(model) for p in layer.parameters() if p.requires_grad}
+    return list(by_id.values())
+
+
+def bf16_pays(model: nn.Module, rows: int) -> bool:
+    """Whether most weights that a batch of this many rows meets are those of wide layers that may compute in bf16."""
+    if rows < MIN_ROWS:
+        return False
+    wide = sum(p.numel() for p in bf16_parameters(model) if p.ndim > 1 and min(p.shape[0], p[0].numel()) >= MIN_WIDTH)
+    return 2 * wide > sum(p.numel() for p in model.parameters())
+
+
+class Bf16Copies:
+    """bf16 copies of a piece of the flat weights, which stand in for parameters while gradients are computed.
+
+    Steps are small beside weights: added to eight bits most of them would be lost, so the weights themselves stay in
+    float32 (Micikevicius et al., 2018). bf16 has the range of float32, so no loss needs to be scaled.
+
+    Args:
+        parameters: in their order in the buffers.
+        weights: their values in float32, end to end.
+        grad: the gradient by which these are updated, end to end.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], weights: Tensor, grad: Tensor):
+        self.parameters, self.weights, self.grad = parameters, weights, grad
+        self.low = weights.to(torch.bfloat16)
+        self.low_grad = torch.zeros_like(self.low)
+        self.stand_in()
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        pieces = flat.split([p.numel() for p in self.parameters])
+        return [piece.view(p.shape) for piece, p in zip(pieces, self.parameters)]
+
+    def _become(self, weights: Tensor, grad: Tensor) -> None:
+        for parameter, value, slope in zip(self.parameters, self._views(weights), self._views(grad)):
+            parameter.grad = None  # of another dtype
+            parameter.data, parameter.grad = value, slope
+
+    def stand_in(self) -> None:
+        """Let the parameters be the copies."""
+        self._become(self.low, self.low_grad)
+
+    def step_aside(self) -> None:
+        """Let the parameters be the weights in float32."""
+        self._become(self.weights, self.grad)
+
+    def read_grad(self) -> None:
+        """Convert the gradient of the copies into that of the weights."""
+        self.grad.copy_(self.low_grad)
+
+    def renew(self) -> None:
+        """Copy the weights anew, after they have changed."""
+        self.low.copy_(self.weights)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Compute in float32 inside the context."""
+        self.step_aside()
+        try:
+            yield
+        finally:
+            self.stand_in()
