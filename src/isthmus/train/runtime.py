@@ -10,9 +10,13 @@ import numbers
 import os
 import shutil
 import signal
+import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -31,6 +35,9 @@ ONE_THREAD_MAX_FLOPS = 500e6
 machine, and several times slower on one that other processes use: every barrier then waits for the scheduler."""
 MAX_THREADS = 1024
 """CPU threads that may be asked for."""
+LIBRARY, OWN_FOLDER = sysconfig.get_path("stdlib"), str(Path(__file__).parents[1])
+PACKAGE_FOLDERS = ("site-packages", "dist-packages", "debugpy", "pydevd")
+"""Where code lies that is not the user's, debuggers of editors too; and this package, which the user's threads run."""
 UPDATE_PASSES = 3
 """Forward passes that an update amounts to: one, and twice as many operations back."""
 COMPILE_MIN_STEPS = 60_000
@@ -239,3 +246,33 @@ def interruptible(always: bool) -> Iterator[Callable[[], bool]]:
 def free_memory(device: torch.device) -> int | None:
     """Free memory of the device in bytes, or None if unknown."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else guards.free_memory()
+
+
+# ------------------------------------------------------------------ other threads
+
+
+def user_threads_run() -> bool:
+    """Whether another thread runs the user's code: those of libraries, and workers that wait for a task, do not.
+
+    Beside any thread but the main one runs the main one, which is the user's.
+    """
+    current = threading.current_thread()
+    if current is not threading.main_thread():
+        return True
+    if threading.active_count() == 1:
+        return False
+    stacks = sys._current_frames()
+    frames = [stacks.get(thread.ident or 0) for thread in threading.enumerate() if thread is not current]
+    return any(frame is not None and runs_user_code(frame) for frame in frames)
+
+
+def runs_user_code(frame: FrameType) -> bool:
+    """Whether a frame, or one that called it, is of this package or a file outside of Python's library and packages."""
+    caller: FrameType | None = frame
+    while caller is not None:
+        path = caller.f_code.co_filename
+        installed = path.startswith(("<frozen", LIBRARY)) or any(name in path for name in PACKAGE_FOLDERS)
+        if not installed or path.startswith(OWN_FOLDER):  # another fit draws too, and is only started by a user
+            return True
+        caller = caller.f_back
+    return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +25,7 @@ from isthmus.train.history import History
 from isthmus.train.hooks import hooks, load_named
 from isthmus.train.optimizer import EMA_INTERVAL_STEPS, EMA_START_STEPS, FLUSH_INTERVAL_STEPS, FlatOptimizer
 from isthmus.train.progress import ProgressCallback
-from isthmus.train.runtime import interruptible, torch_threads
+from isthmus.train.runtime import interruptible, torch_threads, user_threads_run
 from isthmus.train.update import Step, Update
 
 MAX_VALIDATIONS = 200
@@ -322,8 +321,10 @@ def fit(
                 stack.enter_context(drawing_from(stream))
                 stack.enter_context(memory_of_an_update(config.batch_size))
                 trainer = Trainer(model, objective, rows, config, validation)
+                beside = False
                 if not trainer.step_module.is_ours:
                     stack.enter_context(stream.fence(rows.device))
+                    beside = user_threads_run()
                 if checkpointer:
                     checkpointer.resume(trainer)
                 model.train()
@@ -341,7 +342,7 @@ def fit(
                     trainer.finish()
                     if stopped is None and end == "failed":
                         callbacks.end(trainer, end)
-        if stream.drew_globally and threading.current_thread() is not threading.main_thread():
+        if stream.drew_globally and (beside or user_threads_run()):
             warn_of_global_draws()
         for finish in hooks("finish", model, objective):
             with seeded(config.seed, model):
