@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import signal
@@ -13,6 +14,7 @@ from torch import distributions as D
 from torch import nn
 
 import isthmus
+from isthmus.batch import Batch
 from isthmus.cli.compare import FORMATS
 from isthmus.cli.main import main
 from isthmus.comparison.specs import build_entries
@@ -609,7 +611,7 @@ def test_a_training_by_hand_that_is_interrupted_leaves_a_fitted_model():
 
 def test_what_by_hand_cannot_be_used(tmp_path):
     with pytest.raises(isthmus.InputError, match=r"LatentModel must be fitted first\. Call isthmus\.fit"):
-        isthmus.evaluate(by_hand(), X)
+        isthmus.save(by_hand(), tmp_path / "run")
     with pytest.raises(isthmus.InputError, match="posterior must be a module that returns a distribution"):
         LatentModel(nn.Linear(5, 4), nn.Linear(2, 5), D.Normal(0.0, 1.0))
     network = LatentModel(by_hand().posterior, nn.Linear(2, 5), D.Normal(0.0, 1.0))
@@ -622,6 +624,76 @@ def test_what_by_hand_cannot_be_used(tmp_path):
         isthmus.load(tmp_path / "run")
     with pytest.raises(isthmus.InputError, match="does not fit the LatentModel"):
         isthmus.load(tmp_path / "run", model=by_hand(size=6))
+
+
+def trained_by_a_loop(model, x, beta=1.0):
+    """The model after a few updates of a plain torch loop, in training mode as such a loop leaves it."""
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(5):
+        batch = Batch(torch.as_tensor(x))
+        q = model.infer(batch, train=True)
+        out = model.forward_from(batch, q, q.noise(1, len(x)))
+        loss = -(out.log_px - beta * (out.log_qz - out.log_pz)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("case", HAND)
+def test_a_model_of_parts_trained_by_a_loop_is_measured_saved_and_loaded(case, tmp_path):
+    make, rows, kind = HAND[case]
+    x = rows()
+    model = trained_by_a_loop(make(), x)
+    evaluation = isthmus.evaluate(model, x, draws=5)
+    assert evaluation["log_likelihood"].kind == kind
+    assert isthmus.diagnose(model, x, evaluation=evaluation) == isthmus.wrap(model).diagnose(x, evaluation=evaluation)
+    assert model.training  # the loop can go on
+    assert model.training_record is None
+    fitted = isthmus.wrap(model, beta=2.0).on(x)
+    assert fitted.loss_weights == {"nll": 1.0, "kl": 2.0}
+    isthmus.save(fitted, tmp_path / "run")
+    same = isthmus.load(tmp_path / "run", model=make())
+    np.testing.assert_array_equal(same.score(x, 5), isthmus.wrap(model).score_samples(x, draws=5))
+    assert same.loss_weights == fitted.loss_weights
+
+
+def test_a_model_trained_by_a_loop_is_measured_without_its_dropout():
+    model = LatentModel(
+        Conditional(nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.9)), DiagonalNormal((2,))),
+        by_hand().likelihood,
+        D.Normal(0.0, 1.0),
+    )
+    values = [isthmus.wrap(part).score_samples(X, draws=5) for part in (model.train(), copy.deepcopy(model).eval())]
+    np.testing.assert_array_equal(*values)
+    assert model.training
+
+
+def inside():
+    """The network within an estimator, which reads rows in its scaled units."""
+    return small("VAE", epochs=1).fit(X).model_
+
+
+LOOPS = {
+    "evaluate inside": (lambda: isthmus.evaluate(inside(), X), "must be the fitted VAE, got the LatentModel within it"),
+    "diagnose inside": (lambda: isthmus.diagnose(inside(), X), "must be the fitted VAE, got the LatentModel within it"),
+    "wrap inside": (lambda: isthmus.wrap(inside()).on(X), "must be the fitted VAE, got the LatentModel within it"),
+    "save inside": (lambda: isthmus.save(inside(), "run"), "must be the fitted VAE, got the LatentModel within it"),
+    "width": (lambda: isthmus.evaluate(by_hand(size=6), X), "posterior must read rows of shape"),
+    "labels": (lambda: isthmus.evaluate(by_hand(), X, condition=["a"] * 90), r"condition must be \(n, C\) numbers"),
+    "likelihood": (lambda: isthmus.wrap(by_hand(), likelihood="mse"), "likelihood must be left out for a LatentModel"),
+    "prior": (lambda: isthmus.wrap(by_hand(), prior=D.Normal(0.0, 1.0)), "prior must be left out for a LatentModel"),
+    "beta": (lambda: isthmus.wrap(by_hand(), beta=-1.0), "beta must be"),
+    "save": (lambda: isthmus.save(by_hand(), "run"), r"pass isthmus\.wrap\(model\)\.on\(X\)"),
+}
+
+
+@pytest.mark.parametrize("case", LOOPS)
+def test_what_of_a_model_trained_by_a_loop_cannot_be_used(case):
+    call, message = LOOPS[case]
+    with pytest.raises(isthmus.InputError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
 
 
 # ------------------------------------------------------------------------------------ tables

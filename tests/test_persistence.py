@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from torch import nn
 
 import isthmus
 from isthmus.export import read_codes
@@ -50,9 +51,12 @@ def test_an_interrupted_save_leaves_no_model_that_loads(tmp_path, monkeypatch):
     other = small("VAE", epochs=1).fit(table(seed=1))
     monkeypatch.setattr("isthmus.persistence.serialization.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
-        other.save(tmp_path / "run")
+        other.save(tmp_path / "run", force=True)
     with pytest.raises(isthmus.InputError, match="saving was interrupted"):
         isthmus.load(tmp_path / "run")
+    monkeypatch.undo()
+    other.save(tmp_path / "run")  # no model is there that could be lost
+    np.testing.assert_array_equal(isthmus.load(tmp_path / "run").transform(table()), other.transform(table()))
 
 
 @pytest.mark.parametrize("name", ["report.html", "model.safetensors", "history.jsonl", "samples.png"])
@@ -74,7 +78,7 @@ def test_the_history_is_saved_and_nothing_is_left_of_the_model_before(tmp_path):
     first.save(tmp_path / "run")
     for name in (*PICTURES, "report.html", "notes.png"):
         (tmp_path / "run" / name).write_text("old")
-    second.save(tmp_path / "run")
+    second.save(tmp_path / "run", force=True)
     assert files(tmp_path / "run") == {"config.json", "model.safetensors", "history.jsonl", "notes.png"}
     assert isthmus.load(tmp_path / "run").history_ == second.history_
     with open(tmp_path / "run" / "history.jsonl", "a") as file:
@@ -89,6 +93,62 @@ def test_a_configuration_of_another_program_is_not_replaced(tmp_path):
     with pytest.raises(isthmus.InputError, match="would be lost"):
         small("VAE", epochs=1).fit(table()).save(tmp_path)
     assert files(tmp_path) == {"config.json"}
+
+
+def refused(model, folder, what):
+    """The model is not saved without force, by an error of one line, and nothing in the folder changes."""
+    before = {name: (folder / name).read_bytes() for name in files(folder)}
+    with pytest.raises(isthmus.InputError) as error:
+        model.save(folder)
+    assert str(error.value).startswith(f"{folder} holds {what}")
+    assert "Save to another folder, or pass force=True" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert {name: (folder / name).read_bytes() for name in files(folder)} == before
+
+
+OTHER_MODELS = {
+    "class": (lambda: small("Autoencoder", epochs=1).fit(table()), "another model ('VAE')"),
+    "field": (lambda: small("VAE", epochs=2).fit(table()), "another VAE"),
+    "data": (lambda: small("VAE", epochs=1).fit(table(seed=1)), "another VAE"),
+}
+
+
+@pytest.mark.parametrize("other", OTHER_MODELS)
+def test_another_model_is_replaced_only_with_force(tmp_path, other):
+    small("VAE", epochs=1).fit(table()).save(tmp_path / "run")
+    make, what = OTHER_MODELS[other]
+    model = make()
+    refused(model, tmp_path / "run", what)
+    isthmus.save(model, tmp_path / "run", force=True)
+    np.testing.assert_array_equal(isthmus.load(tmp_path / "run").transform(table()), model.transform(table()))
+
+
+def test_a_network_of_another_size_is_another_model(tmp_path):
+    first, second = (
+        small("VAE", encoder=nn.Sequential(nn.Linear(5, h), nn.Linear(h, 4)), latent_dim=2) for h in (3, 6)
+    )
+    first.fit(table()).save(tmp_path / "run")
+    refused(second.fit(table()), tmp_path / "run", "another VAE")
+
+
+def test_the_same_model_is_saved_again_without_force(tmp_path):
+    model = small("VAE", epochs=1).fit(table())
+    model.save(tmp_path / "run")
+    model.save(tmp_path / "run")
+    model.fit(table()).save(tmp_path / "run")
+    isthmus.load(tmp_path / "run").save(tmp_path / "run")
+    np.testing.assert_array_equal(isthmus.load(tmp_path / "run").transform(table()), model.transform(table()))
+
+
+@pytest.mark.parametrize("name", ["report.html", "samples.png", "checkpoint/state.safetensors"])
+def test_a_page_beside_a_saved_model_is_removed_only_with_force(tmp_path, name):
+    model = small("VAE", epochs=1).fit(table())
+    model.save(tmp_path / "run")
+    (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "run" / name).write_text("MINE")
+    refused(model, tmp_path / "run", f"files that would be lost: {name}")
+    model.save(tmp_path / "run", force=True)
+    assert files(tmp_path / "run") == {"config.json", "model.safetensors", "history.jsonl"}
 
 
 def test_loading_a_user_defined_class_needs_the_class(tmp_path):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
+import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,6 +19,7 @@ from isthmus import random_streams
 from isthmus.diagnosis.code_value import code_value
 from isthmus.priors import StandardNormal
 from isthmus.random_streams import Recorder, Replay, Stream, drawing_from, is_ours, seeded
+from isthmus.train.user_threads import user_threads_run
 from models import small, table
 
 
@@ -164,6 +169,55 @@ def test_dropout_in_a_users_network_is_fenced_and_said_in_threads():
     assert all(torch.equal(one[key], two[key]) for key in one)
     with ThreadPoolExecutor(1) as pool, pytest.warns(UserWarning, match="global random generator"):
         pool.submit(model.fit, x).result()
+
+
+@contextlib.contextmanager
+def another_thread(target, daemon=False):
+    """A thread that runs `target(stop)` until the context ends."""
+    stop = threading.Event()
+    thread = threading.Thread(target=target, args=(stop,), daemon=daemon)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def draws(stop):
+    while not stop.is_set():
+        torch.rand(5)
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_dropout_beside_a_thread_that_draws_is_said(daemon):
+    model = small("VAE", encoder=dropping(), latent_dim=3)
+    x = np.random.default_rng(0).normal(size=(90, 8))
+    with another_thread(draws, daemon), pytest.warns(UserWarning, match="global random generator"):
+        model.fit(x)
+
+
+def test_another_fit_is_a_thread_of_the_users():
+    with ThreadPoolExecutor(1) as pool:
+        fit = pool.submit(small("VAE", epochs=50).fit, table())
+        assert any(user_threads_run() for _ in iter(fit.done, True))
+        fit.result()
+        assert not user_threads_run()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "target"),
+    [(dropping(), threading.Event.wait), (nn.Linear(8, 6), draws)],
+    ids=["a thread of a library", "no draws in the network"],
+)
+def test_threads_that_change_no_draw_are_not_warned_of(encoder, target):
+    x = np.random.default_rng(0).normal(size=(90, 8))
+    with another_thread(target), ThreadPoolExecutor(1) as pool, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        pool.submit(int).result()  # a worker that waits
+        small("VAE", encoder=encoder, latent_dim=3).fit(x)
+    assert not [each for each in said if "global random generator" in str(each.message)]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compilation needs a C++ compiler")

@@ -224,7 +224,13 @@ def test_a_model_that_is_saved_takes_the_place_of_a_replacement(rows, capsys, tm
         patched.setattr(TrainingJob, "train", stopped)
         assert run(capsys, "fit", "vae", rows, "-o", folder, "--force", *FAST)[0] == 130
     assert (folder / REPLACEMENT / "config.json").exists()
-    small("Autoencoder", epochs=1).fit(table()).save(folder)
+    other = small("Autoencoder", epochs=1).fit(table())
+    for model in (other, isthmus.load(folder)):
+        before = contents(folder)
+        with pytest.raises(isthmus.InputError, match=r"r holds a run of `isthmus fit`.* pass force=True to replace it"):
+            model.save(folder)
+        assert contents(folder) == before
+    other.save(folder, force=True)
     assert not (folder / REPLACEMENT).exists()
     assert "nothing to resume" in run(capsys, "fit", "--resume", folder)[1]
 
@@ -243,7 +249,7 @@ def test_nothing_is_removed_or_written_through_a_link(capsys, rows, tmp_path, na
         assert (code == 0) == ("nothing to resume" in _)
         assert code == 0 or (err.count("\n") == 1 and "got a link" in err)
     with pytest.raises(isthmus.InputError, match="got a link"):
-        small("VAE", epochs=1).fit(table()).save(folder)
+        small("VAE", epochs=1).fit(table()).save(folder, force=True)
     assert contents(other) == before
 
 
@@ -254,7 +260,7 @@ def test_links_in_the_place_of_files_are_replaced_and_not_followed(tmp_path):
     for name in ("report.html", "samples.png", "history.jsonl"):
         (tmp_path / "r" / name).unlink(missing_ok=True)
         (tmp_path / "r" / name).symlink_to(tmp_path / "mine")
-    model.save(tmp_path / "r")
+    model.save(tmp_path / "r", force=True)
     assert (tmp_path / "mine").read_text() == "MINE"
     assert isthmus.load(tmp_path / "r").history_ == model.history_
 

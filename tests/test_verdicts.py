@@ -701,6 +701,14 @@ def test_mistakes_of_a_loop_are_named(factor, log_variance, last, code):
 # ---------------------------------------------------------------------------------- cleaning
 
 
+@pytest.mark.parametrize("code", [code for code in FOLLOWS if code != "worse-than-input"])
+def test_harm_by_a_denoiser_is_no_consequence_of_any_cause(code):
+    others = [Finding(name, "warning", "", "") for name in (code, "worse-than-mean", "worse-than-pca")]
+    folded = fold([*others, Finding("worse-than-input", "error", "", "")], FOLLOWS)
+    assert (folded[0].code, folded[0].severity) == ("worse-than-input", "error")
+    assert {f.severity for f in folded[1:]} <= {"warning"}
+
+
 def test_cleaning_that_does_harm_is_named():
     fields = {"latent_dim": 1, "hidden": (16,), "epochs": 40, "scaling": "global", "random_state": 0}
     for corruption, harms in (("gaussian(0.1)", True), ("gaussian(3)", False)):
@@ -730,7 +738,9 @@ def cleaning_ratio(model, rows) -> float:
 def test_a_larger_code_is_no_remedy_of_cleaning_where_rows_do_not_need_it(fields, remedy, cause):
     fields = {"hidden": (16,), "epochs": 40, "scaling": "global", "patience": 2000, "random_state": 0, **fields}
     model = isthmus.DenoisingAutoencoder(corruption="gaussian(0.1)", **fields).fit(TRAIN)
-    (finding,) = [f for f in flat(verdicts(model, TEST, TRAIN)) if f.code == "worse-than-input"]
+    findings = verdicts(model, TEST, TRAIN)
+    (finding,) = [f for f in findings if f.code == "worse-than-input"]  # itself, not a consequence of another one
+    assert finding.severity == findings[0].severity == "error"
     assert cause in finding.cause
     assert ("isthmus." in finding.remedy) == bool(remedy)
     if remedy:

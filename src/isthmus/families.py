@@ -17,8 +17,6 @@ from isthmus.scales import LOG_SCALE_RATE, SCALE_FLOOR, FixedScale, LearnedScale
 
 MIN_MEAN_COUNT = 1e-2
 """Mean that a column of zeros is taken to have."""
-MIN_COARSE_SCALE = 0.1
-"""Fixed scale of numbers of order 1 beside which a location in bf16, off by 0.002 of its size, is exact."""
 MAX_LOG_MEAN_COUNT = 35.0
 """Upper limit of a log-mean: e^35 is 1.6e15."""
 MIN_START_RATE, MIN_START_VARIANCE = 1e-3, 0.05
@@ -38,8 +36,6 @@ class Family(nn.Module):
     """Whether it learns from the batches of training beside gradients: then `forward` takes `train=True` there."""
     discrete = False
     """As a posterior: whether codes are discrete, so that no gradient can move them."""
-    coarse = False
-    """As a likelihood: whether raw numbers of eight bits do in training, such as logits."""
     scale_per_element = False
     """As a likelihood: whether each element of x has a scale of its own, so that wide columns do not dominate."""
     formula = ""
@@ -128,7 +124,6 @@ class LocationScale(Family):
         self.log_scale = scale_module(scale, self.event_shape)
         self.scale_per_element = scale == "feature"
         self.formula = f"x ~ {distribution.__name__}(location(z), scale)"
-        self.coarse = isinstance(scale, float | int) and scale >= MIN_COARSE_SCALE
 
     def learned(self) -> dict[str, Tensor]:
         return {"scale": torch.as_tensor(self.log_scale()).exp()}
@@ -232,7 +227,6 @@ class Point(Family):
 class Bernoulli(Family):
     """Bits."""
 
-    coarse = True
     formula = "x ~ Bernoulli(p(z))"
 
     def start_linear(self, weight: Tensor, mean: Tensor, noise: Tensor) -> LinearStart | None:
@@ -257,7 +251,6 @@ class CrossEntropy(Bernoulli):
 class ContinuousBernoulli(Family):
     """Numbers on [0, 1]; logits are bounded, for a pixel that is always 0 would have an unbounded density."""
 
-    coarse = True
     formula = "x ~ ContinuousBernoulli(logit(z))"
 
     def forward(self, raw: Tensor):
@@ -278,7 +271,6 @@ class LevelFamily(Family):
 class Categorical(LevelFamily):
     """A free probability for each level; `ordered=False` says that levels are names, not numbers."""
 
-    coarse = True
     formula = "x ~ Categorical(p(z))"
 
     def __init__(self, event_shape, levels: int, ordered: bool = True):

@@ -26,7 +26,7 @@ from isthmus.metrics.element_distortion import element_distortion
 from isthmus.metrics.importance_weighting import Progress
 from isthmus.metrics.posterior import Posterior, posterior, posterior_draws
 from isthmus.metrics.squared_error import squared_errors
-from isthmus.model_checks import check_taken
+from isthmus.model_checks import check_taken, no_record
 from isthmus.random_streams import repeatable, seeded
 from isthmus.schema import Schema
 from isthmus.train.config import TrainingRecord
@@ -388,7 +388,7 @@ def as_fitted(model: Any) -> FittedModel:
         raise InputError(f"model must be a fitted model, got the class {name}. Pass {name}().fit(X).")
     if isinstance(model, Model):
         if model.training_record is None:
-            raise InputError(f"{type(model).__name__} must be fitted first. Call isthmus.fit(model, X, loss).")
+            raise no_record(model)
         return fitted_by_hand(model, model.training_record)
     if hasattr(model, "fit"):
         from isthmus.not_fitted import NotFittedError

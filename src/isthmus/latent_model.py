@@ -73,6 +73,8 @@ class Model(nn.Module):
     element_log_volume: Tensor | None
     training_record: Any = None
     """How `isthmus.fit` trained it (a `TrainingRecord`); None before, and for the model of an estimator."""
+    estimator_name: str = ""
+    """The class of the estimator that trained it on rows in other units than X; empty for a model of its own."""
 
     def __init__(self, corruption: nn.Module | None = None, log_volume: Any = 0.0) -> None:
         """Note what training damages, and what the scaling of the data takes from a log-density.

@@ -18,6 +18,15 @@ from isthmus.random_streams import seeded
 from isthmus.wording import one_line
 
 
+def no_record(model: Model) -> InputError:
+    """The error of a model that `isthmus.fit` did not train, where no rows say what it is a model of."""
+    kind, name = type(model).__name__, model.estimator_name
+    if name:
+        return InputError(f"model must be the fitted {name}, got the {kind} within it. Pass the {name}.")
+    what = "Call isthmus.fit(model, X, loss), or pass isthmus.wrap(model).on(X) if your own loop trained it."
+    return InputError(f"{kind} must be fitted first. {what}")
+
+
 def check_composition(model: Model, batch: Batch) -> None:
     """Ask a new model for its posterior and its prior, and refuse what could not be trained or scored.
 

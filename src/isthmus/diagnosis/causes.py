@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 from isthmus.finding import Finding
 
-NO_BETTER = ("worse-than-mean", "worse-than-input", "worse-than-pca", "worse-than-baseline", "low-sample-diversity")
-"""The model is no better than something simpler: never a cause, except of one another."""
+NO_BETTER = ("worse-than-mean", "worse-than-pca", "worse-than-baseline", "low-sample-diversity")
+"""The model is no better than something simpler: never a cause, except of one another. `worse-than-input` is not among
+them: that a denoiser does harm is reported beside its cause, for under it only the name would be left of it."""
 UNUSED_CODE = ("posterior-collapse", "too-many-dimensions", "too-few-dimensions", "dead-units", "latent-holes")
 """What a code looks like that training did not shape."""
 LOOSE = ("prior-hole", "loose-bound")

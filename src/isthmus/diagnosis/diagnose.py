@@ -24,6 +24,7 @@ from isthmus.diagnosis.context import DiagnosisContext, RunRef, with_own_folders
 from isthmus.diagnosis.symptoms import harmful_beta, harmful_learning_rate, harmful_offset
 from isthmus.diagnosis.wrap import Wrapped
 from isthmus.evaluation.evaluate import evaluate, has_finite_weights, train_arguments
+from isthmus.evaluation.fitted_on import fitted_on
 from isthmus.evaluation.result import Evaluation, check_evaluation
 from isthmus.examples import Examples
 from isthmus.finding import Finding, fold
@@ -96,7 +97,7 @@ def diagnose(
     run one after another: each trains into a folder of its own.
 
     Args:
-        model: a fitted estimator, a `FittedModel`, or networks wrapped by `isthmus.wrap`.
+        model: a fitted estimator, a `FittedModel`, a model of parts, or networks wrapped by `isthmus.wrap`.
         X: (n, *X) rows that the model was not fitted to, or `Examples`, which hold what accompanies them.
         y: (n,) labels; the condition of a conditional model if `condition` is None.
         condition: (n,) labels or (n, C) numbers that a conditional model is conditioned on.
@@ -113,6 +114,8 @@ def diagnose(
             evaluation of other rows.
     """
     convention = None
+    if not isinstance(model, Wrapped):
+        model = fitted_on(model, X, condition, lengths, observed, y)
     names = () if isinstance(model, Wrapped) else as_fitted(model).feature_names
     sequences = not isinstance(model, Wrapped) and as_fitted(model).schema.sequence
     beside = {"y": y, "condition": condition, "lengths": lengths, "observed": observed}

@@ -19,16 +19,21 @@ from isthmus.errors import InputError, unknown
 from isthmus.estimators.composition import latent_model
 from isthmus.estimators.input_validation import infer_condition, infer_schema
 from isthmus.estimators.parts_by_name import parse
+from isthmus.evaluation.fitted_on import described_by
 from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Point
 from isthmus.fitted import FittedModel
 from isthmus.inputs import as_examples
+from isthmus.latent_model import Model
 from isthmus.likelihoods import LIKELIHOODS
 from isthmus.nets.user_module import PROBE_ROWS
 from isthmus.random_streams import seeded
 from isthmus.schema import Condition
+from isthmus.wording import quoted
 
 SCALE_OUTPUTS = ("log_variance", "log_scale", "scale")
+WRAP_DEFAULTS = {"likelihood": "auto", "kl_reduction": "sum", "scale_output": "log_variance", "prior": "normal"}
+"""The arguments of `wrap` that say nothing about a model of parts, and their defaults."""
 NO_LIMITS = (-math.inf, math.inf)
 """Of log-scales: numbers are those of the networks, however far training let them run."""
 
@@ -53,8 +58,68 @@ class PartFields:
     activation: str = "silu"
 
 
+class OnRows:
+    """Uses of networks that become a model once rows are known."""
+
+    def on(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> FittedModel:
+        """The networks as a fitted model of data like X."""
+        raise NotImplementedError
+
+    def score_samples(
+        self,
+        X: Any,
+        *,
+        draws: int = 1000,
+        per_feature: bool = False,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+    ) -> np.ndarray:
+        """(n,) importance-weighted log p(x), nats, as the method of a fitted estimator; arguments as there.
+
+        Args:
+            X: (n, *X) rows.
+            draws: draws from q(z given x) for each row.
+            per_feature: return (n, *X) E_q[-log p(x_j given z)] of each element instead.
+            condition, lengths, observed: as in `on`.
+        """
+        fitted = self.on(X, condition, lengths, observed)
+        rows = fitted.check(X, condition, lengths, observed=observed)
+        return (fitted.element_distortion if per_feature else fitted.score)(rows, draws)
+
+    def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
+        """Findings about the model, most severe first; arguments as in `isthmus.diagnose`."""
+        import isthmus
+
+        return isthmus.diagnose(self, X, y, **kwargs)
+
+
 @dataclass(frozen=True)
-class Wrapped:
+class WrappedModel(OnRows):
+    """A model of parts that a loop of the user's own trained, and the weight of the KL term in its loss."""
+
+    model: Model
+    beta: float
+
+    def on(
+        self,
+        X: Any,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+        y: Any = None,
+        classes: Any = None,
+    ) -> FittedModel:
+        """The model as a fitted model of data like X, which can be saved; arguments as in `Wrapped.on`.
+
+        Raises:
+            InputError: if the model cannot be applied to X.
+        """
+        return described_by(self.model, X, condition, lengths, observed, y, self.beta)
+
+
+@dataclass(frozen=True)
+class Wrapped(OnRows):
     """An encoder, a decoder and the loss that they were trained with; the fields are the arguments of `wrap`."""
 
     encoder: Method
@@ -166,34 +231,6 @@ class Wrapped:
             declared=self.reduction is not None,
         )
 
-    def score_samples(
-        self,
-        X: Any,
-        *,
-        draws: int = 1000,
-        per_feature: bool = False,
-        condition: Any = None,
-        lengths: Any = None,
-        observed: Any = None,
-    ) -> np.ndarray:
-        """(n,) importance-weighted log p(x), nats, as the method of a fitted estimator; arguments as there.
-
-        Args:
-            X: (n, *X) rows.
-            draws: draws from q(z given x) for each row.
-            per_feature: return (n, *X) E_q[-log p(x_j given z)] of each element instead.
-            condition, lengths, observed: as in `on`.
-        """
-        fitted = self.on(X, condition, lengths, observed)
-        rows = fitted.check(X, condition, lengths, observed=observed)
-        return (fitted.element_distortion if per_feature else fitted.score)(rows, draws)
-
-    def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
-        """Findings about the model, most severe first; arguments as in `isthmus.diagnose`."""
-        import isthmus
-
-        return isthmus.diagnose(self, X, y, **kwargs)
-
 
 def dtype_of(module: nn.Module) -> torch.dtype:
     """The floating-point type of a network's weights; single precision if it has none."""
@@ -210,8 +247,11 @@ def wrap(
     kl_reduction: str = "sum",
     scale_output: str = "log_variance",
     prior: Any = "normal",
-) -> Wrapped:
+) -> Wrapped | WrappedModel:
     """Wrap networks trained elsewhere to diagnose them: `isthmus.wrap(vae, likelihood="mse").diagnose(X)`.
+
+    A model of parts, such as a `LatentModel`, that a loop of your own trained is wrapped whole: it has its likelihood
+    and prior. `isthmus.save(isthmus.wrap(model).on(X), folder)` saves it.
 
     An encoder returns codes (n, L), a pair (mean, scale) of these, one tensor (n, 2 L) of both, or a Normal of
     `torch.distributions`. Draws of the code that it returns beside them are left out.
@@ -236,6 +276,14 @@ def wrap(
     for name, module in (("encoder", encoder), ("decoder", decoder)):
         if not isinstance(module, nn.Module) and (name, module) != ("decoder", None):
             raise InputError(f"{name} must be a torch.nn.Module, got {type(module).__name__}.")
+    if isinstance(encoder, Model) and decoder is None:
+        given = {"likelihood": likelihood, "reduction": reduction, "kl_reduction": kl_reduction}
+        for name, value in {**given, "scale_output": scale_output, "prior": prior}.items():
+            if not (value is None or (isinstance(value, str) and value == WRAP_DEFAULTS.get(name))):
+                kind = type(encoder).__name__
+                raise InputError(f"{name} must be left out for a {kind}, which has its own parts, got {quoted(value)}.")
+        LossConvention(beta, "sum", "sum")  # validates it
+        return WrappedModel(encoder, beta)
     name, _ = parse(likelihood, "likelihood")
     if name not in (known := ("auto", *LIKELIHOODS)):
         raise unknown("likelihood", name, known)

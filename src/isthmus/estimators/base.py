@@ -355,16 +355,17 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         return isthmus.diagnose(self, X, y, **kwargs)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the model to a folder: weights in safetensors, everything else in JSON.
 
         Args:
-            folder: where to; created if it does not exist.
+            folder: where to; created if it does not exist. An earlier save of the same model is replaced.
+            force: also replace another model, or a run of the command `isthmus fit`.
         """
         check_is_fitted(self, "fitted_")
         import isthmus
 
-        isthmus.save(self, folder)
+        isthmus.save(self, folder, force=force)
 
 
 # Here, for scikit-learn wraps `transform` when the class is made, which would hide the condition.

@@ -194,6 +194,7 @@ def fitted_model(
 ) -> FittedModel:
     """A recipe whose weights are trained, as a fitted model of the estimator's class and fields."""
     terms = as_objective(recipe.objective).terms
+    recipe.model.estimator_name = type(estimator).__name__
     return FittedModel(
         schema,
         recipe.model,

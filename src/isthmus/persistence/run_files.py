@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,8 +12,8 @@ from typing import Any
 
 from isthmus.atomic_io import MAX_JSON_BYTES, TMP_PREFIX, atomic_write, os_reason, read_json
 from isthmus.errors import InputError
-from isthmus.train.tensor_file import read_header
-from isthmus.wording import join_names
+from isthmus.train.tensor_file import Header, Specs, misfit, read_header
+from isthmus.wording import join_names, quoted
 
 CONFIG, WEIGHTS, HISTORY, CHECKPOINT = "config.json", "model.safetensors", "history.jsonl", "checkpoint"
 PICTURES = ("reconstructions.png", "samples.png", "latent.png", "curves.png")
@@ -56,12 +58,24 @@ def is_config(config: Any) -> bool:
     return known and isinstance(config.get("settings", {}), dict) and isinstance(config.get("source", {}), dict | None)
 
 
+def config_hash(config: dict[str, Any]) -> str:
+    """A hash of the configuration, stored with the weights, by which a mismatch of the two files is found."""
+    text = json.dumps([config["class"], config["fields"], config["schema"]], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 def has_weights(folder: Path) -> bool:
     """Whether a folder holds weights of isthmus: what saving that was interrupted leaves."""
+    header = weights_header(folder)
+    return header is not None and "config_hash" in header.values
+
+
+def weights_header(folder: Path) -> Header | None:
+    """What the weights in a folder say of themselves; None if there are none that can be read."""
     try:
-        return "config_hash" in read_header(folder / WEIGHTS).values
+        return read_header(folder / WEIGHTS)
     except InputError:
-        return False
+        return None
 
 
 def stale_tmp_files(folder: Path) -> list[Path]:
@@ -98,6 +112,36 @@ def check_own_files(folder: Path) -> None:
         raise InputError(
             f"{folder} holds files that are not of isthmus and would be lost: {join_names(lost)}. Save to another "
             "folder."
+        )
+
+
+def check_replaceable(folder: Path, config: dict[str, Any], specs: Specs) -> None:
+    """Raise InputError if saving to a folder would lose more than an earlier save of the same model.
+
+    Args:
+        folder: of whose files `check_own_files` knows that they are isthmus's.
+        config: the configuration of the model that is to be saved.
+        specs: the form of its weights, which tells networks of the user's own apart.
+    """
+    action = "Save to another folder, or pass force=True to replace it."
+    stored = read_stored(folder) if is_run(folder) else {}
+    if stored.get("source") or is_run(folder / REPLACEMENT):
+        raise InputError(f"{folder} holds a run of `isthmus fit`, which would be lost. {action}")
+    header = weights_header(folder)
+    # Weights that do not belong to the configuration are what saving that was interrupted leaves: they are no model.
+    if stored and header is not None and header.values.get("config_hash") == config_hash(stored):
+        differs = config_hash(stored) != config_hash(config) or misfit(header.specs, specs) is not None
+    else:
+        differs = False
+    if differs:
+        name = stored["class"]
+        which = f"another {name}" if name == config["class"] else f"another model ({quoted(name)})"
+        raise InputError(f"{folder} holds {which}, which would be lost. {action}")
+    lost = [name for name in RUN_FILES if name != HISTORY and os.path.lexists(folder / name)]
+    if lost:
+        raise InputError(
+            f"{folder} holds files that would be lost: {join_names(lost)}. Save to another folder, or pass force=True "
+            "to remove them."
         )
 
 

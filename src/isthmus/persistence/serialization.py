@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib
 import json
 import os
@@ -37,8 +36,10 @@ from isthmus.persistence.run_files import (
     START_FILE,
     WEIGHTS,
     check_own_files,
+    check_replaceable,
     clear,
     clear_replacement,
+    config_hash,
     home,
     is_config,
     read_stored,
@@ -101,32 +102,29 @@ def to_jsonable(value: Any) -> Any:
     return [to_jsonable(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def config_hash(config: dict[str, Any]) -> str:
-    """A hash of the configuration, stored with the weights, by which a mismatch of the two files is found."""
-    text = json.dumps([config["class"], config["fields"], config["schema"]], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 # ------------------------------------------------------------------ saving
 
 
-def save(model: Any, folder: str | Path) -> None:
+def save(model: Any, folder: str | Path, *, force: bool = False) -> None:
     """Write a fitted estimator, or the fitted model behind it: weights in safetensors, everything else in JSON.
 
     Args:
         model: the fitted estimator or `FittedModel`, or a model that `isthmus.fit` trained.
-        folder: where to; created if it does not exist. A model of isthmus that it holds is replaced.
+        folder: where to; created if it does not exist. An earlier save of the same model is replaced: one of the same
+            class, with the same hyperparameters and scaling.
+        force: also replace another model, or a run of the command `isthmus fit` with its page and pictures.
 
     Raises:
-        InputError: for a model that is not fitted, or a folder that cannot be written or holds other files.
+        InputError: for a model that is not fitted, or a folder that cannot be written, holds files of others, or holds
+            what only `force` replaces.
     """
     if not isinstance(model, FittedModel):
         check_class_name(type(model))
     with file_errors(Path(folder)):
-        save_fitted(as_fitted(model), folder)
+        save_fitted(as_fitted(model), folder, force)
 
 
-def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
+def save_fitted(fitted: FittedModel, folder: str | Path, force: bool = False) -> None:
     """Write a fitted model and its history to `folder`; files of an older run there are removed."""
     if not str(folder):
         raise InputError("folder must be the name of a folder, got ''.")
@@ -135,7 +133,10 @@ def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
         raise InputError(f"folder must be the name of a folder, got the file {folder}.")
     with RunLock(folder):
         check_own_files(folder)
-        config = write_weights(fitted, folder, finished=True)
+        config = fitted_config(fitted, finished=True)
+        if not force:
+            check_replaceable(folder, config, specs_of(fitted.model.state_dict()))
+        save_weights(fitted, folder / WEIGHTS, config)
         clear_replacement(folder)
         clear(folder, RUN_FILES)
         if fitted.history:
@@ -144,11 +145,16 @@ def save_fitted(fitted: FittedModel, folder: str | Path) -> None:
         write_json(folder / "config.json", config)
 
 
+def fitted_config(fitted: FittedModel, **entries: Any) -> dict[str, Any]:
+    """The configuration of a fitted model; `entries` are added."""
+    entries["loss"] = {"weights": fitted.loss_weights, "kl_terms": fitted.kl_terms}
+    return config_of(fitted.name, fitted.requested_fields, fitted.schema, fitted.settings, fitted.seed, **entries)
+
+
 def write_weights(fitted: FittedModel, folder: Path, **entries: Any) -> dict[str, Any]:
     """Write the weights and return the configuration, which is written last: when it fits, the model is complete."""
-    entries["loss"] = {"weights": fitted.loss_weights, "kl_terms": fitted.kl_terms}
-    config = config_of(fitted.name, fitted.requested_fields, fitted.schema, fitted.settings, fitted.seed, **entries)
-    save_weights(fitted, folder / "model.safetensors", config)
+    config = fitted_config(fitted, **entries)
+    save_weights(fitted, folder / WEIGHTS, config)
     return config
 
 

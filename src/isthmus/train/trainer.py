@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from isthmus.train.optimizer import EMA_INTERVAL_STEPS, EMA_START_STEPS, FLUSH_I
 from isthmus.train.progress import ProgressCallback
 from isthmus.train.runtime import interruptible, torch_threads
 from isthmus.train.update import Step, Update
+from isthmus.train.user_threads import user_threads_run
 
 MAX_VALIDATIONS = 200
 """Validation passes in a training run, approximately at most."""
@@ -71,16 +71,9 @@ class Trainer:
         self.steps_per_epoch = max(1, len(rows) // self.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
         self.step_module = Step(model, objective)
-        critic = self.step_module.critic_parameters
-        self.optimizer = FlatOptimizer(
-            self.step_module,
-            config.clip,
-            config.optimizer,
-            config.weight_decay,
-            critic=critic,
-            player=objective.player,
-            in_bf16=bf16_parameters(model) if config.precision == "bf16" else (),
-        )
+        rule = (config.clip, config.optimizer, config.weight_decay)
+        critic, low = self.step_module.critic_parameters, bf16_parameters(model) if config.precision == "bf16" else ()
+        self.optimizer = FlatOptimizer(self.step_module, *rule, critic=critic, player=objective.player, in_bf16=low)
         self.update = Update(self.step_module, self.optimizer, rows, self.batch_size)
         self.order = torch.zeros(len(rows), dtype=torch.int64, device=self.device)  # this epoch's order of the rows
         self.step = 0  # updates made
@@ -330,8 +323,10 @@ def fit(
                 stack.enter_context(drawing_from(stream))
                 stack.enter_context(memory_of_an_update(config.batch_size))
                 trainer = Trainer(model, objective, rows, config, validation)
+                beside = False
                 if not trainer.step_module.is_ours:
                     stack.enter_context(stream.fence(rows.device))
+                    beside = user_threads_run()
                 if checkpointer:
                     checkpointer.resume(trainer)
                 model.train()
@@ -349,7 +344,7 @@ def fit(
                     trainer.finish()
                     if stopped is None and end == "failed":
                         callbacks.end(trainer, end)
-        if stream.drew_globally and threading.current_thread() is not threading.main_thread():
+        if stream.drew_globally and (beside or user_threads_run()):
             warn_of_global_draws()
         for finish in hooks("finish", model, objective):
             with seeded(config.seed, model):
