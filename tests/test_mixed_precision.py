@@ -1,0 +1,181 @@
+"""Training in bf16: what computes in it, what stays in float32, and that models come out as good."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isthmus
+from isthmus.estimators.training_setup import setup_training
+from isthmus.latent_model import LatentModel
+from isthmus.persistence import run_dir
+from isthmus.train import mixed_precision, runtime
+from isthmus.train.mixed_precision import bf16_layers, bf16_parameters, bf16_pays
+from isthmus.train.optimizer import FlatOptimizer
+from models import TRAINED, bits, counts, images, small, table
+from test_linear_start import linear_rows
+
+BF16 = torch.bfloat16
+
+
+@pytest.fixture
+def with_units(monkeypatch):
+    """A processor with units for bf16, which others emulate."""
+    monkeypatch.setattr(runtime, "has_bf16_units", lambda device: True)
+
+
+def compose(x, **fields):
+    return setup_training(small("VAE", hidden=(16, 16), **fields), x).recipe.model
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "x", "fields", "outputs"),
+    [
+        ("bernoulli", bits(80, 4), {}, True),
+        ("continuous_bernoulli", np.random.default_rng(0).random((80, 4)), {}, True),
+        ("categorical", images(80, (4,)), {"levels": 256}, True),
+        ("normal(1)", table(), {}, True),
+        ("normal(0.01)", table(), {}, False),  # beside this scale a location in bf16 is off
+        ("normal", table(), {}, False),  # a learned scale may become as small
+        ("student_t", table(), {}, False),
+        ("poisson", counts(), {}, False),  # a log-rate that is off by 0.002 of its size
+        ("discretized_logistic", images(80, (4,)), {}, False),
+    ],
+)
+def test_hidden_layers_compute_in_bf16_and_outputs_that_are_logits(likelihood, x, fields, outputs):
+    model = compose(x, likelihood=likelihood, **fields)
+    layers = {id(layer) for part in bf16_layers(model) for layer in part.modules()}
+    encoder, decoder = model.posterior.net, model.likelihood.net
+    for net, with_output in ((encoder, False), (decoder, outputs)):
+        net = getattr(net, "net", net)
+        dense = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
+        assert [id(layer) in layers for layer in dense] == [True, True, with_output]
+        assert (id(net.linear_path) in layers) == with_output
+
+
+def test_convolutions_compute_in_bf16_but_for_outputs_of_a_learned_scale():
+    for likelihood, all_of_decoder in (("bernoulli", True), ("normal", False)):
+        fields = {"network": "conv", "channels": (4, 8), "likelihood": likelihood}
+        model = setup_training(
+            small("VAE", **fields), bits(60, 256).reshape(60, 16, 16).astype(np.float32)
+        ).recipe.model
+        low = {id(p) for p in bf16_parameters(model)}
+        encoder, decoder = model.posterior.net, model.likelihood.net
+        assert all(id(p) in low for p in [*encoder.stages.parameters(), *decoder.inp.parameters()])
+        assert not any(id(p) in low for p in encoder.out.parameters())
+        assert all(id(p) in low for p in decoder.stages[-1].parameters()) == all_of_decoder
+
+
+def test_weights_stay_in_float32_where_small_steps_add_up():
+    net = nn.Sequential(nn.Linear(4, 4, bias=False))
+    weight = net[0].weight
+    with torch.no_grad():
+        weight.fill_(1.0)
+    optimizer = FlatOptimizer(net, rule="sgd", in_bf16=[weight])
+    assert (weight.dtype, weight.grad.dtype, optimizer.flat.dtype) == (BF16, BF16, torch.float32)
+    for _ in range(100):
+        optimizer.zero_grad()
+        net(torch.ones(1, 4, dtype=BF16)).sum().backward()
+        optimizer.read_grad()
+        optimizer.step(torch.tensor(1e-5))
+    # Momentum of 0.9 sums 100 gradients of 1 to some 900 steps of 1e-5; one step is lost beside 1 in eight bits.
+    assert 0.988 < optimizer.flat.min() == optimizer.flat.max() < 0.993
+    assert torch.equal(weight.detach().float().reshape(-1), optimizer.flat.to(BF16).float())
+    with optimizer.full_precision():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight.detach().reshape(-1), optimizer.flat)
+    assert weight.dtype == BF16
+    optimizer.unflatten()
+    assert (weight.dtype, weight.grad) == (torch.float32, None)
+
+
+def test_updates_compute_in_bf16_and_losses_validation_and_results_in_float32(monkeypatch, with_units):
+    seen, forward = set(), LatentModel.forward
+
+    def watched(model, batch, *args, **kwargs):
+        out = forward(model, batch, *args, **kwargs)
+        seen.add((model.training, model.posterior.net.layers[0].weight.dtype, out.px.log_prob(batch.x).dtype))
+        return out
+
+    monkeypatch.setattr(LatentModel, "forward", watched)
+    model = small("VAE", hidden=(16, 16), precision="bf16").fit(bits(90, 6))
+    assert seen == {(True, BF16, torch.float32), (False, torch.float32, torch.float32)}
+    assert model.settings_["precision"] == "bf16"
+    assert {p.dtype for p in model.model_.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_model_trained_in_bf16_is_as_good(name, with_units):
+    x, new = linear_rows(600), linear_rows(300, seed=1)
+    fields = {"hidden": (32, 32), "epochs": 40, "batch_size": 64, "learning_rate": 3e-3}
+    scores = {}
+    for precision in ("float32", "bf16"):
+        model = small(name, precision=precision, **fields)
+        y = np.arange(900) % 2 if model.conditional else None
+        model.fit(x, None if y is None else y[:600])
+        scores[precision] = model.score(new, None if y is None else y[600:])
+    spread = 0.02 * abs(scores["float32"]) + 0.05  # seeds differ by as much
+    assert abs(scores["bf16"] - scores["float32"]) < spread
+
+
+def test_the_same_seed_gives_the_same_weights_in_bf16(with_units):
+    a, b = (small("VAE", hidden=(16, 16), precision="bf16").fit(table()).model_.state_dict() for _ in range(2))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_auto_takes_bf16_where_layers_and_batches_are_wide(with_units):
+    wide, narrow = bits(400, 300), bits(400, 30)
+    fields = {"epochs": 1, "latent_dim": 2, "threads": 1, "random_state": 0}
+    for x, more, expected in (
+        (wide, {"hidden": (256, 256), "batch_size": 64}, "bf16"),
+        (wide, {"hidden": (256, 256), "batch_size": 32}, "float32"),
+        (wide, {"hidden": (64, 64), "batch_size": 64}, "float32"),
+        (narrow, {"hidden": (256,), "batch_size": 64}, "float32"),
+        (wide, {"hidden": (256, 256), "batch_size": 64, "precision": "float64"}, "float64"),
+        (wide, {"hidden": (256, 256), "batch_size": 64, "precision": "float32"}, "float32"),
+    ):
+        assert setup_training(isthmus.VAE(**fields, **more), x).config.precision == expected
+    assert not bf16_pays(nn.Linear(512, 512), 512)  # no network of ours
+
+
+@pytest.mark.parametrize(
+    ("units", "fields", "message"),
+    [
+        (False, {}, "this machine has no units for bf16"),
+        (True, {"encoder": nn.Linear(5, 4), "decoder": nn.Linear(2, 5), "latent_dim": 2}, "can compute in bf16"),
+        (True, {"hidden": ()}, "can compute in bf16"),
+    ],
+)
+def test_where_bf16_cannot_be_had_training_goes_on_in_float32(monkeypatch, units, fields, message):
+    monkeypatch.setattr(runtime, "has_bf16_units", lambda device: units)
+    with pytest.warns(UserWarning, match=message):
+        model = small("VAE", precision="bf16", **fields).fit(table())
+    assert model.settings_["precision"] == "float32"
+
+
+def test_a_run_goes_on_in_its_precision_or_says_that_it_cannot(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime, "has_bf16_units", lambda device: True)
+    np.save(tmp_path / "x.npy", bits(90, 6))
+    dataset = isthmus.data.read(str(tmp_path / "x.npy"))
+    run_dir.start(small("VAE", hidden=(16, 16), precision="bf16"), dataset, tmp_path / "r")
+    assert json.loads((tmp_path / "r" / "config.json").read_text())["settings"]["precision"] == "bf16"
+    for units, expected in ((True, "bf16"), (False, "float32")):
+        monkeypatch.setattr(runtime, "has_bf16_units", lambda device, units=units: units)
+        with contextlib.nullcontext() if units else pytest.warns(UserWarning, match="goes on in float32"):
+            assert run_dir.resume(tmp_path / "r").job.config.precision == expected
+
+
+def test_units_are_asked_of_the_machine():
+    assert isinstance(mixed_precision.has_bf16_units(torch.device("cpu")), bool)
+    assert not mixed_precision.has_bf16_units(torch.device("mps"))
+
+
+@pytest.mark.parametrize("name", ["float16", "half", 32, None])
+def test_other_precisions_are_refused(name):
+    with pytest.raises(isthmus.InputError, match=r"precision must be .*float32"):
+        small("VAE", precision=name).fit(table())
