@@ -265,7 +265,7 @@ def likelihood_of(estimator: Hyperparameters, kind: str) -> tuple[str, tuple[Any
         return AUTO[kind], ()
     name, arguments = parse(part, "likelihood")
     if name not in LIKELIHOODS:
-        raise unknown("likelihood", name, LIKELIHOODS)
+        raise unknown("likelihood", name, ("auto", *LIKELIHOODS))
     return name, arguments
 
 

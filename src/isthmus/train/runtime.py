@@ -22,9 +22,10 @@ from torch.utils.flop_counter import flop_registry
 
 from isthmus.batch import Batch
 from isthmus.data import guards
-from isthmus.errors import InputError
+from isthmus.errors import InputError, unknown
 from isthmus.latent_model import Model
 from isthmus.random_streams import seeded
+from isthmus.synonyms import nearest_name
 
 ONE_THREAD_MAX_FLOPS = 500e6
 """Floating-point operations of an update below which a second thread makes it faster by a tenth at most on an idle
@@ -122,6 +123,8 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     known = f"device must be 'auto', 'cpu', 'cuda', like 'cuda:1', or 'mps', got {device!r}."
+    if nearest := nearest_name(str(device), ("auto", "cpu", "cuda", "mps")):
+        known += f" Did you mean {nearest!r}?"
     try:
         picked = torch.device(device)
     except (RuntimeError, TypeError, ValueError):
@@ -147,7 +150,7 @@ def device_for_use(device: str) -> torch.device:
 def pick_dtype(precision: str) -> torch.dtype:
     """float64 for `double`, float32 for `single` and `auto`."""
     if precision not in ("auto", "single", "double"):
-        raise InputError(f"precision must be 'auto', 'single' or 'double', got {precision!r}.")
+        raise unknown("precision", str(precision), ("auto", "single", "double"))
     return torch.float64 if precision == "double" else torch.float32
 
 
