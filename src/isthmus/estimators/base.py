@@ -216,7 +216,9 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         return self.fitted_.sample_posterior(rows, draws, resolve_seed(random_state))
 
     @encodes
-    def posterior_of(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> Posterior:
+    def posterior_of(
+        self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None, **others: Never
+    ) -> Posterior:
         """q(z given x) of each row: `.mean` and `.scale`, its standard deviation, both (n, *Z) in units of the codes.
 
         Args:
@@ -225,10 +227,11 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         Raises:
             InputError: if the code of a row is a point, as in an Autoencoder.
         """
+        refuse_others(type(self), "posterior_of", others)
         return self.fitted_.posterior_of(self._check(X, condition, lengths, observed))
 
     @encodes
-    def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> Any:
+    def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None, **others: Never) -> Any:
         """E[x given z] (n, *X) of codes, in the data's units; 0 beyond the end of a sequence.
 
         A DataFrame if the model was fitted to one, with the index of Z if that is one of pandas.
@@ -237,6 +240,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             Z: (n, *Z) codes.
             condition, lengths: as in `transform`, of the rows to decode.
         """
+        refuse_others(type(self), "inverse_transform", others)
         check_is_fitted(self, "fitted_")
         x = self.fitted_.decode(Z, condition, lengths)
         library = self.schema_.library
@@ -315,13 +319,21 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     @scores
     def elbo(
-        self, X: Any, *, draws: int = 100, condition: Any = None, lengths: Any = None, observed: Any = None
+        self,
+        X: Any,
+        *,
+        draws: int = 100,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+        **others: Never,
     ) -> np.ndarray:
         """(n,) evidence lower bound, nats, with weight 1 on the KL term whatever it was in training.
 
         Args:
             X, draws, condition, lengths, observed: as in `score_samples`.
         """
+        refuse_others(type(self), "elbo", others)
         return self.fitted_.elbo(self._check(X, condition, lengths, observed), draws)
 
     def score(
