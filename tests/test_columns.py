@@ -233,6 +233,48 @@ def test_a_table_of_genes_by_samples_should_be_transposed(tmp_path, rows, column
     assert sum("transpose it" in str(warning.message) for warning in said) == 2 * warned
 
 
+WIDE = np.random.default_rng(0).normal(size=(12, 400))
+UNIT = np.random.default_rng(0).random(size=(12, 784))
+
+
+@pytest.mark.parametrize(
+    ("x", "advised"),
+    [
+        (pd.DataFrame(WIDE), True),
+        (pd.DataFrame(WIDE).add_prefix("c"), True),
+        (WIDE, True),
+        (WIDE[:, :200][:9], True),
+        (WIDE[:, :199][:9], False),
+        (np.r_[WIDE, WIDE + 1][:20], False),  # 20 columns for each row
+        (np.r_[WIDE, WIDE + 1][:19], True),
+        (pd.DataFrame(WIDE, index=[f"sample{i}" for i in range(12)]), False),
+        (pd.DataFrame(WIDE).add_prefix("gene"), False),
+        (np.where(np.arange(400) < 20, 0, WIDE), False),  # margins of flattened images
+        ((UNIT * 255).astype(np.uint8), False),
+        (UNIT, False),
+        (np.c_[UNIT, UNIT[:, :1] / 2], True),
+        (WIDE.reshape(12, 20, 20), False),
+    ],
+)
+def test_a_table_of_few_rows_and_many_columns_may_have_to_be_transposed(x, advised):
+    (few,) = [finding for finding in isthmus.check(x).findings if finding.code == "few-rows"]
+    assert ("if columns are the examples, transpose the table (X.T)" in few.remedy) == advised
+    assert "collect more rows" in few.remedy
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        small("VAE", epochs=1).fit(x)
+    assert sum("ranspose the table" in str(warning.message) for warning in said) == advised
+
+
+def test_that_a_table_may_have_to_be_transposed_is_said_once():
+    x = pd.DataFrame(WIDE, index=[f"r{i}" for i in range(12)])
+    (few,) = [finding for finding in isthmus.check(x).findings if finding.code == "few-rows"]
+    assert "transpose the table (X.T)" in few.remedy
+    with pytest.warns(UserWarning, match="Look at the data first") as said:
+        small("VAE", epochs=1).fit(x)
+    assert sum(str(warning.message).count("transpose") for warning in said) == 1
+
+
 def test_a_file_without_the_condition_of_training_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = pd.DataFrame({name: np.arange(40.0) ** power for power, name in enumerate("abcd", 1)})

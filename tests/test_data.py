@@ -284,6 +284,16 @@ def test_the_condition_replaces_the_labels_of_a_built_in_table():
         ("2019,2020,2021\n1,2,3\n", ["2019", "2020", "2021"], [1, 2, 3]),
         ("a,b\nTrue,1\nFalse,2\n", ["a", "b"], [1, 1]),
         ('"a,1",b\n1,2\n', ["a,1", "b"], [1, 2]),
+        ('"a","b"\n"r1",1.5,2\n"r2",3,4\n', ["a", "b"], [1.5, 2]),  # write.table of R names rows, not their column
+        ("a,b\nr1,1,2\n", ["a", "b"], [1, 2]),
+        ('"a"\t"b"\n"7"\t1\t2\n"3"\t3\t4\n', ["a", "b"], [1, 2]),
+        ("a,b\n1,5,2\n2,3,4\n", ["a", "b"], [5, 2]),
+        ('"a";"b"\n"r1";1,5;2\n"r2";3;4,25\n', ["a", "b"], [1.5, 2]),
+        ('"a"\n"r1",1.5\n"r2",3\n', ["a"], [1.5]),
+        ('"a"\n"r1"\t1.5\n"r2"\t3\n', ["a"], [1.5]),
+        ('"2019","2020"\n"r1",1.5,2\n"r2",3,4\n', ["2019", "2020"], [1.5, 2]),
+        ("a,b\n1,2,\n2,4,\n", ["a", "b"], [1, 2]),  # rows that end with a separator
+        ("a\n1,5\n2,5\n", ["a"], [1.5]),  # decimal commas, no row names
     ],
 )
 def test_dialects_of_csv(tmp_path, text, names, first):
@@ -306,6 +316,7 @@ def test_dialects_of_csv(tmp_path, text, names, first):
         ("5.1,3.5\n4.9,3.0\n", ("no header",)),
         ("17,4\n9,3\n", ("no header",)),
         ("country,2019,2020\n1,5.3,5.4\n", ()),
+        ('"a","b"\n"r1",1.5,2\n"r2",3,4\n', ("first column, which has no name", "index")),
     ],
 )
 def test_what_is_guessed_of_a_table_is_said_in_one_warning(tmp_path, text, words):
@@ -339,6 +350,34 @@ def test_a_first_row_with_words_is_no_header(tmp_path, text, rows):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         assert len(text_tables.from_csv(tmp_path / "t.csv", "t.csv").train.x) == rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1.5,1,2\n2.5,3,4\n",  # a header that lost a name: the first cells are no names of the rows
+        "a,b\n7,1,2\n7,3,4\n",
+        "a,b\nx,1,2\nx,3,4\n",
+        "a,b\n4,1,2\n9,3,4\n",
+        "a,b\n1,2\nr2,3,4\n",
+        "a,b\nr1,1,2\nr2,3,4\nr3,5,6,7\n",
+        "a,b\nr1,1,2,3\nr2,3,4,5\n",
+        "1.5,2.5\nr1,1,2\nr2,3,4\n",
+        "a,b\n" + "".join(f"r{i},1,2\n" for i in range(90)) + "r5,3,4\n",  # below the rows that are guessed by
+        "a,b\n" + "".join(f"r{i},1,2\n" for i in range(90)) + "r99,3,4,5\n",
+    ],
+)
+def test_rows_longer_than_the_header_are_refused_unless_they_are_named(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=r"cannot read .*t\.csv: the file is truncated"):
+        read(tmp_path / "t.csv")
+
+
+def test_row_names_without_a_cell_in_the_header_may_be_the_condition(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\nset,5,1\nver,6,2\n")
+    part = read(tmp_path / "t.csv", condition="Unnamed: 0").train
+    assert part.y.tolist() == ["set", "ver"]
+    assert list(part.x.columns) == ["a", "b"]
 
 
 def test_an_index_that_is_the_condition_is_kept(tmp_path):

@@ -260,7 +260,7 @@ def test_padding_changes_no_number(name, corruption):
 
 
 @pytest.mark.filterwarnings("ignore:.*scales from the centre")
-@pytest.mark.parametrize("value", [1e13, 1e39, -1e100])
+@pytest.mark.parametrize("value", [1e13, 1e39, -1e100, 1e300, -np.finfo(float).max])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_with_a_huge_number_is_the_least_likely_and_its_code_is_finite(name, value):
     x = table()
@@ -273,6 +273,8 @@ def test_a_row_with_a_huge_number_is_the_least_likely_and_its_code_is_finite(nam
         scores = model.score_samples(rows, draws=20)
         assert np.isfinite(scores).all()
         assert scores.argmin() == 5
+        assert model.elbo(rows, draws=20).argmin() == 5
+        assert np.isfinite(model.score(rows))
 
 
 @pytest.mark.parametrize("name", DENSE)

@@ -293,10 +293,12 @@ def check_examples(
     y: Any = None,
     feature_names: tuple[str, ...] = (),
     weight: Any = None,
+    clip: bool = True,
 ) -> Examples:
     """Rows validated for a model trained on data of `schema`; InputError says which cannot be used and why.
 
-    The labels `y` are the condition of a conditional model if there is no other.
+    The labels `y` are the condition of a conditional model if there is no other. Unless `clip` is
+    False, as in a fit, too large numbers are clipped.
     """
     if condition is None and schema.condition is not None:
         condition = y
@@ -309,6 +311,8 @@ def check_examples(
             if schema.sequence
             else "lengths must be None for a model that was trained without lengths."
         )
+    if clip:
+        x, target = schema.clip(x), None if target is None else schema.clip(to_cpu_array(target))
     examples = validate_rows(x, condition, lengths, target, observed, y, feature_names, weight)
     known = examples.target if schema.paired else examples.x
     if known is not None:

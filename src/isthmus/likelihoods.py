@@ -26,7 +26,7 @@ from isthmus.families import (
     Poisson,
     StudentT,
 )
-from isthmus.schema import Schema, is_integer_valued
+from isthmus.schema import MAX_COUNT, Schema, is_integer_valued
 
 NOT_A_DENSITY = (
     "bernoulli on values between 0 and 1 is not a density, and its log-likelihood cannot be compared",
@@ -48,7 +48,7 @@ class Support:
 REALS = Support("numbers")
 UNIT_INTERVAL = Support("numbers from 0 to 1", 0.0, 1.0)
 BITS = Support("0 and 1, or numbers between", 0.0, 1.0)
-COUNTS = Support("counts 0, 1, 2, ... of at most 1e15", 0.0, 1e15, integers=True)
+COUNTS = Support("counts 0, 1, 2, ... of at most 1e15", 0.0, MAX_COUNT, integers=True)
 LEVELS = Support("integer levels from 0", 0.0, integers=True)
 """The highest level depends on the data: `support_of`."""
 

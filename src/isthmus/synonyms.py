@@ -1,4 +1,4 @@
-"""Names that other programs use for the fields of models and the options of commands, and the nearest known name."""
+"""Names that other programs use for fields of models, options of commands and words, and the nearest known name."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ SYNONYMS = {
     "force": "overwrite clobber",
     "condition": "label labels target y class_column label_column conditional",
     "draws": "samples num_draws n_draws k iw_samples",
+    "n": "num n_samples num_samples size n_rows",
+    "sample_weight": "weights sample_weights row_weights",
+    "validation": "val validation_data valid x_val eval_set x_valid",
     "-n": "n num n_samples num_samples samples count size number",
     "part": "split subset",
     "per_feature": "per_column by_feature by_column features columns",
@@ -49,6 +52,32 @@ SYNONYMS = {
 }
 """A field or option, or a value of it, and its names elsewhere, separated by spaces."""
 
+WORDS = {
+    "normal": "gaussian gauss standard standard_normal isotropic diagonal_gaussian",
+    "laplace": "l1_loss mae laplacian",
+    "mse": "l2 l2_loss squared_error mean_squared_error",
+    "bce": "binary_crossentropy binary_cross_entropy cross_entropy crossentropy bce_with_logits",
+    "negative_binomial": "nb zinb negbin",
+    "student_t": "t student",
+    "categorical": "multinomial softmax",
+    "discretized_logistic": "logistic",
+    "mixture": "gmm mog gaussian_mixture vampprior vamp",
+    "adamw": "adam nadam radam",
+    "sgd": "momentum nesterov",
+    "conv": "cnn convnet convolution convolutional resnet",
+    "mlp": "dense fc fcn linear fully_connected feedforward",
+    "standard": "zscore z_score standardize standardise column columns",
+    "cuda": "gpu nvidia",
+    "float32": "single fp32 float f32",
+    "float64": "double fp64 f64",
+    "bf16": "bfloat16 half float16 fp16 amp mixed",
+    "silu": "swish",
+    "relu": "leaky_relu leakyrelu lrelu",
+    "iwae": "importance_weighted",
+    "top_k": "topk k_sparse",
+}
+"""A word that a field takes, and its names elsewhere, separated by spaces."""
+
 
 def nearest_name(name: str, known: Collection[str]) -> str | None:
     """The known name that was probably meant, by another program's name for it or by its letters; None if none is.
@@ -57,6 +86,8 @@ def nearest_name(name: str, known: Collection[str]) -> str | None:
     ('--learning-rate', 'learning_rate')
     >>> nearest_name("--gpu", ["--device"]), nearest_name("gpu", ["device"]), nearest_name("vea", ["vae", "vrnn"])
     ('--device cuda', "device='cuda'", 'vae')
+    >>> nearest_name("gausian", ["laplace", "normal"])
+    'normal'
     """
     is_option = name.startswith("-")
     word = name.lstrip("-").lower().replace("-", "_")
@@ -66,4 +97,9 @@ def nearest_name(name: str, known: Collection[str]) -> str | None:
             written = f"--{field.replace('_', '-')}" if is_option and not field.startswith("-") else field
             if written in known:
                 return written + ((f" {value}" if is_option else f"={value!r}") if value else "")
-    return next(iter(difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)), None)
+    elsewhere = {other: meant for meant, others in WORDS.items() if meant in known for other in others.split()}
+    if word in elsewhere:
+        return elsewhere[word]
+    if nearest := difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5):
+        return nearest[0]
+    return next((elsewhere[other] for other in difflib.get_close_matches(word, elsewhere, n=1, cutoff=0.8)), None)

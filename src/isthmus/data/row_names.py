@@ -54,7 +54,7 @@ def transposed_note(names: pd.Series, columns: Sequence[Any]) -> str:
     if not len(names) or not len(columns) or not is_names(names):
         return ""
     of_rows, of_columns = f"{names.name} {names.iloc[0]}", str(columns[0])
-    if EXAMPLE.search(of_rows) or FEATURE.search(of_columns):
+    if rows_are_examples(names, columns):
         return ""
     many = len(columns) > (MANY if FEATURE.search(of_rows) else WIDE * len(names))
     if not many and not NUMBERED_EXAMPLE.search(of_columns):
@@ -63,6 +63,16 @@ def transposed_note(names: pd.Series, columns: Sequence[Any]) -> str:
         f"{len(names):,} named rows have {len(columns):,} columns; if columns are the examples, as in a table of genes "
         "by samples, transpose it"
     )
+
+
+def rows_are_examples(names: pd.Series, columns: Sequence[Any]) -> bool:
+    """Whether rows are called what examples are, or columns what features are: the table is as it should be.
+
+    Args:
+        names: of the rows, at least one.
+        columns: names of the features, at least one.
+    """
+    return bool(EXAMPLE.search(f"{names.name} {names.iloc[0]}") or FEATURE.search(str(columns[0])))
 
 
 def is_unnamed(name: Any, roles: ColumnRoles) -> bool:

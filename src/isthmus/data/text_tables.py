@@ -15,10 +15,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import fits_in_memory, require_memory
-from isthmus.data.row_names import without_index
+from isthmus.data.row_names import is_index, without_index
 from isthmus.data.tables import take_columns
 from isthmus.errors import InputError
 from isthmus.examples import Examples
+from isthmus.wording import pluralize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,8 @@ ZST_BYTES_AT_ONCE = 2**11
 """Compressed bytes that are decompressed at once: they may become 30,000 times as many."""
 BYTES_AT_ONCE = 2**24
 """Bytes of a file that are counted at once."""
+ROW_NAMES = "Unnamed: 0"
+"""What pandas calls a first column without a name, and so is the one that R writes without a cell in the header."""
 BYTES_PER_CELL = 14
 """Memory that pandas takes to read a cell, at its peak, beside that of the text."""
 
@@ -52,6 +55,7 @@ def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
 
     Raises:
         InputError: where two columns have the same name.
+        ValueError: for a header that is one cell short of rows whose first cells are no names of them.
     """
     import pandas as pd
 
@@ -64,6 +68,7 @@ def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
         raise InputError(
             f"columns of {source} must have names of their own, got {names.count(repeated)} columns named {repeated!r}."
         )
+    columns = [name or f"Unnamed: {j}" for j, name in enumerate(names, 1)]
     with open_text(path) as file, warnings.catch_warnings():
         # pandas would only warn of a row longer than the header, and drop its end or use its start as an index.
         warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -72,6 +77,7 @@ def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
             sep=form.separator,
             dtype=str if form.decimal == "," else None,
             header=0 if names else None,
+            names=[ROW_NAMES, *columns] if form.row_names else None,
             index_col=False,
             skipinitialspace=True,
             low_memory=False,
@@ -79,6 +85,8 @@ def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
     if form.decimal == ",":
         frame = frame.apply(lambda column: with_points(column, source))
     frame = frame.rename(columns=lambda name: str(name).strip())
+    if form.row_names and not (frame.iloc[:, 0].is_unique and is_index(frame.iloc[:, 0])):
+        raise ValueError(f"the header has {pluralize(len(names), 'cell')}, rows have {len(names) + 1}")
     frame, index_notes = without_index(frame, roles)
     notes = [*form.notes("\t" if ".tsv" in path.name.lower() else ","), *index_notes]
     if notes:
@@ -173,6 +181,8 @@ class TableForm(NamedTuple):
     """Whether there is more than one column."""
     ambiguous: str = ""
     """A number whose comma may also stand between thousands, where that holds of all of them."""
+    row_names: bool = False
+    """Whether rows begin with a name that the header has no cell for, as `write.table` of R writes them."""
 
     def notes(self, separator: str) -> list[str]:
         """What is not as `DataFrame.to_csv` writes it with this separator."""
@@ -200,15 +210,18 @@ class TableForm(NamedTuple):
 def guess_form(file: TextIO) -> TableForm:
     """The form of a table by its first rows: the separator that divides all alike and leaves most numbers."""
     lines = list(itertools.islice((line for line in file if line.strip()), GUESSED_LINES))
-    present = [separator for separator in SEPARATORS if lines and separator in lines[0]] or [",", ";"]
+    present = [separator for separator in SEPARATORS if lines and separator in lines[0]] or [",", ";", "\t"]
     rows = {separator: first_rows(lines, separator) for separator in present}
-    scores = {separator: share_of_numbers(rows[separator], separator) for separator in present}
+    quoted = all(line.startswith('"') for line in lines[1:])
+    scores = {separator: score_of_separator(rows[separator], separator, quoted) for separator in present}
     separator = max(present, key=lambda each: scores[each])
     decimal = decimal_of(separator, rows[separator])
     pointed = [[in_points(cell, decimal) for cell in row] for row in rows[separator]]
     first = rows[separator][0]
-    names = [] if is_data_row(pointed[0], pointed[1:]) else first
-    return TableForm(separator, decimal, names, len(first) > 1, ambiguous_number(rows[separator], decimal))
+    row_names = has_row_names(rows[separator], quoted)
+    names = [] if not row_names and is_data_row(pointed[0], pointed[1:]) else first
+    several, ambiguous = len(rows[separator][-1]) > 1, ambiguous_number(rows[separator], decimal)
+    return TableForm(separator, decimal, names, several, ambiguous, row_names)
 
 
 def ambiguous_number(rows: list[list[str]], decimal: str) -> str:
@@ -226,6 +239,40 @@ def first_rows(lines: list[str], separator: str) -> list[list[str]]:
     if len(lines) == GUESSED_LINES and len(rows) > 1:
         rows = rows[:-1]  # which may be cut
     return rows[:GUESSED_ROWS] or [[]]
+
+
+def score_of_separator(rows: list[list[str]], separator: str, quoted: bool) -> float:
+    """How well a separator divides the first rows: the share of numbers, half of it where rows have names.
+
+    A comma before the decimals of a single column would otherwise divide it into names and numbers.
+    """
+    if not has_row_names(rows, quoted):
+        return share_of_numbers(rows, separator)
+    share = share_of_numbers([rows[0], *(row[1:] for row in rows[1:])], separator)
+    return share / 2 if share else -0.5
+
+
+def has_row_names(rows: list[list[str]], quoted: bool) -> bool:
+    """Whether rows begin with a name that the header has no cell for.
+
+    Names are unlike each other: words, or whole numbers that are in quotes or count up from 1. The first cells below a
+    header that has lost a name, and the last of rows that end with a separator, are rarely like that.
+
+    Args:
+        rows: cells of the first rows.
+        quoted: whether each row begins with a quotation mark.
+    """
+    header, body = rows[0], rows[1:]
+    if not body or {len(row) for row in body} != {len(header) + 1} or not all(header) or not any(r[-1] for r in body):
+        return False
+    names = [row[0] for row in body]
+    if not all(names) or len(set(names)) < len(names):
+        return False
+    if is_data_row(header, [row[1:] for row in body]):
+        return False
+    if any(not is_number(name) and name.lower() not in MISSING for name in names):
+        return True
+    return all(name.isdecimal() for name in names) and (quoted or counts_up(["0", *names]))
 
 
 def share_of_numbers(rows: list[list[str]], separator: str) -> float:

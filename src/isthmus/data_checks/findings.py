@@ -31,6 +31,8 @@ MIN_IMAGES = 200
 """The same for images."""
 DUPLICATE_SHARE_WARN = 0.01
 """Share of duplicate rows above which held-out rows are likely to be training rows as well."""
+MIN_WIDE_COLUMNS, MIN_WIDE_RATIO = 200, 20
+"""Columns, and columns for each row, from which the columns of a table may be the examples."""
 STD_RATIO_WARN = 100.0
 """Ratio of the columns' standard deviations above which the largest columns dominate the loss."""
 
@@ -173,14 +175,31 @@ def few_rows(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     n, width = view.total or len(view.x), view.columns.shape[1]
     expected = max(MIN_IMAGES, width // 10) if view.image else max(MIN_TABLE_ROWS, width if view.lengths is None else 0)
     if 1 < n < expected:
+        remedy = "collect more rows, or use a small linear model: hidden=(), latent_dim=2"
         yield Finding(
             "few-rows",
             "warning",
             f"{pluralize(n, 'row')} of {pluralize(width, 'pixel' if view.image else 'column')}; "
             f"with fewer than {expected:,} rows a model is likely to overfit",
-            "collect more rows, or use a small linear model: hidden=(), latent_dim=2",
+            f"if columns are the examples, transpose the table (X.T); else {remedy}"
+            if columns_may_be_examples(view, defaults, n)
+            else remedy,
             {"rows": n, "columns": width, "expected": expected},
         )
+
+
+def columns_may_be_examples(view: TableView, defaults: Defaults, n: int) -> bool:
+    """Whether a table of n rows is so wide that it may have to be transposed; flattened images are as wide.
+
+    These are bytes, or have margins that are constant, or as many grey levels from 0 to 1 as a square has pixels.
+    """
+    x, width = view.x, view.x.shape[-1]
+    if view.oriented or x.ndim != 2 or width < MIN_WIDE_COLUMNS or width <= MIN_WIDE_RATIO * n:
+        return False
+    square = any(math.isqrt(width // k) ** 2 * k == width for k in (1, 3))
+    if defaults.schema.kind in ("levels", "category") or (defaults.schema.kind in ("unit", "binary") and square):
+        return False
+    return bool((x.min(0) != x.max(0)).all())
 
 
 def duplicate_rows(view: TableView, defaults: Defaults) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from isthmus.data import first_duplicate, split_numeric_columns
+from isthmus.data.row_names import rows_are_examples
 from isthmus.errors import InputError
 from isthmus.examples import Examples
 from isthmus.finding import Finding
@@ -28,12 +29,14 @@ class TableView:
         names: names of the columns, empty if they have none.
         label: what the data are called in messages: X, x_valid or x_test.
         total: how many rows there are, of which the examples are some; 0 if they are all.
+        oriented: whether it has been said, or names say, whether rows or columns are the examples.
     """
 
     examples: Examples
     names: tuple[str, ...] = ()
     label: str = "X"
     total: int = 0
+    oriented: bool = False
 
     @property
     def x(self) -> np.ndarray:
@@ -129,7 +132,9 @@ def inspect_table(frame: Any, examples: Examples, label: str) -> tuple[TableView
         findings.append(Finding("duplicate-names", "error", message, "give each column its own name"))
     if not len(numbers.columns):
         return None, findings or [not_numeric(label, "the table has no columns")]
-    return TableView(replace(examples, x=numbers.to_numpy()), tuple(numbers.columns), label), findings
+    oriented = bool(len(frame)) and rows_are_examples(frame.index[:1].to_series(), list(numbers.columns))
+    x, names = numbers.to_numpy(), tuple(numbers.columns)
+    return TableView(replace(examples, x=x), names, label, oriented=oriented), findings
 
 
 def not_numeric(

@@ -1,11 +1,14 @@
-"""Methods that only some models have: those with a code, a prior, or log p(x)."""
+"""Methods that only some models have: those with a code, a prior, or log p(x); arguments that methods do not have."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from isthmus.errors import unknown
 
 
 def requires(capability: str, otherwise: str) -> Any:
@@ -44,3 +47,17 @@ NO_LOG_LIKELIHOOD = (
 encodes = requires("encodes", "has no code. Use score_samples or sample.")
 samples = requires("samples", "has no prior to sample from. Train a VAE to draw examples.")
 scores = requires("has_density", "has no density, only a squared error. Use score(X), or a VAE for log p(x).")
+
+
+def refuse_others(cls: type, name: str, others: Mapping[str, Any]) -> None:
+    """Raise TypeError for keyword arguments that a method does not have; unlike Python's, it says what was meant.
+
+    Args:
+        cls: the class of the estimator.
+        name: of the method.
+        others: what it got as `**others`.
+    """
+    for other in others:
+        _self, *parameters = inspect.signature(getattr(cls, name)).parameters.values()
+        known = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        raise TypeError(str(unknown(f"argument of {name}", other, known)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Never, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -15,7 +15,7 @@ from torch import nn
 from isthmus.callbacks import check_callbacks
 from isthmus.errors import InputError, Interrupted, TrainingError
 from isthmus.estimators import composition
-from isthmus.estimators.available_methods import encodes, samples, scores
+from isthmus.estimators.available_methods import encodes, refuse_others, samples, scores
 from isthmus.estimators.frames import to_frame
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.estimators.input_validation import validate_new_rows
@@ -116,6 +116,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         observed: Any = None,
         sample_weight: Any = None,
         callbacks: Any = None,
+        **others: Never,
     ) -> Self:
         """Train on X; with `warm_start` go on from the weights of the last fit.
 
@@ -141,6 +142,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
                 them once, and so are the running averages of top_k and batch_top_k.
             callbacks: an object, or several, with any of the methods `on_fit_begin`, `on_epoch_end` and `on_fit_end`:
                 see `isthmus.callbacks`. A model with a closed form calls none.
+            **others: none, whose error names the argument that was probably meant.
 
         Raises:
             InputError: for fields or data that cannot be used, or fields that may not change in a warm start.
@@ -148,6 +150,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             Interrupted: a KeyboardInterrupt, on Ctrl-C: the estimator is then fitted, with the best weights so far.
             Exception: what a callback raises; the estimator is then fitted, with the best weights so far.
         """
+        refuse_others(type(self), "fit", others)
         calls = check_callbacks(callbacks)
         start = self.fitted_ if self.warm_start and hasattr(self, "fitted_") else None
         beside = {"sample_weight": sample_weight, "start": start}
@@ -189,6 +192,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         condition: Any = None,
         lengths: Any = None,
         observed: Any = None,
+        **others: Never,
     ) -> np.ndarray:
         """Codes (n, *Z): the centre of q(z given x), always the same; or draws (K, n, *Z) from q(z given x).
 
@@ -200,6 +204,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             lengths: (n,) number of steps of padded sequences.
             observed: (n, *X) booleans, False where a value of X is missing.
         """
+        refuse_others(type(self), "transform", others)
         if draws is None and random_state is not None:
             raise InputError(
                 f"random_state must be None without draws, where nothing is random, got {quoted(random_state)}. Leave "
@@ -211,7 +216,9 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         return self.fitted_.sample_posterior(rows, draws, resolve_seed(random_state))
 
     @encodes
-    def posterior_of(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> Posterior:
+    def posterior_of(
+        self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None, **others: Never
+    ) -> Posterior:
         """q(z given x) of each row: `.mean` and `.scale`, its standard deviation, both (n, *Z) in units of the codes.
 
         Args:
@@ -220,10 +227,11 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         Raises:
             InputError: if the code of a row is a point, as in an Autoencoder.
         """
+        refuse_others(type(self), "posterior_of", others)
         return self.fitted_.posterior_of(self._check(X, condition, lengths, observed))
 
     @encodes
-    def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None) -> Any:
+    def inverse_transform(self, Z: Any, *, condition: Any = None, lengths: Any = None, **others: Never) -> Any:
         """E[x given z] (n, *X) of codes, in the data's units; 0 beyond the end of a sequence.
 
         A DataFrame if the model was fitted to one, with the index of Z if that is one of pandas.
@@ -232,13 +240,16 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             Z: (n, *Z) codes.
             condition, lengths: as in `transform`, of the rows to decode.
         """
+        refuse_others(type(self), "inverse_transform", others)
         check_is_fitted(self, "fitted_")
         x = self.fitted_.decode(Z, condition, lengths)
         library = self.schema_.library
         return to_frame(x, self.schema_, library, index=getattr(Z, "index", None)) if library else x
 
     @encodes
-    def reconstruct(self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None) -> Any:
+    def reconstruct(
+        self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None, **others: Never
+    ) -> Any:
         """E[x given the code of x] (n, *X), in the data's units; denoising models clean x.
 
         A DataFrame if X is one, of the same library and with the same index.
@@ -246,13 +257,16 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         Args:
             X, condition, lengths, observed: as in `transform`.
         """
+        refuse_others(type(self), "reconstruct", others)
         rows = self._rows(X, condition, lengths, observed)
         x = self.fitted_.reconstruct(self._check(rows))
         library = self.schema_.library and (library_of(X) or library_of(rows))
         return to_frame(x, self.schema_, library, index=rows.x.index, names=rows.x.columns) if library else x
 
     @samples
-    def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, mean: bool = False) -> Any:
+    def sample(
+        self, n: int = 1, *, condition: Any = None, random_state: Any = None, mean: bool = False, **others: Never
+    ) -> Any:
         """Draws of x (n, *X) from the model, in the data's units; a DataFrame if the model was fitted to one.
 
         Args:
@@ -261,6 +275,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             random_state: seed of all draws; None for a random one.
             mean: return E[x given z] of drawn codes instead of draws from p(x given z).
         """
+        refuse_others(type(self), "sample", others)
         check_is_fitted(self, "fitted_")
         x = self.fitted_.sample(n, condition, resolve_seed(random_state), mean)
         library = self.schema_.library
@@ -276,6 +291,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         condition: Any = None,
         lengths: Any = None,
         observed: Any = None,
+        **others: Never,
     ) -> np.ndarray:
         """(n,) importance-weighted log p(x), nats in the data's units; a lower bound that tightens with the draws.
 
@@ -291,6 +307,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         Raises:
             InputError: with `per_feature`, if p(x given z) is no product over the elements of x.
         """
+        refuse_others(type(self), "score_samples", others)
         rows = self._check(X, condition, lengths, observed)
         score = self.fitted_.element_distortion if per_feature else self.fitted_.score
         if not self.verbose:
@@ -302,13 +319,21 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     @scores
     def elbo(
-        self, X: Any, *, draws: int = 100, condition: Any = None, lengths: Any = None, observed: Any = None
+        self,
+        X: Any,
+        *,
+        draws: int = 100,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+        **others: Never,
     ) -> np.ndarray:
         """(n,) evidence lower bound, nats, with weight 1 on the KL term whatever it was in training.
 
         Args:
             X, draws, condition, lengths, observed: as in `score_samples`.
         """
+        refuse_others(type(self), "elbo", others)
         return self.fitted_.elbo(self._check(X, condition, lengths, observed), draws)
 
     def score(
@@ -320,6 +345,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         lengths: Any = None,
         observed: Any = None,
         sample_weight: Any = None,
+        **others: Never,
     ) -> float:
         """Mean log p(x) of a row, nats; of a model without a density, minus the mean squared error of a row.
 
@@ -328,6 +354,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             y: not used; scikit-learn passes it.
             sample_weight: (n,) numbers >= 0, how much rows count in the mean.
         """
+        refuse_others(type(self), "score", others)
         if isinstance(X, Examples):
             as_examples(X, y=y)  # raises for labels beside Examples
         rows = counted(self._rows(X, condition, lengths, observed, sample_weight))

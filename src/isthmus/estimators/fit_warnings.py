@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.row_names import transposed_note
+from isthmus.data.row_names import rows_are_examples, transposed_note
 from isthmus.data_checks.findings import examine
 from isthmus.data_checks.table_view import TableView, are_integers_as_floats
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
@@ -32,13 +32,17 @@ def warn_of_data(estimator: Hyperparameters, schema: Schema, inputs: Examples, g
         inputs: all rows; of very many, some are looked at.
         given: the rows as they were passed, perhaps a DataFrame.
     """
-    notes = [*transposed(given), *integer_valued(estimator, schema, inputs)]
+    notes = [*transposed(given)]
+    oriented = bool(notes) or is_oriented(given)
+    notes += [*integer_valued(estimator, schema, inputs)]
     rows = inputs.subsample(max(MIN_CHECKED_ROWS, MAX_CHECKED_NUMBERS // schema.size), seed=0)
     checked = copy.copy(estimator)
     if not isinstance(estimator.likelihood, str):  # of unlike columns, or the user's own: no default to be checked
         checked.likelihood = "normal"
     with np.errstate(all="ignore"):
-        _, _, findings = examine(TableView(rows, feature_names(estimator), total=len(inputs)), checked)
+        _, _, findings = examine(
+            TableView(rows, feature_names(estimator), total=len(inputs), oriented=oriented), checked
+        )
     # That a likelihood is no density has been said where it was chosen.
     serious = (finding for finding in findings if finding.severity == "warning" and finding.code != "not-a-density")
     seen = "" if len(rows) == len(inputs) else f" (seen in {len(rows):,} of the {len(inputs):,} rows)"
@@ -52,6 +56,11 @@ def transposed(x: Any) -> Iterator[str]:
     """A note on a DataFrame of far more columns than rows whose index holds words: its columns may be the examples."""
     if hasattr(x, "iloc") and hasattr(x, "columns") and (note := transposed_note(x.index.to_series(), x.columns)):
         yield f"X: {note} (X.T)."
+
+
+def is_oriented(x: Any) -> bool:
+    """Whether the names of a DataFrame say that its rows are the examples."""
+    return hasattr(x, "iloc") and hasattr(x, "columns") and rows_are_examples(x.index[:1].to_series(), x.columns)
 
 
 def integer_valued(estimator: Hyperparameters, schema: Schema, inputs: Examples) -> Iterator[str]:

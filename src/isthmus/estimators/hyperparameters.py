@@ -109,12 +109,31 @@ class Hyperparameters:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Python's own error for an unknown field does not say what was probably meant.
         if kwargs:
-            _self, *known = inspect.signature(cls.__init__).parameters.values()
-            names = [parameter.name for parameter in known]
+            names, others = cls._arguments()
             for name in kwargs:
-                if name not in names and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
+                if name not in names and not others:
                     raise TypeError(str(unknown(f"field of {cls.__name__}", name, names)))
         return super().__new__(cls)
+
+    @classmethod
+    def _arguments(cls) -> tuple[list[str], bool]:
+        """Names of the constructor's arguments, and whether it takes any others."""
+        _self, *known = inspect.signature(cls.__init__).parameters.values()
+        return [each.name for each in known], any(each.kind is each.VAR_KEYWORD for each in known)
+
+    def set_params(self, **params: Any) -> Self:
+        """Set fields by name.
+
+        Raises:
+            InputError: for a name that is no field.
+        """
+        names, others = self._arguments()
+        for name in params:
+            part, _, inner = name.partition("__")  # of a part that has parameters of its own
+            own = name in names or (inner and hasattr(getattr(self, part, None), "set_params"))
+            if not own and not others:
+                raise unknown(f"field of {type(self).__name__}", name, names)
+        return super().set_params(**params)  # type: ignore[misc]
 
     def compose(self, schema: Schema) -> Recipe:
         """The recipe of the model for data of this schema."""

@@ -117,7 +117,7 @@ def validation_rows(validation: Any, schema: Schema, names: tuple[str, ...] = ()
         raise InputError(f"{name} must have labels, as the training rows. Pass them in a dict: 'y': ...")
     try:
         kwargs = rows.model_kwargs() | {"y": rows.y, "weight": rows.weight}
-        examples = check_examples(schema, rows.x, feature_names=names, **kwargs).without_zero_weight()
+        examples = check_examples(schema, rows.x, feature_names=names, clip=False, **kwargs).without_zero_weight()
         if schema.labels is not None and examples.y is not None:
             schema.labels.encode(examples.y)  # raises for classes that the training rows do not have
         return examples
@@ -265,7 +265,7 @@ def likelihood_of(estimator: Hyperparameters, kind: str) -> tuple[str, tuple[Any
         return AUTO[kind], ()
     name, arguments = parse(part, "likelihood")
     if name not in LIKELIHOODS:
-        raise unknown("likelihood", name, LIKELIHOODS)
+        raise unknown("likelihood", name, ("auto", *LIKELIHOODS))
     return name, arguments
 
 

@@ -51,7 +51,8 @@ def check_fields(estimator: Hyperparameters) -> None:
         if name == "warmup" and value == "auto":
             continue
         if not (is_real_number(value) and 0 <= value <= 1):
-            raise InputError(f"{name} must be a number from 0 to 1, got {quoted(value)}.")
+            alternative = " or 'auto'" if name == "warmup" else ""
+            raise InputError(f"{name} must be a number from 0 to 1{alternative}, got {quoted(value)}.")
     if estimator.validation_fraction == 1:
         raise InputError("validation_fraction must be below 1, got 1: no rows would be left to train on.")
     if estimator.dropout >= 1:
@@ -114,7 +115,7 @@ def check_widths(name: str, value: Any, min_layers: int) -> None:
         or len(value) < min_layers
         or not all(is_integer(w) and w >= 1 for w in value)
     ):
-        raise InputError(f"{name} must be a tuple of integers >= 1 such as (512, 512), got {quoted(value)}.")
+        raise InputError(f"{name} must be a tuple of integers >= 1 such as (512, 512) or 'auto', got {quoted(value)}.")
     if max(value, default=0) > MAX_WIDTH:
         raise InputError(f"{name} must be at most {MAX_WIDTH:,} wide, got {quoted(value)}.")
 

@@ -35,11 +35,12 @@ def mean_and_error(values: np.ndarray, shared_error: float = 0.0, weight: np.nda
     >>> mean_and_error(np.array([1.0, 3.0]), weight=np.array([3.0, 1.0])).mean
     1.5
     """
-    if weight is not None and len(values) > 1:
-        n, mean = len(values), float(np.average(values, weights=weight))
-        spread = math.sqrt(float(np.square(weight * (values - mean)).sum()) * n / (n - 1)) / float(weight.sum())
-        return Estimate(mean, math.hypot(spread, shared_error))
-    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    with np.errstate(over="ignore"):  # a row far from all others may have -1e200: an infinite error is right
+        if weight is not None and len(values) > 1:
+            n, mean = len(values), float(np.average(values, weights=weight))
+            spread = math.sqrt(float(np.square(weight * (values - mean)).sum()) * n / (n - 1)) / float(weight.sum())
+            return Estimate(mean, math.hypot(spread, shared_error))
+        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return Estimate(float(values.mean()), math.hypot(error, shared_error))
 
 

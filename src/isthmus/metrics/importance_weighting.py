@@ -309,7 +309,8 @@ def combine(log_sums: np.ndarray, sizes: np.ndarray, exact: bool = False) -> Log
             float((np.logaddexp.reduce(np.delete(log_sums, g, 0)) - math.log(sizes.sum() - sizes[g])).mean())
             for g in range(len(sizes))
         ]
-    shared_error = math.sqrt((len(sizes) - 1) * float(np.var(replicates)))
+    with np.errstate(over="ignore"):  # log p(x) of a row far from all others may be -1e200
+        shared_error = math.sqrt((len(sizes) - 1) * float(np.var(replicates)))
     return LogLikelihood(values, shared_error, bound_gap(log_sums, sizes), len(sizes))
 
 

@@ -11,6 +11,8 @@ from isthmus.errors import InputError, unknown
 
 MAX_ABSOLUTE_VALUE = 1e140
 """The squares of larger numbers, added up, overflow."""
+MAX_COUNT = 1e15
+"""Of larger floats all are whole."""
 MIN_DIFFERENCE = 1e-140
 """The squares of smaller differences underflow."""
 NUMBERS_AT_ONCE = 2**20

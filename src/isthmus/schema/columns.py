@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isthmus.schema.array_statistics import MAX_ABSOLUTE_VALUE, MAX_COUNT
 from isthmus.schema.condition import Condition
 from isthmus.schema.labels import Labels
 
@@ -200,6 +201,21 @@ class Schema:
         """(*X) an attribute of the column that each element belongs to."""
         values = [np.full(width, getattr(column, name)) for column, width in zip(self.columns, self.widths)]
         return np.concatenate(values).reshape(self.event_shape)
+
+    def clip(self, x: np.ndarray) -> np.ndarray:
+        """Rows (n, *X) with numbers too large to be computed with as the largest that are not; NaN and infinity stay.
+
+        To a trained model such a row is the least likely one, not a reason to score none.
+        """
+        if x.dtype.kind not in "iuf" or x.itemsize < 4 or x.shape[1:] != self.event_shape:
+            return x
+        with np.errstate(invalid="ignore"):
+            if x.min(initial=0) >= -MAX_COUNT and x.max(initial=0) <= MAX_COUNT:  # not so with NaN
+                return x
+            counts = (self.per_element("kind") == "counts") & self.per_element("discrete").astype(bool)
+            limit = np.where(counts, MAX_COUNT, MAX_ABSOLUTE_VALUE)
+            large = (np.abs(x) > limit) & np.isfinite(x)
+        return np.where(large, np.copysign(limit, x), x) if large.any() else x
 
     def to_tensor(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
         """Raw rows (n, *X), as stored, to the units that networks read; bits and probabilities are in these already."""

@@ -22,9 +22,10 @@ from torch.utils.flop_counter import flop_registry
 
 from isthmus.batch import Batch
 from isthmus.data import guards
-from isthmus.errors import InputError
+from isthmus.errors import InputError, unknown
 from isthmus.latent_model import Model
 from isthmus.random_streams import seeded
+from isthmus.synonyms import nearest_name
 from isthmus.train.mixed_precision import bf16_parameters, bf16_pays, has_bf16_units
 
 ONE_THREAD_MAX_FLOPS = 500e6
@@ -124,6 +125,8 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     known = f"device must be 'auto', 'cpu', 'cuda', like 'cuda:1', or 'mps', got {device!r}."
+    if nearest := nearest_name(str(device), ("auto", "cpu", "cuda", "mps")):
+        known += f" Did you mean {nearest!r}?"
     try:
         picked = torch.device(device)
     except (RuntimeError, TypeError, ValueError):
@@ -149,7 +152,7 @@ def device_for_use(device: str) -> torch.device:
 def pick_dtype(precision: str) -> torch.dtype:
     """The dtype of weights that are kept, of data and of all that is measured: float64 if asked for, else float32."""
     if precision not in PRECISIONS:
-        raise InputError(f"precision must be 'auto', 'float32', 'float64' or 'bf16', got {precision!r}.")
+        raise unknown("precision", str(precision), PRECISIONS)
     return torch.float64 if precision == "float64" else torch.float32
 
 
