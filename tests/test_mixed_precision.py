@@ -77,7 +77,7 @@ def test_weights_stay_in_float32_where_small_steps_add_up():
     with torch.no_grad():
         weight.fill_(1.0)
     optimizer = FlatOptimizer(net, rule="sgd", in_bf16=[weight])
-    assert (weight.dtype, weight.grad.dtype, optimizer.flat.dtype) == (BF16, BF16, torch.float32)
+    assert (weight.dtype, optimizer.flat.dtype) == (BF16, torch.float32)
     for _ in range(100):
         optimizer.zero_grad()
         net(torch.ones(1, 4, dtype=BF16)).sum().backward()

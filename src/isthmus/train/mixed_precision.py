@@ -77,37 +77,28 @@ class Bf16Copies:
     float32 (Micikevicius et al., 2018). bf16 has the range of float32, so no loss needs to be scaled.
 
     Args:
-        parameters: in their order in the buffers.
+        parameters: in their order in the buffer.
         weights: their values in float32, end to end.
-        grad: the gradient by which these are updated, end to end.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], weights: Tensor, grad: Tensor):
-        self.parameters, self.weights, self.grad = parameters, weights, grad
+    def __init__(self, parameters: Sequence[nn.Parameter], weights: Tensor):
+        self.parameters, self.weights = parameters, weights
         self.low = weights.to(torch.bfloat16)
-        self.low_grad = torch.zeros_like(self.low)
         self.stand_in()
 
-    def _views(self, flat: Tensor) -> list[Tensor]:
+    def _become(self, flat: Tensor) -> None:
         pieces = flat.split([p.numel() for p in self.parameters])
-        return [piece.view(p.shape) for piece, p in zip(pieces, self.parameters)]
-
-    def _become(self, weights: Tensor, grad: Tensor) -> None:
-        for parameter, value, slope in zip(self.parameters, self._views(weights), self._views(grad)):
+        for parameter, piece in zip(self.parameters, pieces):
             parameter.grad = None  # of another dtype
-            parameter.data, parameter.grad = value, slope
+            parameter.data = piece.view(parameter.shape)
 
     def stand_in(self) -> None:
         """Let the parameters be the copies."""
-        self._become(self.low, self.low_grad)
+        self._become(self.low)
 
     def step_aside(self) -> None:
         """Let the parameters be the weights in float32."""
-        self._become(self.weights, self.grad)
-
-    def read_grad(self) -> None:
-        """Convert the gradient of the copies into that of the weights."""
-        self.grad.copy_(self.low_grad)
+        self._become(self.weights)
 
     def renew(self) -> None:
         """Copy the weights anew, after they have changed."""

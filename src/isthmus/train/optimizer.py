@@ -67,8 +67,10 @@ class Span:
 
     def _apply(self, grad: Tensor, rate: Tensor, divisor: Tensor | None, skip: Tensor | None) -> None:
         if self.decay is not None:  # apart from the gradient, as by Loshchilov & Hutter (2019)
-            lost = self.decay * (rate if skip is None else rate * (1.0 - skip))
-            self.flat.addcmul_(self.flat, lost, value=-1)
+            if skip is None:
+                self.flat.addcmul_(self.flat, self.decay, value=-rate.item())
+            else:
+                self.flat.addcmul_(self.flat, self.decay * (rate * (1.0 - skip)), value=-1)
         lr = rate if self.player.rate == 1 else rate * self.player.rate
         if self.rule == "sgd":
             torch._fused_sgd_(
@@ -153,8 +155,9 @@ class FlatOptimizer:
         self.flat = torch.cat([p.detach().reshape(-1) for p in self.parameters])
         self.grad = torch.zeros_like(self.flat)
         self.first, self.second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        for parameter, value, grad in zip(self.parameters, self.views(self.flat), self.views(self.grad)):
-            parameter.data, parameter.grad = value, grad
+        self.grad_views = self.views(self.grad)
+        for parameter, value in zip(self.parameters, self.views(self.flat)):
+            parameter.data, parameter.grad = value, None
         self.nonfinite = torch.zeros((), dtype=torch.float32, device=self.flat.device)
 
         mine = [p for p in self.parameters if id(p) not in is_critic]
@@ -172,7 +175,7 @@ class FlatOptimizer:
         if is_low:
             low = [p for p in mine if id(p) in is_low]
             piece = slice(self.sizes[0] - sum(p.numel() for p in low), self.sizes[0])
-            self.copies = Bf16Copies(low, self.flat[piece], self.grad[piece])
+            self.copies = Bf16Copies(low, self.flat[piece])
         self.averaged_buffers = averaged_buffers(module)
         self.buffer_averages = {name: buffer.clone() for name, buffer in self.averaged_buffers.items()}
 
@@ -193,14 +196,21 @@ class FlatOptimizer:
         return [piece.view(p.shape) for piece, p in zip(pieces, self.parameters)]
 
     def zero_grad(self) -> None:
-        self.grad.zero_()
-        if self.copies is not None:
-            self.copies.low_grad.zero_()
+        """Forget the gradient: the next backward pass hands its own tensors over, without adding to others."""
+        for parameter in self.parameters:
+            parameter.grad = None
 
+    @torch.no_grad()
     def read_grad(self) -> None:
-        """Let the buffer `grad` hold the gradient of all weights, after a backward pass."""
-        if self.copies is not None:
-            self.copies.read_grad()
+        """Lay the gradient of a backward pass end to end into the buffer `grad`, in the weights' precision."""
+        into, grads = [], []
+        for view, parameter in zip(self.grad_views, self.parameters):
+            if parameter.grad is None:
+                view.zero_()
+            else:
+                into.append(view)
+                grads.append(parameter.grad)
+        torch._foreach_copy_(into, grads)
 
     def computed_with(self) -> list[Tensor]:
         """The weights that gradients are computed with, end to end: the flat buffer, or its pieces by dtype."""
