@@ -201,6 +201,7 @@ def test_a_short_run_ends_with_its_last_weights_and_a_long_one_with_their_averag
     for update in range(1, 201):
         adam.zero_grad()
         layer(torch.randn(8, 4)).square().mean().backward()
+        adam.read_grad()
         adam.step(torch.tensor(1e-2))
         adam.update_ema(update)
         seen.append(adam.flat.clone())
