@@ -136,6 +136,8 @@ def test_auto_takes_bf16_where_layers_and_batches_are_wide(with_units):
         (wide, {"hidden": (256, 256), "batch_size": 32}, "float32"),
         (wide, {"hidden": (64, 64), "batch_size": 64}, "float32"),
         (narrow, {"hidden": (256,), "batch_size": 64}, "float32"),
+        (wide.reshape(400, 20, 15), {"network": "conv", "channels": (32,), "batch_size": 64}, "bf16"),
+        (wide.reshape(400, 20, 15), {"network": "conv", "channels": (16,), "batch_size": 64}, "float32"),
         (wide, {"hidden": (256, 256), "batch_size": 64, "precision": "float64"}, "float64"),
         (wide, {"hidden": (256, 256), "batch_size": 64, "precision": "float32"}, "float32"),
     ):

@@ -17,6 +17,8 @@ from isthmus.scales import FixedScale
 MIN_WIDTH, MIN_ROWS = 256, 64
 """Inputs and outputs of a layer, and rows of a batch, below which a product in bf16 saves no time: its operands are
 converted, and that takes as long."""
+MIN_CHANNELS = 32
+"""Channels of a convolution below which the same holds."""
 MIN_SCALE = 0.1
 """Fixed scale of numbers of order 1 beside which a location in bf16, off by 0.002 of its size, is exact."""
 
@@ -63,10 +65,13 @@ def bf16_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def bf16_pays(model: nn.Module, rows: int) -> bool:
-    """Whether most weights that a batch of this many rows meets are those of wide layers that may compute in bf16."""
+    """Whether convolutions, or wide layers with most of the weights, may compute in bf16 for batches of this size."""
     if rows < MIN_ROWS:
         return False
-    wide = sum(p.numel() for p in bf16_parameters(model) if p.ndim > 1 and min(p.shape[0], p[0].numel()) >= MIN_WIDTH)
+    weights = [p for p in bf16_parameters(model) if p.ndim > 1]
+    if any(p.ndim > 2 and max(p.shape[:2]) >= MIN_CHANNELS for p in weights):
+        return True
+    wide = sum(p.numel() for p in weights if min(p.shape) >= MIN_WIDTH)
     return 2 * wide > sum(p.numel() for p in model.parameters())
 
 
