@@ -2,8 +2,8 @@
 
     ISTHMUS_DATA=folder python benchmarks/precision.py [--seeds 3] [--epochs 10] [--batch-size 128]
 
-A VAE of 784-512-512-20 on images binarised anew in each epoch, 1,000 draws of 2,000 test images; the same rows and seeds
-for both, so that differences are paired. Needs a processor or GPU with units for bf16.
+A VAE of 784-512-512-20 on images binarised anew in each epoch, 1,000 draws of 2,000 test images; the same rows and
+seeds for both, so that differences are paired. Needs a processor or GPU with units for bf16.
 """
 
 from __future__ import annotations
