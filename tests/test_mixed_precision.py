@@ -132,14 +132,14 @@ def test_auto_takes_bf16_where_layers_and_batches_are_wide(with_units):
     wide, narrow = bits(400, 300), bits(400, 30)
     fields = {"epochs": 1, "latent_dim": 2, "threads": 1, "random_state": 0}
     for x, more, expected in (
-        (wide, {"hidden": (256, 256), "batch_size": 64}, "bf16"),
-        (wide, {"hidden": (256, 256), "batch_size": 32}, "float32"),
-        (wide, {"hidden": (64, 64), "batch_size": 64}, "float32"),
-        (narrow, {"hidden": (256,), "batch_size": 64}, "float32"),
+        (wide, {"hidden": (512, 512), "batch_size": 64}, "bf16"),
+        (wide, {"hidden": (512, 512), "batch_size": 32}, "float32"),
+        (wide, {"hidden": (256, 256), "batch_size": 64}, "float32"),
+        (narrow, {"hidden": (512,), "batch_size": 64}, "float32"),
         (wide.reshape(400, 20, 15), {"network": "conv", "channels": (32,), "batch_size": 64}, "bf16"),
         (wide.reshape(400, 20, 15), {"network": "conv", "channels": (16,), "batch_size": 64}, "float32"),
-        (wide, {"hidden": (256, 256), "batch_size": 64, "precision": "float64"}, "float64"),
-        (wide, {"hidden": (256, 256), "batch_size": 64, "precision": "float32"}, "float32"),
+        (wide, {"hidden": (512, 512), "batch_size": 64, "precision": "float64"}, "float64"),
+        (wide, {"hidden": (512, 512), "batch_size": 64, "precision": "float32"}, "float32"),
     ):
         assert setup_training(isthmus.VAE(**fields, **more), x).config.precision == expected
     assert not bf16_pays(nn.Linear(512, 512), 512)  # no network of ours
