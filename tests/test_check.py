@@ -441,6 +441,10 @@ def meanings_of(x):
         ("userId", RANDOM.permutation(10**6)[:300] + 7.0, "identifier"),
         ("first", np.arange(300), "identifier"),  # it counts the rows
         ("first", np.arange(1, 301.0), "identifier"),
+        ("house no", RANDOM.permutation(300), "identifier"),
+        ("reynolds_number", RANDOM.permutation(10**6)[:300], "count-columns"),
+        ("market_index", RANDOM.permutation(10**6)[:300] + 1, "count-columns"),
+        ("time_s", np.arange(300), "count-columns"),  # when it was measured
         ("width", RANDOM.permutation(10**6)[:300], "count-columns"),  # neither its name nor its order says so
         ("user_id", RANDOM.integers(0, 100, 300), "count-columns"),  # rows share it
         ("rapid", RANDOM.permutation(10**6)[:300], "count-columns"),  # no word of its own
@@ -459,6 +463,15 @@ def test_what_a_column_holds_instead_of_measurements(name, values, expected):
     frame = pd.DataFrame(table(300, 3), columns=list("abc"))
     frame.insert(0, name, np.asarray(values))
     assert meanings_of(frame) == ({expected: [name]} if expected else {})
+
+
+def test_of_many_rows_an_identifier_is_seen_in_some(monkeypatch):
+    monkeypatch.setattr("isthmus.estimators.fit_warnings.MAX_CHECKED_NUMBERS", 1)
+    monkeypatch.setattr("isthmus.estimators.fit_warnings.MIN_CHECKED_ROWS", 60)
+    with pytest.warns(UserWarning, match="patient of X seems to number the rows"):
+        small("VAE", epochs=1).fit(
+            pd.DataFrame(table(300, 3), columns=list("abc")).assign(patient=range(300)).iloc[:, ::-1]
+        )
 
 
 def test_columns_that_are_all_counts_are_measurements_of_one_kind():

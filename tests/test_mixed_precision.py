@@ -138,6 +138,7 @@ def test_auto_takes_bf16_where_layers_and_batches_are_wide(with_units):
         (narrow, {"hidden": (512,), "batch_size": 64}, "float32"),
         (wide.reshape(400, 20, 15), {"network": "conv", "channels": (32,), "batch_size": 64}, "bf16"),
         (wide.reshape(400, 20, 15), {"network": "conv", "channels": (16,), "batch_size": 64}, "float32"),
+        (wide * 50.0 + 1000, {"hidden": (512, 512), "scaling": "none", "likelihood": "normal"}, "float32"),
         (wide, {"hidden": (512, 512), "batch_size": 64, "precision": "float64"}, "float64"),
         (wide, {"hidden": (512, 512), "batch_size": 64, "precision": "float32"}, "float32"),
     ):
@@ -148,9 +149,9 @@ def test_auto_takes_bf16_where_layers_and_batches_are_wide(with_units):
 @pytest.mark.parametrize(
     ("units", "fields", "message"),
     [
-        (False, {}, "this machine has no units for bf16"),
-        (True, {"encoder": nn.Linear(5, 4), "decoder": nn.Linear(2, 5), "latent_dim": 2}, "can compute in bf16"),
-        (True, {"hidden": ()}, "can compute in bf16"),
+        (False, {}, "this processor or GPU has none"),
+        (True, {"encoder": nn.Linear(5, 4), "decoder": nn.Linear(2, 5), "latent_dim": 2}, "this model has none"),
+        (True, {"hidden": ()}, "this model has none"),
     ],
 )
 def test_where_bf16_cannot_be_had_training_goes_on_in_float32(monkeypatch, units, fields, message):
@@ -168,7 +169,7 @@ def test_a_run_goes_on_in_its_precision_or_says_that_it_cannot(monkeypatch, tmp_
     assert json.loads((tmp_path / "r" / "config.json").read_text())["settings"]["precision"] == "bf16"
     for units, expected in ((True, "bf16"), (False, "float32")):
         monkeypatch.setattr(runtime, "has_bf16_units", lambda device, units=units: units)
-        with contextlib.nullcontext() if units else pytest.warns(UserWarning, match="goes on in float32"):
+        with contextlib.nullcontext() if units else pytest.warns(UserWarning, match="training in float32"):
             assert run_dir.resume(tmp_path / "r").job.config.precision == expected
 
 

@@ -16,11 +16,14 @@ from isthmus.wording import join_names
 if TYPE_CHECKING:
     import numpy as np
 
-NAME_OF_IDENTIFIER = re.compile(r"(^|[_\W])(id|ids|uuid|idx|index|key|rownum|row_number|record|number|no)$", re.I)
-"""What columns of distinct whole numbers that identify rows are called; `userId` ends in a word of its own as well."""
-CAMEL_IDENTIFIER = re.compile(r"[a-z](Id|ID|Key|Number)$")
+NAME_OF_IDENTIFIER = re.compile(r"(^|[_\W])(id|ids|uuid)$|(?-i:[a-z](Id|ID))$", re.I)
+"""What columns of distinct whole numbers that identify rows are called, as a word of its own."""
+NAME_OF_NUMBERING = re.compile(r"(^|[_\W])(idx|index|key|rownum|row|record|number|no)$", re.I)
+"""What they may be called, and others too: those are within the number of the rows."""
 NAME_OF_TIME = re.compile(r"(^|[_\W])(date|time|datetime|timestamp|ts|day|created|updated|at|epoch)([_\W]|$)", re.I)
 """What columns of times are called."""
+NAME_OF_STEP = re.compile(r"(^|[_\W])(time|t|step|x|dose|day|hour|minute|second|position|age)([_\W]|$)", re.I)
+"""What columns that rise from row to row are called and do not number rows: the time of a measurement."""
 FIRST_YEAR, LAST_YEAR = 1800, 2200
 """Years of dates that are written as one number, 20240131."""
 FIRST_SECOND, LAST_SECOND = 3.1e8, 4.1e9
@@ -106,9 +109,12 @@ def numbers_rows(column: np.ndarray, name: str, rows: int, of_all: bool) -> bool
 
     if len(np.unique(column)) < len(column):
         return False
-    if NAME_OF_IDENTIFIER.search(name) or CAMEL_IDENTIFIER.search(name):
+    if NAME_OF_IDENTIFIER.search(name):
         return True
-    return of_all and bool(column[0] in (0, 1) and (np.diff(column) > 0).all() and column.max() - column.min() < rows)
+    within = bool(column.min() >= 0 and column.max() <= rows)
+    if NAME_OF_NUMBERING.search(name):
+        return within
+    return of_all and within and not NAME_OF_STEP.search(name) and bool((np.diff(column) > 0).all())
 
 
 def is_date(column: np.ndarray, name: str) -> bool:
@@ -130,7 +136,7 @@ def _names(view: TableView, columns: list[int]) -> str:
 
 
 def _leave_out(view: TableView, columns: list[int]) -> str:
-    names = [view.column_name(j) for j in columns]
     if not view.names:
         return f"leave it out: numpy.delete(X, {columns if len(columns) > 1 else columns[0]}, 1)"
-    return f"leave it out: X.drop(columns={names}) (--drop {shlex.join(names)})"
+    names = [view.column_name(j) for j in columns]
+    return f"leave it out: X.drop(columns=X.columns[{columns}]) (--drop {shlex.join(names)})"

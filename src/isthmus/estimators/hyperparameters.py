@@ -83,7 +83,7 @@ class Hyperparameters:
     device: str = "auto"
     """cpu, cuda, cuda:1, mps (which is not tested), or auto: cuda if there is a GPU for it."""
     precision: str = "auto"
-    """float32, float64 for numbers that are to be exact, bf16 to train wide networks faster, or auto: it or float32."""
+    """float32, float64 for exact numbers, bf16 to train wide networks faster; auto: bf16 where it pays, or float32."""
     compile: bool | str = "auto"
     """Compile the training step; auto does for long runs of small networks on a CPU."""
     encoder: nn.Module | None = None

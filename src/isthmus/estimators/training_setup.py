@@ -58,6 +58,8 @@ AUTO_UPDATES = 4_000
 MIN_AUTO_EPOCHS = 20
 """Epochs that it makes at least, however many updates these are."""
 
+MAX_IN_BF16 = 100.0
+"""Size of a number that networks read, from which it may be so far from 0 that bf16 rounds off what it says."""
 AUTO_PATIENCE_UPDATES, AUTO_PATIENCE_EPOCHS = 500, 5
 """Updates, and epochs, that `patience="auto"` waits for a better validation loss at least."""
 
@@ -223,6 +225,9 @@ def training_config(
     parameters = sum(p.numel() for p in recipe.model.parameters())
     scheduled = any(isinstance(term.weight, Schedule) for term in as_objective(recipe.objective).terms)
     work = size * draws * flops_per_row(recipe, schema)
+    asked = settings.get("precision", estimator.precision)
+    if asked == "auto" and not schema.discrete and max(abs(schema.low).max(), abs(schema.high).max()) > MAX_IN_BF16:
+        asked = "float32"
     return TrainConfig(
         epochs=epochs,
         batch_size=int(estimator.batch_size),
@@ -235,7 +240,7 @@ def training_config(
         max_seconds=math.inf if estimator.max_minutes is None else 60 * estimator.max_minutes,
         continued=continued,
         seed=seed,
-        precision=pick_precision(settings.get("precision", estimator.precision), recipe.model, size * draws, device),
+        precision=pick_precision(asked, recipe.model, size * draws, device),
         threads=settings.get("threads") or pick_threads(estimator.threads, work),
         compile=settings.get("compile", pick_compile(estimator.compile, parameters, epochs * per_epoch, device)),
         must_compile=estimator.compile != "auto",

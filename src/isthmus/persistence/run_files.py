@@ -12,7 +12,7 @@ from typing import Any
 
 from isthmus.atomic_io import MAX_JSON_BYTES, TMP_PREFIX, atomic_write, os_reason, read_json
 from isthmus.errors import InputError
-from isthmus.train.tensor_file import Header, Specs, misfit, read_header
+from isthmus.train.tensor_file import Header, read_header
 from isthmus.wording import join_names, quoted
 
 CONFIG, WEIGHTS, HISTORY, CHECKPOINT = "config.json", "model.safetensors", "history.jsonl", "checkpoint"
@@ -115,13 +115,15 @@ def check_own_files(folder: Path) -> None:
         )
 
 
-def check_replaceable(folder: Path, config: dict[str, Any], specs: Specs) -> None:
-    """Raise InputError if saving to a folder would lose more than an earlier save of the same model.
+def check_replaceable(folder: Path, config: dict[str, Any]) -> None:
+    """Raise InputError if saving to a folder would lose a run of `isthmus fit`, or a model of another kind.
+
+    A model of the same class and columns is replaced, however it was trained: a script that fits and saves can be run
+    again.
 
     Args:
         folder: of whose files `check_own_files` knows that they are isthmus's.
         config: the configuration of the model that is to be saved.
-        specs: the form of its weights, which tells networks of the user's own apart.
     """
     action = "Save to another folder, or pass force=True to replace it."
     stored = read_stored(folder) if is_run(folder) else {}
@@ -130,19 +132,23 @@ def check_replaceable(folder: Path, config: dict[str, Any], specs: Specs) -> Non
     header = weights_header(folder)
     # Weights that do not belong to the configuration are what saving that was interrupted leaves: they are no model.
     if stored and header is not None and header.values.get("config_hash") == config_hash(stored):
-        differs = config_hash(stored) != config_hash(config) or misfit(header.specs, specs) is not None
-    else:
-        differs = False
-    if differs:
         name = stored["class"]
-        which = f"another {name}" if name == config["class"] else f"another model ({quoted(name)})"
-        raise InputError(f"{folder} holds {which}, which would be lost. {action}")
+        if name != config["class"]:
+            raise InputError(f"{folder} holds another model ({quoted(name)}), which would be lost. {action}")
+        if columns_of(stored) != columns_of(config):
+            raise InputError(f"{folder} holds a {name} of other columns, which would be lost. {action}")
     lost = [name for name in RUN_FILES if name != HISTORY and os.path.lexists(folder / name)]
     if lost:
         raise InputError(
             f"{folder} holds files that would be lost: {join_names(lost)}. Save to another folder, or pass force=True "
             "to remove them."
         )
+
+
+def columns_of(config: dict[str, Any]) -> tuple[list[int], list[str]]:
+    """The shape and the names of the rows that a configuration was trained on."""
+    schema = config["schema"]
+    return [*schema["event_shape"]], [*schema["names"]]
 
 
 # ------------------------------------------------------------------ replacements

@@ -135,7 +135,7 @@ def save_fitted(fitted: FittedModel, folder: str | Path, force: bool = False) ->
         check_own_files(folder)
         config = fitted_config(fitted, finished=True)
         if not force:
-            check_replaceable(folder, config, specs_of(fitted.model.state_dict()))
+            check_replaceable(folder, config)
         save_weights(fitted, folder / WEIGHTS, config)
         clear_replacement(folder)
         clear(folder, RUN_FILES)

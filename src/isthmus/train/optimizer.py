@@ -222,7 +222,7 @@ class FlatOptimizer:
 
     def set_grad(self, grads: Sequence[Tensor]) -> None:
         """Take the gradient with respect to each of `computed_with`."""
-        self.grad = grads[0] if len(grads) == 1 else torch.cat([grad.to(self.flat.dtype) for grad in grads])
+        torch._foreach_copy_(self.grad.split([grad.numel() for grad in grads]), list(grads))
 
     def full_precision(self) -> contextlib.AbstractContextManager[None]:
         """Let the module compute in float32, or float64, inside the context."""

@@ -173,15 +173,14 @@ def pick_precision(precision: str, model: Model, rows: int, device: torch.device
     if not has_bf16_units(device):
         if precision == "bf16":
             warnings.warn(
-                "Training goes on in float32: this machine has no units for bf16, in which it was to take place.",
+                "precision='bf16' needs units for bf16, and this processor or GPU has none: training in float32.",
                 UserWarning,
                 stacklevel=2,
             )
         return "float32"
     if precision == "bf16" and not bf16_parameters(model):
         warnings.warn(
-            "Training goes on in float32: no network of this model can compute in bf16. Those of encoder= and decoder= "
-            "compute in what they are given.",
+            "precision='bf16' needs hidden layers of our own networks, and this model has none: training in float32.",
             UserWarning,
             stacklevel=2,
         )

@@ -394,6 +394,7 @@ def run(
             trainer.raise_if_nonfinite()
             checkpointer.save(trainer)
         if interrupted():
-            message = f"stopped at step {trainer.step} of {trainer.total_steps}; the model has its best weights so far"
+            kept = f"the model has its {'best ' if trainer.best else ''}weights so far"
+            message = f"stopped at step {trainer.step} of {trainer.total_steps}; {kept}"
             raise Interrupted(message, trainer.history)
     return "complete"
