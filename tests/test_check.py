@@ -450,6 +450,7 @@ def meanings_of(x):
         ("rapid", RANDOM.permutation(10**6)[:300], "count-columns"),  # no word of its own
         ("day", pd.date_range("1999-12-01", periods=300).strftime("%Y%m%d").astype(int), "date"),
         ("x", pd.date_range("1999-12-01", periods=300).strftime("%Y%m%d").astype(float), "date"),
+        ("x", np.r_[pd.date_range("1999-12-01", periods=297).strftime("%Y%m%d").astype(int), 3 * [-9999]], "date"),
         ("created_at", 1.6e9 + RANDOM.integers(0, 10**7, 300), "date"),
         ("created_at", 1.6e12 + RANDOM.integers(0, 10**10, 300), "date"),
         ("amount", 1.6e9 + RANDOM.integers(0, 10**7, 300), "count-columns"),

@@ -295,6 +295,8 @@ def test_ctrl_c_saves_a_checkpoint_and_prints_how_to_resume(tmp_path, monkeypatc
     with pytest.warns(UserWarning, match="best weights of a training that was stopped.*--resume"):
         stopped = isthmus.load(folder)
     assert np.isfinite(stopped.sample(3)).all()
+    stopped.save(tmp_path / "copy")
+    assert isthmus.load(tmp_path / "copy").settings_["interrupted"]
     assert main(["encode", str(folder), "digits", "-o", str(tmp_path / "codes.npy")]) == 0
     assert main(["fit", "--resume", str(folder)]) == 0
     with warnings.catch_warnings():

@@ -286,6 +286,13 @@ def test_the_condition_replaces_the_labels_of_a_built_in_table():
         ('"a,1",b\n1,2\n', ["a,1", "b"], [1, 2]),
         ('"a","b"\n"r1",1.5,2\n"r2",3,4\n', ["a", "b"], [1.5, 2]),  # write.table of R names rows, not their column
         ("a,b\nr1,1,2\n", ["a", "b"], [1, 2]),
+        ('"a" "b"\n"1" 1.5 2\n"2" 3 4\n', ["a", "b"], [1.5, 2]),  # as it writes by default
+        ('"a" "b c"\n1.5 2\n3 4\n', ["a", "b c"], [1.5, 2]),  # without row names
+        ("a b\nr1 1.5 2\nr2 3 4\n", ["a", "b"], [1.5, 2]),
+        ("1.5  2 3\n4.5 6  7\n", ["0", "1", "2"], [1.5, 2, 3]),
+        ("body mass,age\n1,2\n3,4\n", ["body mass", "age"], [1, 2]),
+        ("body mass\n1\n3\n", ["body mass"], [1]),
+        ("body mass;age\n1 ;2\n3 ;4\n", ["body mass", "age"], [1, 2]),
         ('"a"\t"b"\n"7"\t1\t2\n"3"\t3\t4\n', ["a", "b"], [1, 2]),
         ("a,b\n1,5,2\n2,3,4\n", ["a", "b"], [5, 2]),
         ('"a";"b"\n"r1";1,5;2\n"r2";3;4,25\n', ["a", "b"], [1.5, 2]),
@@ -316,7 +323,7 @@ def test_dialects_of_csv(tmp_path, text, names, first):
         ("5.1,3.5\n4.9,3.0\n", ("no header",)),
         ("17,4\n9,3\n", ("no header",)),
         ("country,2019,2020\n1,5.3,5.4\n", ()),
-        ('"a","b"\n"r1",1.5,2\n"r2",3,4\n', ("first column, which has no name", "index")),
+        ('"a","b"\n"r1",1.5,2\n"r2",3,4\n', ("the header has 2 cells and rows have 3", "taken for its name")),
     ],
 )
 def test_what_is_guessed_of_a_table_is_said_in_one_warning(tmp_path, text, words):
@@ -673,7 +680,13 @@ def test_errors_suggest_the_nearest_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("x.pt", (".npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz, .csv.zst, .tsv.zst, .parquet", "folder of images")),
+        (
+            "x.pt",
+            (
+                ".npy, .npz, .csv, .tsv, .txt, .csv.gz, .tsv.gz, .txt.gz, .csv.zst, .tsv.zst, .parquet",
+                "folder of images",
+            ),
+        ),
         ("x.png", ("not an image",)),
         ("x", (".npy",)),
     ],
@@ -693,7 +706,7 @@ def write_table(rows, path, suffix):
 
 # Half a .csv is a table too.
 @pytest.mark.parametrize(
-    ("suffix", "damage"), [d for d in DAMAGED if d[0] not in (".csv", ".tsv") or d[1] not in ("half", "cut")]
+    ("suffix", "damage"), [d for d in DAMAGED if d[0] not in (".csv", ".tsv", ".txt") or d[1] not in ("half", "cut")]
 )
 def test_damaged_files_raise_one_line_errors(tmp_path, suffix, damage):
     path = tmp_path / f"x{suffix}"

@@ -178,6 +178,11 @@ def test_units_are_asked_of_the_machine():
     assert not mixed_precision.has_bf16_units(torch.device("mps"))
 
 
+def test_a_closed_form_is_not_solved_in_bf16():
+    with pytest.raises(isthmus.InputError, match="precision must be 'float64' or 'float32' for ProbabilisticPCA"):
+        isthmus.ProbabilisticPCA(latent_dim=2, precision="bf16").fit(table())
+
+
 @pytest.mark.parametrize("name", ["float16", "half", "double"])
 def test_other_precisions_are_refused(name):
     with pytest.raises(isthmus.InputError, match="precision must be one of auto, bf16, float32, float64"):

@@ -208,8 +208,8 @@ def test_another_fit_is_a_thread_of_the_users():
 
 @pytest.mark.parametrize(
     ("encoder", "target"),
-    [(dropping(), threading.Event.wait), (nn.Linear(8, 6), draws)],
-    ids=["a thread of a library", "no draws in the network"],
+    [(dropping(), threading.Event.wait), (dropping(), lambda stop: stop.wait()), (nn.Linear(8, 6), draws)],
+    ids=["a thread of a library", "a thread that waits", "no draws in the network"],
 )
 def test_threads_that_change_no_draw_are_not_warned_of(encoder, target):
     x = np.random.default_rng(0).normal(size=(90, 8))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?(\.\d+)*")
 """Names that pandas gives to a column without one, or to its index on the way through a file."""
+INDEX_LEFT_OUT = "the first column, which has no name, is taken for the index of the rows and left out"
 WIDE = 10
 """Columns for each row from which the columns of a table with named rows may be the examples."""
 FEATURE = re.compile(r"\b(gene|feature|probe|symbol|transcript|protein|taxon|otu|asv|ens[a-z]{0,4}[gtp]\d)", re.I)
@@ -37,7 +38,7 @@ def without_index(frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES) -> tuple[p
         notes += [note] if (note := transposed_note(first, features)) else []
     while len(frame.columns) > 1 and is_unnamed(frame.columns[0], roles) and is_index(frame.iloc[:, 0]):
         if list(frame.iloc[:, 0]) != list(range(len(frame))):
-            notes.append("the first column, which has no name, is taken for the index of the rows and left out")
+            notes.append(INDEX_LEFT_OUT)
         frame = frame.iloc[:, 1:]
     return frame, notes
 

@@ -24,8 +24,10 @@ ARRAY_READERS = {".npy": from_npy, ".npz": from_npz}
 TABLE_READERS = {
     ".csv": from_csv,
     ".tsv": from_csv,
+    ".txt": from_csv,
     ".csv.gz": from_csv,
     ".tsv.gz": from_csv,
+    ".txt.gz": from_csv,
     ".csv.zst": from_csv,
     ".tsv.zst": from_csv,
     ".parquet": from_parquet,

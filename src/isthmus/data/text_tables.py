@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import fits_in_memory, require_memory
-from isthmus.data.row_names import is_index, without_index
+from isthmus.data.row_names import INDEX_LEFT_OUT, is_index, without_index
 from isthmus.data.tables import take_columns
 from isthmus.errors import InputError
 from isthmus.examples import Examples
@@ -24,8 +24,8 @@ from isthmus.wording import pluralize
 if TYPE_CHECKING:
     import pandas as pd
 
-SEPARATORS = "\t;|,"
-"""Between columns; a comma may also stand before decimals."""
+SEPARATORS = "\t;|, "
+"""Between columns; a comma may also stand before decimals, a space within a name."""
 GUESSED_ROWS, GUESSED_LINES = 20, 60
 """First rows by which the form of a table is guessed, and lines that are read for them."""
 MISSING = ("", "na", "nan", "?", "null")
@@ -33,6 +33,8 @@ MISSING = ("", "na", "nan", "?", "null")
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.I)
 DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.I)
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+NAMED_ROWS = re.compile(r"(id|name|key|date|time|datetime|timestamp)", re.I)
+"""What a first column of names is called: the header has then a cell for it, and lacks another one."""
 COMPRESSED = (".gz", ".zst")
 """Ends of the names of compressed tables."""
 ZST_BYTES_AT_ONCE = 2**11
@@ -88,6 +90,8 @@ def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
     if form.row_names and not (frame.iloc[:, 0].is_unique and is_index(frame.iloc[:, 0])):
         raise ValueError(f"the header has {pluralize(len(names), 'cell')}, rows have {len(names) + 1}")
     frame, index_notes = without_index(frame, roles)
+    if form.row_names:
+        index_notes = [note for note in index_notes if note != INDEX_LEFT_OUT]  # the form says more of them
     notes = [*form.notes("\t" if ".tsv" in path.name.lower() else ","), *index_notes]
     if notes:
         warnings.warn(f"{source}: {'; '.join(notes)}.", UserWarning, stacklevel=2)
@@ -188,7 +192,7 @@ class TableForm(NamedTuple):
         """What is not as `DataFrame.to_csv` writes it with this separator."""
         notes = []
         if self.several and (self.separator, self.decimal) != (separator, "."):
-            called = {"\t": "a tab"}.get(self.separator, repr(self.separator))
+            called = {"\t": "a tab", " ": "a space"}.get(self.separator, repr(self.separator))
             notes.append(f"columns are separated by {called}, decimals by {self.decimal!r}")
         elif self.decimal != ".":
             notes.append(f"decimals are separated by {self.decimal!r}")
@@ -197,6 +201,9 @@ class TableForm(NamedTuple):
             notes.append(
                 f"{self.ambiguous} is read as {point}; if the comma stands between thousands, write numbers without it"
             )
+        if self.row_names:
+            cells = f"the header has {pluralize(len(self.names), 'cell')} and rows have {len(self.names) + 1}"
+            notes.append(f"{cells}: the first cell of each row is taken for its name, as R writes it")
         number = next((name for name in self.names if is_number(name)), None)
         if not self.names:
             notes.append(
@@ -210,10 +217,13 @@ class TableForm(NamedTuple):
 def guess_form(file: TextIO) -> TableForm:
     """The form of a table by its first rows: the separator that divides all alike and leaves most numbers."""
     lines = list(itertools.islice((line for line in file if line.strip()), GUESSED_LINES))
-    present = [separator for separator in SEPARATORS if lines and separator in lines[0]] or [",", ";", "\t"]
+    present = [separator for separator in SEPARATORS[:-1] if lines and separator in lines[0]] or [",", ";", "\t"]
+    present += [" "] if lines and " " in lines[0] else []
     rows = {separator: first_rows(lines, separator) for separator in present}
     quoted = all(line.startswith('"') for line in lines[1:])
     scores = {separator: score_of_separator(rows[separator], separator, quoted) for separator in present}
+    if " " in present and not divided_by_spaces(rows[" "], lines[0], quoted):
+        scores[" "] = -2.0
     separator = max(present, key=lambda each: scores[each])
     decimal = decimal_of(separator, rows[separator])
     pointed = [[in_points(cell, decimal) for cell in row] for row in rows[separator]]
@@ -222,6 +232,15 @@ def guess_form(file: TextIO) -> TableForm:
     names = [] if not row_names and is_data_row(pointed[0], pointed[1:]) else first
     several, ambiguous = len(rows[separator][-1]) > 1, ambiguous_number(rows[separator], decimal)
     return TableForm(separator, decimal, names, several, ambiguous, row_names)
+
+
+def divided_by_spaces(rows: list[list[str]], first: str, quoted: bool) -> bool:
+    """Whether spaces stand between columns, as R writes them, and not within names: they divide all rows alike, and
+    names are in quotes, rows have names, or all cells are numbers."""
+    named = has_row_names(rows, quoted)
+    if len({len(row) for row in rows[1:] or rows}) > 1 or not (named or len(rows[0]) == len(rows[-1])):
+        return False
+    return named or first.lstrip().startswith('"') or share_of_numbers(rows, " ") == 1.0
 
 
 def ambiguous_number(rows: list[list[str]], decimal: str) -> str:
@@ -233,7 +252,8 @@ def ambiguous_number(rows: list[list[str]], decimal: str) -> str:
 def first_rows(lines: list[str], separator: str) -> list[list[str]]:
     """The cells of the first rows, at least one row; a cell may go on over several lines."""
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator == " ")
+        rows = [[cell.strip() for cell in row] for row in reader]
     except csv.Error:  # a cell longer than the reader takes
         rows = [[cell.strip() for cell in line.split(separator)] for line in lines]
     if len(lines) == GUESSED_LINES and len(rows) > 1:
@@ -268,7 +288,7 @@ def has_row_names(rows: list[list[str]], quoted: bool) -> bool:
     names = [row[0] for row in body]
     if not all(names) or len(set(names)) < len(names):
         return False
-    if is_data_row(header, [row[1:] for row in body]):
+    if is_data_row(header, [row[1:] for row in body]) or (not quoted and NAMED_ROWS.fullmatch(header[0])):
         return False
     if any(not is_number(name) and name.lower() not in MISSING for name in names):
         return True

@@ -26,6 +26,8 @@ NAME_OF_STEP = re.compile(r"(^|[_\W])(time|t|step|x|dose|day|hour|minute|second|
 """What columns that rise from row to row are called and do not number rows: the time of a measurement."""
 FIRST_YEAR, LAST_YEAR = 1800, 2200
 """Years of dates that are written as one number, 20240131."""
+MIN_DATES = 0.95
+"""Share of such dates in a column of them: the others may stand for missing ones, as -9999 does."""
 FIRST_SECOND, LAST_SECOND = 3.1e8, 4.1e9
 """Seconds since 1970 from 1980 to 2100, which are taken for times where the column is called so."""
 
@@ -124,7 +126,7 @@ def is_date(column: np.ndarray, name: str) -> bool:
     column = column.astype(np.float64)
     year, month, day = column // 10_000, column // 100 % 100, column % 100
     of_calendar = (year >= FIRST_YEAR) & (year <= LAST_YEAR) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-    if bool(of_calendar.all()):
+    if bool(of_calendar.mean() >= MIN_DATES):
         return True
     low, high = float(np.min(column)), float(np.max(column))
     seconds = any(FIRST_SECOND * unit <= low and high <= LAST_SECOND * unit for unit in (1, 1_000))

@@ -41,6 +41,8 @@ class ProbabilisticPCA(Estimator):
                 raise InputError(
                     f"{name} must be {value!r} for ProbabilisticPCA, got {getattr(self, name)!r}. Use a VAE."
                 )
+        if self.precision == "bf16":
+            raise InputError("precision must be 'float64' or 'float32' for ProbabilisticPCA, got 'bf16'.")
         if schema.condition or schema.sequence:
             raise InputError("condition and lengths must be None for ProbabilisticPCA. Use a VAE.")
         posterior = families.DiagonalNormal((self.latent_dim,))

@@ -342,7 +342,9 @@ def finish(run: Run, show: ProgressCallback | None = None) -> None:
             raise TrainingError(f"{error} {run.folder} still holds the model from before.") from None
         raise
     except Interrupted as error:
-        _write(run.job.fitted(error.history), run.training_folder, **entries, finished=False)
+        stopped = run.job.fitted(error.history)
+        stopped.settings["interrupted"] = True
+        _write(stopped, run.training_folder, **entries, finished=False)
         raise
     run.estimator.fitted_ = run.job.fitted(history)
     _write(run.fitted, run.training_folder, **entries, finished=True)

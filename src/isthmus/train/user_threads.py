@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType
 
 LIBRARY, OWN_FOLDER = sysconfig.get_path("stdlib"), str(Path(__file__).parents[1])
+WAITING = ("threading.py", "queue.py", "selectors.py", "socket.py")
+"""Files of Python's library in which a thread waits for another one, or for a message."""
 PACKAGE_FOLDERS = ("site-packages", "dist-packages", "debugpy", "pydevd")
 """Where code lies that is not the user's, debuggers of editors too; and this package, which the user's threads run."""
 
@@ -29,7 +31,13 @@ def user_threads_run() -> bool:
 
 
 def runs_user_code(frame: FrameType) -> bool:
-    """Whether a frame, or one that called it, is of this package or a file outside of Python's library and packages."""
+    """Whether a frame, or one that called it, is of this package or a file outside of Python's library and packages.
+
+    A thread that waits runs none.
+    """
+    innermost = Path(frame.f_code.co_filename)
+    if innermost.name in WAITING and str(innermost).startswith(LIBRARY):
+        return False
     caller: FrameType | None = frame
     while caller is not None:
         path = caller.f_code.co_filename
