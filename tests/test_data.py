@@ -376,7 +376,9 @@ def test_a_first_row_with_words_is_no_header(tmp_path, text, rows):
 )
 def test_rows_longer_than_the_header_are_refused_unless_they_are_named(tmp_path, text):
     (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(InputError, match=r"cannot read .*t\.csv: the file is truncated"):
+    with pytest.raises(
+        InputError, match=r"(?s)^(the header of .* longer rows|cannot read .*the file is truncated).*\.$"
+    ):
         read(tmp_path / "t.csv")
 
 
@@ -683,7 +685,7 @@ def test_errors_suggest_the_nearest_file(tmp_path, monkeypatch):
         (
             "x.pt",
             (
-                ".npy, .npz, .csv, .tsv, .txt, .csv.gz, .tsv.gz, .txt.gz, .csv.zst, .tsv.zst, .parquet",
+                ".npy, .npz, .csv, .tsv, .txt, .csv.gz, .tsv.gz, .txt.gz, .csv.zst, .tsv.zst, .txt.zst, .parquet",
                 "folder of images",
             ),
         ),

@@ -30,6 +30,7 @@ TABLE_READERS = {
     ".txt.gz": from_csv,
     ".csv.zst": from_csv,
     ".tsv.zst": from_csv,
+    ".txt.zst": from_csv,
     ".parquet": from_parquet,
 }
 FILE_SUFFIXES = (*ARRAY_READERS, *TABLE_READERS)

@@ -56,7 +56,7 @@ def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
         roles: columns with a role are kept even if they look like the index of the rows.
 
     Raises:
-        InputError: where two columns have the same name.
+        InputError: where two columns have the same name, or columns have none.
         ValueError: for a header that is one cell short of rows whose first cells are no names of them.
     """
     import pandas as pd
@@ -74,16 +74,22 @@ def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
     with open_text(path) as file, warnings.catch_warnings():
         # pandas would only warn of a row longer than the header, and drop its end or use its start as an index.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        frame = pd.read_csv(
-            file,
-            sep=form.separator,
-            dtype=str if form.decimal == "," else None,
-            header=0 if names else None,
-            names=[ROW_NAMES, *columns] if form.row_names else None,
-            index_col=False,
-            skipinitialspace=True,
-            low_memory=False,
-        )
+        try:
+            frame = pd.read_csv(
+                file,
+                sep=form.separator,
+                dtype=str if form.decimal == "," else None,
+                header=0 if names else None,
+                names=[ROW_NAMES, *columns] if form.row_names else None,
+                index_col=False,
+                skipinitialspace=True,
+                low_memory=False,
+            )
+        except pd.errors.ParserWarning:
+            got = f"{pluralize(len(names), 'name')} and longer rows"
+            raise InputError(
+                f"the header of {source} must have a name for each column, got {got}. Add what is missing."
+            ) from None
     if form.decimal == ",":
         frame = frame.apply(lambda column: with_points(column, source))
     frame = frame.rename(columns=lambda name: str(name).strip())
