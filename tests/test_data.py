@@ -377,8 +377,6 @@ def test_a_first_row_with_words_is_no_header(tmp_path, text, rows):
 def test_rows_longer_than_the_header_are_refused_unless_they_are_named(tmp_path, text):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError, match=r"^(the header of .* longer rows|cannot read .*the file is truncated)"):
-        InputError, match=r"(?s)^(the header of .* longer rows|cannot read .*the file is truncated).*\.$"
-    ):
         read(tmp_path / "t.csv")
 
 
