@@ -41,7 +41,7 @@ def column_meanings(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     rows = view.total or len(view.x)
     named = dict(enumerate(view.names))
     identifiers = [
-        j for j in whole if j not in dates and numbers_rows(view.columns[:, j], named.get(j, ""), rows, of_all=j == 0)
+        j for j in whole if j not in dates and numbers_rows(view.columns[:, j], named.get(j, ""), rows, first=j == 0)
     ]
     if identifiers:
         yield Finding(
@@ -98,14 +98,14 @@ def is_whole(column: np.ndarray) -> bool:
     return is_integer_valued(column) and len(np.unique(column)) > MAX_CLASSES
 
 
-def numbers_rows(column: np.ndarray, name: str, rows: int, of_all: bool) -> bool:
+def numbers_rows(column: np.ndarray, name: str, rows: int, first: bool) -> bool:
     """Whether a column (n,) of whole numbers identifies rows: all are different, and it is called so or counts up.
 
     Args:
         column: numbers of some rows.
         name: of the column, empty if it has none.
         rows: how many rows the table has.
-        of_all: whether the column is the first.
+        first: whether it is the first column.
     """
     import numpy as np
 
@@ -116,7 +116,7 @@ def numbers_rows(column: np.ndarray, name: str, rows: int, of_all: bool) -> bool
     within = bool(column.min() >= 0 and column.max() <= rows)
     if NAME_OF_NUMBERING.search(name):
         return within
-    return of_all and within and not NAME_OF_STEP.search(name) and bool((np.diff(column) > 0).all())
+    return first and within and not NAME_OF_STEP.search(name) and bool((np.diff(column) > 0).all())
 
 
 def is_date(column: np.ndarray, name: str) -> bool:

@@ -19,7 +19,7 @@ from isthmus.errors import InputError, unknown
 from isthmus.estimators.composition import latent_model
 from isthmus.estimators.input_validation import infer_condition, infer_schema
 from isthmus.estimators.parts_by_name import parse
-from isthmus.evaluation.fitted_on import described_by
+from isthmus.evaluation.fitted_on import MadeOfRows, described_by
 from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Point
 from isthmus.fitted import FittedModel
@@ -58,12 +58,8 @@ class PartFields:
     activation: str = "silu"
 
 
-class OnRows:
+class OnRows(MadeOfRows):
     """Uses of networks that become a model once rows are known."""
-
-    def on(self, X: Any, condition: Any = None, lengths: Any = None, observed: Any = None) -> FittedModel:
-        """The networks as a fitted model of data like X."""
-        raise NotImplementedError
 
     def score_samples(
         self,

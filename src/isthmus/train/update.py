@@ -119,16 +119,9 @@ class FunctionalStep:
         return grads, values, updated
 
     @torch.no_grad()
-    def graph(
-        self,
-        flats: Sequence[Tensor],
-        buffers: dict[str, Tensor],
-        batch: Batch,
-        progress: Tensor,
-        noise: Sequence[Tensor] = (),
-    ) -> nn.Module:
-        """The same as a graph for tensors of these shapes: without modules, whose guards cost a small step a tenth."""
-        return make_fx(self)(flats, buffers, batch, progress, noise)
+    def graph(self, *inputs: Any) -> nn.Module:
+        """The same as a graph for inputs of these shapes: without modules, whose guards cost a small step a tenth."""
+        return make_fx(self)(*inputs)
 
 
 class Update:
