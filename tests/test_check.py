@@ -439,9 +439,11 @@ def meanings_of(x):
     [
         ("user_id", RANDOM.permutation(10**6)[:300], "identifier"),
         ("userId", RANDOM.permutation(10**6)[:300] + 7.0, "identifier"),
-        ("first", np.arange(300), "identifier"),  # it counts the rows
-        ("first", np.arange(1, 301.0), "identifier"),
-        ("house no", RANDOM.permutation(300), "identifier"),
+        ("index", np.arange(300), "identifier"),  # it counts the rows
+        ("row", np.arange(1, 301.0), "identifier"),
+        ("patient_id", np.r_[RANDOM.permutation(10**6)[:290] + 1.0, np.full(10, np.nan)], "identifier"),
+        ("week", np.arange(300), "count-columns"),  # what was measured at
+        ("world_record", RANDOM.permutation(300), "count-columns"),
         ("reynolds_number", RANDOM.permutation(10**6)[:300], "count-columns"),
         ("market_index", RANDOM.permutation(10**6)[:300] + 1, "count-columns"),
         ("time_s", np.arange(300), "count-columns"),  # when it was measured
@@ -469,9 +471,9 @@ def test_what_a_column_holds_instead_of_measurements(name, values, expected):
 def test_of_many_rows_an_identifier_is_seen_in_some(monkeypatch):
     monkeypatch.setattr("isthmus.estimators.fit_warnings.MAX_CHECKED_NUMBERS", 1)
     monkeypatch.setattr("isthmus.estimators.fit_warnings.MIN_CHECKED_ROWS", 60)
-    with pytest.warns(UserWarning, match="patient of X seems to number the rows"):
+    with pytest.warns(UserWarning, match="index of X seems to number the rows"):
         small("VAE", epochs=1).fit(
-            pd.DataFrame(table(300, 3), columns=list("abc")).assign(patient=range(300)).iloc[:, ::-1]
+            pd.DataFrame(table(300, 3), columns=list("abc")).assign(index=range(300)).iloc[:, ::-1]
         )
 
 

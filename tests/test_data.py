@@ -285,16 +285,12 @@ def test_the_condition_replaces_the_labels_of_a_built_in_table():
         ("a,b\nTrue,1\nFalse,2\n", ["a", "b"], [1, 1]),
         ('"a,1",b\n1,2\n', ["a,1", "b"], [1, 2]),
         ('"a","b"\n"r1",1.5,2\n"r2",3,4\n', ["a", "b"], [1.5, 2]),  # write.table of R names rows, not their column
-        ("a,b\nr1,1,2\n", ["a", "b"], [1, 2]),
         ('"a" "b"\n"1" 1.5 2\n"2" 3 4\n', ["a", "b"], [1.5, 2]),  # as it writes by default
         ('"a" "b c"\n1.5 2\n3 4\n', ["a", "b c"], [1.5, 2]),  # without row names
-        ("a b\nr1 1.5 2\nr2 3 4\n", ["a", "b"], [1.5, 2]),
-        ("1.5  2 3\n4.5 6  7\n", ["0", "1", "2"], [1.5, 2, 3]),
         ("body mass,age\n1,2\n3,4\n", ["body mass", "age"], [1, 2]),
         ("body mass\n1\n3\n", ["body mass"], [1]),
         ("body mass;age\n1 ;2\n3 ;4\n", ["body mass", "age"], [1, 2]),
         ('"a"\t"b"\n"7"\t1\t2\n"3"\t3\t4\n', ["a", "b"], [1, 2]),
-        ("a,b\n1,5,2\n2,3,4\n", ["a", "b"], [5, 2]),
         ('"a";"b"\n"r1";1,5;2\n"r2";3;4,25\n', ["a", "b"], [1.5, 2]),
         ('"a"\n"r1",1.5\n"r2",3\n', ["a"], [1.5]),
         ('"a"\n"r1"\t1.5\n"r2"\t3\n', ["a"], [1.5]),
@@ -367,6 +363,8 @@ def test_a_first_row_with_words_is_no_header(tmp_path, text, rows):
         "a,b\nx,1,2\nx,3,4\n",
         "a,b\n4,1,2\n9,3,4\n",
         "a,b\n1,2\nr2,3,4\n",
+        "city,x\nn0,0.1,0.2\nn1,0.3,0.4\n",  # the header has lost a name
+        "b,c\n1,2,3\n2,3,4\n",
         "a,b\nr1,1,2\nr2,3,4\nr3,5,6,7\n",
         "a,b\nr1,1,2,3\nr2,3,4,5\n",
         "1.5,2.5\nr1,1,2\nr2,3,4\n",
@@ -380,8 +378,42 @@ def test_rows_longer_than_the_header_are_refused_unless_they_are_named(tmp_path,
         read(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("house no,x y\nS0 1,0 5\nS1 2,0 6\n", "house no"),
+        ("price usd\n1 000\n2 000\n", "price usd"),
+        ("street address\nS0 St 0\nS1 St 1\n", "street address"),
+    ],
+)
+def test_spaces_within_names_divide_no_column(tmp_path, text, column):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=f"column '{column}' must be numeric"):
+        read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "first"),
+    [
+        ("a b\nr1 1.5 2\nr2 3 4\n", ["a", "b"], [1.5, 2]),  # R, without quotes
+        ("1.5  2 3\n4.5 6  7\n", ["0", "1", "2"], [1.5, 2, 3]),
+        (" 1.5 2 3 \n 4.5 6 7 \n", ["0", "1", "2"], [1.5, 2, 3]),
+        ("a b\n1 NA\n2 3\n", ["a", "b"], [1, np.nan]),
+        ("a,b\n1,2\n3,4\n", ["a", "b"], [1, 2]),
+        ("a\tb c\n1\t2\n3\t4\n", ["a", "b c"], [1, 2]),
+    ],
+)
+def test_spaces_stand_between_columns_of_txt(tmp_path, text, names, first):
+    (tmp_path / "t.txt").write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x = read(tmp_path / "t.txt").train.x
+    assert list(x.columns) == names
+    np.testing.assert_array_equal(x.iloc[0].to_numpy(dtype=float), first)
+
+
 def test_row_names_without_a_cell_in_the_header_may_be_the_condition(tmp_path):
-    (tmp_path / "t.csv").write_text("a,b\nset,5,1\nver,6,2\n")
+    (tmp_path / "t.csv").write_text('"a","b"\n"set",5,1\n"ver",6,2\n')
     part = read(tmp_path / "t.csv", condition="Unnamed: 0").train
     assert part.y.tolist() == ["set", "ver"]
     assert list(part.x.columns) == ["a", "b"]

@@ -197,7 +197,7 @@ def cut(path):
 @pytest.mark.parametrize(
     ("name", "make", "says"),
     [
-        ("z.txt", lambda path: path.write_text("1"), "codes"),
+        ("z.json", lambda path: path.write_text("1"), "codes"),
         ("z.npy", lambda path: None, "no file"),
         ("z.npy", lambda path: (np.save(path, CODES), cut(path)), "truncated"),
         ("z.npz", lambda path: (np.savez(path, z=CODES), cut(path)), "truncated"),

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?(\.\d+)*")
 """Names that pandas gives to a column without one, or to its index on the way through a file."""
-INDEX_LEFT_OUT = "the first column, which has no name, is taken for the index of the rows and left out"
 WIDE = 10
 """Columns for each row from which the columns of a table with named rows may be the examples."""
 FEATURE = re.compile(r"\b(gene|feature|probe|symbol|transcript|protein|taxon|otu|asv|ens[a-z]{0,4}[gtp]\d)", re.I)
@@ -24,12 +23,15 @@ MANY = 20
 """Columns from which rows that are called features are hardly the examples."""
 
 
-def without_index(frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES) -> tuple[pd.DataFrame, list[str]]:
+def without_index(
+    frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES, said: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
     """A table without the columns in front that are the index of its rows; what is to be said of it.
 
     Args:
         frame: the table.
         roles: columns with a role are kept.
+        said: whether it is said elsewhere that the first column is the index.
     """
     notes = []
     if len(frame.columns) and not roles.of_model:
@@ -38,7 +40,8 @@ def without_index(frame: pd.DataFrame, roles: ColumnRoles = NO_ROLES) -> tuple[p
         notes += [note] if (note := transposed_note(first, features)) else []
     while len(frame.columns) > 1 and is_unnamed(frame.columns[0], roles) and is_index(frame.iloc[:, 0]):
         if list(frame.iloc[:, 0]) != list(range(len(frame))):
-            notes.append(INDEX_LEFT_OUT)
+            left_out = "the first column, which has no name, is taken for the index of the rows and left out"
+            notes += [] if said else [left_out]
         frame = frame.iloc[:, 1:]
     return frame, notes
 

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
 from isthmus.data.column_roles import NO_ROLES, ColumnRoles
 from isthmus.data.dataset import Dataset
 from isthmus.data.guards import fits_in_memory, require_memory
-from isthmus.data.row_names import INDEX_LEFT_OUT, is_index, without_index
+from isthmus.data.row_names import is_index, without_index
 from isthmus.data.tables import take_columns
 from isthmus.errors import InputError
 from isthmus.examples import Examples
@@ -24,8 +24,10 @@ from isthmus.wording import pluralize
 if TYPE_CHECKING:
     import pandas as pd
 
-SEPARATORS = "\t;|, "
-"""Between columns; a comma may also stand before decimals, a space within a name."""
+SEPARATORS = "\t;|,"
+"""Between columns; a comma may also stand before decimals."""
+QUOTED_NAMES = re.compile(r'\s*"[^"]*"(\s+"[^"]*")+\s*')
+"""A header of names in quotes with spaces between them, as R writes it."""
 GUESSED_ROWS, GUESSED_LINES = 20, 60
 """First rows by which the form of a table is guessed, and lines that are read for them."""
 MISSING = ("", "na", "nan", "?", "null")
@@ -33,8 +35,6 @@ MISSING = ("", "na", "nan", "?", "null")
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.I)
 DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.I)
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
-NAMED_ROWS = re.compile(r"(id|name|key|date|time|datetime|timestamp)", re.I)
-"""What a first column of names is called: the header has then a cell for it, and lacks another one."""
 COMPRESSED = (".gz", ".zst")
 """Ends of the names of compressed tables."""
 ZST_BYTES_AT_ONCE = 2**11
@@ -57,12 +57,11 @@ def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
 
     Raises:
         InputError: where two columns have the same name, or columns have none.
-        ValueError: for a header that is one cell short of rows whose first cells are no names of them.
     """
     import pandas as pd
 
     with open_text(path) as file:
-        form = guess_form(file)
+        form = guess_form(file, spaces=".txt" in path.suffixes)
     require_memory_of_text(path, source, form.separator)
     names = form.names
     repeated = next((name for name in names if name and names.count(name) > 1), None)
@@ -70,34 +69,30 @@ def from_csv(path: Path, source: str, roles: ColumnRoles = NO_ROLES) -> Dataset:
         raise InputError(
             f"columns of {source} must have names of their own, got {names.count(repeated)} columns named {repeated!r}."
         )
-    columns = [name or f"Unnamed: {j}" for j, name in enumerate(names, 1)]
+    got = f"{pluralize(len(names), 'name')} and longer rows"
+    too_few = InputError(f"the header of {source} must have a name for each column, got {got}. Add what is missing.")
     with open_text(path) as file, warnings.catch_warnings():
         # pandas would only warn of a row longer than the header, and drop its end or use its start as an index.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
             frame = pd.read_csv(
                 file,
-                sep=form.separator,
+                sep=r"\s+" if form.separator == " " else form.separator,
                 dtype=str if form.decimal == "," else None,
                 header=0 if names else None,
-                names=[ROW_NAMES, *columns] if form.row_names else None,
+                names=[ROW_NAMES, *names] if form.row_names else None,
                 index_col=False,
                 skipinitialspace=True,
                 low_memory=False,
             )
         except pd.errors.ParserWarning:
-            got = f"{pluralize(len(names), 'name')} and longer rows"
-            raise InputError(
-                f"the header of {source} must have a name for each column, got {got}. Add what is missing."
-            ) from None
+            raise too_few from None
     if form.decimal == ",":
         frame = frame.apply(lambda column: with_points(column, source))
     frame = frame.rename(columns=lambda name: str(name).strip())
     if form.row_names and not (frame.iloc[:, 0].is_unique and is_index(frame.iloc[:, 0])):
-        raise ValueError(f"the header has {pluralize(len(names), 'cell')}, rows have {len(names) + 1}")
-    frame, index_notes = without_index(frame, roles)
-    if form.row_names:
-        index_notes = [note for note in index_notes if note != INDEX_LEFT_OUT]  # the form says more of them
+        raise too_few
+    frame, index_notes = without_index(frame, roles, said=form.row_names)
     notes = [*form.notes("\t" if ".tsv" in path.name.lower() else ","), *index_notes]
     if notes:
         warnings.warn(f"{source}: {'; '.join(notes)}.", UserWarning, stacklevel=2)
@@ -220,33 +215,31 @@ class TableForm(NamedTuple):
         return notes
 
 
-def guess_form(file: TextIO) -> TableForm:
-    """The form of a table by its first rows: the separator that divides all alike and leaves most numbers."""
+def guess_form(file: TextIO, spaces: bool = False) -> TableForm:
+    """The form of a table by its first rows: the separator that divides all alike and leaves most numbers.
+
+    Args:
+        file: the table.
+        spaces: whether spaces may stand between columns; else they do only between names in quotes.
+    """
     lines = list(itertools.islice((line for line in file if line.strip()), GUESSED_LINES))
-    present = [separator for separator in SEPARATORS[:-1] if lines and separator in lines[0]] or [",", ";", "\t"]
-    present += [" "] if lines and " " in lines[0] else []
+    present = [separator for separator in SEPARATORS if lines and separator in lines[0]] or [",", ";", "\t"]
+    if spaces or (lines and QUOTED_NAMES.fullmatch(lines[0])):
+        present.append(" ")
     rows = {separator: first_rows(lines, separator) for separator in present}
-    quoted = all(line.startswith('"') for line in lines[1:])
-    scores = {separator: score_of_separator(rows[separator], separator, quoted) for separator in present}
-    if " " in present and not divided_by_spaces(rows[" "], lines[0], quoted):
-        scores[" "] = -2.0
+    quoted = all(line.lstrip().startswith('"') for line in lines[1:])
+    named = {each: (quoted or (spaces and each == " ")) and has_row_names(rows[each]) for each in present}
+    scores = {each: score_of_separator(rows[each], each, named[each]) for each in present}
+    divided = [separator for separator in present if len(rows[separator][-1]) > 1 and scores[separator] > -1]
+    if " " in divided and len(divided) > 1:
+        scores[" "] = -2.0  # spaces are then within names
     separator = max(present, key=lambda each: scores[each])
     decimal = decimal_of(separator, rows[separator])
     pointed = [[in_points(cell, decimal) for cell in row] for row in rows[separator]]
     first = rows[separator][0]
-    row_names = has_row_names(rows[separator], quoted)
-    names = [] if not row_names and is_data_row(pointed[0], pointed[1:]) else first
+    names = [] if not named[separator] and is_data_row(pointed[0], pointed[1:]) else first
     several, ambiguous = len(rows[separator][-1]) > 1, ambiguous_number(rows[separator], decimal)
-    return TableForm(separator, decimal, names, several, ambiguous, row_names)
-
-
-def divided_by_spaces(rows: list[list[str]], first: str, quoted: bool) -> bool:
-    """Whether spaces stand between columns, as R writes them, and not within names: they divide all rows alike, and
-    names are in quotes, rows have names, or all cells are numbers."""
-    named = has_row_names(rows, quoted)
-    if len({len(row) for row in rows[1:] or rows}) > 1 or not (named or len(rows[0]) == len(rows[-1])):
-        return False
-    return named or first.lstrip().startswith('"') or share_of_numbers(rows, " ") == 1.0
+    return TableForm(separator, decimal, names, several, ambiguous, named[separator])
 
 
 def ambiguous_number(rows: list[list[str]], decimal: str) -> str:
@@ -258,7 +251,8 @@ def ambiguous_number(rows: list[list[str]], decimal: str) -> str:
 def first_rows(lines: list[str], separator: str) -> list[list[str]]:
     """The cells of the first rows, at least one row; a cell may go on over several lines."""
     try:
-        reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator == " ")
+        stripped = [line.strip() for line in lines] if separator == " " else lines
+        reader = csv.reader(stripped, delimiter=separator, skipinitialspace=separator == " ")
         rows = [[cell.strip() for cell in row] for row in reader]
     except csv.Error:  # a cell longer than the reader takes
         rows = [[cell.strip() for cell in line.split(separator)] for line in lines]
@@ -267,38 +261,30 @@ def first_rows(lines: list[str], separator: str) -> list[list[str]]:
     return rows[:GUESSED_ROWS] or [[]]
 
 
-def score_of_separator(rows: list[list[str]], separator: str, quoted: bool) -> float:
+def score_of_separator(rows: list[list[str]], separator: str, named: bool) -> float:
     """How well a separator divides the first rows: the share of numbers, half of it where rows have names.
 
     A comma before the decimals of a single column would otherwise divide it into names and numbers.
     """
-    if not has_row_names(rows, quoted):
+    if not named:
         return share_of_numbers(rows, separator)
     share = share_of_numbers([rows[0], *(row[1:] for row in rows[1:])], separator)
     return share / 2 if share else -0.5
 
 
-def has_row_names(rows: list[list[str]], quoted: bool) -> bool:
-    """Whether rows begin with a name that the header has no cell for.
+def has_row_names(rows: list[list[str]]) -> bool:
+    """Whether rows, whose first cells may be names of them, have one cell more than the header.
 
-    Names are unlike each other: words, or whole numbers that are in quotes or count up from 1. The first cells below a
-    header that has lost a name, and the last of rows that end with a separator, are rarely like that.
-
-    Args:
-        rows: cells of the first rows.
-        quoted: whether each row begins with a quotation mark.
+    Names are unlike each other: words or whole numbers. It is asked only where they are in quotes, as R writes them, or
+    between spaces: below a header that has lost a name, columns of words look the same.
     """
     header, body = rows[0], rows[1:]
     if not body or {len(row) for row in body} != {len(header) + 1} or not all(header) or not any(r[-1] for r in body):
         return False
     names = [row[0] for row in body]
-    if not all(names) or len(set(names)) < len(names):
+    if not all(names) or len(set(names)) < len(names) or any(is_number(n) and not n.isdecimal() for n in names):
         return False
-    if is_data_row(header, [row[1:] for row in body]) or (not quoted and NAMED_ROWS.fullmatch(header[0])):
-        return False
-    if any(not is_number(name) and name.lower() not in MISSING for name in names):
-        return True
-    return all(name.isdecimal() for name in names) and (quoted or counts_up(["0", *names]))
+    return not is_data_row(header, [row[1:] for row in body])
 
 
 def share_of_numbers(rows: list[list[str]], separator: str) -> float:

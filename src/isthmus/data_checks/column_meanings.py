@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 
 NAME_OF_IDENTIFIER = re.compile(r"(^|[_\W])(id|ids|uuid)$|(?-i:[a-z](Id|ID))$", re.I)
 """What columns of distinct whole numbers that identify rows are called, as a word of its own."""
-NAME_OF_NUMBERING = re.compile(r"(^|[_\W])(idx|index|key|rownum|row|record|number|no)$", re.I)
-"""What they may be called, and others too: those are within the number of the rows."""
+NAME_OF_NUMBERING = re.compile(r"(^|[_\W])(idx|index|key|row|rownum|rownumber)$", re.I)
+"""What columns that count the rows are called, beside having no name."""
 NAME_OF_TIME = re.compile(r"(^|[_\W])(date|time|datetime|timestamp|ts|day|created|updated|at|epoch)([_\W]|$)", re.I)
 """What columns of times are called."""
-NAME_OF_STEP = re.compile(r"(^|[_\W])(time|t|step|x|dose|day|hour|minute|second|position|age)([_\W]|$)", re.I)
-"""What columns that rise from row to row are called and do not number rows: the time of a measurement."""
 FIRST_YEAR, LAST_YEAR = 1800, 2200
 """Years of dates that are written as one number, 20240131."""
 MIN_DATES = 0.95
@@ -39,16 +37,14 @@ def column_meanings(view: TableView, defaults: Defaults) -> Iterator[Finding]:
     whole = [j for j in range(view.columns.shape[1]) if is_whole(view.columns[:, j])]
     dates = [j for j in whole if is_date(view.columns[:, j], view.column_name(j) if view.names else "")]
     rows = view.total or len(view.x)
-    named = dict(enumerate(view.names))
-    identifiers = [
-        j for j in whole if j not in dates and numbers_rows(view.columns[:, j], named.get(j, ""), rows, first=j == 0)
-    ]
+    # The first column of an array that counts up numbers the rows, as one without a name does in a file.
+    called = {0: "index"} if not view.names else dict(enumerate(view.names))
+    identifiers = [j for j in whole if j not in dates and numbers_rows(view.columns[:, j], called.get(j, ""), rows)]
     if identifiers:
         yield Finding(
             "identifier",
             "warning",
-            f"column {_names(view, identifiers)} of {view.label} seems to number the rows: its whole numbers are all "
-            "different",
+            f"{_columns(view, identifiers, 'seems')} to number the rows: whole numbers that are all different",
             _leave_out(view, identifiers),
             {"columns": [view.column_name(j) for j in identifiers], "rows": rows},
             "what names a row says nothing of others, and is learned like any other column",
@@ -57,7 +53,7 @@ def column_meanings(view: TableView, defaults: Defaults) -> Iterator[Finding]:
         yield Finding(
             "date",
             "warning",
-            f"column {_names(view, dates)} of {view.label} seems to hold dates written as numbers",
+            f"{_columns(view, dates, 'seems')} to hold dates written as numbers",
             f"{_leave_out(view, dates)}; or put the days since the first in its place",
             {
                 "columns": [view.column_name(j) for j in dates],
@@ -79,8 +75,7 @@ def counts_among_measurements(view: TableView, defaults: Defaults, whole: list[i
     yield Finding(
         "count-columns",
         "info",
-        f"column {_names(view, counts)} of {view.label} {'holds' if len(counts) == 1 else 'hold'} whole numbers from "
-        "0, beside columns of other numbers",
+        f"{_columns(view, counts, 'holds')} whole numbers from 0, beside columns of other numbers",
         "no action needed if they are measurements; if they count something, give each column its likelihood, as in "
         "likelihood=('normal', 'negative_binomial') (--likelihood normal,negative_binomial)",
         {"columns": [view.column_name(j) for j in counts], "largest": [float(x[:, j].max()) for j in counts]},
@@ -98,25 +93,21 @@ def is_whole(column: np.ndarray) -> bool:
     return is_integer_valued(column) and len(np.unique(column)) > MAX_CLASSES
 
 
-def numbers_rows(column: np.ndarray, name: str, rows: int, first: bool) -> bool:
+def numbers_rows(column: np.ndarray, name: str, rows: int) -> bool:
     """Whether a column (n,) of whole numbers identifies rows: all are different, and it is called so or counts up.
 
     Args:
-        column: numbers of some rows.
+        column: numbers of some rows; where values are missing, the smallest stands for them.
         name: of the column, empty if it has none.
         rows: how many rows the table has.
-        first: whether it is the first column.
     """
     import numpy as np
 
-    if len(np.unique(column)) < len(column):
-        return False
     if NAME_OF_IDENTIFIER.search(name):
-        return True
-    within = bool(column.min() >= 0 and column.max() <= rows)
-    if NAME_OF_NUMBERING.search(name):
-        return within
-    return first and within and not NAME_OF_STEP.search(name) and bool((np.diff(column) > 0).all())
+        given = column[column > column.min()]
+        return len(np.unique(given)) == len(given)
+    counts_up = bool((np.diff(column) > 0).all() and column[0] >= 0 and column[-1] <= rows)
+    return counts_up and NAME_OF_NUMBERING.search(name) is not None
 
 
 def is_date(column: np.ndarray, name: str) -> bool:
@@ -133,12 +124,16 @@ def is_date(column: np.ndarray, name: str) -> bool:
     return seconds and NAME_OF_TIME.search(name) is not None
 
 
-def _names(view: TableView, columns: list[int]) -> str:
-    return join_names(view.column_name(j) for j in columns)
+def _columns(view: TableView, columns: list[int], verb: str) -> str:
+    """The columns by name as the subject of a verb in the singular."""
+    names = join_names(view.column_name(j) for j in columns)
+    one = len(columns) == 1
+    return f"{'column' if one else 'columns'} {names} of {view.label} {verb if one else verb[:-1]}"
 
 
 def _leave_out(view: TableView, columns: list[int]) -> str:
     if not view.names:
         return f"leave it out: numpy.delete(X, {columns if len(columns) > 1 else columns[0]}, 1)"
     names = [view.column_name(j) for j in columns]
-    return f"leave it out: X.drop(columns=X.columns[{columns}]) (--drop {shlex.join(names)})"
+    labels = [int(name) for name in names] if all(map(str.isdecimal, view.names)) else names
+    return f"leave it out: X.drop(columns={labels}) (--drop {shlex.join(names)})"

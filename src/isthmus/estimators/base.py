@@ -387,7 +387,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Args:
             folder: where to; created if it does not exist. An earlier save of the same model is replaced.
-            force: also replace another model, or a run of the command `isthmus fit`.
+            force: also replace a model of another class or other columns, or a run of the command `isthmus fit`.
         """
         check_is_fitted(self, "fitted_")
         import isthmus

@@ -145,10 +145,10 @@ def check_replaceable(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def columns_of(config: dict[str, Any]) -> tuple[list[int], list[str]]:
-    """The shape and the names of the rows that a configuration was trained on."""
-    schema = config["schema"]
-    return [*schema["event_shape"]], [*schema["names"]]
+def columns_of(config: dict[str, Any]) -> list[Any]:
+    """The shape and the names of the rows that a configuration, perhaps a damaged one, was trained on."""
+    stored = (config["schema"].get(name) for name in ("event_shape", "names"))
+    return [list(value) if isinstance(value, tuple) else value for value in stored]
 
 
 # ------------------------------------------------------------------ replacements

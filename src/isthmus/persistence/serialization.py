@@ -61,7 +61,7 @@ from isthmus.train.runtime import device_for_use, pick_dtype
 from isthmus.train.tensor_file import Header, load_state, misfit, read_header, save_state, specs_of
 from isthmus.wording import one_line, quoted
 
-FORMAT = 5
+FORMAT = 6
 """Rises whenever older files cannot be read any more, or newer files not by older versions."""
 MAX_MESSAGE_CHARACTERS = 300
 """Characters of an error about a folder, of which values may be anything."""
@@ -110,9 +110,9 @@ def save(model: Any, folder: str | Path, *, force: bool = False) -> None:
 
     Args:
         model: the fitted estimator or `FittedModel`, or a model that `isthmus.fit` trained.
-        folder: where to; created if it does not exist. An earlier save of the same model is replaced: one of the same
-            class, with the same hyperparameters and scaling.
-        force: also replace another model, or a run of the command `isthmus fit` with its page and pictures.
+        folder: where to; created if it does not exist. An earlier save of a model of the same class and columns
+            is replaced.
+        force: also replace any other model, or a run of the command `isthmus fit` with its page and pictures.
 
     Raises:
         InputError: for a model that is not fitted, or a folder that cannot be written, holds files of others, or holds

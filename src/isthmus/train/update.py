@@ -199,7 +199,9 @@ class Update:
         if self.step.objective.critics:
             self.check_players()
         index = torch.arange(self.batch_size, device=self.rows.device)
-        optimizer_state = [*self.optimizer.state().values(), self.optimizer.nonfinite, *self.optimizer.computed_with()]
+        optimizer_state = [*self.optimizer.state().values(), self.optimizer.nonfinite]
+        if self.optimizer.copies is not None:
+            optimizer_state.append(self.optimizer.copies.low)
         state = [*optimizer_state, *self.buffers().values(), *self.sums]
         if compile:
             backup = [tensor.clone() for tensor in state]
