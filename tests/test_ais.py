@@ -342,7 +342,7 @@ def test_results_depend_on_the_seed_only_and_state_is_preserved(nonlinear):
 
 def test_blocks_of_rows_are_independent(linear, monkeypatch):
     model, rows, truth = linear
-    monkeypatch.setattr(ais_module, "MAX_DECODED_ROWS", 20 * 16)
+    monkeypatch.setattr(ais_module, "CHAINS_AT_ONCE", 20 * 16)
     result = ais(model, rows, steps=20, chains=16, leapfrog=5)
     assert all(part.shape == (40,) for part in result)
     within(result.values, truth, result.error)

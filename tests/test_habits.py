@@ -68,9 +68,9 @@ def test_scores_are_those_of_the_model_in_the_order_of_the_file(capsys, saved, s
             np.testing.assert_array_equal(file["row"], np.arange(90))
     else:
         frame = pd.read_csv("s.csv") if suffix == "csv" else pd.read_parquet("s.parquet")
-        assert list(frame) == ["row", "log_likelihood", *(f"distortion_{name}" for name in "abcde")]
+        assert list(frame) == ["row", "log_likelihood", "error", *(f"distortion_{name}" for name in "abcde")]
         np.testing.assert_allclose(frame["log_likelihood"], scores, **close)
-        np.testing.assert_allclose(frame.iloc[:, 2:], elements, **close)
+        np.testing.assert_allclose(frame.iloc[:, 3:], elements, **close)
     lowest = np.argsort(scores)[:5]
     above = elements[lowest[0]] - elements.mean(0)
     printed = [line.split() for line in out.splitlines()[3:]]
@@ -92,7 +92,7 @@ def test_scores_as_json(capsys, saved):
     assert code == 0
     assert facts["rows"] == 90
     frame = pd.read_csv("s.csv")
-    assert list(frame) == ["row", "log_likelihood"]
+    assert list(frame) == ["row", "log_likelihood", "error"]
     assert facts["unusual"][0]["row"] == frame["log_likelihood"].argmin()
     assert facts["log_likelihood"]["mean"] == pytest.approx(frame["log_likelihood"].mean())
 
@@ -280,7 +280,7 @@ def test_every_command_takes_settings(capsys, saved):
     with open(name, "a") as file:
         file.write(f"data = {json.dumps(str(saved / 't.csv'))}\n")
     assert run(capsys, "score", "--config", name, "-q") == (0, "", "")
-    assert len(pd.read_csv("s.csv").columns) == 7
+    assert len(pd.read_csv("s.csv").columns) == 8
     name = write_settings("toml", {"set": ["epochs=1", "hidden=8"], "seeds": 2, "models": ["ae"], "output": "c"})
     assert run(capsys, "compare", "wine", "--config", name, "-q", "--draws", 2)[0] == 0
 

@@ -22,6 +22,7 @@ from isthmus.inputs import as_examples
 from isthmus.latent_model import Capabilities, Model
 from isthmus.memory_blocks import by_blocks
 from isthmus.metrics import importance_weighting
+from isthmus.metrics.draws_by_error import RowScores, score_rows
 from isthmus.metrics.element_distortion import element_distortion
 from isthmus.metrics.importance_weighting import Progress
 from isthmus.metrics.posterior import Posterior, posterior, posterior_draws
@@ -199,7 +200,7 @@ class FittedModel:
         return self.encode_rows(self.dataset(examples)).cpu().numpy()
 
     def encode_rows(self, rows: DeviceDataset) -> Tensor:
-        """Codes (n, *Z) of rows that are on the device."""
+        """Codes (n, *Z) of rows on the device."""
         with torch.no_grad(), self.threads(), repeatable(self.model):
             codes = by_blocks(lambda index: self.model.encode(rows.batch(index)), len(rows), ROWS_AT_ONCE, rows.device)
             return torch.cat(list(codes))
@@ -295,20 +296,18 @@ class FittedModel:
 
     # ------------------------------------------------------------------ scores
 
-    def score(self, examples: Any, draws: int = 1000, progress: Progress | None = None) -> np.ndarray:
-        """(n,) importance-weighted log p(x), nats: a lower bound that tightens with the draws (Burda et al., 2016).
+    def score(self, examples: Any, draws: int | str = "auto", progress: Progress | None = None) -> np.ndarray:
+        """(n,) importance-weighted log p(x), nats: `score_rows` without errors."""
+        return self.score_rows(examples, draws, progress=progress).values
 
-        Args:
-            examples: n rows, as `Examples` or an array (n, *X).
-            draws: draws from q(z given x) for each row.
-            progress: called with the share of the rows that is done.
-        """
-        rows = self.dataset(examples, bits="fixed")
+    def score_rows(self, examples: Any, draws: int | str = "auto", **settings: Any) -> RowScores:
+        """log p(x) of rows with errors; arguments as in `isthmus.metrics.draws_by_error.score_rows`."""
         with self.threads():
-            chunks = importance_weighting.encode_chunks(self.model, rows, progress=progress)
-            return importance_weighting.importance_weighted(self.model, chunks, draws).values
+            return score_rows(self.model, self.dataset(examples, bits="fixed"), draws, **settings)
 
-    def element_distortion(self, examples: Any, draws: int = 1000, progress: Progress | None = None) -> np.ndarray:
+    def element_distortion(
+        self, examples: Any, draws: int | str = "auto", progress: Progress | None = None
+    ) -> np.ndarray:
         """(n, *X) E_q[-log p(x_j given z)] of each element, nats: the sum over a row is its distortion.
 
         Exact where q is a diagonal normal and p(x given z) normal around a linear function of z, else the mean over

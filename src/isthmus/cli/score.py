@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,9 +29,37 @@ def build_parser(argv: list[str]) -> Parser:
         "--per-feature", action="store_true", help="write what each column costs too: E[-log p(x_j given z)], in nats"
     )
     parser.add_argument(
-        "--draws", type=int, default=1000, metavar="K", help="samples per row for log p(x) (default: 1000)"
+        "--draws",
+        type=auto_or_int,
+        default="auto",
+        metavar="K",
+        help="samples per row for log p(x); auto: as many as --tolerance needs (default: auto)",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.1,
+        metavar="NATS",
+        help="error of log p(x) that about nine rows in ten are within, with --draws auto (default: 0.1)",
+    )
+    parser.add_argument(
+        "--max-draws",
+        type=int,
+        default=10_000,
+        metavar="K",
+        help="samples per row with --draws auto, at most (default: 10000); the column `error` tells who needs more",
     )
     return parser
+
+
+def auto_or_int(text: str) -> int | str:
+    """A number of draws, or "auto"; what it cannot be is told by `score_rows`."""
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an integer >= 1 or auto, got {text!r}.") from None
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
     from isthmus.export import check_score_file, write_scores
     from isthmus.persistence.serialization import load_fitted
-    from isthmus.train.progress import ProgressBar
+    from isthmus.train.progress import progress_of
 
     path = Path(args.output)
     check_score_file(path)
@@ -51,14 +78,19 @@ def run(args: argparse.Namespace) -> None:
     dense = model.capabilities.has_density
     if args.per_feature and not dense:
         raise InputError(f"{model.name} has no density, so no nats a column. Leave out --per-feature.")
-    elements = None
-    with contextlib.nullcontext() if args.quiet or not dense else ProgressBar("scoring") as bar:
-        scores = model.score(rows, args.draws, bar.show if bar else None) if dense else model.squared_errors(rows)
-    if args.per_feature:
-        with contextlib.nullcontext() if args.quiet else ProgressBar("scoring columns") as bar:
-            elements = model.element_distortion(rows, args.draws, bar.show if bar else None)
     name, label = ("log_likelihood", "log p(x), nats") if dense else ("squared_error", "squared error")
-    columns = {"row": np.arange(len(rows)), name: scores}
+    columns, elements = {"row": np.arange(len(rows))}, None
+    if dense:
+        with progress_of("scoring", not args.quiet) as show:
+            within = {"tolerance": args.tolerance, "max_draws": args.max_draws}
+            scored = model.score_rows(rows, args.draws, **within, progress=show)
+        columns |= {name: scored.values, "error": scored.error}
+    else:
+        columns[name] = model.squared_errors(rows)
+    if args.per_feature:
+        with progress_of("scoring columns", not args.quiet) as show:
+            elements = model.element_distortion(rows, args.draws, show)
+    scores = columns[name]
     check_output(args)  # it may have been made since
     names = write_scores(path, columns, elements, model.schema.names, ids)
     unusual = np.argsort(scores if dense else -scores, kind="stable")[:SHOWN_ROWS]

@@ -31,6 +31,7 @@ from isthmus.metrics.posterior import Posterior
 from isthmus.schema import Schema
 from isthmus.train.callback_calls import CallbackFailed
 from isthmus.train.history import History
+from isthmus.train.progress import progress_of
 from isthmus.wording import quoted
 
 __all__ = ["Estimator", "Recipe"]
@@ -258,8 +259,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
             X, condition, lengths, observed: as in `transform`.
         """
         refuse_others(type(self), "reconstruct", others)
-        rows = self._rows(X, condition, lengths, observed)
-        x = self.fitted_.reconstruct(self._check(rows))
+        x = self.fitted_.reconstruct(self._check(rows := self._rows(X, condition, lengths, observed)))
         library = self.schema_.library and (library_of(X) or library_of(rows))
         return to_frame(x, self.schema_, library, index=rows.x.index, names=rows.x.columns) if library else x
 
@@ -286,36 +286,37 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         self,
         X: Any,
         *,
-        draws: int = 1000,
+        draws: int | str = "auto",
+        tolerance: float = 0.1,
+        max_draws: int = 10_000,
+        return_error: bool = False,
         per_feature: bool = False,
         condition: Any = None,
         lengths: Any = None,
         observed: Any = None,
         **others: Never,
-    ) -> np.ndarray:
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """(n,) importance-weighted log p(x), nats in the data's units; a lower bound that tightens with the draws.
 
         Args:
             X: (n, *X) data.
-            draws: draws from q(z given x) for each row.
-            per_feature: return (n, *X) E_q[-log p(x_j given z)] of each element instead: what it costs at the
-                posterior. A number far above the usual one of its column is strange (columns differ in what they
-                usually cost: subtract their medians). The sum over a row is its distortion, and
-                log p(x) >= -distortion - KL(q(z given x) || p(z)).
+            draws: draws from the encoder's q(z given x) for each row; "auto": as many as put about nine rows in ten
+                within `tolerance` nats of log p(x), `max_draws` at most, from a posterior refined for hard rows.
+            return_error: return (n,) errors too, nats: about nine rows in ten are within theirs of log p(x).
+            per_feature: return (n, *X) E_q[-log p(x_j given z)] of each element instead: one far above its column's
+                usual is strange. The sum is the distortion: log p(x) >= -distortion - KL(q(z given x) || p(z)).
             condition, lengths, observed: as in `transform`.
 
         Raises:
-            InputError: with `per_feature`, if p(x given z) is no product over the elements of x.
+            InputError: with `per_feature`, if p(x given z) is no product over elements.
         """
         refuse_others(type(self), "score_samples", others)
         rows = self._check(X, condition, lengths, observed)
-        score = self.fitted_.element_distortion if per_feature else self.fitted_.score
-        if not self.verbose:
-            return score(rows, draws)
-        from isthmus.train.progress import ProgressBar
-
-        with ProgressBar("scoring") as bar:
-            return score(rows, draws, bar.show)
+        with progress_of("scoring", bool(self.verbose)) as show:
+            if per_feature:
+                return self.fitted_.element_distortion(rows, draws, show)
+            scored = self.fitted_.score_rows(rows, draws, tolerance=tolerance, max_draws=max_draws, progress=show)
+        return scored[:2] if return_error else scored.values
 
     @scores
     def elbo(
@@ -395,5 +396,5 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         isthmus.save(self, folder, force=force)
 
 
-# Here, for scikit-learn wraps `transform` when the class is made, which would hide the condition.
+# Here: scikit-learn wraps `transform` when the class is made, which would hide the condition.
 Estimator.transform = encodes(Estimator.transform)  # type: ignore[method-assign]

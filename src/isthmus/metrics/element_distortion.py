@@ -15,8 +15,11 @@ from isthmus.latent_model import Model
 from isthmus.metrics.importance_weighting import NOISE_SEED, Chunk, chunk_passes
 from isthmus.random_streams import seeded
 
+AUTO_DRAWS = 1000
+"""Draws of `draws="auto"`: a mean's error falls with their root, whatever the row."""
 
-def element_distortion(model: Model, chunks: Iterable[Chunk], draws: int, seed: int = NOISE_SEED) -> np.ndarray:
+
+def element_distortion(model: Model, chunks: Iterable[Chunk], draws: int | str, seed: int = NOISE_SEED) -> np.ndarray:
     """(n, *X) E_q[-log p(x_j given z)] of each element, nats in the data's own units; the sum over a row is its
     distortion.
 
@@ -26,13 +29,15 @@ def element_distortion(model: Model, chunks: Iterable[Chunk], draws: int, seed: 
     Args:
         model: a model with a density.
         chunks: its n rows, encoded: `encode_chunks(model, rows)`.
-        draws: draws from q(z given x) for each row.
+        draws: draws from q(z given x) for each row; "auto" is 1,000.
         seed: of the draws.
 
     Raises:
         Declined: if the model has no density, or one that is no product over the elements of x.
     """
+    draws = AUTO_DRAWS if draws == "auto" else draws
     check_positive_int("draws", draws)
+    assert isinstance(draws, int)
     if not model.capabilities.has_density:
         raise Declined("This model has no density over x. Use a VAE, or compare squared errors.")
     parts, noise = [], None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
 from isthmus.batch import Batch
 from isthmus.distributions.independent import LightDistribution
@@ -23,8 +23,12 @@ from isthmus.train.device_data import DeviceDataset
 
 CHUNK_ROWS = 128
 """Rows encoded at once."""
-MAX_DECODED_ROWS = 1024
-"""Rows that pass through the decoder at once: its activations then stay in the cache."""
+DECODED_NUMBERS = 2**19
+"""Numbers in the widest layer for rows that pass through the decoder at once: they then stay in the cache."""
+MIN_DECODED_ROWS, MAX_DECODED_ROWS = 32, 8192
+"""Range of the number of these rows."""
+CONVOLVED_ROWS = 256
+"""Their number where there are convolutions, whose activations are many times as wide as the data."""
 NOISE_SEED = 1312_6114
 """Seed of all draws for log p(x): the same noise for every model."""
 JACKKNIFE_GROUPS = 10
@@ -149,6 +153,17 @@ class ChunkWeights(NamedTuple):
     """Whether `log_weight` is log p(x) itself."""
 
 
+def decoded_at_once(model: Model, batch: Batch) -> int:
+    """How many rows pass through the decoder at once, by the work that a row is."""
+    width = max(1, batch.target.shape[1:].numel())
+    for module in model.modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            return CONVOLVED_ROWS
+        if isinstance(module, nn.Linear):
+            width = max(width, module.out_features)
+    return min(max(DECODED_NUMBERS // width, MIN_DECODED_ROWS), MAX_DECODED_ROWS)
+
+
 def group_sizes(draws: int) -> list[int]:
     """Sizes of the groups of draws, as equal as possible, the largest first.
 
@@ -216,15 +231,22 @@ def iter_weights(model: Model, chunks: Iterable[Chunk], draws: int, seed: int) -
         log_weight, elbo, kl, count, exact = [], [], [], 0, False
         with torch.no_grad():
             for _, k, out in passes:
-                # The logsumexp over all k draws and their E values estimates log p(x). A single draw is one of k equal
-                # shares: its own estimate is the logsumexp over its E values, plus log k.
-                log_importance = out.log_importance.double()  # (k * E, B)
-                log_weight.append(log_importance.unflatten(0, (k, -1)).logsumexp(1).cpu() + math.log(k))
+                log_weight.append(draw_log_weight(out, k).cpu())
                 elbo.append(k * out.expectation(out.log_ratio.double()).cpu())
                 kl.append(k * out.kl.double().cpu())
                 count, exact = count + k, out.exact
         mean_elbo, mean_kl = torch.stack(elbo).sum(0) / count, torch.stack(kl).sum(0) / count
         yield ChunkWeights(torch.cat(log_weight), mean_elbo, mean_kl, exact)
+
+
+def draw_log_weight(out: Pass, draws: int) -> Tensor:
+    """(k, B) log-weight of each of k draws of a pass, nats, in double precision; their mean weight estimates p(x).
+
+    The logsumexp over all k draws and the E values of each estimates log p(x). A single draw is one of k equal shares:
+    its own estimate is the logsumexp over its E values, plus log k.
+    """
+    log_importance = out.log_importance.double()  # (k * E, B)
+    return log_importance.unflatten(0, (draws, -1)).logsumexp(1) + math.log(draws)
 
 
 def iter_passes(
@@ -250,7 +272,9 @@ def iter_passes(
         yield chunk, chunk_passes(model, chunk, noise, sizes)
 
 
-def chunk_passes(model: Model, chunk: Chunk, noise: Tensor, sizes: list[int]) -> Iterator[tuple[int, int, Pass]]:
+def chunk_passes(
+    model: Model, chunk: Chunk, noise: Tensor, sizes: list[int], first_block: int = 1
+) -> Iterator[tuple[int, int, Pass]]:
     """Passes of the rows of one chunk through the decoder, in blocks of draws that fit into the cache.
 
     Args:
@@ -258,12 +282,13 @@ def chunk_passes(model: Model, chunk: Chunk, noise: Tensor, sizes: list[int]) ->
         chunk: B encoded rows.
         noise: (K, 1, ...) for all draws.
         sizes: number of draws in each group; a block lies in one group.
+        first_block: draws in the first block; one shows how many values a draw enumerates, and whether it is exact.
 
     Yields:
         Group, number of draws k in the block, and their pass of k * E draws if the posterior enumerates E values for
         each. If one draw gives log p(x) exactly, there is only one pass.
     """
-    start, block, most = 0, 1, MAX_DECODED_ROWS  # the first block has one draw: it shows whether that is exact, and E
+    start, block, most = 0, first_block, decoded_at_once(model, chunk.batch)
     for g, size in enumerate(sizes):
         stop = start + size
         while start < stop:

@@ -16,7 +16,7 @@ from isthmus.distributions.independent import is_evaluable
 from isthmus.errors import Declined, InputError, check_positive_int
 from isthmus.latent_model import Model
 from isthmus.metrics.estimate import Estimate, mean_and_error
-from isthmus.metrics.importance_weighting import MAX_DECODED_ROWS, NOISE_SEED, Chunk, first_rows
+from isthmus.metrics.importance_weighting import NOISE_SEED, Chunk, decoded_at_once, first_rows
 from isthmus.random_streams import seeded
 
 INFERENCE_GAP_MAX_ROWS = 50
@@ -139,7 +139,7 @@ def log_weights(model: Model, batch: Batch, q: Normal, prior: Any, noise: Tensor
     """(K, n) log p(x, z) - log q(z | x) at q's draws, nats, in double precision."""
     blocks = []
     with torch.no_grad():
-        for block in noise.split(max(1, MAX_DECODED_ROWS // len(batch.x))):
+        for block in noise.split(max(1, decoded_at_once(model, batch) // len(batch.x))):
             out = model.forward_from(batch, q, block, prior)
             blocks.append((out.log_importance - out.log_weight).double().cpu())
     return torch.cat(blocks)

@@ -112,25 +112,25 @@ def curves(model: Any) -> Figure:
     return draw("curves", model)
 
 
-def scores(model: Any, X: Any, *, draws: int = 1000, **rows: Any) -> Figure:
+def scores(model: Any, X: Any, *, draws: int | str = "auto", **rows: Any) -> Figure:
     """Draw the distribution of log p(x), nats, over the rows of X; without a density, of the squared error.
 
     Args:
         model: a fitted model.
         X: (n, *X) data.
-        draws: posterior samples for each row.
+        draws: draws from q(z given x) for each row; "auto": as many as put nine rows in ten within 0.1 nats.
         **rows: condition, lengths, observed: see `isthmus.plot`.
     """
     return draw("scores", model, X, draws=draws, **rows)
 
 
-def extremes(model: Any, X: Any, *, draws: int = 1000, **rows: Any) -> Figure:
+def extremes(model: Any, X: Any, *, draws: int | str = "auto", **rows: Any) -> Figure:
     """Draw the images or sequences of X that are least and most typical by log p(x), or else by squared error.
 
     Args:
         model: a fitted model.
         X: (n, *X) images or sequences.
-        draws: posterior samples for each row.
+        draws: draws from q(z given x) for each row; "auto": as many as put nine rows in ten within 0.1 nats.
         **rows: condition, lengths, observed: see `isthmus.plot`.
     """
     return draw("extremes", model, X, draws=draws, **rows)
@@ -182,7 +182,7 @@ def context_of(
     lengths: Any = None,
     observed: Any = None,
     train: Any = None,
-    draws: int = 1000,
+    draws: int | str = "auto",
     random_state: int = 0,
 ) -> PlotContext:
     """The model with checked rows; without X the condition is that of all samples."""

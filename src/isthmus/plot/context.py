@@ -47,7 +47,7 @@ class PlotContext:
         rows_name: what the rows are, for titles: "test rows".
         coloured_by: (n,) classes or numbers that colour the map of the codes, and their name; by default the labels.
         seed: of every random choice.
-        draws: posterior samples for each row in log p(x).
+        draws: draws from q(z given x) for each row in log p(x), or "auto".
     """
 
     model: FittedModel
@@ -59,7 +59,7 @@ class PlotContext:
     rows_name: str = "rows"
     coloured_by: tuple[np.ndarray, str] | None = None
     seed: int = 0
-    draws: int = 1000
+    draws: int | str = "auto"
 
     # ---------------------------------------------------------------- the model
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -105,3 +106,13 @@ class ProgressBar:
                 seconds_left = (time.monotonic() - self.started) * (1 - progress) / (progress - self.first)
                 line += f"  {seconds_left:.0f} s left"
             self.console.print(line, highlight=False)
+
+
+@contextlib.contextmanager
+def progress_of(label: str, shown: bool) -> Iterator[Callable[[float], None] | None]:
+    """A function that shows the share of the work that is done as a bar, or None if it is not to be shown."""
+    if not shown:
+        yield None
+        return
+    with ProgressBar(label) as bar:
+        yield bar.show
