@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isthmus.cli.common import check_output, examples_parser, named_ids, read_examples
-from isthmus.cli.parser import Parser, emit
+from isthmus.cli.parser import Parser, emit, report
 from isthmus.errors import InputError
 from isthmus.wording import one_line
 
@@ -47,7 +47,7 @@ def build_parser(argv: list[str]) -> Parser:
         type=int,
         default=10_000,
         metavar="K",
-        help="samples per row with --draws auto, at most (default: 10000); the column `error` tells who needs more",
+        help="samples per row with --draws auto, at most (default: 10000)",
     )
     return parser
 
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     from isthmus.export import check_score_file, write_scores
+    from isthmus.metrics.draws_by_error import too_few_draws
     from isthmus.persistence.serialization import load_fitted
     from isthmus.train.progress import progress_of
 
@@ -84,6 +85,9 @@ def run(args: argparse.Namespace) -> None:
         with progress_of("scoring", not args.quiet) as show:
             within = {"tolerance": args.tolerance, "max_draws": args.max_draws}
             scored = model.score_rows(rows, args.draws, **within, progress=show)
+        short = too_few_draws(scored, args.draws, args.tolerance, args.max_draws)
+        if short is not None:
+            report(f"warning: {short} Pass a larger --tolerance or --max-draws; the column `error` tells of each row.")
         columns |= {name: scored.values, "error": scored.error}
     else:
         columns[name] = model.squared_errors(rows)

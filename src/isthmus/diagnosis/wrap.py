@@ -29,6 +29,7 @@ from isthmus.likelihoods import LIKELIHOODS
 from isthmus.nets.user_module import PROBE_ROWS
 from isthmus.random_streams import seeded
 from isthmus.schema import Condition
+from isthmus.score_samples import scores_or_elements
 from isthmus.wording import quoted
 
 SCALE_OUTPUTS = ("log_variance", "log_scale", "scale")
@@ -66,6 +67,9 @@ class OnRows(MadeOfRows):
         X: Any,
         *,
         draws: int | str = "auto",
+        tolerance: float = 0.1,
+        max_draws: int = 10_000,
+        return_error: bool = False,
         per_feature: bool = False,
         condition: Any = None,
         lengths: Any = None,
@@ -75,13 +79,13 @@ class OnRows(MadeOfRows):
 
         Args:
             X: (n, *X) rows.
-            draws: draws from q(z given x) for each row; "auto": as many as put nine in ten within 0.1 nats.
-            per_feature: return (n, *X) E_q[-log p(x_j given z)] of each element instead.
+            draws, tolerance, max_draws, return_error, per_feature: as there.
             condition, lengths, observed: as in `on`.
         """
         fitted = self.on(X, condition, lengths, observed)
         rows = fitted.check(X, condition, lengths, observed=observed)
-        return (fitted.element_distortion if per_feature else fitted.score)(rows, draws)
+        within = {"tolerance": tolerance, "max_draws": max_draws}
+        return scores_or_elements(fitted, rows, draws, per_feature, return_error, **within)
 
     def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
         """Findings about the model, most severe first; arguments as in `isthmus.diagnose`."""

@@ -187,22 +187,11 @@ class NegativeBinomial(Independent):
 
     def element_log_prob(self, x: Tensor) -> Tensor:
         # In double precision: each term is far larger than their sum where counts, or r, are large.
-        k, size, odds, log_binomial = self._parts(x)
-        return (log_binomial + k * odds - (k + size) * softplus(odds)).to(self.log_mean.dtype)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        # Sums of products, without an array of the event for each term: a row of counts has many thousand elements.
-        k, size, odds, log_binomial = self._parts(x)
-        elements = (k * odds).addcmul_(k + size, softplus(odds), value=-1.0) if not odds.requires_grad else None
-        if elements is None:
-            elements = k * odds - (k + size) * softplus(odds)
-        return (self.sum_event(log_binomial) + self.sum_event(elements)).to(self.log_mean.dtype)
-
-    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Counts, r, the log-odds, and log of the binomial coefficient, which no draw of a mean changes."""
         k, size = x.double(), self.log_size.double().exp()
         odds = self.log_mean.double() - self.log_size.double()
-        return k, size, odds, torch.lgamma(k + size) - torch.lgamma(size) - torch.lgamma(k + 1)
+        log_binomial = torch.lgamma(k + size) - torch.lgamma(size) - torch.lgamma(k + 1)
+        # log sigmoid(-odds) = -softplus(odds) and log sigmoid(odds) = odds - softplus(odds): one softplus for both
+        return (log_binomial + k * odds - (k + size) * softplus(odds)).to(self.log_mean.dtype)
 
     def sample(self, sample_shape=()) -> Tensor:
         shape = self.shape_of(sample_shape)

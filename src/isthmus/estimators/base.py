@@ -29,6 +29,7 @@ from isthmus.inputs import as_examples, counted, library_of
 from isthmus.latent_model import Capabilities, LatentModel, Model
 from isthmus.metrics.posterior import Posterior
 from isthmus.schema import Schema
+from isthmus.score_samples import scores_or_elements
 from isthmus.train.callback_calls import CallbackFailed
 from isthmus.train.history import History
 from isthmus.train.progress import progress_of
@@ -296,7 +297,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         observed: Any = None,
         **others: Never,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """(n,) importance-weighted log p(x), nats in the data's units; a lower bound that tightens with the draws.
+        """(n,) importance-weighted log p(x), nats in the data's units; in expectation a lower bound.
 
         Args:
             X: (n, *X) data.
@@ -313,10 +314,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         refuse_others(type(self), "score_samples", others)
         rows = self._check(X, condition, lengths, observed)
         with progress_of("scoring", bool(self.verbose)) as show:
-            if per_feature:
-                return self.fitted_.element_distortion(rows, draws, show)
-            scored = self.fitted_.score_rows(rows, draws, tolerance=tolerance, max_draws=max_draws, progress=show)
-        return scored[:2] if return_error else scored.values
+            within = {"tolerance": tolerance, "max_draws": max_draws}
+            return scores_or_elements(self.fitted_, rows, draws, per_feature, return_error, progress=show, **within)
 
     @scores
     def elbo(
@@ -332,7 +331,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """(n,) evidence lower bound, nats, with weight 1 on the KL term whatever it was in training.
 
         Args:
-            X, draws, condition, lengths, observed: as in `score_samples`.
+            draws: draws from q(z given x) for each row.
+            X, condition, lengths, observed: as in `score_samples`.
         """
         refuse_others(type(self), "elbo", others)
         return self.fitted_.elbo(self._check(X, condition, lengths, observed), draws)

@@ -14,7 +14,6 @@ that of its logarithm at most log p(x), whatever K they chose.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
@@ -27,6 +26,7 @@ from isthmus.latent_model import Model
 from isthmus.metrics.importance_weighting import (
     NOISE_SEED,
     Chunk,
+    ChunkWeights,
     Progress,
     chunk_passes,
     decoded_at_once,
@@ -35,8 +35,14 @@ from isthmus.metrics.importance_weighting import (
     iter_weights,
     require_density,
 )
-from isthmus.metrics.refined_posterior import bound_of, can_refine, draws_of_step, refine, with_covariances
-from isthmus.random_streams import seeded
+from isthmus.metrics.refined_posterior import (
+    WithEncoder,
+    can_refine,
+    draws_of_step,
+    refined,
+    taken,
+)
+from isthmus.random_streams import repeatable, seeded, uniform
 from isthmus.train.device_data import DeviceDataset
 from isthmus.wording import pluralize, quoted
 
@@ -50,21 +56,27 @@ NINE_IN_TEN = 1.645
 """Quantile of the normal distribution: 90 % of errors are within as many standard errors."""
 MIN_DRAWS = 16
 """Draws that every estimate has; fewer say too little about their own error."""
+CHUNKS_A_BLOCK = 16
+"""Draws of a chunk of rows that fill a block of the decoder: progress is told after each chunk."""
 PILOT_DRAWS = 32
 """Draws that first show how many are needed."""
+ENCODER_DRAWS = 128
+"""Draws from the encoder's posterior by which what a refined one misses is looked for."""
 MAX_EXTRAPOLATION = 4
 """How many times the pilot's draws the estimate may have: heavy tails do not show in few draws."""
-AIM = 0.8
-"""Share of the tolerance that K is chosen for: what the pilot does not see of heavy tails comes on top."""
+AIM = 0.9
+"""Share of the tolerance that K is chosen for: heavy tails are worse than a pilot shows."""
 WORTH_REFINING = 8
 """A row whose estimate needs as many times the draws of a refining step gains by one: with gradients, these cost three
 times as much, and a second round of them shows what is gained."""
-MAX_STEPS = 20
-"""Steps of refinement, at most."""
-MIN_GAIN = 0.05
-"""Nats of the bound by which a step must improve it for another to follow."""
-PILOT_SEED, STEP_SEED = 1, 2
-"""Added to the seed of the noise, for the pilot's and the refinement's own."""
+NOISE_BLOCK = 256
+"""Draws whose noise is made at once."""
+OWN_EVIDENCE_DRAWS = 1000
+"""Draws for a model that estimates p(x) itself."""
+MIN_EFFECTIVE_DRAWS = 5
+"""Fewer effective draws, (sum w)² / sum w², say nothing of the error: it is infinite."""
+ESTIMATE, PILOT, CHOICE, STEPS = 0, 1, 64, 2
+"""What noise is for: the estimate, the pilot, which proposal a draw of theirs is from (64 and 65), and steps."""
 
 
 class RowScores(NamedTuple):
@@ -73,8 +85,8 @@ class RowScores(NamedTuple):
     values: np.ndarray
     """(n,) nats, of a lower bound in expectation."""
     error: np.ndarray
-    """(n,) nats: about nine rows in ten are within it of log p(x); 0 if the model gives log p(x) exactly, infinite for
-    one draw."""
+    """(n,) nats: about nine rows in ten are within it of log p(x), as far as their draws show. 0 if the model gives
+    log p(x) exactly, infinite where a few draws dominate."""
     draws: np.ndarray
     """(n,) draws of each estimate."""
 
@@ -107,9 +119,9 @@ class WeightSums:
         return cls(log_weight.logsumexp(0), (2 * log_weight).logsumexp(0), count)
 
     @classmethod
-    def none(cls, rows: int, device: torch.device) -> Self:
+    def none(cls, rows: int) -> Self:
         """Those of no draw."""
-        empty = torch.full((rows,), -math.inf, dtype=torch.float64, device=device)
+        empty = torch.full((rows,), -math.inf, dtype=torch.float64)
         return cls(empty, empty.clone(), torch.zeros_like(empty))
 
     def take(self, index: Tensor) -> WeightSums:
@@ -140,9 +152,10 @@ class WeightSums:
 
     @property
     def error(self) -> Tensor:
-        """(B,) nats, as the module says."""
+        """(B,) nats, as the module says; infinite where a few draws dominate."""
         share = self.variation / self.count
-        return (NINE_IN_TEN * share.sqrt() + share / 2).nan_to_num(nan=math.inf)
+        known = self.count / (1 + self.variation) >= MIN_EFFECTIVE_DRAWS
+        return torch.where(known, NINE_IN_TEN * share.sqrt() + share / 2, math.inf)
 
 
 def variation_of(log_weight: Tensor) -> Tensor:
@@ -157,6 +170,14 @@ def variation_of(log_weight: Tensor) -> Tensor:
     largest = log_weight.max(0, keepdim=True).values
     heavier = torch.cat([log_weight, largest, largest, largest])
     return torch.maximum(WeightSums.of(heavier).variation, upper_variance.expm1())
+
+
+def sums_of(weights: ChunkWeights) -> WeightSums:
+    """The sums of the weights of one chunk; the error of a model's own estimate is not known."""
+    sums = WeightSums.of(weights.log_weight)
+    if weights.own_evidence:
+        sums.log_square_sum = torch.full_like(sums.log_sum, math.inf)
+    return sums
 
 
 def share_within(tolerance: float) -> float:
@@ -182,7 +203,7 @@ def check_draws(draws: Any, tolerance: Any, max_draws: Any) -> None:
         or not isinstance(tolerance, int | float | np.number)
         or not 0 < tolerance < math.inf
     ):
-        raise InputError(f"tolerance must be a number of nats > 0, got {quoted(tolerance)}.")
+        raise InputError(f"tolerance must be a finite number of nats > 0, got {quoted(tolerance)}.")
 
 
 def score_rows(
@@ -215,22 +236,25 @@ def score_rows(
     require_density(model)
     if draws != AUTO:
         weights = iter_weights(model, encode_chunks(model, rows, progress=progress), int(draws), seed)
-        return RowScores.over((WeightSums.of(each.log_weight), each.exact) for each in weights)
+        return RowScores.over((sums_of(each), each.exact) for each in weights)
     first = rows.batch(torch.arange(min(1, len(rows)), device=rows.device))
     plan = Scoring(model, share_within(AIM * tolerance), max_draws, seed, decoded_at_once(model, first))
+    if progress is not None:
+        progress(0.0)
     with torch.no_grad():
-        chunks = encode_chunks(model, rows, max(1, plan.decoded // MIN_DRAWS), progress)
-        scores = RowScores.over(map(plan.score, chunks))
-    short = (scores.draws >= max_draws) & (scores.error > tolerance)
-    if short.mean() > MAX_SHORT:
-        warnings.warn(
-            f"{short.sum():,} of {pluralize(len(short), 'row')} are not within tolerance={tolerance:g} nats of "
-            f"log p(x): max_draws={max_draws:,} are too few for them. Pass a larger tolerance or max_draws; "
-            "return_error=True gives the error of each row.",
-            UserWarning,
-            stacklevel=2,
-        )
-    return scores
+        chunks = encode_chunks(model, rows, max(1, plan.decoded // CHUNKS_A_BLOCK), progress)
+        return RowScores.over(map(plan.score, chunks))
+
+
+def too_few_draws(scores: RowScores, draws: int | str, tolerance: float, max_draws: int) -> str | None:
+    """Why more than one row in ten of "auto" is not within the tolerance, in a sentence; None if it is."""
+    if draws != AUTO:
+        return None
+    short = (scores.draws >= max_draws) & (scores.error > tolerance) & np.isfinite(scores.values)
+    if short.sum() <= MAX_SHORT * len(short):
+        return None
+    rows = pluralize(len(short), "row")
+    return f"{short.sum():,} of {rows} are not within {tolerance:g} nats of log p(x) after {max_draws:,} draws."
 
 
 class Scoring:
@@ -246,98 +270,122 @@ class Scoring:
 
     def __init__(self, model: Model, share: float, max_draws: int, seed: int, decoded: int):
         self.model, self.share, self.max_draws, self.seed, self.decoded = model, share, max_draws, seed, decoded
-        self._noise: dict[int, Tensor] = {}
+        self.values = 1  # that a draw enumerates
+        self._noise: dict[tuple[int, int], Tensor] = {}
 
-    def noise(self, chunk: Chunk, purpose: int, draws: int) -> Tensor:
-        """(draws, 1, ...) the first numbers of one purpose: the same for all rows."""
-        known = self._noise.get(purpose)
-        if known is None or len(known) < draws:
-            with seeded(self.seed + purpose, self.model):
-                known = self._noise[purpose] = chunk.q.noise(max(draws, self.max_draws if purpose < 2 else 0), 1)
-        return known[:draws]
+    def noise(self, chunk: Chunk, purpose: int, start: int, stop: int) -> Tensor:
+        """(stop - start, 1, ...) numbers of one purpose for all rows alike, drawn in blocks when first asked for."""
+        first, last = start // NOISE_BLOCK, -(-stop // NOISE_BLOCK)
+        for block in range(first, last):
+            if (purpose, block) not in self._noise:
+                with seeded(self.seed_of(purpose, block * NOISE_BLOCK), self.model):
+                    q, which = chunk.q, (NOISE_BLOCK, 1, 1)
+                    new = uniform(which, q.mean) if purpose & CHOICE else q.noise(NOISE_BLOCK, 1)
+                self._noise[purpose, block] = new
+        blocks = [self._noise[purpose, block] for block in range(first, last)]
+        return torch.cat(blocks)[start - first * NOISE_BLOCK : stop - first * NOISE_BLOCK]
 
-    def weights(self, chunk: Chunk, noise: Tensor, first_block: int | None = None) -> tuple[Tensor, bool]:
-        """(K, B) log-weights of a chunk's rows, nats, and whether one of them is log p(x) itself."""
-        log_weight, exact = [], False
-        block = first_block or max(1, self.decoded // len(chunk.row_index))
-        for _, k, out in chunk_passes(self.model, chunk, noise, [len(noise)], block):
-            log_weight.append(draw_log_weight(out, k))
-            exact = out.exact
-        return torch.cat(log_weight), exact
+    def seed_of(self, purpose: int, start: int) -> int:
+        """A seed of its own for the draws of one purpose from the number `start` on.
+
+        Hashed to 32 bits: torch's generator on the CPU reads no more of a seed.
+        """
+        return int(np.random.SeedSequence([self.seed, purpose, start]).generate_state(1)[0])
+
+    def weights(self, chunk: Chunk, purpose: int, start: int, stop: int) -> Tensor:
+        """(K, B) log-weights of the draws from number `start` to `stop` of a purpose, nats."""
+        noise = self.noise(chunk, purpose, start, stop)
+        if isinstance(chunk.q, WithEncoder):
+            noise = torch.cat([noise, self.noise(chunk, purpose | CHOICE, start, stop)], -1)
+        block = max(1, self.decoded // (len(chunk.row_index) * self.values))
+        passes = chunk_passes(self.model, chunk, noise, [len(noise)], block, self.seed_of(purpose, start))
+        return torch.cat([draw_log_weight(out, k).cpu() for _, k, out in passes])
 
     def needed(self, log_weight: Tensor) -> Tensor:
-        """(B,) draws that reach the error, between the least and the most, as the pilot's weights (K, B) tell."""
-        draws = (variation_of(log_weight) / self.share).nan_to_num(nan=math.inf)
+        """(B,) draws that reach the error, between the least and the most, as the pilot's weights (K, B) tell.
+
+        The least where no number of draws would do: weights that are not numbers.
+        """
+        draws = (variation_of(log_weight) / self.share).nan_to_num(nan=0.0, posinf=math.inf)
         return draws.ceil().clamp(min(MIN_DRAWS, self.max_draws), self.max_draws)
 
     def score(self, chunk: Chunk) -> tuple[WeightSums, bool]:
         """The sums of the weights of a chunk's rows, and whether they are exact."""
-        pilot, exact = self.weights(chunk, self.noise(chunk, PILOT_SEED, PILOT_DRAWS), first_block=1)
-        if exact:
-            return WeightSums.of(pilot), True
-        result = WeightSums.none(len(chunk.row_index), pilot.device)
-        hard = torch.zeros(len(chunk.row_index), dtype=torch.bool, device=pilot.device)
+        with repeatable(self.model, self.seed_of(PILOT, 0)):
+            one = self.model.forward_from(chunk.batch, chunk.q, self.noise(chunk, PILOT, 0, 1), chunk.prior)
+        if one.exact:
+            return WeightSums.of(draw_log_weight(one, 1).cpu()), True
+        if one.log_evidence is not None:
+            return self.own_evidence(chunk), False
+        self.values = one.draws
+        pilot = self.weights(chunk, PILOT, 0, PILOT_DRAWS)
+        result = WeightSums.none(len(chunk.row_index))
+        hard = torch.zeros(len(chunk.row_index), dtype=torch.bool)
         if can_refine(chunk):
             hard = self.needed(pilot) > WORTH_REFINING * draws_of_step(chunk.q.loc.shape[1])
         for index, refinable in ((torch.nonzero(~hard)[:, 0], False), (torch.nonzero(hard)[:, 0], True)):
             if len(index):
-                rows, weights = chunk.take(index), pilot[:, index]
-                if refinable:
-                    rows, weights = self.refined(rows, weights)
-                result.put(index, self.estimate(rows, self.grown(rows, weights)))
+                rows, weights = taken(chunk, index), pilot[:, index]
+                mixed, least = self.refined(rows) if refinable else None, torch.zeros(len(index), dtype=torch.float64)
+                if mixed is not None:
+                    encoder, weights = weights, self.weights(mixed, PILOT, 0, PILOT_DRAWS)
+                    more = self.weights(rows, PILOT, PILOT_DRAWS, ENCODER_DRAWS)
+                    least = self.needed_by_encoder(rows, torch.cat([encoder, more]), mixed, weights)
+                    rows = mixed
+                result.put(index, self.estimate(rows, torch.maximum(self.grown(rows, weights), least)))
         return result, False
 
-    def refined(self, chunk: Chunk, pilot: Tensor) -> tuple[Chunk, Tensor]:
-        """The rows with the best of the normals that steps of refinement found, and log-weights of draws from these.
+    def needed_by_encoder(self, chunk: Chunk, encoder: Tensor, mixed: Chunk, mixture: Tensor) -> Tensor:
+        """(B,) draws that the mixture needs, as draws from the encoder's posterior tell: these reach modes that few of
+        the mixture's do.
+
+        Under the mixture m the mean square of a weight p / m is E_q[p² / (m q)], q being the encoder's.
 
         Args:
-            chunk: B rows whose posterior can be refined.
-            pilot: (K, B) log-weights of draws from the encoder's, which stay where there are no gradients.
+            chunk, encoder: rows with the encoder's posterior, and log-weights (K, B) of pilot draws from it.
+            mixed, mixture: the same with the mixture.
         """
-        best = with_covariances(chunk.q)
-        step_draws = draws_of_step(best.loc.shape[1])
-        active = torch.arange(len(best.loc), device=best.loc.device)
-        current, weights = chunk._replace(q=best), pilot
-        for t in range(MAX_STEPS):
-            after = refine(current, self.noise(chunk, STEP_SEED + t, step_draws // 2), self.decoded)
-            if after is None:
-                return chunk, pilot
-            q = after.q
-            if not t:  # draws from the encoder's posterior
-                weights = after.log_weight
-            else:
-                gain = bound_of(after.log_weight) - bound_of(weights[:, active])
-                needed = self.needed(after.log_weight)
-                better = torch.nonzero(gain > 0)[:, 0]
-                best = best.replaced(active[better], current.q.rows(better))
-                weights[:, active[better]] = after.log_weight[:, better]
-                index = torch.nonzero((gain > MIN_GAIN) & (needed > WORTH_REFINING * step_draws))[:, 0]
-                if not len(index):
-                    break
-                current, q, active = current.take(index), q.rows(index), active[index]
-            current = current._replace(q=q)
-        return chunk._replace(q=best), weights
+        z = chunk.q.draw(self.noise(chunk, PILOT, 0, len(encoder))).z
+        log_ratio = (chunk.q.log_prob(z) - mixed.q.log_prob(z)).cpu().double()
+        log_mean_square = (2 * encoder + log_ratio).logsumexp(0) - math.log(len(encoder))
+        log_mean = torch.maximum(WeightSums.of(encoder).value, WeightSums.of(mixture).value)
+        draws = ((log_mean_square - 2 * log_mean).expm1() / self.share).nan_to_num(nan=0.0, posinf=math.inf)
+        return draws.ceil().clamp(0, self.max_draws).to(torch.float64)
+
+    def own_evidence(self, chunk: Chunk) -> WeightSums:
+        """Sums for a model that estimates p(x) itself of all draws of a pass, whose error is not known."""
+        draws = min(OWN_EVIDENCE_DRAWS, self.max_draws)
+        (weights,) = iter_weights(self.model, [chunk], draws, self.seed)
+        return sums_of(weights)
+
+    def refined(self, chunk: Chunk) -> Chunk | None:
+        """The rows with refined posteriors; None if log p(x | z) has no gradient."""
+        draws = draws_of_step(chunk.q.loc.shape[1])
+
+        def step(t: int) -> tuple[Tensor, int]:
+            return self.noise(chunk, STEPS + t, 0, draws // 2), self.seed_of(STEPS + t, 0)
+
+        return refined(chunk, step, lambda found: self.needed(found) > WORTH_REFINING * draws, self.decoded // 2)
 
     def grown(self, chunk: Chunk, pilot: Tensor) -> Tensor:
         """(B,) draws that rows need, told by a pilot (K, B) that grows where it asks for many times as many draws."""
         needed = self.needed(pilot)
         index = torch.nonzero(needed > MAX_EXTRAPOLATION * len(pilot))[:, 0]
         if len(index):
-            rows = chunk if len(index) == len(needed) else chunk.take(index)
-            noise = self.noise(chunk, PILOT_SEED, 2 * len(pilot))[len(pilot) :]
-            needed[index] = self.grown(rows, torch.cat([pilot[:, index], self.weights(rows, noise)[0]]))
+            rows = taken(chunk, index)
+            more = self.weights(rows, PILOT, len(pilot), 2 * len(pilot))
+            needed[index] = self.grown(rows, torch.cat([pilot[:, index], more]))
         return needed
 
     def estimate(self, chunk: Chunk, draws: Tensor) -> WeightSums:
         """Sums of fresh weights, as many as each row needs, (B,) `draws`; rows that have theirs drop out."""
         draws = rounded_up(draws).clamp(max=self.max_draws)
-        sums = WeightSums.none(len(draws), draws.device)
+        sums = WeightSums.none(len(draws))
         start = 0
-        for stop in draws.unique().tolist():
+        for stop in map(int, draws.unique().tolist()):
             index = torch.nonzero(draws >= stop)[:, 0]
-            rows = chunk if len(index) == len(draws) else chunk.take(index)
-            sums.add(index, self.weights(rows, self.noise(chunk, 0, int(stop))[start:])[0])
-            start = int(stop)
+            sums.add(index, self.weights(taken(chunk, index), ESTIMATE, start, stop))
+            start = stop
         return sums
 
 

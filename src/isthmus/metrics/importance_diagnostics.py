@@ -70,7 +70,7 @@ def importance_diagnostics(
     sizes = group_sizes(draws)
     parts: list[tuple[np.ndarray, ...]] = []
     exact = False
-    for log_weight, elbo, kl, is_exact in iter_weights(model, chunks, draws, seed):
+    for log_weight, elbo, kl, is_exact, _ in iter_weights(model, chunks, draws, seed):
         k, exact = len(log_weight), is_exact
         half = log_weight[: max(1, k // 2)]
         gain = log_weight.logsumexp(0) - math.log(k) - (half.logsumexp(0) - math.log(len(half)))

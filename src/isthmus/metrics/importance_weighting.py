@@ -68,7 +68,7 @@ class Chunk(NamedTuple):
         """The rows at positions `index`; distributions that cannot be taken apart are inferred again."""
         batch = Batch._make([None if part is None else part[index] for part in self.batch])
         q, prior = self.q.rows(index), self.prior
-        with torch.no_grad():
+        with torch.no_grad(), repeatable(self.model, int(self.row_index[0]) if len(self.row_index) else 0):
             if q is None:
                 q = self.model.infer(batch)
             if prior is not None and prior.batch_shape:
@@ -151,6 +151,8 @@ class ChunkWeights(NamedTuple):
     """(B, L) KL(q(z | x) || p(z)) of each latent dimension or group."""
     exact: bool
     """Whether `log_weight` is log p(x) itself."""
+    own_evidence: bool = False
+    """Whether the model estimated p(x) itself of all draws of a pass: equal weights, which tell no error."""
 
 
 def decoded_at_once(model: Model, batch: Batch) -> int:
@@ -228,15 +230,15 @@ def require_density(model: Model) -> None:
 def iter_weights(model: Model, chunks: Iterable[Chunk], draws: int, seed: int) -> Iterator[ChunkWeights]:
     """Importance weights of one chunk after another. Arguments as in `importance_weighted`."""
     for _, passes in iter_passes(model, chunks, [draws], seed):
-        log_weight, elbo, kl, count, exact = [], [], [], 0, False
+        log_weight, elbo, kl, count, exact, own = [], [], [], 0, False, False
         with torch.no_grad():
             for _, k, out in passes:
                 log_weight.append(draw_log_weight(out, k).cpu())
                 elbo.append(k * out.expectation(out.log_ratio.double()).cpu())
                 kl.append(k * out.kl.double().cpu())
-                count, exact = count + k, out.exact
+                count, exact, own = count + k, out.exact, out.log_evidence is not None
         mean_elbo, mean_kl = torch.stack(elbo).sum(0) / count, torch.stack(kl).sum(0) / count
-        yield ChunkWeights(torch.cat(log_weight), mean_elbo, mean_kl, exact)
+        yield ChunkWeights(torch.cat(log_weight), mean_elbo, mean_kl, exact, own)
 
 
 def draw_log_weight(out: Pass, draws: int) -> Tensor:
@@ -273,7 +275,7 @@ def iter_passes(
 
 
 def chunk_passes(
-    model: Model, chunk: Chunk, noise: Tensor, sizes: list[int], first_block: int = 1
+    model: Model, chunk: Chunk, noise: Tensor, sizes: list[int], first_block: int = 1, seed: int = 0
 ) -> Iterator[tuple[int, int, Pass]]:
     """Passes of the rows of one chunk through the decoder, in blocks of draws that fit into the cache.
 
@@ -283,6 +285,7 @@ def chunk_passes(
         noise: (K, 1, ...) for all draws.
         sizes: number of draws in each group; a block lies in one group.
         first_block: draws in the first block; one shows how many values a draw enumerates, and whether it is exact.
+        seed: of networks of a user that draw, plus the number of a draw.
 
     Yields:
         Group, number of draws k in the block, and their pass of k * E draws if the posterior enumerates E values for
@@ -294,7 +297,7 @@ def chunk_passes(
         while start < stop:
             k = min(block, stop - start)
             try:
-                with repeatable(model, start):
+                with repeatable(model, seed + start):
                     out = model.forward_from(chunk.batch, chunk.q, noise[start : start + k], chunk.prior)
             except Exception as error:
                 block = smaller_block(k, error)

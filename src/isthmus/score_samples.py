@@ -1,0 +1,26 @@
+"""What the method `score_samples` of every model returns."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from isthmus.errors import InputError
+from isthmus.fitted import FittedModel
+from isthmus.metrics.draws_by_error import too_few_draws
+
+
+def scores_or_elements(
+    fitted: FittedModel, rows: Any, draws: int | str, per_feature: bool, return_error: bool, **settings: Any
+) -> Any:
+    """What `score_samples` returns, whose arguments these are, with a warning where draws were too few."""
+    if per_feature:
+        if return_error:
+            raise InputError("return_error must be False with per_feature=True, got True.")
+        return fitted.element_distortion(rows, draws, settings.get("progress"))
+    scored = fitted.score_rows(rows, draws, **settings)
+    short = too_few_draws(scored, draws, settings["tolerance"], settings["max_draws"])
+    if short is not None:
+        advice = "Pass a larger tolerance or max_draws; return_error=True gives the error of each row."
+        warnings.warn(f"{short} {advice}", UserWarning, stacklevel=3)
+    return scored[:2] if return_error else scored.values
