@@ -24,7 +24,7 @@ ORDER = [
     {"objective", "model_checks"},
     {"terms"},
     {"train", "metrics", "likelihoods", "array_checks", "inputs", "named_columns", "torch_inputs"},
-    {"fitted"},
+    {"fitted", "score_samples"},
     {"estimators", "persistence", "data_checks"},
     {"evaluation"},
     {"diagnosis", "plot"},

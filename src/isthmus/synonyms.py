@@ -37,7 +37,7 @@ SYNONYMS = {
     "condition": "label labels target y class_column label_column conditional",
     "draws": "samples num_draws n_draws k iw_samples",
     "max_draws": "max_samples maximum_draws draws_max",
-    "tolerance": "tol atol precision error",
+    "tolerance": "tol atol",
     "n": "num n_samples num_samples size n_rows",
     "sample_weight": "weights sample_weights row_weights",
     "validation": "val validation_data valid x_val eval_set x_valid",
