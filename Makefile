@@ -1,5 +1,6 @@
 # make demo   train a variational autoencoder on bundled digits and draw what it learned
 # make test   the suite, a few minutes
+# make bench  speeds beside stored ones, a few minutes; what became slower is flagged
 # make test-all  the suite, then the laws over the full grid of models, data and parts
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,7 +36,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/regression.py
 
 clean:
 	rm -rf .venv build runs src/*.egg-info

@@ -17,7 +17,7 @@ from isthmus.metrics.metric import HIDDEN, LINE, Metric, mean_over_rows, setting
 TRAINING_ROWS = "These are the training rows. Pass other rows as X."
 """Reason of measures that compare with rows that the model was not fitted to."""
 GAP_DRAWS = 100
-"""Draws per row for log p(x) of training and of other rows."""
+"""Draws per row for log p(x) of training and of other rows, at most."""
 GAP_MAX_ROWS = 500
 """Rows of each kind that are compared, at most."""
 MAX_COUNT_ERRORS = 3.0
@@ -71,8 +71,8 @@ def generalization_gap(context: EvalContext) -> tuple[Metric, ...] | None:
         ]
     if has_density:
         of_train, of_test = (
-            scored.score(index, GAP_DRAWS),
-            context.scored.score(others, GAP_DRAWS),
+            scored.score(index, min(GAP_DRAWS, context.draws)),
+            context.scored.score(others, min(GAP_DRAWS, context.draws)),
         )
         label, gap_label = "log p(x) of training rows", "training rows: log p(x) higher by"
         kind = context.schema.measure

@@ -151,7 +151,7 @@ def paths(context: EvalContext) -> Metric | None:
 
     def score(x: np.ndarray) -> np.ndarray:
         rows = EncodedRows(fitted, Examples(x, condition=condition).mark_checked(context.schema), "fixed")
-        return rows.score(np.arange(len(x)), PATH_DRAWS)
+        return rows.score(np.arange(len(x)), min(PATH_DRAWS, context.draws))
 
     label = "half way between two codes: log p(x) lower by"
     return path_metric("paths.log_likelihood", label, "nats", path_likelihood(draw, score, start, end))

@@ -24,10 +24,15 @@ from isthmus.report.headline import best_linear, compared, density_baselines, is
 from isthmus.train.runtime import count_flops
 from isthmus.wording import join_names, pluralize, shell_line
 
-SUMMARY_MAX_DRAWS, SUMMARY_MIN_DRAWS = 1000, 50
+SUMMARY_MAX_DRAWS, SUMMARY_MIN_DRAWS = 1000, 10
 """Draws per row for log p(x)."""
-MAX_FLOPS = 1.5e12
-"""Floating-point operations of the evaluation at the end of a run: about a minute of one core."""
+LEAST_WORK, SHARE_OF_TRAINING, MOST_WORK = 1e11, 0.05, 1.5e12
+"""Floating-point operations of decoders at the end of a run: a second or two, and 5 % of those of its training, up to
+about a minute of one core."""
+LEAST_PASS = 2e5
+"""What a pass of one row counts at least: small networks wait for memory, not for arithmetic."""
+OTHER_ROWS = 2000
+"""Rows that are scored beside the held-out ones: training rows, as many others, and points on paths between codes."""
 LEFT_OUT = ("inference_gap", "samples")
 """The slowest measures, which `isthmus evaluate` takes."""
 
@@ -97,10 +102,12 @@ def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
 
 
 def affordable_draws(run: Run, rows: int) -> int:
-    """Draws per row: `SUMMARY_MAX_DRAWS`, or fewer if a large decoder would take minutes."""
+    """Draws per row: `SUMMARY_MAX_DRAWS`, or as many fewer as keep measuring short beside training."""
     one = run.job.to_device(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
-    forward = count_flops(run.fitted.model, one)
-    return int(min(SUMMARY_MAX_DRAWS, max(SUMMARY_MIN_DRAWS, MAX_FLOPS / max(1.0, forward * rows))))
+    of_pass = max(LEAST_PASS, count_flops(run.fitted.model, one))
+    training = 3 * of_pass * len(run.job.train_rows) * len(run.fitted.history)  # a gradient is two passes more
+    work = min(MOST_WORK, LEAST_WORK + SHARE_OF_TRAINING * training)
+    return int(min(SUMMARY_MAX_DRAWS, max(SUMMARY_MIN_DRAWS, work / (of_pass * (rows + OTHER_ROWS)))))
 
 
 def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
