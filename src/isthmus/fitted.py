@@ -302,7 +302,7 @@ class FittedModel:
 
     def score_rows(self, examples: Any, draws: int | str = "auto", **settings: Any) -> RowScores:
         """log p(x) of rows with errors; arguments as in `isthmus.metrics.draws_by_error.score_rows`."""
-        with self.threads():
+        with torch.inference_mode(False), self.threads():  # hard rows need gradients
             return score_rows(self.model, self.dataset(examples, bits="fixed"), draws, **settings)
 
     def element_distortion(

@@ -84,8 +84,8 @@ class OnRows(MadeOfRows):
         """
         fitted = self.on(X, condition, lengths, observed)
         rows = fitted.check(X, condition, lengths, observed=observed)
-        within = {"tolerance": tolerance, "max_draws": max_draws}
-        return scores_or_elements(fitted, rows, draws, per_feature, return_error, **within)
+        asked = (fitted, rows, draws, per_feature, return_error)
+        return scores_or_elements(*asked, tolerance=tolerance, max_draws=max_draws)
 
     def diagnose(self, X: Any, y: Any = None, **kwargs: Any) -> list[Any]:
         """Findings about the model, most severe first; arguments as in `isthmus.diagnose`."""

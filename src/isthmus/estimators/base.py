@@ -314,8 +314,8 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         refuse_others(type(self), "score_samples", others)
         rows = self._check(X, condition, lengths, observed)
         with progress_of("scoring", bool(self.verbose)) as show:
-            within = {"tolerance": tolerance, "max_draws": max_draws}
-            return scores_or_elements(self.fitted_, rows, draws, per_feature, return_error, progress=show, **within)
+            asked = (self.fitted_, rows, draws, per_feature, return_error)
+            return scores_or_elements(*asked, tolerance=tolerance, max_draws=max_draws, progress=show)
 
     @scores
     def elbo(

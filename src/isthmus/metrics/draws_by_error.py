@@ -67,16 +67,17 @@ MAX_EXTRAPOLATION = 4
 AIM = 0.9
 """Share of the tolerance that K is chosen for: heavy tails are worse than a pilot shows."""
 WORTH_REFINING = 8
-"""A row whose estimate needs as many times the draws of a refining step gains by one: with gradients, these cost three
-times as much, and a second round of them shows what is gained."""
+"""A row is refined if it asks for more than as many times the draws of a step, which cost three times."""
 NOISE_BLOCK = 256
 """Draws whose noise is made at once."""
 OWN_EVIDENCE_DRAWS = 1000
 """Draws for a model that estimates p(x) itself."""
 MIN_EFFECTIVE_DRAWS = 5
-"""Fewer effective draws, (sum w)² / sum w², say nothing of the error: it is infinite."""
-ESTIMATE, PILOT, CHOICE, STEPS = 0, 1, 64, 2
-"""What noise is for: the estimate, the pilot, which proposal a draw of theirs is from (64 and 65), and steps."""
+"""Fewer effective draws, about (sum w)² / sum w², say nothing of the error: it is infinite."""
+ESTIMATE, PILOT, STEPS = 0, 1, 2
+"""What noise is for: the estimate, the pilot, and the steps of refinement, 2 for the first."""
+CHOICE, NETWORK = 64, 128
+"""Added to it for which proposal a draw is from, and for what networks of a user draw."""
 
 
 class RowScores(NamedTuple):
@@ -165,7 +166,8 @@ def variation_of(log_weight: Tensor) -> Tensor:
     log-weights normal, c² were exp(s²) - 1 with s their standard deviation, which few draws do show; of their
     distribution only the upper half matters, so s is that half's. The larger of the two counts.
     """
-    above = (log_weight - log_weight.median(0).values).clamp(min=0.0)
+    median = log_weight.median(0).values  # minus infinity where most draws are impossible
+    above = torch.where(log_weight > median, log_weight - median, 0.0)
     upper_variance = 2 * above.square().mean(0)
     largest = log_weight.max(0, keepdim=True).values
     heavier = torch.cat([log_weight, largest, largest, largest])
@@ -216,7 +218,8 @@ def score_rows(
     progress: Progress | None = None,
     seed: int = NOISE_SEED,
 ) -> RowScores:
-    """Importance-weighted log p(x) of each row with its error; a row's score depends on no other row.
+    """Importance-weighted log p(x) of each row with its error; a row's score depends on no other row, unless networks
+    of a user draw.
 
     Args:
         model: a model with a density.
@@ -247,7 +250,7 @@ def score_rows(
 
 
 def too_few_draws(scores: RowScores, draws: int | str, tolerance: float, max_draws: int) -> str | None:
-    """Why more than one row in ten of "auto" is not within the tolerance, in a sentence; None if it is."""
+    """That more than one row in ten of "auto" ended at `max_draws` outside the tolerance, in a sentence; else None."""
     if draws != AUTO:
         return None
     short = (scores.draws >= max_draws) & (scores.error > tolerance) & np.isfinite(scores.values)
@@ -298,20 +301,20 @@ class Scoring:
         if isinstance(chunk.q, WithEncoder):
             noise = torch.cat([noise, self.noise(chunk, purpose | CHOICE, start, stop)], -1)
         block = max(1, self.decoded // (len(chunk.row_index) * self.values))
-        passes = chunk_passes(self.model, chunk, noise, [len(noise)], block, self.seed_of(purpose, start))
+        passes = chunk_passes(self.model, chunk, noise, [len(noise)], block, self.seed_of(purpose | NETWORK, start))
         return torch.cat([draw_log_weight(out, k).cpu() for _, k, out in passes])
 
     def needed(self, log_weight: Tensor) -> Tensor:
-        """(B,) draws that reach the error, between the least and the most, as the pilot's weights (K, B) tell.
+        """(B,) draws that reach the error, between the least and the most, as the pilot's weights (K, B) tell."""
+        return self.asked(log_weight).ceil().clamp(min(MIN_DRAWS, self.max_draws), self.max_draws)
 
-        The least where no number of draws would do: weights that are not numbers.
-        """
-        draws = (variation_of(log_weight) / self.share).nan_to_num(nan=0.0, posinf=math.inf)
-        return draws.ceil().clamp(min(MIN_DRAWS, self.max_draws), self.max_draws)
+    def asked(self, log_weight: Tensor) -> Tensor:
+        """(B,) the same without bounds; 0 where no number of draws would do: weights that are not numbers."""
+        return (variation_of(log_weight) / self.share).nan_to_num(nan=0.0, posinf=math.inf)
 
     def score(self, chunk: Chunk) -> tuple[WeightSums, bool]:
         """The sums of the weights of a chunk's rows, and whether they are exact."""
-        with repeatable(self.model, self.seed_of(PILOT, 0)):
+        with repeatable(self.model, self.seed_of(PILOT | NETWORK, 0)):
             one = self.model.forward_from(chunk.batch, chunk.q, self.noise(chunk, PILOT, 0, 1), chunk.prior)
         if one.exact:
             return WeightSums.of(draw_log_weight(one, 1).cpu()), True
@@ -322,7 +325,7 @@ class Scoring:
         result = WeightSums.none(len(chunk.row_index))
         hard = torch.zeros(len(chunk.row_index), dtype=torch.bool)
         if can_refine(chunk):
-            hard = self.needed(pilot) > WORTH_REFINING * draws_of_step(chunk.q.loc.shape[1])
+            hard = self.asked(pilot) > WORTH_REFINING * draws_of_step(chunk.q.loc.shape[1])
         for index, refinable in ((torch.nonzero(~hard)[:, 0], False), (torch.nonzero(hard)[:, 0], True)):
             if len(index):
                 rows, weights = taken(chunk, index), pilot[:, index]
@@ -354,18 +357,16 @@ class Scoring:
 
     def own_evidence(self, chunk: Chunk) -> WeightSums:
         """Sums for a model that estimates p(x) itself of all draws of a pass, whose error is not known."""
-        draws = min(OWN_EVIDENCE_DRAWS, self.max_draws)
-        (weights,) = iter_weights(self.model, [chunk], draws, self.seed)
-        return sums_of(weights)
+        return sums_of(next(iter_weights(self.model, [chunk], min(OWN_EVIDENCE_DRAWS, self.max_draws), self.seed)))
 
     def refined(self, chunk: Chunk) -> Chunk | None:
         """The rows with refined posteriors; None if log p(x | z) has no gradient."""
         draws = draws_of_step(chunk.q.loc.shape[1])
 
         def step(t: int) -> tuple[Tensor, int]:
-            return self.noise(chunk, STEPS + t, 0, draws // 2), self.seed_of(STEPS + t, 0)
+            return self.noise(chunk, STEPS + t, 0, draws // 2), self.seed_of((STEPS + t) | NETWORK, 0)
 
-        return refined(chunk, step, lambda found: self.needed(found) > WORTH_REFINING * draws, self.decoded // 2)
+        return refined(chunk, step, lambda found: self.asked(found) > WORTH_REFINING * draws, self.decoded // 2)
 
     def grown(self, chunk: Chunk, pilot: Tensor) -> Tensor:
         """(B,) draws that rows need, told by a pilot (K, B) that grows where it asks for many times as many draws."""

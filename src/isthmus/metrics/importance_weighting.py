@@ -27,6 +27,8 @@ DECODED_NUMBERS = 2**19
 """Numbers in the widest layer for rows that pass through the decoder at once: they then stay in the cache."""
 MIN_DECODED_ROWS, MAX_DECODED_ROWS = 32, 8192
 """Range of the number of these rows."""
+GPU_ROWS = 1024
+"""Their number on a GPU, where nothing is won by a cache."""
 CONVOLVED_ROWS = 256
 """Their number where there are convolutions, whose activations are many times as wide as the data."""
 NOISE_SEED = 1312_6114
@@ -156,7 +158,9 @@ class ChunkWeights(NamedTuple):
 
 
 def decoded_at_once(model: Model, batch: Batch) -> int:
-    """How many rows pass through the decoder at once, by the work that a row is."""
+    """How many rows pass through the decoder at once, by the width of the data and of the widest linear layer."""
+    if batch.target.device.type != "cpu":
+        return GPU_ROWS
     width = max(1, batch.target.shape[1:].numel())
     for module in model.modules():
         if isinstance(module, nn.modules.conv._ConvNd):

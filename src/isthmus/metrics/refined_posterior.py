@@ -7,8 +7,8 @@ e ~ N(0, I), and f(z) = log p(x, z), the bound E[f(z)] - E[log q(z)] is largest 
     E[∇_e f] = 0    and    -E[∇²_e f] = I
 
 so a step of Newton's method moves m by M A⁻¹ E[∇_e f] and makes the covariance M A⁻¹ Mᵀ, with A = -E[∇²_e f]. By
-Stein's identity E[∇²_e f] = E[∇_e f eᵀ] = Cov(∇_e f, e): A is found by a regression of gradients on the draws, which is
-exact for a quadratic f as soon as there are more draws than dimensions. Where a step makes the bound worse, half of it
+Stein's identity E[∇²_e f] = E[∇_e f eᵀ] = Cov(∇_e f, e): A is found by a regression of gradients on draws, exact for a
+quadratic f if there are as many pairs ±e of draws as dimensions. Where a step makes the bound worse, half of it
 is tried from the same place, then a quarter.
 
 A normal finds one mode. So that another is not missed, an eighth of the draws are still from the encoder's q(z | x),
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from isthmus.distributions.continuous import HALF_LOG_TWO_PI
+from isthmus.distributions.continuous import HALF_LOG_TWO_PI, Normal
 from isthmus.distributions.independent import Drawn, LightDistribution, is_differentiable, is_evaluable
 from isthmus.memory_blocks import in_blocks, is_memory_error
 from isthmus.metrics.importance_weighting import Chunk
@@ -33,7 +33,7 @@ from isthmus.random_streams import is_ours, repeatable
 MAX_CODE_SIZE = 64
 """Dimensions up to which all covariances are fitted: draws and matrices of a step grow with their number."""
 MIN_CURVATURE, MAX_CURVATURE = 0.25, 4.0
-"""Range of A's eigenvalues: a step widens or narrows q by at most a factor of 2 in any direction."""
+"""Range of A's eigenvalues: a step widens or narrows q by at most a factor of 2 in any direction, beside `widening`."""
 MAX_STEPS = 20
 """Steps of refinement, at most."""
 MIN_GAIN = 0.05
@@ -158,9 +158,12 @@ class Evaluated(NamedTuple):
 
 
 def can_refine(chunk: Chunk) -> bool:
-    """Whether q(z | x) is a diagonal normal over a short vector and log p(z) has a gradient."""
+    """Whether q(z | x) is a plain diagonal normal over a short vector and log p(z) has a gradient.
+
+    A subclass may have widths that the precision does not resolve, or hold more than a mean and widths.
+    """
     q, prior = chunk.q, chunk.prior
-    diagonal = getattr(q, "is_diagonal_normal", False) and q.loc.ndim == 2 and q.loc.shape[1] <= MAX_CODE_SIZE
+    diagonal = type(q) is Normal and q.loc.ndim == 2 and q.loc.shape[1] <= MAX_CODE_SIZE
     return diagonal and prior is not None and is_evaluable(prior) and is_differentiable(prior)
 
 
@@ -202,9 +205,9 @@ def evaluated(chunk: Chunk, q: JointNormal, noise: Tensor, max_rows: int, seed: 
 def gradients(chunk: Chunk, q: JointNormal, blocks: Any, seed: int) -> tuple[Tensor, Tensor] | None:
     """(P, B) log-weights and (P, B, L) gradients of log p(x, z) in e, of draws in blocks (P', 1, L) of e."""
     log_weight, gradient = [], []
-    for start, block in enumerate(blocks):
+    for number, block in enumerate(blocks):
         e = block.expand(-1, len(q.loc), -1).detach().requires_grad_()
-        with torch.inference_mode(False), torch.enable_grad(), repeatable(chunk.model, seed + start):
+        with torch.enable_grad(), repeatable(chunk.model, seed + number):
             z, log_q, _ = q.draw(e)
             out = chunk.model.at(chunk.batch, z, chunk.prior)
             (of_x,) = torch.autograd.grad(out.log_px.sum(), e, retain_graph=True, allow_unused=True)
