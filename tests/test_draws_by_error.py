@@ -96,7 +96,7 @@ def test_a_step_finds_the_posterior_of_a_linear_model():
     x = random.normal(size=(3000, 4)) @ random.normal(size=(4, 12)) + random.normal(size=(3000, 12))
     posterior = truth.fit(x).fitted_.posterior_of(x[:60])
     chunk = next(encode_chunks(model, rows, 60))
-    assert can_refine(chunk)
+    assert can_refine(chunk).all()
     generator = torch.Generator().manual_seed(0)
     like = {"generator": generator, "dtype": chunk.q.loc.dtype}
     noise = torch.randn(draws_of_step(4) // 2, 1, 4, **like)

@@ -323,9 +323,9 @@ class Scoring:
         self.values = one.draws
         pilot = self.weights(chunk, PILOT, 0, PILOT_DRAWS)
         result = WeightSums.none(len(chunk.row_index))
-        hard = torch.zeros(len(chunk.row_index), dtype=torch.bool)
-        if can_refine(chunk):
-            hard = self.asked(pilot) > WORTH_REFINING * draws_of_step(chunk.q.loc.shape[1])
+        hard = can_refine(chunk)
+        if hard.any():
+            hard &= self.asked(pilot) > WORTH_REFINING * draws_of_step(chunk.q.loc.shape[1])
         for index, refinable in ((torch.nonzero(~hard)[:, 0], False), (torch.nonzero(hard)[:, 0], True)):
             if len(index):
                 rows, weights = taken(chunk, index), pilot[:, index]

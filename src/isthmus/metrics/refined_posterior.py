@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from isthmus.distributions.continuous import HALF_LOG_TWO_PI, Normal
+from isthmus.distributions.continuous import HALF_LOG_TWO_PI, NarrowNormal, Normal
 from isthmus.distributions.independent import Drawn, LightDistribution, is_differentiable, is_evaluable
 from isthmus.memory_blocks import in_blocks, is_memory_error
 from isthmus.metrics.importance_weighting import Chunk
@@ -42,6 +42,8 @@ MIN_FRACTION = 0.2
 """Part of a step that is still tried where more of it made the bound worse."""
 ENCODER_SHARE = 1 / 8
 """Share of the draws that are from the encoder's posterior."""
+LEAST_WIDTH = 1e-5
+"""Of q beside its mean: a hundred times the rounding of single precision."""
 MAX_SHIFT = 4.0
 """How far a step moves the mean, at most, in standard deviations of q."""
 
@@ -157,14 +159,15 @@ class Evaluated(NamedTuple):
     direction: Direction
 
 
-def can_refine(chunk: Chunk) -> bool:
-    """Whether q(z | x) is a plain diagonal normal over a short vector and log p(z) has a gradient.
-
-    A subclass may have widths that the precision does not resolve, or hold more than a mean and widths.
-    """
+def can_refine(chunk: Chunk) -> Tensor:
+    """(B,) on the CPU: whether q(z | x) is a diagonal normal of few dimensions whose widths the precision resolves, and
+    log p(z) has a gradient."""
     q, prior = chunk.q, chunk.prior
-    diagonal = type(q) is Normal and q.loc.ndim == 2 and q.loc.shape[1] <= MAX_CODE_SIZE
-    return diagonal and prior is not None and is_evaluable(prior) and is_differentiable(prior)
+    # Subclasses of a user may hold more than a mean and widths.
+    diagonal = type(q) in (Normal, NarrowNormal) and q.loc.ndim == 2 and q.loc.shape[1] <= MAX_CODE_SIZE
+    if not diagonal or prior is None or not is_evaluable(prior) or not is_differentiable(prior):
+        return torch.zeros(len(chunk.row_index), dtype=torch.bool)
+    return (q.std > LEAST_WIDTH * (1 + q.loc.abs())).all(-1).cpu()
 
 
 def draws_of_step(code_size: int) -> int:
