@@ -65,7 +65,7 @@ def speed(arguments: argparse.Namespace) -> None:
         order = list(pythons)
         for peer in order[number % len(order) :] + order[: number % len(order)]:
             words = [pythons[peer], str(PEERS / "log_likelihood.py"), peer, "--images", str(arguments.images)]
-            speeds[peer].append(run(words)[0])
+            speeds[peer].append(run(words, SRC)[0])
             say(f"round {number + 1}: {peer} {speeds[peer][-1]:.1f} images/s")
     ratios = {
         peer: [ours / other for ours, other in zip(speeds["ours"], speeds[peer])] for peer in speeds if peer != "ours"
