@@ -17,17 +17,18 @@ from isthmus.errors import InputError
 from isthmus.latent_model import LatentModel
 from isthmus.likelihoods import BITS, LIKELIHOODS, UNIT_INTERVAL
 from isthmus.metrics import draws_by_error
-from isthmus.metrics.draws_by_error import WeightSums, score_rows, share_within, variation_of
+from isthmus.metrics.draws_by_error import score_rows
 from isthmus.metrics.importance_weighting import encode_chunks
 from isthmus.metrics.refined_posterior import (
     WithEncoder,
+    apply_step,
     can_refine,
     draws_of_step,
-    evaluated,
-    moved,
+    evaluate_step,
     widening,
     with_covariances,
 )
+from isthmus.metrics.weight_sums import WeightSums, share_within, variation_of
 from isthmus.priors import StandardNormal
 from models import DENSE, bits, counts, small, table
 from test_importance_weighting import (
@@ -101,8 +102,8 @@ def test_a_step_finds_the_posterior_of_a_linear_model():
     like = {"generator": generator, "dtype": chunk.q.loc.dtype}
     noise = torch.randn(draws_of_step(4) // 2, 1, 4, **like)
     q = with_covariances(chunk.q)
-    found = evaluated(chunk, q, noise, 1000, seed=0)
-    q = moved(q, found.direction, torch.ones_like(q.log_det))
+    found = evaluate_step(chunk, q, noise, 1000, seed=0)
+    q = apply_step(q, found.direction, torch.ones_like(q.log_det))
     np.testing.assert_allclose(q.loc, posterior.mean, atol=1e-4)
     covariance = q.matrix @ q.matrix.mT
     deviation = (covariance / widening(4)).diagonal(dim1=1, dim2=2).sqrt()

@@ -1,20 +1,17 @@
 """log p(x) of each row by as many draws as its error needs.
 
-The mean of K importance weights with coefficient of variation c has a relative standard error of c / sqrt(K), and its
-logarithm lies c² / 2K below log p(x) (a second-order expansion). Nine rows in ten are within
-
-    error = 1.645 c / sqrt(K) + c² / 2K    nats
-
-of log p(x). K follows from c, which other draws of the same row show: a pilot, that grows until it is a quarter of what
-it asks for. Where much is needed, the posterior is refined first (`refined_posterior`). Neither the pilot's draws nor
-those of the refinement are in the estimate: given them it is a mean of K fresh weights, so its expectation is p(x) and
-that of its logarithm at most log p(x), whatever K they chose.
+A pilot, draws of the row that serve nothing else, estimates the coefficient of variation c of its importance weights, and
+`weight_sums` says with how many draws K nine rows in ten are within the tolerance. The pilot grows until it is a quarter
+of K. Where K is large, the posterior is refined first (`refined_posterior`). Neither the pilot's draws nor those of the
+refinement enter the estimate: given them it is a mean of K fresh weights, so its expectation is p(x) and that of its
+logarithm at most log p(x), whatever K they chose.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -26,7 +23,6 @@ from isthmus.latent_model import Model
 from isthmus.metrics.importance_weighting import (
     NOISE_SEED,
     Chunk,
-    ChunkWeights,
     Progress,
     chunk_passes,
     decoded_at_once,
@@ -40,8 +36,9 @@ from isthmus.metrics.refined_posterior import (
     can_refine,
     draws_of_step,
     refined,
-    taken,
+    take_rows,
 )
+from isthmus.metrics.weight_sums import WeightSums, share_within, sums_of, variation_of
 from isthmus.random_streams import repeatable, seeded, uniform
 from isthmus.train.device_data import DeviceDataset
 from isthmus.wording import pluralize, quoted
@@ -50,30 +47,26 @@ AUTO = "auto"
 """As many draws as the tolerance needs."""
 TOLERANCE, MAX_DRAWS = 0.1, 10_000
 """Nats, and draws of one estimate at most."""
-MAX_SHORT = 0.1
+MAX_SHARE_OUTSIDE = 0.1
 """Share of rows that may miss the tolerance: nine in ten are promised."""
-NINE_IN_TEN = 1.645
-"""Quantile of the normal distribution: 90 % of errors are within as many standard errors."""
 MIN_DRAWS = 16
 """Draws that every estimate has; fewer say too little about their own error."""
 CHUNKS_A_BLOCK = 16
 """Draws of a chunk of rows that fill a block of the decoder: progress is told after each chunk."""
 PILOT_DRAWS = 32
-"""Draws that first show how many are needed."""
+"""Draws of the first pilot."""
 ENCODER_DRAWS = 128
-"""Draws from the encoder's posterior by which what a refined one misses is looked for."""
+"""Draws from the encoder's posterior that check a refined one for missed modes."""
 MAX_EXTRAPOLATION = 4
 """How many times the pilot's draws the estimate may have: heavy tails do not show in few draws."""
-AIM = 0.9
-"""Share of the tolerance that K is chosen for: heavy tails are worse than a pilot shows."""
+TOLERANCE_SHARE = 0.9
+"""Share of the tolerance for which K is chosen: pilots underestimate heavy tails."""
 WORTH_REFINING = 8
 """A row is refined if it asks for more than as many times the draws of a step, which cost three times."""
 NOISE_BLOCK = 256
 """Draws whose noise is made at once."""
 OWN_EVIDENCE_DRAWS = 1000
 """Draws for a model that estimates p(x) itself."""
-MIN_EFFECTIVE_DRAWS = 5
-"""Fewer effective draws, about (sum w)² / sum w², say nothing of the error: it is infinite."""
 ESTIMATE, PILOT, STEPS = 0, 1, 2
 """What noise is for: the estimate, the pilot, and the steps of refinement, 2 for the first."""
 CHOICE, NETWORK = 64, 128
@@ -102,96 +95,6 @@ class RowScores(NamedTuple):
         return cls(values, errors, draws.astype(int))
 
 
-class WeightSums:
-    """Sums over the draws of each row: of importance weights, of their squares, and their number.
-
-    Args:
-        log_sum, log_square_sum: (B,) logarithms of sums, in double precision.
-        count: (B,) draws.
-    """
-
-    def __init__(self, log_sum: Tensor, log_square_sum: Tensor, count: Tensor):
-        self.log_sum, self.log_square_sum, self.count = log_sum, log_square_sum, count
-
-    @classmethod
-    def of(cls, log_weight: Tensor) -> Self:
-        """The sums of weights (K, B)."""
-        count = torch.full_like(log_weight[0], len(log_weight))
-        return cls(log_weight.logsumexp(0), (2 * log_weight).logsumexp(0), count)
-
-    @classmethod
-    def none(cls, rows: int) -> Self:
-        """Those of no draw."""
-        empty = torch.full((rows,), -math.inf, dtype=torch.float64)
-        return cls(empty, empty.clone(), torch.zeros_like(empty))
-
-    def take(self, index: Tensor) -> WeightSums:
-        """The sums of some rows."""
-        return WeightSums(self.log_sum[index], self.log_square_sum[index], self.count[index])
-
-    def put(self, index: Tensor, other: WeightSums) -> None:
-        """Replace the sums of some rows."""
-        for name in ("log_sum", "log_square_sum", "count"):
-            getattr(self, name)[index] = getattr(other, name)
-
-    def add(self, index: Tensor, log_weight: Tensor) -> None:
-        """Add weights (K, B') to the rows `index` (B',)."""
-        new, old = WeightSums.of(log_weight), self.take(index)
-        sums = torch.logaddexp(old.log_sum, new.log_sum), torch.logaddexp(old.log_square_sum, new.log_square_sum)
-        self.put(index, WeightSums(*sums, old.count + new.count))
-
-    @property
-    def value(self) -> Tensor:
-        """(B,) log of the mean weight."""
-        return self.log_sum - self.count.log()
-
-    @property
-    def variation(self) -> Tensor:
-        """(B,) squared coefficient of variation of a weight; NaN for one draw."""
-        mean_square = (self.log_square_sum - 2 * self.log_sum).exp() * self.count - 1
-        return (mean_square * self.count / (self.count - 1)).clamp(min=0.0)
-
-    @property
-    def error(self) -> Tensor:
-        """(B,) nats, as the module says; infinite where a few draws dominate."""
-        share = self.variation / self.count
-        known = self.count / (1 + self.variation) >= MIN_EFFECTIVE_DRAWS
-        return torch.where(known, NINE_IN_TEN * share.sqrt() + share / 2, math.inf)
-
-
-def variation_of(log_weight: Tensor) -> Tensor:
-    """(B,) squared coefficient of variation c² of weights (K, B), in double precision.
-
-    A few draws of heavy weights miss the largest, so three more as large as the largest seen are added. Were
-    log-weights normal, c² were exp(s²) - 1 with s their standard deviation, which few draws do show; of their
-    distribution only the upper half matters, so s is that half's. The larger of the two counts.
-    """
-    median = log_weight.median(0).values  # minus infinity where most draws are impossible
-    above = torch.where(log_weight > median, log_weight - median, 0.0)
-    upper_variance = 2 * above.square().mean(0)
-    largest = log_weight.max(0, keepdim=True).values
-    heavier = torch.cat([log_weight, largest, largest, largest])
-    return torch.maximum(WeightSums.of(heavier).variation, upper_variance.expm1())
-
-
-def sums_of(weights: ChunkWeights) -> WeightSums:
-    """The sums of the weights of one chunk; the error of a model's own estimate is not known."""
-    sums = WeightSums.of(weights.log_weight)
-    if weights.own_evidence:
-        sums.log_square_sum = torch.full_like(sums.log_sum, math.inf)
-    return sums
-
-
-def share_within(tolerance: float) -> float:
-    """c² / K at which the error is `tolerance`.
-
-    >>> share = share_within(0.1)
-    >>> round(1.645 * share**0.5 + share / 2, 6)
-    0.1
-    """
-    return (math.sqrt(NINE_IN_TEN**2 + 2 * tolerance) - NINE_IN_TEN) ** 2
-
-
 def check_draws(draws: Any, tolerance: Any, max_draws: Any) -> None:
     """Raise InputError for settings that `score_rows` cannot use."""
     if isinstance(draws, str):
@@ -200,11 +103,7 @@ def check_draws(draws: Any, tolerance: Any, max_draws: Any) -> None:
     else:
         check_positive_int("draws", draws)
     check_positive_int("max_draws", max_draws)
-    if (
-        isinstance(tolerance, bool)
-        or not isinstance(tolerance, int | float | np.number)
-        or not 0 < tolerance < math.inf
-    ):
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 < float(tolerance) < math.inf:
         raise InputError(f"tolerance must be a finite number of nats > 0, got {quoted(tolerance)}.")
 
 
@@ -241,7 +140,7 @@ def score_rows(
         weights = iter_weights(model, encode_chunks(model, rows, progress=progress), int(draws), seed)
         return RowScores.over((sums_of(each), each.exact) for each in weights)
     first = rows.batch(torch.arange(min(1, len(rows)), device=rows.device))
-    plan = Scoring(model, share_within(AIM * tolerance), max_draws, seed, decoded_at_once(model, first))
+    plan = Scoring(model, share_within(TOLERANCE_SHARE * tolerance), max_draws, seed, decoded_at_once(model, first))
     if progress is not None:
         progress(0.0)
     with torch.no_grad():
@@ -250,11 +149,9 @@ def score_rows(
 
 
 def too_few_draws(scores: RowScores, draws: int | str, tolerance: float, max_draws: int) -> str | None:
-    """That more than one row in ten of "auto" ended at `max_draws` outside the tolerance, in a sentence; else None."""
-    if draws != AUTO:
-        return None
+    """A warning if more than one row in ten of "auto" stopped at `max_draws` outside the tolerance."""
     short = (scores.draws >= max_draws) & (scores.error > tolerance) & np.isfinite(scores.values)
-    if short.sum() <= MAX_SHORT * len(short):
+    if draws != AUTO or short.sum() <= MAX_SHARE_OUTSIDE * len(short):
         return None
     rows = pluralize(len(short), "row")
     return f"{short.sum():,} of {rows} are not within {tolerance:g} nats of log p(x) after {max_draws:,} draws."
@@ -277,13 +174,13 @@ class Scoring:
         self._noise: dict[tuple[int, int], Tensor] = {}
 
     def noise(self, chunk: Chunk, purpose: int, start: int, stop: int) -> Tensor:
-        """(stop - start, 1, ...) numbers of one purpose for all rows alike, drawn in blocks when first asked for."""
+        """(stop - start, 1, ...) numbers of one purpose for all rows alike, made in blocks when first needed."""
         first, last = start // NOISE_BLOCK, -(-stop // NOISE_BLOCK)
         for block in range(first, last):
             if (purpose, block) not in self._noise:
                 with seeded(self.seed_of(purpose, block * NOISE_BLOCK), self.model):
-                    q, which = chunk.q, (NOISE_BLOCK, 1, 1)
-                    new = uniform(which, q.mean) if purpose & CHOICE else q.noise(NOISE_BLOCK, 1)
+                    choice = purpose & CHOICE
+                    new = uniform((NOISE_BLOCK, 1, 1), chunk.q.mean) if choice else chunk.q.noise(NOISE_BLOCK, 1)
                 self._noise[purpose, block] = new
         blocks = [self._noise[purpose, block] for block in range(first, last)]
         return torch.cat(blocks)[start - first * NOISE_BLOCK : stop - first * NOISE_BLOCK]
@@ -305,11 +202,11 @@ class Scoring:
         return torch.cat([draw_log_weight(out, k).cpu() for _, k, out in passes])
 
     def needed(self, log_weight: Tensor) -> Tensor:
-        """(B,) draws that reach the error, between the least and the most, as the pilot's weights (K, B) tell."""
-        return self.asked(log_weight).ceil().clamp(min(MIN_DRAWS, self.max_draws), self.max_draws)
+        """(B,) draws that reach the error, between the least and the most, by the pilot's log-weights (K, B)."""
+        return self.draws_for_error(log_weight).ceil().clamp(min(MIN_DRAWS, self.max_draws), self.max_draws)
 
-    def asked(self, log_weight: Tensor) -> Tensor:
-        """(B,) the same without bounds; 0 where no number of draws would do: weights that are not numbers."""
+    def draws_for_error(self, log_weight: Tensor) -> Tensor:
+        """(B,) `needed` without its bounds; 0 for weights that are NaN, which no number of draws helps."""
         return (variation_of(log_weight) / self.share).nan_to_num(nan=0.0, posinf=math.inf)
 
     def score(self, chunk: Chunk) -> tuple[WeightSums, bool]:
@@ -318,29 +215,37 @@ class Scoring:
             one = self.model.forward_from(chunk.batch, chunk.q, self.noise(chunk, PILOT, 0, 1), chunk.prior)
         if one.exact:
             return WeightSums.of(draw_log_weight(one, 1).cpu()), True
-        if one.log_evidence is not None:
-            return self.own_evidence(chunk), False
+        if one.log_evidence is not None:  # one estimate of p(x) from all draws of a pass: its error is not known
+            draws = min(OWN_EVIDENCE_DRAWS, self.max_draws)
+            return sums_of(next(iter_weights(self.model, [chunk], draws, self.seed))), False
         self.values = one.draws
         pilot = self.weights(chunk, PILOT, 0, PILOT_DRAWS)
         result = WeightSums.none(len(chunk.row_index))
         hard = can_refine(chunk)
         if hard.any():
-            hard &= self.asked(pilot) > WORTH_REFINING * draws_of_step(chunk.q.loc.shape[1])
-        for index, refinable in ((torch.nonzero(~hard)[:, 0], False), (torch.nonzero(hard)[:, 0], True)):
+            hard &= self.draws_for_error(pilot) > WORTH_REFINING * draws_of_step(chunk.q.loc.shape[1])
+        for index, estimate in ((torch.nonzero(~hard)[:, 0], self.easy), (torch.nonzero(hard)[:, 0], self.hard)):
             if len(index):
-                rows, weights = taken(chunk, index), pilot[:, index]
-                mixed, least = self.refined(rows) if refinable else None, torch.zeros(len(index), dtype=torch.float64)
-                if mixed is not None:
-                    encoder, weights = weights, self.weights(mixed, PILOT, 0, PILOT_DRAWS)
-                    more = self.weights(rows, PILOT, PILOT_DRAWS, ENCODER_DRAWS)
-                    least = self.needed_by_encoder(rows, torch.cat([encoder, more]), mixed, weights)
-                    rows = mixed
-                result.put(index, self.estimate(rows, torch.maximum(self.grown(rows, weights), least)))
+                result.put(index, estimate(take_rows(chunk, index), pilot[:, index]))
         return result, False
 
+    def easy(self, chunk: Chunk, pilot: Tensor) -> WeightSums:
+        """The sums of rows from draws of their own posterior, by their pilot (K, B)."""
+        return self.estimate(chunk, self.draws_by_pilot(chunk, pilot))
+
+    def hard(self, chunk: Chunk, pilot: Tensor) -> WeightSums:
+        """The sums of rows from draws of a refined posterior where there is one."""
+        mixed = self.refined(chunk)
+        if mixed is None:
+            return self.easy(chunk, pilot)
+        encoder = torch.cat([pilot, self.weights(chunk, PILOT, PILOT_DRAWS, ENCODER_DRAWS)])
+        mixture = self.weights(mixed, PILOT, 0, PILOT_DRAWS)
+        by_encoder = self.needed_by_encoder(chunk, encoder, mixed, mixture)
+        return self.estimate(mixed, torch.maximum(self.draws_by_pilot(mixed, mixture), by_encoder))
+
     def needed_by_encoder(self, chunk: Chunk, encoder: Tensor, mixed: Chunk, mixture: Tensor) -> Tensor:
-        """(B,) draws that the mixture needs, as draws from the encoder's posterior tell: these reach modes that few of
-        the mixture's do.
+        """(B,) draws that the mixture needs, estimated by draws from the encoder's posterior, which may reach modes
+        that the mixture seldom does.
 
         Under the mixture m the mean square of a weight p / m is E_q[p² / (m q)], q being the encoder's.
 
@@ -355,10 +260,6 @@ class Scoring:
         draws = ((log_mean_square - 2 * log_mean).expm1() / self.share).nan_to_num(nan=0.0, posinf=math.inf)
         return draws.ceil().clamp(0, self.max_draws).to(torch.float64)
 
-    def own_evidence(self, chunk: Chunk) -> WeightSums:
-        """Sums for a model that estimates p(x) itself of all draws of a pass, whose error is not known."""
-        return sums_of(next(iter_weights(self.model, [chunk], min(OWN_EVIDENCE_DRAWS, self.max_draws), self.seed)))
-
     def refined(self, chunk: Chunk) -> Chunk | None:
         """The rows with refined posteriors; None if log p(x | z) has no gradient."""
         draws = draws_of_step(chunk.q.loc.shape[1])
@@ -366,16 +267,19 @@ class Scoring:
         def step(t: int) -> tuple[Tensor, int]:
             return self.noise(chunk, STEPS + t, 0, draws // 2), self.seed_of((STEPS + t) | NETWORK, 0)
 
-        return refined(chunk, step, lambda found: self.asked(found) > WORTH_REFINING * draws, self.decoded // 2)
+        def improvable(log_weight: Tensor) -> Tensor:
+            return self.draws_for_error(log_weight) > WORTH_REFINING * draws
 
-    def grown(self, chunk: Chunk, pilot: Tensor) -> Tensor:
-        """(B,) draws that rows need, told by a pilot (K, B) that grows where it asks for many times as many draws."""
+        return refined(chunk, step, improvable, self.decoded // 2)
+
+    def draws_by_pilot(self, chunk: Chunk, pilot: Tensor) -> Tensor:
+        """(B,) `needed` of rows, with a pilot (K, B) that is doubled where it asks for many times as many draws."""
         needed = self.needed(pilot)
         index = torch.nonzero(needed > MAX_EXTRAPOLATION * len(pilot))[:, 0]
         if len(index):
-            rows = taken(chunk, index)
-            more = self.weights(rows, PILOT, len(pilot), 2 * len(pilot))
-            needed[index] = self.grown(rows, torch.cat([pilot[:, index], more]))
+            rows = take_rows(chunk, index)
+            added = self.weights(rows, PILOT, len(pilot), 2 * len(pilot))
+            needed[index] = self.draws_by_pilot(rows, torch.cat([pilot[:, index], added]))
         return needed
 
     def estimate(self, chunk: Chunk, draws: Tensor) -> WeightSums:
@@ -385,7 +289,7 @@ class Scoring:
         start = 0
         for stop in map(int, draws.unique().tolist()):
             index = torch.nonzero(draws >= stop)[:, 0]
-            sums.add(index, self.weights(taken(chunk, index), ESTIMATE, start, stop))
+            sums.add(index, self.weights(take_rows(chunk, index), ESTIMATE, start, stop))
             start = stop
         return sums
 

@@ -37,7 +37,7 @@ def element_distortion(model: Model, chunks: Iterable[Chunk], draws: int | str, 
     """
     draws = AUTO_DRAWS if draws == "auto" else draws
     check_positive_int("draws", draws)
-    assert isinstance(draws, int)
+    draws = int(draws)
     if not model.capabilities.has_density:
         raise Declined("This model has no density over x. Use a VAE, or compare squared errors.")
     parts, noise = [], None

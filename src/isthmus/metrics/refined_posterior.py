@@ -1,13 +1,13 @@
 """A normal posterior with all covariances for each row, fitted to log p(x, z): fewer of its draws are needed.
 
-The encoder's q(z | x) = N(m, diag s²) is off in two ways: its mean and widths are read off a network, and its codes are
-independent. Both are mended for one row by steps of variational inference in the normal family. With z = m + M e,
+The encoder's q(z | x) = N(m, diag s²) differs from p(z | x) by amortization, for a network predicts m and s, and by its
+family, which has no covariances. Steps of variational inference for the row alone reduce both. With z = m + M e,
 e ~ N(0, I), and f(z) = log p(x, z), the bound E[f(z)] - E[log q(z)] is largest where
 
     E[∇_e f] = 0    and    -E[∇²_e f] = I
 
 so a step of Newton's method moves m by M A⁻¹ E[∇_e f] and makes the covariance M A⁻¹ Mᵀ, with A = -E[∇²_e f]. By
-Stein's identity E[∇²_e f] = E[∇_e f eᵀ] = Cov(∇_e f, e): A is found by a regression of gradients on draws, exact for a
+Stein's identity E[∇²_e f] = E[∇_e f eᵀ] = Cov(∇_e f, e): A is stats by a regression of gradients on draws, exact for a
 quadratic f if there are as many pairs ±e of draws as dimensions. Where a step makes the bound worse, half of it
 is tried from the same place, then a quarter.
 
@@ -18,7 +18,7 @@ whose weights are then at most 8 times what they were.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -42,7 +42,7 @@ MIN_FRACTION = 0.2
 """Part of a step that is still tried where more of it made the bound worse."""
 ENCODER_SHARE = 1 / 8
 """Share of the draws that are from the encoder's posterior."""
-LEAST_WIDTH = 1e-5
+MIN_RELATIVE_WIDTH = 1e-5
 """Of q beside its mean: a hundred times the rounding of single precision."""
 MAX_SHIFT = 4.0
 """How far a step moves the mean, at most, in standard deviations of q."""
@@ -65,6 +65,11 @@ class JointNormal(LightDistribution):
     def mean(self) -> Tensor:
         return self.loc
 
+    @property
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the constructor takes."""
+        return self.loc, self.matrix, self.log_det
+
     def draw(self, noise: Tensor) -> Drawn:
         z = self.loc + torch.einsum("bij,kbj->kbi", self.matrix, noise.expand(-1, len(self.loc), -1))
         return Drawn(z, self.density(noise))
@@ -79,20 +84,16 @@ class JointNormal(LightDistribution):
 
     def rows(self, index: Tensor) -> JointNormal:
         """The normals of some rows."""
-        return JointNormal(self.loc[index], self.matrix[index], self.log_det[index])
+        return JointNormal(*[each[index] for each in self.parameters])
 
     def replaced(self, index: Tensor, new: JointNormal) -> JointNormal:
         """The same with the rows `index`, on the CPU, as in `new`."""
-        pairs, there = (
-            ((self.loc, new.loc), (self.matrix, new.matrix), (self.log_det, new.log_det)),
-            index.to(new.loc.device),
-        )
-        return JointNormal(*[old.index_copy(0, there, given) for old, given in pairs])
+        index = index.to(new.loc.device)
+        return JointNormal(*[a.index_copy(0, index, b) for a, b in zip(self.parameters, new.parameters)])
 
-    def where(self, taken: Tensor, other: JointNormal) -> JointNormal:
-        """Those of `other` in the rows where `taken` (B,) is True, these elsewhere."""
-        pairs = ((self.loc, other.loc), (self.matrix, other.matrix), (self.log_det, other.log_det))
-        return JointNormal(*[torch.where(taken.reshape(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs])
+    def where(self, chosen: Tensor, other: JointNormal) -> JointNormal:
+        """Those of `other` in the rows where `chosen` (B,) is True, these elsewhere."""
+        return JointNormal(*rows_where(chosen, other.parameters, self.parameters))
 
 
 class WithEncoder(LightDistribution):
@@ -144,11 +145,9 @@ class Direction(NamedTuple):
         """The steps of some rows."""
         return Direction(*[part[index] for part in self])
 
-    def where(self, taken: Tensor, other: Direction) -> Direction:
-        """Those of `other` in the rows where `taken` (B,) is True, these elsewhere."""
-        return Direction(
-            *[torch.where(taken.reshape(-1, *[1] * (a.ndim - 1)), b, a) for a, b in zip(self, other, strict=True)]
-        )
+    def where(self, chosen: Tensor, other: Direction) -> Direction:
+        """Those of `other` in the rows where `chosen` (B,) is True, these elsewhere."""
+        return Direction(*rows_where(chosen, other, self))
 
 
 class Evaluated(NamedTuple):
@@ -159,6 +158,11 @@ class Evaluated(NamedTuple):
     direction: Direction
 
 
+def rows_where(chosen: Tensor, new: Iterable[Tensor], old: Iterable[Tensor]) -> list[Tensor]:
+    """Tensors (B, ...) with the rows of `new` where `chosen` (B,) is True, of `old` elsewhere."""
+    return [torch.where(chosen.reshape(-1, *[1] * (b.ndim - 1)), a, b) for a, b in zip(new, old, strict=True)]
+
+
 def can_refine(chunk: Chunk) -> Tensor:
     """(B,) on the CPU: whether q(z | x) is a diagonal normal of few dimensions whose widths the precision resolves, and
     log p(z) has a gradient."""
@@ -167,7 +171,7 @@ def can_refine(chunk: Chunk) -> Tensor:
     diagonal = type(q) in (Normal, NarrowNormal) and q.loc.ndim == 2 and q.loc.shape[1] <= MAX_CODE_SIZE
     if not diagonal or prior is None or not is_evaluable(prior) or not is_differentiable(prior):
         return torch.zeros(len(chunk.row_index), dtype=torch.bool)
-    return (q.std > LEAST_WIDTH * (1 + q.loc.abs())).all(-1).cpu()
+    return (q.std > MIN_RELATIVE_WIDTH * (1 + q.loc.abs())).all(-1).cpu()
 
 
 def draws_of_step(code_size: int) -> int:
@@ -180,7 +184,7 @@ def with_covariances(q: Any) -> JointNormal:
     return JointNormal(q.loc, torch.diag_embed(q.std), q.std.log().sum(-1, keepdim=True))
 
 
-def evaluated(chunk: Chunk, q: JointNormal, noise: Tensor, max_rows: int, seed: int) -> Evaluated | None:
+def evaluate_step(chunk: Chunk, q: JointNormal, noise: Tensor, max_rows: int, seed: int) -> Evaluated | None:
     """Weights of draws from normals, and where to go from them.
 
     Args:
@@ -243,7 +247,7 @@ def direction(e: Tensor, gradient: Tensor) -> Direction:
     return Direction(shift.where(finite[:, None], 0.0), log_variance, vector)
 
 
-def moved(q: JointNormal, step: Direction, fraction: Tensor) -> JointNormal:
+def apply_step(q: JointNormal, step: Direction, fraction: Tensor) -> JointNormal:
     """The normals after a part of a step, `fraction` (B, 1) of it."""
     log_variance = fraction * step.log_variance
     loc = q.loc + (q.matrix @ (fraction * step.shift)[..., None])[..., 0]
@@ -273,15 +277,15 @@ class Start(NamedTuple):
 def refined(
     chunk: Chunk,
     step: Callable[[int], tuple[Tensor, int]],
-    wanting: Callable[[Tensor], Tensor],
+    improvable: Callable[[Tensor], Tensor],
     max_rows: int,
 ) -> Chunk | None:
-    """Rows with the best of the normals that steps found, by the bound, mixed with the encoder's.
+    """Rows with the best of the normals that steps stats, by the bound, mixed with the encoder's.
 
     Args:
         chunk: B rows whose posterior can be refined.
-        step: the noise and the seed of step t, as `evaluated` takes them.
-        wanting: of log-weights (P, B), whether rows (B,) gain by a further step.
+        step: the noise and the seed of step t, as `evaluate_step` takes them.
+        improvable: of log-weights (P, B), whether rows (B,) gain by a further step.
         max_rows: rows that pass through the decoder at once.
 
     Returns:
@@ -292,34 +296,34 @@ def refined(
     start, bound = None, torch.full((len(active),), -math.inf, dtype=torch.float64)
     for t in range(MAX_STEPS):
         noise, seed = step(t)
-        found = evaluated(current, trial, noise, max_rows, seed)
-        if found is None:
+        stats = evaluate_step(current, trial, noise, max_rows, seed)
+        if stats is None:
             return None
-        new_bound = found.log_weight.mean(0).nan_to_num(nan=-math.inf)
+        new_bound = stats.log_weight.mean(0).nan_to_num(nan=-math.inf)
         gain = (new_bound - bound).nan_to_num(nan=0.0)
         if start is None:
-            start = Start(trial, found.direction, torch.ones_like(trial.log_det))
+            start = Start(trial, stats.direction, torch.ones_like(trial.log_det))
             going_on = torch.ones_like(active, dtype=torch.bool)
         else:
             better = (gain > 0).to(trial.loc.device)
             start = Start(
                 start.q.where(better, trial),
-                start.direction.where(better, found.direction),
+                start.direction.where(better, stats.direction),
                 torch.where(better[:, None], 1.0, start.fraction / 2),
             )
             best = best.replaced(active, start.q)
             retry = (gain <= 0) & (start.fraction[:, 0].cpu() > MIN_FRACTION)
-            going_on = retry | (gain > MIN_GAIN) & wanting(found.log_weight)
+            going_on = retry | (gain > MIN_GAIN) & improvable(stats.log_weight)
         index = torch.nonzero(going_on)[:, 0]
         if not len(index):
             break
-        current, active, bound = taken(current, index), active[index], torch.maximum(bound, new_bound)[index]
+        current, active, bound = take_rows(current, index), active[index], torch.maximum(bound, new_bound)[index]
         there = index.to(trial.loc.device)
         start = Start(start.q.rows(there), start.direction.rows(there), start.fraction[there])
-        trial = moved(*start)
+        trial = apply_step(*start)
     return chunk._replace(q=WithEncoder(chunk.q, best))
 
 
-def taken(chunk: Chunk, index: Tensor) -> Chunk:
+def take_rows(chunk: Chunk, index: Tensor) -> Chunk:
     """The rows at positions `index`, on the CPU; the chunk itself if these are all."""
     return chunk if len(index) == len(chunk.row_index) else chunk.take(index.to(chunk.row_index.device))

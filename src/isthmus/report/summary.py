@@ -26,12 +26,12 @@ from isthmus.wording import join_names, pluralize, shell_line
 
 SUMMARY_MAX_DRAWS, SUMMARY_MIN_DRAWS = 1000, 10
 """Draws per row for log p(x)."""
-LEAST_WORK, SHARE_OF_TRAINING, MOST_WORK = 1e11, 0.05, 1.5e12
-"""Floating-point operations of decoders at the end of a run: a second or two, and 5 % of those of its training, up to
-about a minute of one core."""
-LEAST_PASS = 2e5
-"""What a pass of one row counts at least: small networks wait for memory, not for arithmetic."""
-OTHER_ROWS = 2000
+MIN_FLOPS, SHARE_OF_TRAINING, MAX_FLOPS = 1e11, 0.05, 1.5e12
+"""Floating-point operations for scoring at the end of a run: about a second, plus 5 % of those of training, up to about
+a minute of one core."""
+MIN_PASS_FLOPS = 2e5
+"""Least operations that a pass of one row counts as: small networks are bound by memory, not arithmetic."""
+OTHER_SCORED_ROWS = 2000
 """Rows that are scored beside the held-out ones: training rows, as many others, and points on paths between codes."""
 LEFT_OUT = ("inference_gap", "samples")
 """The slowest measures, which `isthmus evaluate` takes."""
@@ -102,12 +102,12 @@ def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
 
 
 def affordable_draws(run: Run, rows: int) -> int:
-    """Draws per row: `SUMMARY_MAX_DRAWS`, or as many fewer as keep measuring short beside training."""
+    """Draws per row: `SUMMARY_MAX_DRAWS`, or fewer so that scoring is short compared with training."""
     one = run.job.to_device(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
-    of_pass = max(LEAST_PASS, count_flops(run.fitted.model, one))
+    of_pass = max(MIN_PASS_FLOPS, count_flops(run.fitted.model, one))
     training = 3 * of_pass * len(run.job.train_rows) * len(run.fitted.history)  # a gradient is two passes more
-    work = min(MOST_WORK, LEAST_WORK + SHARE_OF_TRAINING * training)
-    return int(min(SUMMARY_MAX_DRAWS, max(SUMMARY_MIN_DRAWS, work / (of_pass * (rows + OTHER_ROWS)))))
+    work = min(MAX_FLOPS, MIN_FLOPS + SHARE_OF_TRAINING * training)
+    return int(min(SUMMARY_MAX_DRAWS, max(SUMMARY_MIN_DRAWS, work / (of_pass * (rows + OTHER_SCORED_ROWS)))))
 
 
 def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
