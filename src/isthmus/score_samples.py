@@ -7,7 +7,7 @@ from typing import Any
 
 from isthmus.errors import InputError
 from isthmus.fitted import FittedModel
-from isthmus.metrics.draws_by_error import too_few_draws
+from isthmus.metrics.draws_by_error import check_draws, too_few_draws
 from isthmus.metrics.importance_weighting import Progress
 
 
@@ -23,6 +23,7 @@ def scores_or_elements(
     progress: Progress | None = None,
 ) -> Any:
     """What `score_samples` returns, whose arguments these are, with a warning where draws were too few."""
+    check_draws(draws, tolerance, max_draws)
     if per_feature:
         if return_error:
             raise InputError("return_error must be False with per_feature=True, got True.")

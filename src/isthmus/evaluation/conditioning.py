@@ -36,8 +36,10 @@ def condition_gain(context: EvalContext) -> Metric | None:
     index, partner = index[differs], index[partner[differs]]
     other = replace(examples.take(index), condition=np.asarray(examples.condition)[partner])
     other = other.mark_checked(context.schema)
-    right = context.scored.score(index, CONDITION_DRAWS)
-    wrong = EncodedRows(context.fitted, other, "fixed").score(np.arange(len(index)), CONDITION_DRAWS)
+    right = context.scored.score(index, min(CONDITION_DRAWS, context.draws))
+    wrong = EncodedRows(context.fitted, other, "fixed").score(
+        np.arange(len(index)), min(CONDITION_DRAWS, context.draws)
+    )
     gain, error = mean_and_error(right - wrong, weight=context.weight_of(index))
     return Metric(
         "condition",

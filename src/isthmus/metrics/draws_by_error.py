@@ -1,8 +1,8 @@
 """log p(x) of each row by as many draws as its error needs.
 
-A pilot, draws of the row that serve nothing else, estimates the coefficient of variation c of its importance weights, and
-`weight_sums` says with how many draws K nine rows in ten are within the tolerance. The pilot grows until it is a quarter
-of K. Where K is large, the posterior is refined first (`refined_posterior`). Neither the pilot's draws nor those of the
+A pilot, draws of the row that serve nothing else, estimates the coefficient of variation c of its importance weights;
+`weight_sums` says with how many draws K nine rows in ten are within the tolerance. The pilot grows to a quarter of
+K or more. Where K is large, the posterior is refined first (`refined_posterior`). Neither the pilot's draws nor those of the
 refinement enter the estimate: given them it is a mean of K fresh weights, so its expectation is p(x) and that of its
 logarithm at most log p(x), whatever K they chose.
 """
@@ -47,6 +47,8 @@ AUTO = "auto"
 """As many draws as the tolerance needs."""
 TOLERANCE, MAX_DRAWS = 0.1, 10_000
 """Nats, and draws of one estimate at most."""
+MAX_TOLERANCE = 1e6
+"""Nats; rows differ by less."""
 MAX_SHARE_OUTSIDE = 0.1
 """Share of rows that may miss the tolerance: nine in ten are promised."""
 MIN_DRAWS = 16
@@ -103,8 +105,9 @@ def check_draws(draws: Any, tolerance: Any, max_draws: Any) -> None:
     else:
         check_positive_int("draws", draws)
     check_positive_int("max_draws", max_draws)
-    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 < float(tolerance) < math.inf:
-        raise InputError(f"tolerance must be a finite number of nats > 0, got {quoted(tolerance)}.")
+    is_number = isinstance(tolerance, Real) and not isinstance(tolerance, bool)
+    if not is_number or not 0 < tolerance <= MAX_TOLERANCE:
+        raise InputError(f"tolerance must be a number of nats > 0 and at most 1e6, got {quoted(tolerance)}.")
 
 
 def score_rows(
@@ -117,8 +120,8 @@ def score_rows(
     progress: Progress | None = None,
     seed: int = NOISE_SEED,
 ) -> RowScores:
-    """Importance-weighted log p(x) of each row with its error; a row's score depends on no other row, unless networks
-    of a user draw.
+    """Importance-weighted log p(x) of each row with its error; a row's score depends on no other row up to rounding,
+    unless networks of a user draw.
 
     Args:
         model: a model with a density.
@@ -154,7 +157,9 @@ def too_few_draws(scores: RowScores, draws: int | str, tolerance: float, max_dra
     if draws != AUTO or short.sum() <= MAX_SHARE_OUTSIDE * len(short):
         return None
     rows = pluralize(len(short), "row")
-    return f"{short.sum():,} of {rows} are not within {tolerance:g} nats of log p(x) after {max_draws:,} draws."
+    return (
+        f"{short.sum():,} of {rows} are not within {tolerance:g} nats of log p(x) after {pluralize(max_draws, 'draw')}."
+    )
 
 
 class Scoring:

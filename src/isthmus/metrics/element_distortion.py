@@ -35,7 +35,7 @@ def element_distortion(model: Model, chunks: Iterable[Chunk], draws: int | str, 
     Raises:
         Declined: if the model has no density, or one that is no product over the elements of x.
     """
-    draws = AUTO_DRAWS if draws == "auto" else draws
+    draws = AUTO_DRAWS if isinstance(draws, str) and draws == "auto" else draws
     check_positive_int("draws", draws)
     draws = int(draws)
     if not model.capabilities.has_density:
