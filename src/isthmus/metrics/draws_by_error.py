@@ -1,8 +1,8 @@
 """log p(x) of each row by as many draws as its error needs.
 
 A pilot, draws of the row that serve nothing else, estimates the coefficient of variation c of its importance weights;
-`weight_sums` says with how many draws K nine rows in ten are within the tolerance. The pilot grows to a quarter of
-K or more. Where K is large, the posterior is refined first (`refined_posterior`). Neither the pilot's draws nor those of the
+`weight_sums` says with how many draws K nine rows in ten are within the tolerance. The pilot grows to a quarter of K.
+Where K is large, the posterior is refined first (`refined_posterior`). Neither the pilot's draws nor those of the
 refinement enter the estimate: given them it is a mean of K fresh weights, so its expectation is p(x) and that of its
 logarithm at most log p(x), whatever K they chose.
 """
