@@ -201,16 +201,21 @@ class FlatOptimizer:
             parameter.grad = None
 
     @torch.no_grad()
-    def read_grad(self) -> None:
-        """Lay the gradient of a backward pass end to end into the buffer `grad`, in the weights' precision."""
-        into, grads = [], []
-        for view, parameter in zip(self.grad_views, self.parameters):
-            if parameter.grad is None:
+    def read_grad(self, grads: Sequence[Tensor | None] | None = None) -> None:
+        """Lay gradients end to end into the buffer `grad`, in the weights' precision.
+
+        Args:
+            grads: of each parameter, None where it has no part in the loss; those of a backward pass by default.
+        """
+        grads = [parameter.grad for parameter in self.parameters] if grads is None else grads
+        into, given = [], []
+        for view, grad in zip(self.grad_views, grads, strict=True):
+            if grad is None:
                 view.zero_()
             else:
                 into.append(view)
-                grads.append(parameter.grad)
-        torch._foreach_copy_(into, grads)
+                given.append(grad)
+        torch._foreach_copy_(into, given)
 
     def computed_with(self) -> list[Tensor]:
         """The weights that gradients are computed with, end to end: the flat buffer, or its pieces by dtype."""

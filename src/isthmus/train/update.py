@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
@@ -18,6 +18,7 @@ from isthmus.random_streams import Recorder, Replay, current_stream, draw_now, d
 from isthmus.train.cuda_graph import CudaGraphStep
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.optimizer import FlatOptimizer
+from isthmus.train.recorded_step import RecordedStep
 
 MAX_REASON_LENGTH = 160
 """Characters of a compiler's message that an error repeats."""
@@ -46,6 +47,12 @@ class Step(nn.Module):
         """Whether no network and no term is a user's own, which might draw from torch's global generators."""
         terms = [getattr(term.fn, "__module__", "") for term in self.objective.terms]
         return is_ours(self) and all(home.startswith("isthmus.") for home in terms)
+
+    @property
+    def can_be_recorded(self) -> bool:
+        """Whether an update on a CPU consists of operations of torch alone, without code of others in between."""
+        hooked = any(part._forward_hooks or part._forward_pre_hooks for part in self.modules())
+        return self.is_ours and not hooked
 
     def forward(self, batch: Batch, progress: Tensor, train: bool = True) -> tuple[Tensor, list[Tensor]]:
         """The loss to minimise, and the values to record in the order of `names`, on the device.
@@ -118,10 +125,43 @@ class FunctionalStep:
         grads, (values, updated) = torch.func.grad(loss_of, has_aux=True)(list(flats), clones)
         return grads, values, updated
 
-    @torch.no_grad()
-    def graph(self, *inputs: Any) -> nn.Module:
-        """The same as a graph for inputs of these shapes: without modules, whose guards cost a small step a tenth."""
-        return make_fx(self)(*inputs)
+    def compiled(
+        self,
+        flats: Sequence[Tensor],
+        buffers: dict[str, Tensor],
+        batch: Batch,
+        progress: Tensor,
+        noise: Sequence[Tensor],
+    ) -> Callable[[Batch, Sequence[Tensor]], tuple[list[Tensor], list[Tensor], list[Tensor]]]:
+        """The same as machine code: a function of a batch and noise of these shapes, which a call does not check again.
+
+        The checks of `torch.compile` and its calls from Python take a third of a small step's time.
+        """
+        from torch._inductor import standalone_compile  # the compiler takes a second to import
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        fixed = [*flats, *buffers.values(), progress]
+
+        def of_tensors(*tensors: Tensor) -> list[Tensor]:
+            remaining = iter(tensors)
+            given = [next(remaining) for _ in fixed]
+            named = dict(zip(buffers, given[len(flats) :]))
+            rows = Batch._make(None if part is None else next(remaining) for part in batch)
+            grads, values, updated = self(given[: len(flats)], named, rows, given[-1], list(remaining))
+            return [*grads, *values, *updated.values()]
+
+        tensors: list[Any] = [*fixed, *(part for part in batch if part is not None), *noise]
+        # Random numbers as in the eager step, those of torch's global generator too: both give the same weights.
+        options = {"fallback_random": True, "cpp_wrapper": progress.device.type == "cpu"}
+        with torch.no_grad():
+            code = standalone_compile(make_fx(of_tensors)(*tensors), tensors, options={"config_patches": options})
+        ends = len(flats), len(flats) + len(self.step.names)
+
+        def call(batch: Batch, noise: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+            results = code(*fixed, *(part for part in batch if part is not None), *noise)
+            return results[: ends[0]], results[ends[0] : ends[1]], results[ends[1] :]
+
+        return call
 
 
 class Update:
@@ -160,6 +200,18 @@ class Update:
         self.optimizer.step(self.rate)
         torch._foreach_add_(self.sums, [v.detach() for v in values])
 
+    def _recorded(self) -> Callable[[Tensor], None]:
+        example = self.rows.batch(torch.arange(self.batch_size, device=self.rows.device))
+        recorded = RecordedStep(lambda batch: self.step(batch, self.progress), self.optimizer.parameters, example)
+
+        @torch.no_grad()
+        def run(index: Tensor) -> None:
+            self.optimizer.read_grad(recorded(self.rows.batch(index)))
+            self.optimizer.step(self.rate)
+            torch._foreach_add_(self.sums, recorded.values)
+
+        return run
+
     def _compiled(self) -> Callable[[Tensor], None]:
         shapes = [p.shape for p in self.optimizer.parameters]
         buffers = dict(self.step.named_buffers())
@@ -170,24 +222,24 @@ class Update:
         functional = FunctionalStep(self.step, self.optimizer.names, shapes)
         noise = [draw.empty() for draw in recorder.draws]
         flats = self.optimizer.computed_with()
-        graph = functional.graph(flats, buffers, example, self.progress, noise)
-        # Random numbers as in the eager step, those of torch's global generator too: both give the same weights.
-        call = torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
+        call = functional.compiled(flats, buffers, example, self.progress, noise)
 
         @torch.no_grad()
         def run(index: Tensor) -> None:
             batch, noise = self.rows.batch(index), [draw_now(draw) for draw in recorder.draws]
-            grads, values, updated = call(flats, buffers, batch, self.progress, noise)
+            grads, values, updated = call(batch, noise)
             self.optimizer.set_grad(grads)
-            for name, buffer in buffers.items():
-                buffer.copy_(updated[name])
+            for buffer, new in zip(buffers.values(), updated, strict=True):
+                buffer.copy_(new)
             self.optimizer.step(self.rate)
             torch._foreach_add_(self.sums, values)
 
         return run
 
     def prepare(self, compile: bool, required: bool = True) -> None:
-        """Compile the update if asked to, and record it as a CUDA graph on a GPU; the state stays as it is.
+        """Compile or record the update; the state stays as it is.
+
+        On a GPU the update is recorded as a CUDA graph, on a CPU as a list of operations, wherever that can be done.
 
         Args:
             compile: whether to compile.
@@ -199,30 +251,43 @@ class Update:
         if self.step.objective.critics:
             self.check_players()
         index = torch.arange(self.batch_size, device=self.rows.device)
-        optimizer_state = [*self.optimizer.state().values(), self.optimizer.nonfinite]
-        if self.optimizer.copies is not None:
-            optimizer_state.append(self.optimizer.copies.low)
-        state = [*optimizer_state, *self.buffers().values(), *self.sums]
+        state = self._state()
         if compile:
-            backup = [tensor.clone() for tensor in state]
-            stream, device = current_stream(), self.rows.device
-            generators = stream.state(device)
             try:
-                self.run = self._compiled()
-                self.run(index)
+                with self._unchanged(state):
+                    self.run = self._compiled()
+                    self.run(index)
             except Exception as error:  # compilers raise errors of many types, in many lines
                 reason = f"The step could not be compiled ({_one_line(error)})"
                 if required:
                     raise InputError(f"{reason}. Pass compile=False.") from error
                 warnings.warn(f"{reason}; training goes on uncompiled, which is slower.", UserWarning, stacklevel=2)
                 self.run = self._eager
-            _restore(state, backup)
-            stream.restore(generators, device)
         if self.rows.device.type == "cuda":
             try:
                 self.run = CudaGraphStep(self.run, index, state)
             except RuntimeError as error:  # a user's network may synchronise with the GPU, which no graph can record
                 warnings.warn(f"Training without a CUDA graph, which is slower: {_one_line(error)}", stacklevel=2)
+        elif self.run == self._eager and self.step.can_be_recorded:
+            # What is wrong with the step itself shows when it is run.
+            with contextlib.suppress(Exception), self._unchanged(state):
+                self.run = self._recorded()
+
+    def _state(self) -> list[Tensor]:
+        """Every tensor that an update writes to."""
+        state = [*self.optimizer.state().values(), self.optimizer.nonfinite, *self.buffers().values(), *self.sums]
+        return state if self.optimizer.copies is None else [*state, self.optimizer.copies.low]
+
+    @contextlib.contextmanager
+    def _unchanged(self, state: list[Tensor]) -> Iterator[None]:
+        """Restore the state and the random generators at the end of the context."""
+        backup, stream = [tensor.clone() for tensor in state], current_stream()
+        generators = stream.state(self.rows.device)
+        try:
+            yield
+        finally:
+            _restore(state, backup)
+            stream.restore(generators, self.rows.device)
 
     def check_players(self) -> None:
         """Check on one batch that no player's loss passes a gradient to the other player.

@@ -1,0 +1,164 @@
+"""A step recorded once and replayed: the speed of small networks on a CPU is limited by Python, not by arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from isthmus.batch import Batch
+
+MAX_RECORDED_BYTES = 2**25
+"""Memory of all results of a step up to which it is recorded: replayed, each keeps its place. Steps with larger results
+spend their time in arithmetic."""
+BY_SHAPE = ("ones_like", "zeros_like", "full_like", "empty_like", "new_ones", "new_zeros", "new_full", "new_empty")
+"""Operations that read the shape of a tensor and not its numbers."""
+UNINITIALIZED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
+
+
+class CannotRecord(RuntimeError):
+    """A step that reads numbers back to decide what to compute, or whose results are too large to keep."""
+
+
+class RecordedStep:
+    """The gradient of a step as the list of its operations, each of which writes to the memory of its first result.
+
+    Views therefore vanish, and so do the modules, the checks and the graph of autograd: what is left is one call for
+    each operation on numbers, the same ones in the same order.
+
+    Args:
+        step: takes a batch and gives the loss and the values to record.
+        parameters: what gradients are taken with respect to.
+        batch: rows of the shape of all batches.
+
+    Raises:
+        CannotRecord: if other rows might need other operations.
+    """
+
+    def __init__(
+        self, step: Callable[[Batch], tuple[Tensor, list[Tensor]]], parameters: Sequence[Tensor], batch: Batch
+    ):
+        self.batch = Batch._make(None if tensor is None else tensor.clone() for tensor in batch)
+        with OperationRecorder() as recorder:
+            loss, values = step(self.batch)
+            grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+        self.grads = [None if grad is None else grad.detach() for grad in grads]
+        self.values = [value.detach() for value in values]
+        self.calls = list(recorder.calls())
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Sequence[Tensor | None]:
+        """The gradients, None where a parameter has no part in the loss; `values` are then those of this batch."""
+        for fixed, tensor in zip(self.batch, batch):
+            if fixed is not None and tensor is not None:
+                fixed.copy_(tensor)
+        for call in self.calls:
+            call()
+        return self.grads
+
+
+class OperationRecorder(TorchDispatchMode):
+    """Notes the operations that run inside the context, forward and backward, with their arguments and results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.written: set[int] = set()  # storages that are overwritten in place
+        self.bytes = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # spares the import of the compiler
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(operation.tags):
+            raise CannotRecord(f"{operation} depends on the numbers of a batch")
+        result = operation(*args, **kwargs)
+        if is_view(operation):
+            return result
+        args, kwargs, kept = tree_map_only(Tensor, Tensor.detach, (args, kwargs, result))
+        self.operations.append((operation, args, kwargs, kept))
+        written = set(written_arguments(operation, args, kwargs))
+        self.written |= written
+        if not written:
+            self.bytes += sum(tensor.nbytes for tensor in tensors_in(kept))
+        if self.bytes > MAX_RECORDED_BYTES:
+            raise CannotRecord("its results take too much memory to keep")
+        return result
+
+    def calls(self) -> Iterator[Callable[[], Any]]:
+        """What is to be called, in this order, to run the operations once more."""
+        constant: set[int] = set()  # storages whose numbers are the same in every step
+        for operation, args, kwargs, result in self.operations:
+            if any(written_arguments(operation, args, kwargs)):
+                yield partial(operation, *args, **kwargs)
+                continue
+            name = operation.overloadpacket.__name__
+            if name in UNINITIALIZED:
+                continue
+            read = set() if name in BY_SHAPE else set(map(storage_of, tensors_in((args, kwargs))))
+            results = set(map(storage_of, tensors_in(result)))
+            draws = torch.Tag.nondeterministic_seeded in operation.tags
+            if not draws and read <= constant and not results & self.written:
+                constant |= results
+            else:
+                yield into_place(operation, args, kwargs, result)
+
+
+def into_place(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Callable[[], Any]:
+    """The operation with its result written to the memory of `result`: by its variant that does so, else by a copy."""
+    parts = result if len(operation._schema.returns) > 1 else (result,)
+    variant = out_variant(operation) if all(isinstance(part, Tensor) for part in parts) else None
+    if variant is not None:
+        overload, names = variant
+        return partial(overload, *args, **kwargs, **dict(zip(names, parts, strict=True)))
+    into = list(tensors_in(result))
+
+    def call() -> None:
+        for fixed, new in zip(into, tensors_in(operation(*args, **kwargs)), strict=True):
+            fixed.copy_(new)
+
+    return call
+
+
+def out_variant(operation: Any) -> tuple[Any, list[str]] | None:
+    """The overload that takes the same arguments and memory for each result, and the names of the latter."""
+    schema = operation._schema
+    asked = [(argument.name, str(argument.type)) for argument in schema.arguments]
+    packet = operation.overloadpacket
+    for name in packet.overloads():
+        overload = getattr(packet, name)
+        arguments = overload._schema.arguments
+        outputs = [a.name for a in arguments if a.is_out]
+        others = [(a.name, str(a.type)) for a in arguments if not a.is_out]
+        if outputs and len(outputs) == len(schema.returns) and others == asked:
+            return overload, outputs
+    return None
+
+
+def is_view(operation: Any) -> bool:
+    """Whether the result has the memory of an argument, and nothing is computed."""
+    aliases = [returned.alias_info for returned in operation._schema.returns]
+    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+
+
+def written_arguments(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[int]:
+    """The storages of the arguments that the operation overwrites."""
+    for position, argument in enumerate(operation._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[position] if position < len(args) else kwargs.get(argument.name)
+            yield from map(storage_of, tensors_in(value))
+
+
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+def storage_of(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
