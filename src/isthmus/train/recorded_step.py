@@ -20,6 +20,14 @@ BY_SHAPE = ("ones_like", "zeros_like", "full_like", "empty_like", "new_ones", "n
 """Operations that read the shape of a tensor and not its numbers."""
 UNINITIALIZED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 
+aten = torch.ops.aten
+INTO_MEMORY: dict[Any, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    aten.relu.default: (torch.clamp_min, (0,)),
+    **{getattr(aten, name).Scalar: (getattr(torch, name), ()) for name in ("add", "sub", "mul", "div")},
+}
+"""The same kernels, and what else they are given, for operations whose variants that write to memory only copy."""
+COPIES = (aten.clone.default, aten._to_copy.default)
+
 
 class CannotRecord(RuntimeError):
     """A step that reads numbers back to decide what to compute, or whose results are too large to keep."""
@@ -114,6 +122,11 @@ class OperationRecorder(TorchDispatchMode):
 def into_place(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Callable[[], Any]:
     """The operation with its result written to the memory of `result`: by its variant that does so, else by a copy."""
     parts = result if len(operation._schema.returns) > 1 else (result,)
+    if operation in COPIES:
+        return partial(parts[0].copy_, args[0])
+    if operation in INTO_MEMORY:
+        kernel, more = INTO_MEMORY[operation]
+        return partial(kernel, *args, *more, **kwargs, out=parts[0])
     variant = out_variant(operation) if all(isinstance(part, Tensor) for part in parts) else None
     if variant is not None:
         overload, names = variant
