@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,82 +30,85 @@ NORM_EMA_WEIGHT = 0.01
 
 
 class Span:
-    """One player's part of the flat buffers, with its own clip, running norm, step count, first beta and rate."""
+    """One player's part of the flat buffers, with its own clip, running norm, step count, first beta and rate.
+
+    Args:
+        name: of the player.
+        rule: `adamw` or `sgd`.
+        player: its settings.
+        weight_decay: of the weights at `decayed`.
+        decayed: positions of the weights that decay.
+        buffers: the player's weights, gradients, first and second moments, end to end.
+    """
 
     def __init__(
-        self,
-        name: str,
-        rule: str,
-        player: Player,
-        decay: Tensor | None,
-        flat: Tensor,
-        first: Tensor,
-        second: Tensor,
+        self, name: str, rule: str, player: Player, weight_decay: float, decayed: slice, buffers: Sequence[Tensor]
     ):
         self.name, self.rule, self.player = name, rule, player
-        self.flat, self.first, self.second = flat, first, second
-        self.decay = decay  # of each weight; None for none
-        self.steps = torch.zeros((), dtype=torch.float32, device=flat.device)  # updates applied
-        self.running_norm = torch.zeros((), dtype=torch.float64, device=flat.device)  # 0 before the first update
+        self.flat, self.grad, self.first, self.second = buffers
+        self.steps = torch.zeros((), dtype=torch.float32, device=self.flat.device)  # updates applied
+        self.running_norm = torch.zeros((), dtype=torch.float64, device=self.flat.device)  # 0 before the first update
+        others = [slice(0, decayed.start), slice(decayed.stop, len(self.flat))]
+        # Of each group the decay, and the buffers in pieces: [weights, gradients, first moments, second moments].
+        self.groups = [
+            (decay, [[buffer[piece] for piece in pieces if piece.start < piece.stop] for buffer in buffers])
+            for decay, pieces in ((0.0, others), (weight_decay, [decayed]))
+        ]
+        self.groups = [(decay, pieces) for decay, pieces in self.groups if pieces[0]]
 
-    def step_on_host(self, grad: Tensor, norm: float, rate: Tensor) -> None:
-        """Apply a finite gradient of this norm."""
+    def step_on_host(self, norm: float, rate: Tensor) -> None:
+        """Apply the gradient, which is finite and of this norm."""
         running_norm = self.running_norm.item() or norm
         limit = self.player.clip * running_norm
         self.running_norm.fill_(running_norm + NORM_EMA_WEIGHT * (min(norm, limit) - running_norm))
         self.steps.add_(1.0)
         divisor = torch.tensor(norm / limit, dtype=torch.float32) if norm > limit > 0 else None
-        self._apply(grad, rate, divisor, None)
+        self._apply(rate, divisor, None)
 
-    def step_on_device(self, grad: Tensor, norm: Tensor, rate: Tensor, skip: Tensor) -> None:
-        """Apply a gradient, unless `skip` is 1, without reading a number back."""
+    def step_on_device(self, norm: Tensor, rate: Tensor, skip: Tensor) -> None:
+        """Apply the gradient, unless `skip` is 1, without reading a number back."""
         running_norm = torch.where(self.running_norm == 0, norm, self.running_norm)
         divisor = (norm / running_norm.clamp(min=1e-30) / self.player.clip).clamp_(min=1.0)
         updated = running_norm.lerp(norm / divisor, NORM_EMA_WEIGHT)
         self.running_norm.copy_(torch.where(skip > 0, self.running_norm, updated))
         self.steps.add_(1.0 - skip)
-        self._apply(grad, rate, divisor.float(), skip)
+        self._apply(rate, divisor.float(), skip)
 
-    def _apply(self, grad: Tensor, rate: Tensor, divisor: Tensor | None, skip: Tensor | None) -> None:
-        if self.decay is not None:  # apart from the gradient, as by Loshchilov & Hutter (2019)
-            if skip is None:
-                self.flat.addcmul_(self.flat, self.decay, value=-rate.item())
-            else:
-                self.flat.addcmul_(self.flat, self.decay * (rate * (1.0 - skip)), value=-1)
+    def _apply(self, rate: Tensor, divisor: Tensor | None, skip: Tensor | None) -> None:
+        """Apply the gradient over `divisor`, unless `skip` is 1."""
         lr = rate if self.player.rate == 1 else rate * self.player.rate
-        if self.rule == "sgd":
+        shared: dict[str, Any] = {"lr": lr, "maximize": False, "grad_scale": divisor, "found_inf": skip}
+        for decay, (flat, grad, first, second) in self.groups:
+            if self.rule == "adamw":
+                torch._fused_adamw_(
+                    flat,
+                    grad,
+                    first,
+                    second,
+                    [],
+                    [self.steps] * len(flat),
+                    beta1=self.player.beta1,
+                    beta2=0.999,
+                    weight_decay=decay,
+                    eps=1e-8,
+                    amsgrad=False,
+                    **shared,
+                )
+                continue
+            if decay:  # apart from the gradient, as by Loshchilov & Hutter (2019); torch's own joins it
+                shrinkage = lr.double() * decay
+                torch._foreach_mul_(flat, 1.0 - (shrinkage if skip is None else shrinkage * (1.0 - skip)))
             torch._fused_sgd_(
-                [self.flat],
-                [grad],
-                [self.first],
+                flat,
+                grad,
+                first,
                 weight_decay=0.0,
                 momentum=SGD_MOMENTUM,
-                lr=lr,
                 dampening=0.0,
                 nesterov=True,
-                maximize=False,
                 is_first_step=False,  # the velocity begins at 0, by which the first step is the gradient
-                grad_scale=divisor,
-                found_inf=skip,
+                **shared,
             )
-            return
-        torch._fused_adam_(
-            [self.flat],
-            [grad],
-            [self.first],
-            [self.second],
-            [],
-            [self.steps],
-            lr=lr,
-            beta1=self.player.beta1,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-            grad_scale=divisor,  # the kernel divides the gradient by it
-            found_inf=skip,
-        )
 
 
 class FlatOptimizer:
@@ -145,9 +149,15 @@ class FlatOptimizer:
     ):
         model = Player(clip=clip, beta1=0.9)
         is_critic, is_low = {id(parameter) for parameter in critic}, {id(parameter) for parameter in in_bf16}
+        shrinks = {id(parameter) for parameter in decayed(module)} if weight_decay else set()
         trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-        # Stable: within each group parameters keep their order. Those in bf16 lie side by side.
-        trained.sort(key=lambda pair: (id(pair[1]) in is_critic, id(pair[1]) in is_low))
+
+        def group(named: tuple[str, nn.Parameter]) -> tuple[bool, bool, bool]:
+            """The critics' last; the model's in bf16 side by side, and so those that decay: from both ends inwards."""
+            key, low = id(named[1]), id(named[1]) in is_low
+            return key in is_critic, low, (key in shrinks) != low
+
+        trained.sort(key=group)  # stable: within each group parameters keep their order
         self.names, self.parameters = zip(*trained)
         types = {(p.dtype, p.device) for p in self.parameters}
         if len(types) > 1:
@@ -165,10 +175,14 @@ class FlatOptimizer:
         self.sizes = [sum(p.numel() for p in mine)]
         if len(mine) < len(self.parameters):
             self.sizes.append(self.flat.numel() - self.sizes[0])
-        pieces = zip(*map(self._by_player, (self.flat, self.first, self.second)))
-        decay = self._decay(module, weight_decay)
-        players = (("model", rule, model, decay), ("critic", "adamw", player or Player(), None))
-        self.spans = [Span(*settings, *buffers) for settings, buffers in zip(players, pieces)]
+        start = sum(p.numel() for p in mine if id(p) not in is_low and id(p) not in shrinks)
+        shrinking = slice(start, start + sum(p.numel() for p in mine if id(p) in shrinks))
+        players = (
+            ("model", rule, model, weight_decay, shrinking),
+            ("critic", "adamw", player or Player(), 0.0, slice(0, 0)),
+        )
+        pieces = zip(*map(self._by_player, (self.flat, self.grad, self.first, self.second)))
+        self.spans = [Span(*settings, buffers) for settings, buffers in zip(players, pieces)]
 
         self.average = self.spans[0].flat.clone()
         self.copies: Bf16Copies | None = None
@@ -178,14 +192,6 @@ class FlatOptimizer:
             self.copies = Bf16Copies(low, self.flat[piece])
         self.averaged_buffers = averaged_buffers(module)
         self.buffer_averages = {name: buffer.clone() for name, buffer in self.averaged_buffers.items()}
-
-    def _decay(self, module: nn.Module, weight_decay: float) -> Tensor | None:
-        """Of each of the model's weights, end to end; None where none decays."""
-        shrinking = {id(parameter) for parameter in decayed(module)} if weight_decay else set()
-        if not shrinking:
-            return None
-        mine = self.parameters[: len(self.model_names)]
-        return torch.cat([p.new_full((p.numel(),), weight_decay * (id(p) in shrinking)) for p in mine])
 
     def _by_player(self, flat: Tensor) -> Sequence[Tensor]:
         return [flat] if len(self.sizes) == 1 else flat.split(self.sizes)
@@ -245,22 +251,20 @@ class FlatOptimizer:
 
     def _step_on_host(self, rate: Tensor) -> None:
         # On the CPU reading a number costs less than an operation on a tensor of one.
-        grads = self._by_player(self.grad)
-        norms = [math.sqrt(torch.dot(grad, grad).item()) for grad in grads]
+        norms = [math.sqrt(torch.dot(span.grad, span.grad).item()) for span in self.spans]
         if not all(map(math.isfinite, norms)):
             self.nonfinite.fill_(1.0)
         if self.nonfinite.item():
             return
-        for span, grad, norm in zip(self.spans, grads, norms):
-            span.step_on_host(grad, norm, rate)
+        for span, norm in zip(self.spans, norms):
+            span.step_on_host(norm, rate)
 
     def _step_on_device(self, rate: Tensor) -> None:
-        grads = self._by_player(self.grad)
-        norms = [torch.dot(grad, grad).sqrt_().double() for grad in grads]
+        norms = [torch.dot(span.grad, span.grad).sqrt_().double() for span in self.spans]
         for norm in norms:
             self.nonfinite.copy_(torch.maximum(self.nonfinite, (norm * 0).ne(0)))  # infinity and NaN times 0 are NaN
-        for span, grad, norm in zip(self.spans, grads, norms):
-            span.step_on_device(grad, norm, rate, self.nonfinite)
+        for span, norm in zip(self.spans, norms):
+            span.step_on_device(norm, rate, self.nonfinite)
 
     @torch.no_grad()
     def flush_denormals(self) -> None:

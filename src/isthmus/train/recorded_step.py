@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from isthmus.batch import Batch
 
-MAX_RECORDED_BYTES = 2**25
+MAX_RECORDED_BYTES = 2**28
 """Memory of all results of a step up to which it is recorded: replayed, each keeps its place. Steps with larger results
 spend their time in arithmetic."""
 BY_SHAPE = ("ones_like", "zeros_like", "full_like", "empty_like", "new_ones", "new_zeros", "new_full", "new_empty")
