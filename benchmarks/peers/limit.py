@@ -14,11 +14,11 @@ from workloads import Workload, begin, parser, report
 class Layer:
     """The three products of a linear layer, each into its own memory."""
 
-    def __init__(self, batch: int, inputs: int, outputs: int) -> None:
-        self.x = torch.randn(batch, inputs)
-        self.weight = torch.randn(outputs, inputs)
-        self.y = torch.empty(batch, outputs)
-        self.grad_y = torch.randn(batch, outputs)
+    def __init__(self, batch: int, inputs: int, outputs: int, dtype: torch.dtype) -> None:
+        self.x = torch.randn(batch, inputs, dtype=dtype)
+        self.weight = torch.randn(outputs, inputs, dtype=dtype)
+        self.y = torch.empty(batch, outputs, dtype=dtype)
+        self.grad_y = torch.randn(batch, outputs, dtype=dtype)
         self.grad_x = torch.empty_like(self.x)
         self.grad_weight = torch.empty_like(self.weight)
 
@@ -32,11 +32,11 @@ class Layer:
         return torch.mm(self.grad_y, self.weight, out=self.grad_x)
 
 
-def make_layers(workload: Workload) -> list[Layer]:
+def make_layers(workload: Workload, dtype: torch.dtype) -> list[Layer]:
     encoder = (workload.features, *workload.hidden, 2 * workload.latent_dim)
     decoder = (workload.latent_dim, *reversed(workload.hidden), workload.features)
     sizes = [*pairwise(encoder), *pairwise(decoder)]
-    return [Layer(workload.batch_size, inputs, outputs) for inputs, outputs in sizes]
+    return [Layer(workload.batch_size, inputs, outputs, dtype) for inputs, outputs in sizes]
 
 
 def step(layers: list[Layer]) -> None:
@@ -49,8 +49,11 @@ def step(layers: list[Layer]) -> None:
 
 
 if __name__ == "__main__":
-    workload, x, epochs = begin(parser().parse_args())
-    layers = make_layers(workload)
+    arguments = parser()
+    arguments.add_argument("--bf16", action="store_true", help="the same products in bf16")
+    arguments = arguments.parse_args()
+    workload, x, epochs = begin(arguments)
+    layers = make_layers(workload, torch.bfloat16 if arguments.bf16 else torch.float32)
     steps = -(-len(x) // workload.batch_size)
     epoch_seconds = []
     for _ in range(epochs):

@@ -268,7 +268,7 @@ class Update:
                 self.run = CudaGraphStep(self.run, index, state)
             except RuntimeError as error:  # a user's network may synchronise with the GPU, which no graph can record
                 warnings.warn(f"Training without a CUDA graph, which is slower: {_one_line(error)}", stacklevel=2)
-        elif self.run == self._eager and self.step.can_be_recorded:
+        elif self.rows.device.type == "cpu" and self.run == self._eager and self.step.can_be_recorded:
             # What is wrong with the step itself shows when it is run.
             with contextlib.suppress(Exception), self._unchanged(state):
                 self.run = self._recorded()
