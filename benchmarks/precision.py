@@ -1,9 +1,11 @@
 """Training in bf16 beside float32 on MNIST: log p(x) of new rows over seeds, and the seconds of training.
 
-    ISTHMUS_DATA=folder python benchmarks/precision.py [--seeds 3] [--epochs 10] [--batch-size 128]
+    ISTHMUS_DATA=folder python benchmarks/precision.py [--hidden 512,512] [--latent-dim 20] [--seeds 3] [--epochs 10]
+                                                       [--batch-size 128] [--until -97.2]
 
-A VAE of 784-512-512-20 on images binarised anew in each epoch, 1,000 draws of 2,000 test images; the same rows and
-seeds for both, so that differences are paired. Needs a processor or GPU with units for bf16.
+A VAE on images binarised anew in each epoch, 1,000 draws of 2,000 test images; rows and seeds are the same, so that
+differences are paired. With --until, the seconds of training after which the ELBO of the test images has that value, in
+nats, are compared instead. Needs a processor or GPU with units for bf16.
 """
 
 from __future__ import annotations
@@ -15,23 +17,36 @@ from pathlib import Path
 import numpy as np
 
 TEST_ROWS, DRAWS = 2_000, 1_000
+PRECISIONS = ("float32", "bf16")
 
 
-def run(precision: str, seed: int, epochs: int, batch_size: int, train: np.ndarray, test: np.ndarray):
-    """(n,) log p(x) of the test rows, the seconds of training, and what gradients were computed in."""
+def trained(precision: str, seed: int, arguments: argparse.Namespace, train: np.ndarray, **more: np.ndarray):
     import isthmus
 
-    model = isthmus.VAE(
+    return isthmus.VAE(
         likelihood="bernoulli",
         binarize=True,
-        hidden=(512, 512),
-        latent_dim=20,
-        epochs=epochs,
-        batch_size=batch_size,
+        hidden=tuple(map(int, arguments.hidden.split(","))),
+        latent_dim=arguments.latent_dim,
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
         random_state=seed,
         precision=precision,
-    ).fit(train)
-    return model.score_samples(test, draws=DRAWS), model.history_[-1]["seconds"], model.settings_["precision"]
+    ).fit(train, **more)
+
+
+def seconds_until(elbo: float, history: list[dict[str, float]]) -> float:
+    """Seconds of training, without the passes over the test images, after which their ELBO is reached; else NaN."""
+    return next((epoch["seconds"] for epoch in history if -epoch["valid_loss"] >= elbo), float("nan"))
+
+
+def compare_times(arguments: argparse.Namespace, train: np.ndarray, test: np.ndarray) -> None:
+    print(f"| seed | float32: s until {arguments.until} | bf16: s | ratio | last ELBO |\n|---|---|---|---|---|")
+    for seed in range(arguments.seeds):
+        runs = [trained(precision, seed, arguments, train, validation=test).history_ for precision in PRECISIONS]
+        times = [seconds_until(arguments.until, history) for history in runs]
+        last = ", ".join(f"{-history[-1]['valid_loss']:.2f}" for history in runs)
+        print(f"| {seed} | {times[0]:.1f} | {times[1]:.1f} | {times[1] / times[0]:.2f} | {last} |", flush=True)
 
 
 def main() -> None:
@@ -39,19 +54,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--hidden", default="512,512")
+    parser.add_argument("--latent-dim", type=int, default=20)
+    parser.add_argument("--until", type=float)
     arguments = parser.parse_args()
     folder = os.environ.get("ISTHMUS_DATA")
     if not folder:
         raise SystemExit("skipped: ISTHMUS_DATA names no folder with mnist.npz")
     with np.load(Path(folder, "mnist.npz")) as arrays:
-        train, test = arrays["x_train"].reshape(-1, 784), arrays["x_test"].reshape(-1, 784)[:TEST_ROWS]
-    found: dict[str, list[np.ndarray]] = {"float32": [], "bf16": []}
+        train, test = arrays["x_train"].reshape(-1, 784), arrays["x_test"].reshape(-1, 784)
+    if arguments.until is not None:
+        return compare_times(arguments, train, test)
+    test = test[:TEST_ROWS]
+    found: dict[str, list[np.ndarray]] = {precision: [] for precision in PRECISIONS}
     print("| seed | computed in | log p(x), nats | training, s |\n|---|---|---|---|")
     for seed in range(arguments.seeds):
         for precision, scores in found.items():
-            values, seconds, used = run(precision, seed, arguments.epochs, arguments.batch_size, train, test)
+            model = trained(precision, seed, arguments, train)
+            values, seconds = model.score_samples(test, draws=DRAWS), model.history_[-1]["seconds"]
             scores.append(values)
-            print(f"| {seed} | {used} | {values.mean():.3f} | {seconds:.1f} |", flush=True)
+            print(f"| {seed} | {model.settings_['precision']} | {values.mean():.3f} | {seconds:.1f} |", flush=True)
     means = {name: np.array([values.mean() for values in scores]) for name, scores in found.items()}
     spread = means["float32"].max() - means["float32"].min()
     differences = means["bf16"] - means["float32"]

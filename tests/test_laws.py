@@ -211,9 +211,9 @@ def test_gradient_traces_as_one_graph_and_equals_the_eager_one(name, kind):
     with drawing_from(Stream(0)):
         noise = [draw_now(draw) for draw in recorder.draws]
     functional = FunctionalStep(step, names, [p.shape for p in parameters])
-    graph = functional.graph([flat], buffers, batch, progress, noise)
-    traced = torch.compile(graph, fullgraph=True, backend="aot_eager")
-    (grad,), values, moved = traced([flat], buffers, batch, progress, noise)
+    graph, inputs = functional.graph([flat], buffers, batch, progress, noise)
+    grad, *results = torch.compile(graph, fullgraph=True, backend="aot_eager")(*inputs)
+    values, moved = results[: len(step.names)], dict(zip(buffers, results[len(step.names) :], strict=True))
     with drawing_from(Stream(0)):
         eager_loss, eager_values = step(batch, progress)
     eager_loss.backward()

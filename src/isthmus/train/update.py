@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from isthmus.batch import Batch
 from isthmus.errors import InputError
@@ -125,6 +126,35 @@ class FunctionalStep:
         grads, (values, updated) = torch.func.grad(loss_of, has_aux=True)(list(flats), clones)
         return grads, values, updated
 
+    @torch.no_grad()
+    def graph(
+        self,
+        flats: Sequence[Tensor],
+        buffers: dict[str, Tensor],
+        batch: Batch,
+        progress: Tensor,
+        noise: Sequence[Tensor],
+    ) -> tuple[GraphModule, list[Any]]:
+        """The same for inputs of these shapes as a graph without modules, and the inputs that it takes.
+
+        Returns:
+            The graph, from tensors one after the other to a list of the results, and these inputs as it takes them:
+            `flats`, buffers, progress, what there is of the batch, and noise.
+        """
+        from torch.fx.experimental.proxy_tensor import make_fx  # the compiler takes a second to import
+
+        def of_tensors(*tensors: Tensor) -> list[Tensor]:
+            remaining = iter(tensors)
+            weights = [next(remaining) for _ in flats]
+            named = {name: next(remaining) for name in buffers}
+            at = next(remaining)
+            rows = Batch._make(None if part is None else next(remaining) for part in batch)
+            grads, values, updated = self(weights, named, rows, at, list(remaining))
+            return [*grads, *values, *updated.values()]
+
+        inputs = [*flats, *buffers.values(), progress, *(part for part in batch if part is not None), *noise]
+        return make_fx(of_tensors)(*inputs), inputs
+
     def compiled(
         self,
         flats: Sequence[Tensor],
@@ -133,28 +163,18 @@ class FunctionalStep:
         progress: Tensor,
         noise: Sequence[Tensor],
     ) -> Callable[[Batch, Sequence[Tensor]], tuple[list[Tensor], list[Tensor], list[Tensor]]]:
-        """The same as machine code: a function of a batch and noise of these shapes, which a call does not check again.
+        """The same for inputs of these shapes as machine code: a function of a batch and noise.
 
         The checks of `torch.compile` and its calls from Python take a third of a small step's time.
         """
-        from torch._inductor import standalone_compile  # the compiler takes a second to import
-        from torch.fx.experimental.proxy_tensor import make_fx
+        from torch._inductor import standalone_compile
 
-        fixed = [*flats, *buffers.values(), progress]
-
-        def of_tensors(*tensors: Tensor) -> list[Tensor]:
-            remaining = iter(tensors)
-            given = [next(remaining) for _ in fixed]
-            named = dict(zip(buffers, given[len(flats) :]))
-            rows = Batch._make(None if part is None else next(remaining) for part in batch)
-            grads, values, updated = self(given[: len(flats)], named, rows, given[-1], list(remaining))
-            return [*grads, *values, *updated.values()]
-
-        tensors: list[Any] = [*fixed, *(part for part in batch if part is not None), *noise]
+        graph, inputs = self.graph(flats, buffers, batch, progress, noise)
         # Random numbers as in the eager step, those of torch's global generator too: both give the same weights.
         options = {"fallback_random": True, "cpp_wrapper": progress.device.type == "cpu"}
         with torch.no_grad():
-            code = standalone_compile(make_fx(of_tensors)(*tensors), tensors, options={"config_patches": options})
+            code = standalone_compile(graph, inputs, options={"config_patches": options})
+        fixed = inputs[: len(flats) + len(buffers) + 1]
         ends = len(flats), len(flats) + len(self.step.names)
 
         def call(batch: Batch, noise: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
