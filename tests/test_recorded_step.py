@@ -7,7 +7,14 @@ from torch import nn
 
 import isthmus
 from isthmus.batch import Batch
+from isthmus.conditional import Conditional
+from isthmus.distributions.continuous import Normal
+from isthmus.families import DiagonalNormal, LocationScale
+from isthmus.latent_model import LatentModel
+from isthmus.objective import Schedule, Term, warmup
+from isthmus.priors import StandardNormal
 from isthmus.random_streams import Stream, drawing_from, normal
+from isthmus.terms.bounds import kl, nll
 from isthmus.train import recorded_step
 from isthmus.train.recorded_step import CannotRecord, RecordedStep
 from isthmus.train.update import Step, Update
@@ -18,7 +25,7 @@ def rows(seed: int, n: int = 6) -> Batch:
     return Batch(torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)))
 
 
-def both(step, parameters, batch: Batch):
+def recorded_and_eager(step, parameters, batch: Batch):
     """Gradients and values of a step recorded on other rows, and of the step itself."""
     recorded = RecordedStep(step, parameters, rows(seed=9))
     grads = recorded(batch)
@@ -28,7 +35,7 @@ def both(step, parameters, batch: Batch):
 
 def assert_same(step, parameters) -> None:
     for seed in range(3):
-        ours, expected = both(step, parameters, rows(seed))
+        ours, expected = recorded_and_eager(step, parameters, rows(seed))
         for mine, right in zip([*ours[0], *ours[1]], [*expected[0], *expected[1]], strict=True):
             assert (mine is None) == (right is None)
             assert right is None or torch.equal(mine, right)
@@ -41,7 +48,7 @@ def assert_same(step, parameters) -> None:
 def test_every_model_is_recorded_and_trained_to_the_same_weights(name, kind, monkeypatch):
     X = DATA[kind]()
     with monkeypatch.context() as patch:
-        patch.setattr(Step, "can_be_recorded", False)
+        patch.setattr(Update, "_can_be_recorded", lambda self: False)
         eager = small(name, epochs=3).fit(X)
 
     def unrecorded(self, index):
@@ -71,10 +78,8 @@ def test_views_lists_several_results_and_parameters_without_a_part():
 
 def test_numbers_that_are_the_same_in_every_step_are_computed_once_unless_they_are_written_to():
     weight = nn.Parameter(torch.randn(4))
-    asked = []
 
     def step(batch):
-        asked.append(batch)
         ramp = torch.arange(4.0).cumsum(0)
         sums = torch.zeros(4).index_add(0, torch.tensor([0, 0, 1, 3]), batch.x[0])
         total = torch.zeros(4)
@@ -84,10 +89,8 @@ def test_numbers_that_are_the_same_in_every_step_are_computed_once_unless_they_a
         return loss, [loss]
 
     assert_same(step, [weight])
-    asked.clear()
     recorded = RecordedStep(step, [weight], rows(0))
     names = [getattr(call, "func", call).__name__ for call in recorded.calls]
-    assert len(asked) == 1
     assert not any("arange" in name or "cumsum" in name for name in names)
 
 
@@ -157,9 +160,150 @@ def test_a_step_with_large_results_is_not_recorded_and_trains_as_it_is(monkeypat
     assert not calls
 
 
-def test_code_of_others_is_run_at_every_update():
-    seen = []
-    net = nn.Sequential(nn.Linear(5, 4), nn.ReLU())
+def plain() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(5, 4), nn.ReLU())
+
+
+def forward_hook(net, seen):
     net[0].register_forward_hook(lambda *arguments: seen.append(1))
-    isthmus.Autoencoder(encoder=net, latent_dim=4, epochs=3, batch_size=30, validation_fraction=0).fit(table())
+
+
+def backward_hook(net, seen):
+    net[0].register_full_backward_hook(lambda *arguments: seen.append(1))
+
+
+def replaced_forward(net, seen):
+    layer = net[0]
+    layer.forward = lambda x: seen.append(1) or nn.functional.linear(x, layer.weight, layer.bias)
+
+
+def latent_model(encoder):
+    likelihood = Conditional(nn.Linear(2, 5), LocationScale(Normal, (5,)))
+    return LatentModel(Conditional(encoder, DiagonalNormal((2,))), likelihood, StandardNormal(2))
+
+
+@pytest.mark.parametrize("change", [forward_hook, backward_hook, replaced_forward])
+def test_code_of_others_in_a_network_is_run_at_every_update(change):
+    net, seen = plain(), []
+    change(net, seen)
+    isthmus.fit(latent_model(net), table(), nll + kl, epochs=3, batch_size=30)
     assert len(seen) >= 9
+
+
+def weight_of(seen):
+    return nll + Schedule(lambda progress: seen.append(1) or progress) * kl
+
+
+def factor_of(seen):
+    return nll + warmup(0.5) * Schedule(lambda progress: seen.append(1) or progress) * kl
+
+
+def aside_of(seen):
+    return Term(nll.fn, "nll", aside=lambda model, batch, out: seen.append(1) or 0.0 * out.z.sum()) + kl
+
+
+def own_term(seen):
+    return Term(lambda model, batch, out: seen.append(1) or -out.elbo, "loss")
+
+
+@pytest.mark.parametrize("objective", [weight_of, factor_of, aside_of, own_term])
+def test_code_of_others_in_a_loss_is_run_at_every_update(objective):
+    seen = []
+    isthmus.fit(latent_model(plain()), table(), objective(seen), epochs=3, batch_size=30)
+    assert len(seen) >= 9
+
+
+def test_operations_that_write_and_return_new_results_too():
+    weight, mean, var = nn.Parameter(torch.randn(4)), torch.zeros(4), torch.ones(4)
+
+    def step(batch):
+        out, *_ = torch.ops.aten._native_batch_norm_legit(batch.x, weight, None, mean, var, True, 0.1, 1e-5)
+        loss = out.pow(3).sum()
+        return loss, [loss]
+
+    assert_same(step, [weight])
+
+
+def test_results_that_cannot_be_written_into_place_are_copied_up_to_a_size(monkeypatch):
+    weight = nn.Parameter(torch.randn(4, 1, 3))
+
+    def step(batch):
+        loss = nn.functional.conv1d(batch.x[:, None], weight).square().sum()
+        return loss, [loss]
+
+    assert_same(step, [weight])
+    monkeypatch.setattr(recorded_step, "MAX_COPIED_BYTES", 16)
+    with pytest.raises(CannotRecord, match="cannot write their results into place"):
+        RecordedStep(step, [weight], rows(0))
+
+
+def test_a_step_that_reads_numbers_past_torch_is_not_recorded(monkeypatch):
+    """Such as by NumPy: its replay on other rows gives other numbers, and the run is the eager one."""
+    forward = Step.forward
+
+    def scaled(self, batch, progress, train=True):
+        loss, values = forward(self, batch, progress, train)
+        return loss * float(batch.x.numpy().std()), values
+
+    monkeypatch.setattr(Step, "forward", scaled)
+    X, calls, call = table(), [], RecordedStep.__call__
+    monkeypatch.setattr(RecordedStep, "__call__", lambda self, batch: calls.append(1) or call(self, batch))
+    ours = small("VAE", epochs=3).fit(X).transform(X)
+    assert len(calls) == 1
+    monkeypatch.setattr(Update, "_can_be_recorded", lambda self: False)
+    np.testing.assert_array_equal(small("VAE", epochs=3).fit(X).transform(X), ours)
+
+
+def test_a_recording_that_fails_leaves_buffers_and_random_numbers_as_they_were(monkeypatch):
+    X, fields = table(), {"sparsity": "top_k(2)", "corruption": "gaussian(0.1)", "epochs": 3}
+    recorded = small("SparseAutoencoder", **fields).fit(X)
+    monkeypatch.setattr(recorded_step, "MAX_RECORDED_BYTES", 20_000)
+    other = small("SparseAutoencoder", **fields).fit(X)
+    ours, expected = other.model_.state_dict(), recorded.model_.state_dict()
+    assert all(torch.equal(ours[key], expected[key]) for key in expected)
+
+
+def test_a_recording_lives_no_longer_than_its_fit():
+    import gc
+    import weakref
+
+    seen, prepare = [], Update.prepare
+
+    def noted(self, *arguments):
+        prepare(self, *arguments)
+        seen.append(weakref.ref(self))
+
+    gc.disable()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Update, "prepare", noted)
+            small("VAE", epochs=1).fit(table())
+        assert seen[0]() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "fit"),
+    [
+        ("VAE", {"weight_decay": 0.1, "warmup": 0.5}, {"sample_weight": np.linspace(0.5, 2, 90)}),
+        ("VAE", {"optimizer": "sgd", "weight_decay": 0.1, "learning_rate": 1e-3}, {}),
+        ("VAE", {"precision": "bf16"}, {}),
+        ("VAE", {"precision": "float64", "prior": "mixture(3)"}, {}),
+        ("ConditionalVAE", {"prior": "conditional"}, {"condition": np.arange(90) % 3}),
+        ("IWAE", {"likelihood": "student_t"}, {}),
+    ],
+)
+def test_settings_of_training_leave_a_recorded_run_equal_to_the_eager_one(name, fields, fit, monkeypatch):
+    X = table()
+    with monkeypatch.context() as patch:
+        patch.setattr(Update, "_can_be_recorded", lambda self: False)
+        eager = small(name, epochs=3, **fields).fit(X, **fit)
+
+    def unrecorded(self, index):
+        raise AssertionError("the update was not recorded")
+
+    monkeypatch.setattr(Update, "_eager", unrecorded)
+    recorded = small(name, epochs=3, **fields).fit(X, **fit)
+    ours, expected = recorded.model_.state_dict(), eager.model_.state_dict()
+    assert all(torch.equal(ours[key], expected[key]) for key in expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +21,22 @@ class Schedule:
 
     Args:
         value: a function of progress, a 0-dimensional tensor, to the weight.
+        factors: schedules that the function calls.
     """
 
-    def __init__(self, value: Callable[[Tensor], Tensor]):
+    def __init__(self, value: Callable[[Tensor], Tensor], factors: Sequence[Schedule] = ()):
         self.value = value
+        self.functions: list[Callable[..., Any]] = [value, *(each for factor in factors for each in factor.functions)]
+        """All functions that a value comes from."""
 
     def __call__(self, progress: Tensor) -> Tensor:
         return self.value(progress)
 
     def __mul__(self, other):
         if isinstance(other, Schedule):
-            return Schedule(lambda progress: self(progress) * other(progress))
+            return Schedule(lambda progress: self(progress) * other(progress), [self, other])
         if isinstance(other, int | float):
-            return Schedule(lambda progress: self(progress) * other)
+            return Schedule(lambda progress: self(progress) * other, [self])
         return NotImplemented
 
     __rmul__ = __mul__
@@ -124,6 +127,12 @@ class Term(nn.Module):
         self.fn, self.name, self.draws, self.is_kl = fn, name, draws, is_kl
         self.critic, self.aside, self.player = critic, aside, player or Player()
         self.weight: float | Schedule = 1.0
+
+    @property
+    def functions(self) -> list[Callable[..., Any]]:
+        """All functions that the term, its weight and its aside come from."""
+        weight = self.weight.functions if isinstance(self.weight, Schedule) else []
+        return [self.fn, *weight, *([] if self.aside is None else [self.aside])]
 
     def forward(self, model: Model, batch: Batch, out: Pass) -> Tensor:
         """The unweighted value, averaged over the batch."""

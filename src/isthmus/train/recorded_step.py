@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -24,16 +24,18 @@ BY_SHAPE = ("ones_like", "zeros_like", "full_like", "empty_like", "new_ones", "n
 UNINITIALIZED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 
 aten = torch.ops.aten
-SAME_KERNEL: dict[Any, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+WRITING_FUNCTIONS: dict[Any, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     aten.relu.default: (torch.clamp_min, (0,)),
     **{getattr(aten, name).Scalar: (getattr(torch, name), ()) for name in ("add", "sub", "mul", "div")},
 }
 """For operations that cannot write into place, functions that compute the same and can, and what else these take."""
 COPIES = (aten.clone.default, aten._to_copy.default)
+PACKAGES = ("isthmus", "torch", "builtins")
+"""Where functions come from that are known to keep nothing from one step to the next."""
 
 
 class CannotRecord(RuntimeError):
-    """A step that reads numbers back to decide what to compute, or whose results are too large to keep."""
+    """A step that other rows might lead through other operations, or that would not be faster if it were recorded."""
 
 
 class RecordedStep:
@@ -49,7 +51,7 @@ class RecordedStep:
         batch: rows of the shape of all batches.
 
     Raises:
-        CannotRecord: if other rows might need other operations.
+        CannotRecord: if the step reads numbers back, or its results are too large to keep or to copy.
     """
 
     def __init__(
@@ -92,14 +94,13 @@ class OperationRecorder(TorchDispatchMode):
         if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(operation.tags):
             raise CannotRecord(f"{operation} depends on the numbers of a batch")
         result = operation(*args, **kwargs)
-        if is_view(operation):
-            return result
-        args, kwargs, kept = tree_map_only(Tensor, Tensor.detach, (args, kwargs, result))
-        self.operations.append((operation, args, kwargs, kept))
         written = set(written_arguments(operation, args, kwargs))
+        given, made = (set(map(storage_of, tensors_in(tree))) for tree in ((args, kwargs), result))
+        if made and made <= given and not written:
+            return result  # a view, which stays one
         self.written |= written
-        if not written:
-            self.bytes += sum(tensor.nbytes for tensor in tensors_in(kept))
+        self.operations.append((operation, *tree_map_only(Tensor, Tensor.detach, (args, kwargs, result))))
+        self.bytes += sum(tensor.nbytes for tensor in tensors_in(result) if storage_of(tensor) not in given)
         if self.bytes > MAX_RECORDED_BYTES:
             raise CannotRecord("its results take too much memory to keep")
         return result
@@ -113,25 +114,26 @@ class OperationRecorder(TorchDispatchMode):
         copied = 0
         constant: set[int] = set()  # storages whose numbers are the same in every step
         for operation, args, kwargs, result in self.operations:
-            if any(written_arguments(operation, args, kwargs)):
-                yield partial(operation, *args, **kwargs)
-                continue
             name = operation.overloadpacket.__name__
             if name in UNINITIALIZED:
                 continue
-            read = set() if name in BY_SHAPE else set(map(storage_of, tensors_in((args, kwargs))))
-            results = set(map(storage_of, tensors_in(result)))
+            given, results = (set(map(storage_of, tensors_in(tree))) for tree in ((args, kwargs), result))
+            writes = any(written_arguments(operation, args, kwargs))
             draws = torch.Tag.nondeterministic_seeded in operation.tags
-            if not draws and read <= constant and not results & self.written:
+            read = set() if name in BY_SHAPE else given
+            if not writes and not draws and read <= constant and not results & self.written:
                 constant |= results
-            else:
-                call = into_place(operation, args, kwargs, result)
-                if call is None:
-                    call = copied_into(list(tensors_in(result)), partial(operation, *args, **kwargs))
-                    copied += sum(tensor.nbytes for tensor in tensors_in(result))
+                continue
+            call: Callable[[], Any] = partial(operation, *args, **kwargs)
+            if not results <= given:
+                places = list(tensors_in(result))
+                writing = None if writes else into_place(operation, args, kwargs, result)
+                if writing is None:
+                    copied += sum(place.nbytes for place in places)
                 if copied > MAX_COPIED_BYTES:
                     raise CannotRecord(f"{operation} and others cannot write their results into place")
-                yield call
+                call = writing or copied_into(places, call)
+            yield call
 
 
 def into_place(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Callable[[], Any] | None:
@@ -139,8 +141,8 @@ def into_place(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], re
     parts = result if len(operation._schema.returns) > 1 else (result,)
     if operation in COPIES:
         return partial(parts[0].copy_, args[0])
-    if operation in SAME_KERNEL:
-        kernel, more = SAME_KERNEL[operation]
+    if operation in WRITING_FUNCTIONS:
+        kernel, more = WRITING_FUNCTIONS[operation]
         return partial(kernel, *args, *more, **kwargs, out=parts[0])
     variant = out_variant(operation) if all(isinstance(part, Tensor) for part in parts) else None
     if variant is None:
@@ -178,12 +180,6 @@ def out_variant(operation: Any) -> tuple[Any, list[str]] | None:
     return None
 
 
-def is_view(operation: Any) -> bool:
-    """Whether the result has the memory of an argument, and nothing is computed."""
-    aliases = [returned.alias_info for returned in operation._schema.returns]
-    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
-
-
 def written_arguments(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[int]:
     """The storages of the arguments that the operation overwrites."""
     for position, argument in enumerate(operation._schema.arguments):
@@ -198,3 +194,23 @@ def tensors_in(tree: Any) -> Iterator[Tensor]:
 
 def storage_of(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
+
+
+def calls_others(module: nn.Module) -> bool:
+    """Whether parts of torch or of ours run code of others: hooks, replaced methods, functions that they were given."""
+    everywhere = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks")
+    if any(getattr(nn.modules.module, name) for name in (*everywhere, "_global_backward_pre_hooks")):
+        return True
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    for part in module.modules():
+        functions = [value for value in vars(part).values() if callable(value) and not isinstance(value, nn.Module)]
+        homes = map(home_of, functions)
+        if any(getattr(part, name) for name in hooks) or not all(home.partition(".")[0] in PACKAGES for home in homes):
+            return True
+    tensor_hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    return any(getattr(parameter, name, None) for parameter in module.parameters() for name in tensor_hooks)
+
+
+def home_of(function: Callable[..., Any]) -> str:
+    """The module that a function, or the class of a callable, is from; empty where it is not known."""
+    return getattr(function, "__module__", None) or ""

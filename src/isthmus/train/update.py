@@ -19,7 +19,7 @@ from isthmus.random_streams import Recorder, Replay, current_stream, draw_now, d
 from isthmus.train.cuda_graph import CudaGraphStep
 from isthmus.train.device_data import DeviceDataset
 from isthmus.train.optimizer import FlatOptimizer
-from isthmus.train.recorded_step import RecordedStep
+from isthmus.train.recorded_step import CannotRecord, RecordedStep, calls_others, home_of
 
 MAX_REASON_LENGTH = 160
 """Characters of a compiler's message that an error repeats."""
@@ -46,14 +46,8 @@ class Step(nn.Module):
     @property
     def is_ours(self) -> bool:
         """Whether no network and no term is a user's own, which might draw from torch's global generators."""
-        terms = [getattr(term.fn, "__module__", "") for term in self.objective.terms]
-        return is_ours(self) and all(home.startswith("isthmus.") for home in terms)
-
-    @property
-    def can_be_recorded(self) -> bool:
-        """Whether an update on a CPU consists of operations of torch alone, without code of others in between."""
-        hooked = any(part._forward_hooks or part._forward_pre_hooks for part in self.modules())
-        return self.is_ours and not hooked
+        functions = [function for term in self.objective.terms for function in term.functions]
+        return is_ours(self) and all(home_of(function).startswith("isthmus.") for function in functions)
 
     def forward(self, batch: Batch, progress: Tensor, train: bool = True) -> tuple[Tensor, list[Tensor]]:
         """The loss to minimise, and the values to record in the order of `names`, on the device.
@@ -221,16 +215,33 @@ class Update:
         torch._foreach_add_(self.sums, [v.detach() for v in values])
 
     def _recorded(self) -> Callable[[Tensor], None]:
-        example = self.rows.batch(torch.arange(self.batch_size, device=self.rows.device))
-        recorded = RecordedStep(lambda batch: self.step(batch, self.progress), self.optimizer.parameters, example)
+        step, rows, optimizer, sums, rate = self.step, self.rows, self.optimizer, self.sums, self.rate
+        first = torch.arange(self.batch_size, device=rows.device)
+        others, state = len(rows) - 1 - first, list(self.buffers().values())  # no update is applied
+
+        def run(batch: Batch) -> tuple[Tensor, list[Tensor]]:
+            return step(batch, self.progress)
+
+        with self._unchanged(state):
+            recorded = RecordedStep(run, optimizer.parameters, rows.batch(first))
+        # What depends on anything else than the tensors shows in other rows, at another time.
+        self.progress.fill_(0.5)
+        with self._unchanged(state):
+            loss, values = run(rows.batch(others))
+            grads = torch.autograd.grad(loss, optimizer.parameters, allow_unused=True)
+            expected = [*grads, *values, *(buffer.clone() for buffer in state)]
+        with self._unchanged(state):
+            replayed = [*recorded(rows.batch(others)), *recorded.values, *state]
+            if not all(map(same, replayed, expected)):
+                raise CannotRecord("other rows give other numbers")
 
         @torch.no_grad()
-        def run(index: Tensor) -> None:
-            self.optimizer.read_grad(recorded(self.rows.batch(index)))
-            self.optimizer.step(self.rate)
-            torch._foreach_add_(self.sums, recorded.values)
+        def update(index: Tensor) -> None:
+            optimizer.read_grad(recorded(rows.batch(index)))
+            optimizer.step(rate)
+            torch._foreach_add_(sums, recorded.values)
 
-        return run
+        return update
 
     def _compiled(self) -> Callable[[Tensor], None]:
         shapes = [p.shape for p in self.optimizer.parameters]
@@ -288,10 +299,13 @@ class Update:
                 self.run = CudaGraphStep(self.run, index, state)
             except RuntimeError as error:  # a user's network may synchronise with the GPU, which no graph can record
                 warnings.warn(f"Training without a CUDA graph, which is slower: {_one_line(error)}", stacklevel=2)
-        elif self.rows.device.type == "cpu" and self.run == self._eager and self.step.can_be_recorded:
-            # What is wrong with the step itself shows when it is run.
-            with contextlib.suppress(Exception), self._unchanged(state):
+        elif self.rows.device.type == "cpu" and self.run == self._eager and self._can_be_recorded():
+            with contextlib.suppress(Exception):  # what is wrong with the step itself shows when it is run
                 self.run = self._recorded()
+
+    def _can_be_recorded(self) -> bool:
+        """Whether an update consists of operations of torch alone, without code of others in between."""
+        return self.step.is_ours and not calls_others(self.step)
 
     def _state(self) -> list[Tensor]:
         """Every tensor that an update writes to."""
@@ -338,6 +352,11 @@ class Update:
                         "its parameters. Detach the tensors of the pass that it reads."
                     )
         _restore(buffers, backup)
+
+
+def same(a: Tensor | None, b: Tensor | None) -> bool:
+    """Whether both are None, or equal to the last bit."""
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
 def _passes_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> bool:
