@@ -63,8 +63,8 @@ class Normal(LocationScale):
     def log_prob(self, x: Tensor) -> Tensor:
         if isinstance(self.log_scale, Tensor) and self.log_scale.ndim:
             return super().log_prob(x)
-        # A shared scale leaves the sum of squares alone: three passes over x fewer than element by element.
-        squares = self.sum_event((x - self.loc).square())
+        # A shared scale leaves the sum of squares alone, whose gradient is one pass over x instead of four.
+        squares = self.sum_event(F.mse_loss(*torch.broadcast_tensors(self.loc, x), reduction="none"))
         constant = -self._event_shape.numel() * (self.log_scale + HALF_LOG_TWO_PI)
         return squares * (-0.5 * exp(-2 * self.log_scale)) + constant
 
