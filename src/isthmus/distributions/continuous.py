@@ -64,7 +64,8 @@ class Normal(LocationScale):
         if isinstance(self.log_scale, Tensor) and self.log_scale.ndim:
             return super().log_prob(x)
         # A shared scale leaves the sum of squares alone, whose gradient is one pass over x instead of four.
-        squares = self.sum_event(F.mse_loss(*torch.broadcast_tensors(self.loc, x), reduction="none"))
+        loc, x = torch.broadcast_tensors(self.loc, x)
+        squares = self.sum_event(F.mse_loss(loc, x, reduction="none"))
         constant = -self._event_shape.numel() * (self.log_scale + HALF_LOG_TWO_PI)
         return squares * (-0.5 * exp(-2 * self.log_scale)) + constant
 
