@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.distributions import columns, continuous, discrete
-from isthmus.distributions.latent import Delta
+from isthmus.distributions.latent import CorrelatedNormal, Delta
 from isthmus.errors import InputError
 from isthmus.scales import LOG_SCALE_RATE, SCALE_FLOOR, FixedScale, LearnedScale
 
@@ -203,6 +203,36 @@ class DiagonalNormal(Family):
         if math.isinf(self.log_scale_limits[0]):
             return continuous.NarrowNormal(loc, log_scale, self.event_dim)
         return continuous.Normal(loc, log_scale.clamp(*self.log_scale_limits), self.event_dim)
+
+
+class FullNormal(DiagonalNormal):
+    """A mean, a log-scale and all slopes by the network: elements of a code may depend on each other given x.
+
+    Args:
+        event_shape: (D,).
+    """
+
+    formula = "z ~ N(mean(x), factor(x) factor(x)ᵀ)"
+    pair = ()
+
+    below: Tensor
+
+    def __init__(self, event_shape: tuple[int, ...]):
+        super().__init__(event_shape)
+        (d,) = self.event_shape
+        row, column = torch.tril_indices(d, d, -1)
+        self.register_buffer("below", row * d + column, persistent=False)
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        return (2 * self.event_shape[0] + len(self.below),)
+
+    def forward(self, raw: Tensor):
+        (d,) = self.event_shape
+        loc, log_scale, slopes = raw.split([d, d, len(self.below)], -1)
+        triangle = raw.new_zeros(*raw.shape[:-1], d * d).index_copy(-1, self.below, slopes).unflatten(-1, (d, d))
+        scale = log_scale.clamp(*self.log_scale_limits).exp()
+        return CorrelatedNormal(loc, torch.diag_embed(scale) + scale[..., None] * triangle)
 
 
 class Point(Family):

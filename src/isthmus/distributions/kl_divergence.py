@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from isthmus.distributions.continuous import Normal, exp
-from isthmus.distributions.latent import NoCode
+from isthmus.distributions.latent import CorrelatedNormal, NoCode
 
 Divergence = Callable[[Any, Any], Tensor]
 DIVERGENCES: dict[tuple[type, type], Divergence] = {}
@@ -40,6 +40,14 @@ def normal_kl(q: Normal, p: Normal) -> Tensor:
     log_ratio = q.log_scale - p.log_scale
     distance = (q.loc - p.loc) * exp(-p.log_scale)
     return 0.5 * (exp(2 * log_ratio) + distance.square() - 1) - log_ratio
+
+
+@closed_form(CorrelatedNormal, Normal)
+def correlated_normal_kl(q: CorrelatedNormal, p: Normal) -> Tensor:
+    """KL(q || p), nats: of each element given those before it, and how far it depends on these."""
+    scale = exp(-p.log_scale)
+    distance, spread = (q.loc - p.loc) * scale, q.std * scale
+    return 0.5 * (spread.square() + distance.square() - 1) - (q.factor.diagonal(dim1=-2, dim2=-1) * scale).log()
 
 
 @closed_form(NoCode, NoCode)

@@ -150,6 +150,53 @@ class FullNormal(LightDistribution):
         return self.loc + apart[..., 0]
 
 
+class CorrelatedNormal(LightDistribution):
+    """z = loc + factor e with e ~ N(0, I), for each row.
+
+    Args:
+        loc: (*batch, D) means.
+        factor: (*batch, D, D) lower triangular with a positive diagonal: the covariance is factor factorᵀ.
+    """
+
+    has_rsample = True
+    row_parameters = ("loc", "factor")
+
+    def __init__(self, loc: Tensor, factor: Tensor):
+        super().__init__(loc.shape[:-1], loc.shape[-1:])
+        self.loc, self.factor = loc, factor
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def std(self) -> Tensor:
+        return self.factor.square().sum(-1).sqrt()
+
+    @property
+    def log_det(self) -> Tensor:
+        """(*batch) log-determinant of the factor."""
+        return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def noise(self, draws: int, rows: int) -> Tensor:
+        return random_streams.normal((draws, rows, self.loc.shape[-1]), self.loc)
+
+    def draw(self, noise: Tensor) -> Drawn:
+        return Drawn(self.loc + (self.factor @ noise[..., None])[..., 0], self.of_standard(noise))
+
+    def rsample(self, sample_shape=()) -> Tensor:
+        e = random_streams.normal((*sample_shape, *self.loc.shape), self.loc)
+        return self.loc + (self.factor @ e[..., None])[..., 0]
+
+    def of_standard(self, e: Tensor) -> Tensor:
+        """Log-density of loc + factor e, nats."""
+        return -0.5 * e.square().sum(-1) - e.shape[-1] * HALF_LOG_TWO_PI - self.log_det
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        away = (z - self.loc)[..., None]
+        return self.of_standard(torch.linalg.solve_triangular(self.factor, away, upper=False)[..., 0])
+
+
 class EachNormal(torch.autograd.Function):
     """(N, M) log-density of points z (N, D) under M normals of independent elements, loc and log_scale (M, D), nats.
 

@@ -41,7 +41,7 @@ def linear_maps(model: Model, linear: LinearModel) -> tuple[nn.Linear, nn.Linear
     fits = (
         math.prod(event) == d  # what the encoder reads is laid out as x is
         and (encoder.in_features, decoder.in_features) == (d + given, size + given)
-        and encoder.out_features == size * (1 if isinstance(family, Point) else 2)
+        and encoder.out_features == family.raw_numel
         and decoder.out_features == math.prod(raw)
     )
     return (encoder, decoder) if fits else None
@@ -79,8 +79,9 @@ def start_at_linear_model(model: Model, linear: LinearModel) -> bool:
     with_condition = -encode @ linear.coefficients.T  # (D, C)
     rows = np.concatenate([encode, with_condition], 1)
     if not point:
-        rows = np.concatenate([rows, np.zeros_like(rows)])
-        bias = np.concatenate([bias, 0.5 * (math.log(linear.noise) - np.log(total))])
+        free = encoder.out_features - len(rows)  # log-scales, and slopes where there are any
+        rows = np.concatenate([rows, np.zeros((free, rows.shape[1]))])
+        bias = np.concatenate([bias, 0.5 * (math.log(linear.noise) - np.log(total)), np.zeros(free - len(total))])
     encoder.weight.copy_(torch.as_tensor(rows))
     encoder.bias.copy_(torch.as_tensor(bias))
     decode = start.weight.flatten(1).T  # (raw, D)

@@ -79,6 +79,7 @@ def copy_user_part(part: Any, what: str) -> nn.Module:
 
 POSTERIORS: dict[str, Callable[..., families.Family]] = {
     "normal": lambda estimator, schema: families.DiagonalNormal((estimator.latent_dim,)),
+    "full_normal": lambda estimator, schema: families.FullNormal((estimator.latent_dim,)),
 }
 """Families of q(z given x), made from the estimator and the schema."""
 
@@ -104,7 +105,12 @@ def _conditional_prior(estimator: Hyperparameters, schema: Schema) -> nn.Module:
 
 BOUNDS: dict[str, Callable[..., Term | Objective]] = {
     "elbo": lambda estimator: bounds.nll + estimator.beta * warmup(estimator.warmup) * bounds.kl,
+    "stl": lambda estimator: bounds.nll + estimator.beta * warmup(estimator.warmup) * bounds.kl_by_path,
     "iwae": lambda estimator, k=5: _unweighted(estimator, bounds.iwae(k)),
+    "dreg": lambda estimator, k=5: _unweighted(estimator, bounds.dreg(k)),
+    "ciwae": lambda estimator, k=5, b=0.5: _unweighted(estimator, bounds.ciwae(k, b)),
+    "miwae": lambda estimator, m=5, k=5: _unweighted(estimator, bounds.miwae(m, k)),
+    "piwae": lambda estimator, m=5, k=5: _unweighted(estimator, bounds.piwae(m, k)),
 }
 """Bounds on log p(x) as losses, made from the estimator."""
 
