@@ -189,7 +189,7 @@ class DiagonalNormal(Family):
     formula = "z ~ N(mean(x), diag scale(x)²)"
     raw_per_element = 2
     scale_per_element = True
-    pair = ("mean", "log_variance")
+    pair: tuple[str, ...] = ("mean", "log_variance")
 
     def __init__(self, event_shape: tuple[int, ...], log_scale_limits: tuple[float, float] = (-15.0, 10.0)):
         super().__init__(event_shape)
@@ -213,7 +213,7 @@ class FullNormal(DiagonalNormal):
     """
 
     formula = "z ~ N(mean(x), factor(x) factor(x)ᵀ)"
-    pair = ()
+    pair: tuple[str, ...] = ()
 
     below: Tensor
 

@@ -37,6 +37,8 @@ AUTO_FIELDS = (
     "clip",
 )
 """Fields that may be "auto" and are resolved before a model is made."""
+LINEAR_POSTERIORS = ("normal", "full_normal")
+"""Names of posteriors that the linear model's can be."""
 FALLBACK_LATENT_DIM = 16
 """Size of a code where a linear model of the data says nothing."""
 RANDOM_START_WARMUP = 0.1
@@ -146,7 +148,7 @@ def may_start_linear(estimator: Any, schema: Schema) -> bool:
     if len(schema.columns) > 1 or schema.sequence or network_kind(estimator, schema) != "mlp":
         return False
     posterior = getattr(estimator, "posterior", "normal")
-    if not (posterior == "normal" or isinstance(posterior, DiagonalNormal)) or not has_linear_path(estimator):
+    if not (posterior in LINEAR_POSTERIORS or isinstance(posterior, DiagonalNormal)) or not has_linear_path(estimator):
         return False
     if getattr(estimator, "sparsity", None) not in (None, "none"):
         return False

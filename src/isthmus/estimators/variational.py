@@ -27,9 +27,9 @@ class VAE(Estimator):
     beta: float = 1.0
     """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound; raise it for disentangled codes."""
     posterior: str | nn.Module = "normal"
-    """q(z given x): normal (diagonal)."""
+    """q(z given x): normal (diagonal), full_normal (with all covariances), or your own."""
     bound: str = "elbo"
-    """The bound on log p(x) to maximize: elbo, or iwae(k), tighter with more draws k and k times the work."""
+    """What to maximize: elbo, stl, iwae(k), dreg(k), ciwae(k, b), miwae(m, k), piwae(m, k); more draws are tighter."""
 
     def compose(self, schema: Schema) -> Recipe:
         model = self.latent_model(schema, composition.posterior_part(self, schema))
@@ -47,7 +47,7 @@ class IWAE(VAE):
     """VAE trained on the importance-weighted bound of several draws (Burda et al., 2016)."""
 
     bound: str = "iwae(5)"
-    """The bound on log p(x) to maximize: elbo, or iwae(k), tighter with more draws k and k times the work."""
+    """What to maximize: elbo, stl, iwae(k), dreg(k), ciwae(k, b), miwae(m, k), piwae(m, k); more draws are tighter."""
 
 
 class ConditionalVAE(VAE):
