@@ -1,0 +1,89 @@
+"""Families of codes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.distributions import continuous
+from isthmus.distributions.latent import CorrelatedNormal, Delta
+from isthmus.families.family import Family
+
+
+class DiagonalNormal(Family):
+    """A mean and a log-scale for each element by the network: the usual posterior.
+
+    Args:
+        event_shape: shape of a code.
+        log_scale_limits: between which log-scales are kept, so that no step of training overflows; infinite to take
+            them as they are, of networks that were trained elsewhere.
+    """
+
+    formula = "z ~ N(mean(x), diag scale(x)²)"
+    raw_per_element = 2
+    scale_per_element = True
+    pair: tuple[str, ...] = ("mean", "log_variance")
+
+    def __init__(self, event_shape: tuple[int, ...], log_scale_limits: tuple[float, float] = (-15.0, 10.0)):
+        super().__init__(event_shape)
+        self.log_scale_limits = log_scale_limits
+
+    def from_pair(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        return torch.stack([mean, 0.5 * log_variance], -1 - self.event_dim)
+
+    def forward(self, raw: Tensor):
+        loc, log_scale = self.split(raw)
+        if math.isinf(self.log_scale_limits[0]):
+            return continuous.NarrowNormal(loc, log_scale, self.event_dim)
+        return continuous.Normal(loc, log_scale.clamp(*self.log_scale_limits), self.event_dim)
+
+
+class FullNormal(DiagonalNormal):
+    """A mean, a log-scale and all slopes by the network: elements of a code may depend on each other given x.
+
+    Args:
+        event_shape: (D,).
+    """
+
+    formula = "z ~ N(mean(x), factor(x) factor(x)ᵀ)"
+    pair: tuple[str, ...] = ()
+
+    below: Tensor
+
+    def __init__(self, event_shape: tuple[int, ...]):
+        super().__init__(event_shape)
+        (d,) = self.event_shape
+        row, column = torch.tril_indices(d, d, -1)
+        self.register_buffer("below", row * d + column, persistent=False)
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        return (2 * self.event_shape[0] + len(self.below),)
+
+    def forward(self, raw: Tensor):
+        (d,) = self.event_shape
+        loc, log_scale, slopes = raw.split([d, d, len(self.below)], -1)
+        triangle = raw.new_zeros(*raw.shape[:-1], d * d).index_copy(-1, self.below, slopes).unflatten(-1, (d, d))
+        scale = log_scale.clamp(*self.log_scale_limits).exp()
+        return CorrelatedNormal(loc, torch.diag_embed(scale) + scale[..., None] * triangle)
+
+
+class Point(Family):
+    """A point: the code of a plain autoencoder; `rule` makes it sparse."""
+
+    formula = "z = f(x)"
+    has_density = False
+
+    def __init__(self, event_shape, rule: nn.Module | None = None):
+        super().__init__(event_shape)
+        self.rule = rule
+        self.learns = bool(getattr(rule, "learns", False))
+
+    def forward(self, raw: Tensor, train: bool = False):
+        (value,) = self.split(raw)
+        if self.rule is None:
+            return Delta(value, self.event_dim)
+        code = self.rule(value, train=True) if train and self.learns else self.rule(value)
+        return Delta(code, self.event_dim, raw=value, rule=self.rule)
