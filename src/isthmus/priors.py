@@ -17,12 +17,12 @@ from isthmus.conditional import Conditional
 from isthmus.distributions.as_module import DistributionModule
 from isthmus.distributions.continuous import Normal
 from isthmus.distributions.independent import LightDistribution
-from isthmus.distributions.latent import FullNormal
+from isthmus.distributions.latent import CorrelatedNormal, FullNormal
 from isthmus.distributions.latent import Mixture as MixtureDistribution
 from isthmus.distributions.mixture_fit import fit_mixture
 from isthmus.errors import InputError
 from isthmus.nets.user_module import CONDITION_NAMES, arguments
-from isthmus.random_streams import Redirected
+from isthmus.random_streams import Redirected, generator
 
 ROWS_AT_ONCE = 2048
 """Rows that are encoded in one call."""
@@ -101,6 +101,59 @@ class Mixture(nn.Module):
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         return MixtureDistribution(self.logits.log_softmax(-1), self.components())
+
+
+class Vamp(nn.Module):
+    """A mixture of the posteriors of k learned pseudo-inputs (Tomczak & Welling, 2018).
+
+    Args:
+        input_shape: shape of a row, as networks read it.
+        k: number of pseudo-inputs.
+        limits: between which numbers of a row lie; None for any.
+    """
+
+    formula = "z ~ Σ weight[k] q(z | pseudo-input[k])"
+
+    def __init__(self, input_shape: tuple[int, ...], k: int, limits: tuple[float, float] | None = None):
+        super().__init__()
+        k = check_components(k)
+        self.limits = limits
+        self.pseudo_inputs = nn.Parameter(torch.zeros(k, *input_shape))
+        self.logits = nn.Parameter(torch.zeros(k))
+
+    @torch.no_grad()
+    def begin(self, rows: Any, seed: int) -> None:
+        """Start at rows of the data, each time as other noise has them."""
+        k, of = len(self.pseudo_inputs), rows.occurrences()
+        picked = torch.randperm(len(of), generator=generator(of.device), device=of.device)
+        index = of[picked.repeat(-(-k // len(of)))[:k]]
+        self.pseudo_inputs.copy_(torch.cat([rows.batch(part).x for part in index.split(ROWS_AT_ONCE)]))
+
+    def learned(self) -> dict[str, Tensor]:
+        """Parameters by name, as they enter the distribution."""
+        return {"weight": self.logits.softmax(-1)}
+
+    def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
+        assert posterior is not None
+        x = self.pseudo_inputs if self.limits is None else self.pseudo_inputs.clamp(*self.limits)
+        if c is None:
+            return MixtureDistribution(self.logits.log_softmax(-1), components_of(posterior(x, None, None)))
+        # Each row has the posteriors of all pseudo-inputs under its condition.
+        b, k = len(c), len(x)
+        q = posterior(x.expand(b, *x.shape).flatten(0, 1), c.repeat_interleave(k, 0), None)
+        return MixtureDistribution(self.logits.log_softmax(-1), components_of(q, (b, k)))
+
+
+def components_of(q: Any, batch: tuple[int, ...] = (-1,)) -> Normal | FullNormal:
+    """Posteriors as components of a mixture, in this shape; raises InputError for others than normals."""
+    if isinstance(q, Normal) and isinstance(q.log_scale, Tensor):
+        return Normal(q.loc.unflatten(0, batch), q.log_scale.unflatten(0, batch))
+    if isinstance(q, CorrelatedNormal) and len(batch) == 1:
+        return FullNormal.from_factor(q.loc, q.factor)
+    raise InputError(
+        "posterior must be 'normal', or 'full_normal' without a condition, with prior='vamp(k)', got "
+        f"{type(q).__name__}. Use prior='mixture(k)'."
+    )
 
 
 class PostHocPrior(nn.Module):

@@ -112,7 +112,11 @@ class FullNormal(LightDistribution):
 
         A Cholesky factor is (I - L)^-1 times the diagonal matrix of the scales.
         """
-        factor = torch.linalg.cholesky(covariance)
+        return cls.from_factor(loc, torch.linalg.cholesky(covariance))
+
+    @classmethod
+    def from_factor(cls, loc: Tensor, factor: Tensor) -> FullNormal:
+        """Normals of means (M, D) and Cholesky factors (M, D, D) of their covariances."""
         scale = factor.diagonal(dim1=-2, dim2=-1)
         identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
         inverse = torch.linalg.solve_triangular(

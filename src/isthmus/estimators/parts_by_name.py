@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,10 +88,22 @@ PRIORS: dict[str, Callable[..., nn.Module]] = {
     "normal": lambda estimator, schema: priors.StandardNormal(estimator.latent_dim),
     "mixture": lambda estimator, schema, k=10: priors.Mixture(estimator.latent_dim, k),
     "full_mixture": lambda estimator, schema, k=5: priors.Mixture(estimator.latent_dim, k, full=True),
+    "vamp": lambda estimator, schema, k=500: _vamp(estimator, schema, k),
     "refit": lambda estimator, schema, k=10: priors.PostHocPrior(estimator.latent_dim, k),
     "conditional": lambda estimator, schema: _conditional_prior(estimator, schema),
 }
 """p(z), made from the estimator and the schema."""
+
+
+def _vamp(estimator: Hyperparameters, schema: Schema, k: int = 500) -> nn.Module:
+    kinds = {column.kind for column in schema.columns}
+    if "category" in kinds or len(kinds) > 1:
+        raise InputError(
+            "prior must be 'mixture(k)' for columns of categories or of several kinds, got 'vamp(k)', whose "
+            "pseudo-inputs are numbers of one kind."
+        )
+    limits = {"real": None, "counts": (0.0, math.inf)}.get(schema.kind, (0.0, 1.0))
+    return priors.Vamp(schema.event_shape, k, limits)
 
 
 def _conditional_prior(estimator: Hyperparameters, schema: Schema) -> nn.Module:

@@ -23,7 +23,7 @@ class VAE(Estimator):
     hidden: tuple[int, ...] | Auto = "auto"
     """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
     prior: str | nn.Module | Distribution = "auto"
-    """p(z): normal, mixture(k), full_mixture(k), conditional, refit(k), fitted later, your own, or auto by the rows."""
+    """p(z): normal, mixture(k), full_mixture(k), vamp(k), conditional, refit(k), your own, or auto by the rows."""
     beta: float = 1.0
     """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound; raise it for disentangled codes."""
     posterior: str | nn.Module = "normal"
