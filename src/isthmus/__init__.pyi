@@ -17,10 +17,15 @@ from isthmus.estimators.autoencoders import ContractiveAutoencoder as Contractiv
 from isthmus.estimators.autoencoders import DenoisingAutoencoder as DenoisingAutoencoder
 from isthmus.estimators.autoencoders import SparseAutoencoder as SparseAutoencoder
 from isthmus.estimators.ppca import ProbabilisticPCA as ProbabilisticPCA
+from isthmus.estimators.variational import DIPVAE as DIPVAE
 from isthmus.estimators.variational import IWAE as IWAE
 from isthmus.estimators.variational import VAE as VAE
+from isthmus.estimators.variational import BetaTCVAE as BetaTCVAE
 from isthmus.estimators.variational import BetaVAE as BetaVAE
 from isthmus.estimators.variational import ConditionalVAE as ConditionalVAE
+from isthmus.estimators.variational import FactorVAE as FactorVAE
+from isthmus.estimators.variational import InfoVAE as InfoVAE
+from isthmus.estimators.variational import VampPriorVAE as VampPriorVAE
 from isthmus.evaluation.evaluate import evaluate as evaluate
 from isthmus.examples import Examples as Examples
 from isthmus.fitted import FittedModel as FittedModel

@@ -13,7 +13,16 @@ from isthmus import priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto
-from isthmus.estimators.parts_by_name import BOUNDS, CORRUPTIONS, POSTERIORS, PRIORS, build, copy_user_part, tensor
+from isthmus.estimators.parts_by_name import (
+    BOUNDS,
+    CORRUPTIONS,
+    PENALTIES,
+    POSTERIORS,
+    PRIORS,
+    build,
+    copy_user_part,
+    tensor,
+)
 from isthmus.families import Bernoulli, Columns, ContinuousBernoulli, Family
 from isthmus.latent_model import Capabilities, LatentModel
 from isthmus.likelihoods import LIKELIHOODS
@@ -68,8 +77,11 @@ def posterior_part(estimator: Any, schema: Schema) -> Family | nn.Module:
 
 
 def bound(estimator: Any) -> Term | Objective:
-    """The bound on log p(x) that is maximized, as a loss."""
-    return build(BOUNDS, estimator.bound, "bound", estimator)
+    """The bound on log p(x) that is maximized, as a loss, with a penalty on codes where there is one."""
+    loss = build(BOUNDS, estimator.bound, "bound", estimator)
+    if estimator.penalty in (None, "none"):
+        return loss
+    return loss + build(PENALTIES, estimator.penalty, "penalty", estimator)
 
 
 def network_kind(estimator: Hyperparameters, schema: Schema) -> str:

@@ -22,7 +22,7 @@ from isthmus.nets import sparse
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term, warmup
 from isthmus.schema import Schema
-from isthmus.terms import bounds, penalties
+from isthmus.terms import bounds, divergences, penalties
 from isthmus.wording import quoted
 
 MAX_SPEC_CHARACTERS = 200
@@ -134,6 +134,28 @@ def _unweighted(estimator: Hyperparameters, loss: Term) -> Term:
     if beta != 1:
         raise InputError(f"beta must be 1 with bound={getattr(estimator, 'bound', '')!r}, got {beta:g}.")
     return loss
+
+
+PENALTIES: dict[str, Callable[..., Term]] = {
+    "total_correlation": lambda estimator, w=3.0: _rising(estimator, w, divergences.total_correlation()),
+    "factor": lambda estimator, w=10.0: _rising(estimator, w, divergences.factor(estimator.latent_dim)),
+    "dip": lambda estimator, w=10.0, d=10.0: _rising(estimator, w, divergences.dip(False, check_weight("d", d))),
+    "dip_of_draws": lambda estimator, w=10.0, d=1.0: _rising(estimator, w, divergences.dip(True, check_weight("d", d))),
+    "mmd": lambda estimator, w=100.0: _rising(estimator, w, divergences.mmd),
+}
+"""Terms on the aggregate of codes, times their weight w, made from the estimator."""
+
+
+def _rising(estimator: Hyperparameters, w: float, term: Term) -> Term:
+    """A term times a weight that rises as that of the KL term does."""
+    return check_weight("w", w) * warmup(estimator.warmup) * term
+
+
+def check_weight(name: str, value: float) -> float:
+    """The weight of a penalty; raises InputError for one that is negative or not finite."""
+    if not 0 <= value < math.inf:
+        raise InputError(f"{name} of a penalty must be a number >= 0, got {value}.")
+    return float(value)
 
 
 CORRUPTIONS: dict[str, Callable[..., nn.Module]] = {

@@ -30,6 +30,8 @@ class VAE(Estimator):
     """q(z given x): normal (diagonal), full_normal (with all covariances), or your own."""
     bound: str = "elbo"
     """What to maximize: elbo, stl, iwae(k), dreg(k), ciwae(k, b), miwae(m, k), piwae(m, k); more draws are tighter."""
+    penalty: str = "none"
+    """What is added to the loss: total_correlation(w), factor(w), dip(w, d), dip_of_draws(w, d) or mmd(w), or none."""
 
     def compose(self, schema: Schema) -> Recipe:
         model = self.latent_model(schema, composition.posterior_part(self, schema))
@@ -41,6 +43,43 @@ class BetaVAE(VAE):
 
     beta: float = 4.0
     """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound; raise it for disentangled codes."""
+
+
+class BetaTCVAE(VAE):
+    """VAE whose codes are to be independent of each other over all rows, for disentangled codes (Chen et al., 2018)."""
+
+    penalty: str = "total_correlation(3)"
+    """What is added to the loss; with total_correlation(w) its weight in all is 1 + w."""
+
+
+class FactorVAE(VAE):
+    """VAE whose codes are to be independent of each other, as a critic sees it (Kim & Mnih, 2018)."""
+
+    penalty: str = "factor(10)"
+    """What is added to the loss: factor(w), the total correlation by a critic, times w."""
+
+
+class DIPVAE(VAE):
+    """VAE whose codes are to be uncorrelated with variance 1 over all rows (Kumar et al., 2018)."""
+
+    penalty: str = "dip_of_draws(10)"
+    """What is added to the loss: dip(w, d) of the posteriors' means, or dip_of_draws(w, d); d weighs variances."""
+
+
+class InfoVAE(VAE):
+    """VAE whose codes are to be distributed as the prior, all rows together instead of each (Zhao et al., 2019)."""
+
+    beta: float = 0.0
+    """Weight of the KL term, >= 0: 0 leaves the prior to the penalty."""
+    penalty: str = "mmd(100)"
+    """What is added to the loss: mmd(w), the discrepancy between codes and draws from the prior, times w."""
+
+
+class VampPriorVAE(VAE):
+    """VAE whose prior is the mixture of the posteriors of learned pseudo-inputs (Tomczak & Welling, 2018)."""
+
+    prior: str | nn.Module | Distribution = "vamp(500)"
+    """p(z): vamp(k) with k pseudo-inputs, or as for `VAE`."""
 
 
 class IWAE(VAE):
