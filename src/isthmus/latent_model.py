@@ -55,11 +55,18 @@ class Capabilities:
     """Whether elements may be missing: whatever stands for them changes no number."""
     wants_labels: bool = False
     """Whether training reads labels."""
+    point_codes: bool = False
+    """Whether the code of a row is a point, without a density."""
 
     @property
     def has_density(self) -> bool:
         """Whether log p(x) is available, exactly or as a bound."""
         return self.scores != "none"
+
+    @property
+    def has_rate(self) -> bool:
+        """Whether codes have densities given x and in all, so that KL(q(z given x) || p(z)) is defined."""
+        return self.samples and self.encodes and not self.point_codes
 
 
 class Model(nn.Module):
@@ -268,9 +275,14 @@ class LatentModel(Model):
     @property
     def capabilities(self) -> Capabilities:
         dense = all(getattr(part, "has_density", True) for part in (self.posterior, self.likelihood, self.prior))
-        dense_codes = all(getattr(part, "has_density", True) for part in (self.posterior, self.prior))
-        scores = "bound" if dense else "none"
-        return Capabilities(scores, samples=dense_codes, encodes=self.code.size > 0, lengths=True, missing=True)
+        return Capabilities(
+            "bound" if dense else "none",
+            samples=getattr(self.prior, "has_density", True),
+            encodes=self.code.size > 0,
+            lengths=True,
+            missing=True,
+            point_codes=not getattr(self.posterior, "has_density", True),
+        )
 
     def parts(self) -> dict[str, nn.Module]:
         named = {name: getattr(self, name) for name in ("prior", "posterior", "likelihood", "corruption")}

@@ -52,7 +52,7 @@ class CodeValue(NamedTuple):
 
 def code_value(fitted: FittedModel, rows: Examples) -> CodeValue | None:
     """The rate and the worth of the codes of rows by diagonal normals q(z given x); None where codes are points."""
-    if not fitted.capabilities.samples or not fitted.capabilities.encodes:
+    if not fitted.capabilities.has_rate:
         return None
     encoded = EncodedRows(fitted, rows.subsample(MAX_ROWS, fitted.seed), "fixed")
     # Widths that overflow have infinite distortions, whose differences are NaN.

@@ -17,7 +17,7 @@ def requires(capability: str, otherwise: str) -> Any:
     def check(estimator: Any) -> None:
         able = estimator.capabilities
         if not getattr(able, capability):
-            no_density = capability == "has_density" and able.samples
+            no_density = capability == "has_density" and able.has_rate
             raise AttributeError(f"{type(estimator).__name__} {NO_LOG_LIKELIHOOD if no_density else otherwise}")
 
     return functools.partial(AvailableMethod, check)

@@ -361,7 +361,7 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         rows = counted(self._rows(X, condition, lengths, observed, sample_weight))
         examples = self._check(rows).without_zero_weight()
         has_density = self.capabilities.has_density
-        if not has_density and self.capabilities.samples:  # its name promises log p(x); an autoencoder's does not
+        if not has_density and self.capabilities.has_rate:  # its name promises log p(x); an autoencoder's does not
             warnings.warn(
                 f"score is minus the squared error: likelihood={self.likelihood!r} has no log p(x) of these data. "
                 "Do not compare it with the scores of other likelihoods.",

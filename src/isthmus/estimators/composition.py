@@ -47,14 +47,18 @@ def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family |
         encoder = encoder_net(estimator, schema, posterior.raw_numel)
         posterior = Conditional(encoder, posterior, len(schema.event_shape))
     dense = getattr(posterior, "has_density", True)
-    if not dense and estimator.prior != "normal":
+    refit = isinstance(estimator.prior, str) and estimator.prior.startswith("refit")
+    if not dense and not refit and estimator.prior != "normal":
         name = type(estimator).__name__
-        raise InputError(f"prior must be 'normal' for {name}, whose codes have no density, got {estimator.prior!r}.")
+        raise InputError(
+            f"prior must be 'refit(k)', or 'normal' for none, for {name}, whose codes have no density, got "
+            f"{estimator.prior!r}."
+        )
     family = likelihood_family(estimator, schema)
     model = LatentModel(
         posterior,
         Conditional(decoder_net(estimator, schema, family), family),
-        prior_module(estimator, schema) if dense else priors.Flat(),
+        prior_module(estimator, schema) if dense or refit else priors.Flat(),
         corruption_module(estimator, schema),
         0.0 if schema.discrete else schema.element_log_volume,
     )

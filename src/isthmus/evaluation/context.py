@@ -62,7 +62,7 @@ class EvalContext:
     @property
     def is_variational(self) -> bool:
         """Whether rows have codes beside a prior, so that KL(q(z given x) || p(z)) is known."""
-        return self.fitted.capabilities.samples and self.fitted.capabilities.encodes
+        return self.fitted.capabilities.has_rate
 
     @property
     def has_code(self) -> bool:

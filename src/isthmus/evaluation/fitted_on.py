@@ -101,7 +101,7 @@ def described_by(
     if any(part.training for part in model.modules()):  # a loop may go on after this: its model stays in training mode
         model = copy.deepcopy(model).eval()
     schema = describe(model, rows.x, rows.condition, rows.lengths, rows.y, None)
-    weights = {"nll": 1.0, "kl": beta} if model.capabilities.samples else {"nll": 1.0}
+    weights = {"nll": 1.0, "kl": beta} if model.capabilities.has_rate else {"nll": 1.0}
     config = TrainConfig(epochs=0, batch_size=1, threads=torch.get_num_threads())
     record = TrainingRecord(schema, config, [], weights, tuple(name for name in weights if name == "kl"))
     fitted = fitted_by_hand(model, record)

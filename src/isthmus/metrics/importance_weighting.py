@@ -228,7 +228,7 @@ def elbo(model: Model, chunks: Iterable[Chunk], draws: int, seed: int = NOISE_SE
 def require_density(model: Model) -> None:
     """Raise Declined for a model without log p(x)."""
     if not model.capabilities.has_density:
-        raise Declined(NO_LOG_LIKELIHOOD if model.capabilities.samples else NO_DENSITY)
+        raise Declined(NO_LOG_LIKELIHOOD if model.capabilities.has_rate else NO_DENSITY)
 
 
 def iter_weights(model: Model, chunks: Iterable[Chunk], draws: int, seed: int) -> Iterator[ChunkWeights]:
@@ -268,7 +268,7 @@ def iter_passes(
         sizes: number of draws in each group.
         seed: of the noise.
     """
-    if not model.capabilities.has_density and not model.capabilities.samples:
+    if not model.capabilities.has_density and not model.capabilities.has_rate:
         raise Declined(NO_DENSITY)
     noise: Tensor | None = None
     for chunk in chunks:

@@ -196,7 +196,7 @@ class PlotContext:
     @property
     def is_variational(self) -> bool:
         """Whether codes have a prior, from which KL(q(z given x) || p(z)) is known."""
-        return self.model.capabilities.samples and self.model.capabilities.encodes
+        return self.model.capabilities.has_rate
 
     @cached_property
     def kl(self) -> np.ndarray | None:
