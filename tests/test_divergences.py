@@ -11,6 +11,7 @@ from isthmus.batch import Batch
 from isthmus.distributions.continuous import Normal
 from isthmus.distributions.latent import CorrelatedNormal
 from isthmus.estimators.parts_by_name import PENALTIES
+from isthmus.estimators.training_setup import setup_training
 from isthmus.forward_pass import Pass
 from isthmus.random_streams import Stream, drawing_from
 from isthmus.terms import divergences
@@ -53,22 +54,79 @@ def test_total_correlation_of_a_batch_of_all_rows_is_exact():
 
 
 def test_of_batches_of_some_rows_the_density_of_the_aggregate_is_unbiased():
-    """Over all batches of two of five rows, the mean estimate of q(z_i) is q(z_i), z_i being held fixed."""
+    """Over all batches of two of five rows, the mean estimate of q(z) at the draw of the first row is q(z)."""
     q, n = posteriors(5), 5
-    z = passed(q)[2].z[0]
-    found = []
+    _, _, out = passed(q)
+    term, found = divergences.TotalCorrelation(), []
+    term.rows = n
     for j in range(1, n):
         rows = torch.tensor([0, j])
-        weight = torch.tensor([1 / n, (n - 1) / n], dtype=torch.float64)
-        found.append((weight * q.rows(rows).log_prob(z[0]).exp()).sum())
-    assert torch.stack(found).mean().item() == pytest.approx(aggregate(q).log_prob(z[:1]).exp().item())
-    term, ours = divergences.TotalCorrelation(), q.rows(torch.tensor([0, 1]))
-    term.rows = n
-    arguments = passed(ours)
-    weight = torch.tensor([[1 / n, (n - 1) / n], [(n - 1) / n, 1 / n]], dtype=torch.float64)
-    each = ours.element_log_prob(arguments[2].z[0][:, None]).exp()  # (2, 2, D)
-    density, apart = (weight * each.prod(-1)).sum(1), (weight[..., None] * each).sum(1).prod(-1)
-    torch.testing.assert_close(term(*arguments), (density / apart).log())
+        log_weight = term.log_weights(Batch(torch.zeros(2, 1)), out.z[0, rows])
+        found.append((log_weight[0].exp() * q.rows(rows).log_prob(out.z[0, 0]).exp()).sum())
+    expected = aggregate(q).log_prob(out.z[0, :1]).exp().item()
+    assert torch.stack(found).mean().item() == pytest.approx(expected)
+
+
+def test_training_notes_the_number_of_rows():
+    job = setup_training(small("VAE", penalty="total_correlation(2)", validation_fraction=0, batch_size=30), X)
+    job.train()
+    (term,) = (each.fn for each in job.recipe.objective.terms if each.name == "total_correlation")
+    assert term.rows == len(X)
+
+
+@pytest.mark.parametrize("call", ["total_correlation", "dip", "dip_of_draws", "factor", "mmd"])
+def test_a_row_of_weight_two_counts_as_two_and_one_of_weight_zero_not(call):
+    term = {
+        "total_correlation": divergences.total_correlation(),
+        "dip": divergences.dip(False, 3.0),
+        "dip_of_draws": divergences.dip(True, 3.0),
+        "factor": divergences.factor(2).double(),
+        "mmd": divergences.mmd,
+    }[call]
+    q = posteriors(6)
+    prior = Normal(torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
+    some = torch.tensor([0, 1, 2])
+
+    def value(q, weight):
+        _, batch, out = passed(q, prior=prior)
+        with drawing_from(Stream(3)):
+            return term(None, batch._replace(weight=weight), out)
+
+    if call == "mmd":  # which compares as many draws of the prior as there are rows
+        a, b = passed(q)[2].z[0], torch.randn(6, 2, dtype=torch.float64)
+        share = torch.tensor([1 / 3, 1 / 3, 1 / 3, 0, 0, 0], dtype=torch.float64)
+        three, all_six = divergences.mmd_squared(a, b, share), divergences.mmd_squared(a, b)
+        k = divergences.mmd_squared(a[:3], a[:3])
+        assert torch.isfinite(three)
+        assert three != all_six
+        assert torch.isfinite(k)
+        return
+    doubled = value(q, torch.tensor([2.0, 2, 2, 0, 0, 0], dtype=torch.float64))
+    alone = value(q.rows(some), None)
+    if call == "total_correlation":  # a row of a batch of all rows, whose weights its own density has too
+        weight = torch.tensor([2.0, 2, 2, 0, 0, 0], dtype=torch.float64)
+        z = passed(q)[2].z[0]
+        log_weight = divergences.TotalCorrelation().log_weights(Batch(z, weight=weight), z)
+        expected = torch.tensor([[1 / 3, 1 / 3, 1 / 3, 0, 0, 0]] * 3, dtype=torch.float64)
+        torch.testing.assert_close(log_weight[:3].exp(), expected)
+        return
+    torch.testing.assert_close(doubled, alone)
+
+
+def test_draws_of_correlated_posteriors_have_their_covariances():
+    """All means 0 and the covariance 0.8 given x: 2 * 0.8² of squared covariances, variances of 1."""
+    factor = torch.tensor([[1.0, 0.0], [0.8, 0.6]], dtype=torch.float64)
+    q = CorrelatedNormal(torch.zeros(100, 2, dtype=torch.float64), factor.expand(100, 2, 2))
+    assert divergences.dip(True, 5.0).fn(*passed(q)).item() == pytest.approx(2 * 0.8**2)
+
+
+@pytest.mark.parametrize("call", ["total_correlation", "dip", "factor"])
+def test_codes_that_are_no_vectors_are_refused(call):
+    q = Normal(torch.zeros(4, 2, 3), torch.zeros(4, 2, 3), 2)
+    out = Pass(torch.zeros(1, 4, 2, 3), q)
+    term = {"total_correlation": divergences.total_correlation(), "dip": divergences.dip(True, 1.0)}.get(call)
+    with pytest.raises(isthmus.InputError, match="codes must be vectors"):
+        (term or divergences.factor(6)).fn(None, Batch(torch.zeros(4, 1)), out)
 
 
 def test_total_correlation_of_correlated_normals_is_known():
@@ -113,7 +171,7 @@ def test_the_critic_finds_dependence_that_shuffling_removes():
             z = torch.as_tensor(random.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 256), dtype=torch.float32)
             out = Pass(z[None])
             optimizer.zero_grad()
-            term.aside(model, Batch(z), out).backward()
+            term.aside(model, Batch(z), out).mean().backward()
             optimizer.step()
         z = torch.as_tensor(random.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 20_000), dtype=torch.float32)
         value = term.fn(model, Batch(z), Pass(z[None])).mean().item()
@@ -173,6 +231,7 @@ def test_penalties_do_what_they_are_for():
     dip, batch = codes(penalty="dip(100)")
     distance = divergences.dip(False, 10.0).fn
     assert distance(None, batch, dip) < 0.5 * distance(None, batch, plain)
-    tc, _ = codes(penalty="total_correlation(20)")
     correlation = divergences.TotalCorrelation()
-    assert correlation(None, batch, tc).mean() < 0.7 * correlation(None, batch, plain).mean()
+    for penalty in ("total_correlation(20)", "factor(20)", "dip_of_draws(100)"):
+        less, _ = codes(penalty=penalty)
+        assert correlation(None, batch, less).mean() < 0.8 * correlation(None, batch, plain).mean()

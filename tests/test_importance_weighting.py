@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import isthmus
+from isthmus.code_free_model import CodeFreeModel
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
 from isthmus.distributions.independent import Drawn, LightDistribution
@@ -21,7 +22,7 @@ from isthmus.errors import Declined, InputError
 from isthmus.estimators.base import Estimator, Recipe
 from isthmus.evaluation.log_likelihood import KHAT_GOOD, MAX_GAP_NATS
 from isthmus.families import DiagonalNormal, LocationScale, Point
-from isthmus.latent_model import CodeFreeModel, LatentModel
+from isthmus.latent_model import LatentModel
 from isthmus.metrics import importance_weighting
 from isthmus.metrics.ais import ais
 from isthmus.metrics.elbo_surgery import elbo_surgery

@@ -71,8 +71,43 @@ def test_it_trains_saves_and_is_evaluated_on_every_kind_of_rows(kind, tmp_path):
 
 def test_pseudo_inputs_of_bits_stay_bits_or_between():
     x = (images() > images().mean()).astype(np.uint8)
-    prior = small("VAE", prior="vamp(3)", epochs=5, learning_rate=0.1).fit(x).model_.prior
-    assert prior.limits == (0.0, 1.0)
+    model = small("VAE", prior="vamp(3)", epochs=5, learning_rate=0.1).fit(x).model_
+    prior, read = model.prior, []
+    prior(None, None, lambda x, c, mask: read.append(x) or model.posterior(x, c, mask)).log_prob(
+        torch.zeros(2)
+    ).backward()
+    assert prior.pseudo_inputs.min() < 0 or prior.pseudo_inputs.max() > 1
+    assert 0 <= read[0].min() <= read[0].max() <= 1
+    # What is beyond a limit has a gradient that may bring it back.
+    beyond = (prior.pseudo_inputs < 0) | (prior.pseudo_inputs > 1)
+    assert prior.pseudo_inputs.grad[beyond].abs().max() > 0
+
+
+class Short(torch.nn.Module):
+    """A posterior of the user's own that takes x alone."""
+
+    event_shape = (2,)
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(5, 4)
+
+    def forward(self, x):
+        loc, log_scale = self.net(x).chunk(2, -1)
+        return Normal(loc, log_scale)
+
+
+def test_a_posterior_of_the_users_own_goes_with_it():
+    model = small("VAE", prior="vamp(3)", posterior=Short(), latent_dim=2, epochs=2).fit(X)
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_learned_pseudo_inputs_survive_a_continued_training(tmp_path):
+    fields = {"prior": "vamp(5)", "validation_fraction": 0}
+    model = small("VAE", epochs=20, learning_rate=1e-2, **fields).fit(X)
+    learned = model.model_.prior.pseudo_inputs.detach().clone()
+    model.set_params(warm_start=True, epochs=1, learning_rate=1e-9).fit(X)
+    torch.testing.assert_close(model.model_.prior.pseudo_inputs.detach(), learned, atol=1e-4, rtol=0)
 
 
 def test_categories_and_posteriors_of_other_kinds_are_refused():

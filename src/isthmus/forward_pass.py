@@ -91,6 +91,11 @@ class Pass:
         return self.precomputed["kl"]
 
     @property
+    def weighted(self) -> bool:
+        """Whether draws have weights of their own, or the model estimated p(x) itself: they then stand for no more."""
+        return self._log_weight is not None or self.log_evidence is not None
+
+    @property
     def log_weight(self) -> Tensor | float:
         """(K, B) log of the draws' weights, or one number where they are equal."""
         return -math.log(self.draws) if self._log_weight is None else self._log_weight

@@ -12,12 +12,11 @@ from torch.distributions import Distribution
 
 from isthmus.batch import Batch
 from isthmus.distributions.independent import Masked, over_steps, point_of
-from isthmus.distributions.latent import NoCode
 from isthmus.errors import InputError
 from isthmus.forward_pass import Pass
 from isthmus.memory_blocks import by_blocks
 from isthmus.nets.user_module import CONDITION_AND_MASK, arguments, is_full
-from isthmus.priors import as_prior
+from isthmus.user_priors import as_prior
 
 DECODED_AT_ONCE = 2048
 """Rows through a decoder in one call when x is drawn."""
@@ -240,7 +239,7 @@ class LatentModel(Model):
     Args:
         posterior: module of (x, c, mask), or of what its forward takes of these, whose forward returns q(z given x).
         likelihood: module of (z, c, mask) whose forward returns p(x given z).
-        prior: p(z) in any form that `priors.as_prior` takes.
+        prior: p(z) in any form that `user_priors.as_prior` takes.
         corruption, log_volume: as for `Model`.
 
     Raises:
@@ -301,7 +300,11 @@ class LatentModel(Model):
         return getattr(self.likelihood, "is_linear_normal", False)
 
     def prior_for(self, batch: Batch) -> Any:
-        return self.prior(batch.c, batch.mask, self.posterior)
+        return self.prior(batch.c, batch.mask, self.posterior if self.taken is None else self.infer_from)
+
+    def infer_from(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:
+        """q(z given x) by a posterior of the user's, which may take less."""
+        return self.infer(Batch(x, c, mask))
 
     def forward_from(self, batch: Batch, q: Any, noise: Tensor, prior: Any = None) -> Pass:
         z, log_q, log_weight = q.draw(noise)  # (K, B, *Z), (K, B), (K, B)
@@ -355,54 +358,3 @@ def require_distribution(name: str, part: Any) -> None:
             f"{name} must be a module that returns a distribution, with its event_shape, got {type(part).__name__}. "
             "Of a network make Conditional(network, family), with a family of isthmus.families."
         )
-
-
-class CodeFreeModel(Model):
-    """A model of x without a code, such as an autoregressive one; its log p(x) is exact.
-
-    A subclass gives `log_prob` and `sample`, and hands `log_volume`, the scaling of the data, to `__init__`.
-    """
-
-    def log_prob(self, batch: Batch) -> Tensor:
-        """(B,) log p(x) of `batch.target`, nats, in the units that networks read: `at` subtracts the scaling's part.
-
-        Args:
-            batch: B rows, with their conditions and masks.
-        """
-        raise NotImplementedError
-
-    def sample(self, n: int, c: Tensor | None = None, mask: Tensor | None = None, *, mean: bool = False) -> Tensor:
-        """(n, *X) rows from the model, in the units that networks read; arguments as in `draw`."""
-        raise NotImplementedError
-
-    @property
-    def code(self) -> Code:
-        return Code((0,), 0)
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities("exact", samples=True, encodes=False)
-
-    def infer(self, batch: Batch, train: bool = False) -> NoCode:
-        return NoCode(batch.x)
-
-    def prior_for(self, batch: Batch) -> NoCode:
-        return NoCode(batch.x)
-
-    def forward_from(self, batch: Batch, q: Any, noise: Tensor, prior: Any = None) -> Pass:
-        return self.at(batch, q.draw(noise).z)
-
-    def at(self, batch: Batch, z: Tensor, prior: Any = None) -> Pass:
-        nothing = NoCode(batch.x)
-        log_px = self.log_prob(batch) - self.volume_of(batch)
-        return Pass(z, nothing, None, nothing, log_px=log_px.expand(len(z), -1), exact=True)
-
-    def draw(
-        self, n: int, c: Tensor | None = None, mask: Tensor | None = None, *, mean: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            x = self.sample(n, c, mask, mean=mean)
-        return x.new_zeros(n, 0), x
-
-    def decode(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:
-        raise InputError(f"{type(self).__name__} has no code, so nothing can be decoded. Use sample.")

@@ -13,8 +13,8 @@ from isthmus.batch import Batch
 from isthmus.distributions.independent import LightDistribution
 from isthmus.errors import InputError
 from isthmus.latent_model import LatentModel, Model, require_distribution
-from isthmus.priors import ModuleDensity, ModulePrior, PriorBySignature
 from isthmus.random_streams import seeded
+from isthmus.user_priors import ModuleDensity, ModulePrior, PriorBySignature
 from isthmus.wording import one_line
 
 

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from isthmus.code_free_model import CodeFreeModel
 from isthmus.distributions.discrete import Bernoulli
 from isthmus.estimators.base import Estimator, Recipe
-from isthmus.latent_model import CodeFreeModel
 from isthmus.terms.bounds import nll
 
 

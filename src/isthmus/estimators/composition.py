@@ -33,6 +33,7 @@ from isthmus.nets.user_module import ProbabilityToLogits, UserModule, returns_pr
 from isthmus.objective import Objective, Term
 from isthmus.random_streams import seeded
 from isthmus.schema import Condition, Labels, Schema
+from isthmus.user_priors import as_prior
 
 
 def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family | nn.Module) -> LatentModel:
@@ -83,7 +84,7 @@ def posterior_part(estimator: Any, schema: Schema) -> Family | nn.Module:
 def bound(estimator: Any) -> Term | Objective:
     """The bound on log p(x) that is maximized, as a loss, with a penalty on codes where there is one."""
     loss = build(BOUNDS, estimator.bound, "bound", estimator)
-    if estimator.penalty in (None, "none"):
+    if estimator.penalty == "none":
         return loss
     return loss + build(PENALTIES, estimator.penalty, "penalty", estimator)
 
@@ -265,7 +266,7 @@ def takes_labels(estimator: Hyperparameters) -> bool:
     try:
         with seeded(0):
             bare = with_values(estimator, BARE_VALUES)
-            prior = priors.as_prior(prior_module(bare, bare_schema(conditional=True)), (bare.latent_dim,))
+            prior = as_prior(prior_module(bare, bare_schema(conditional=True)), (bare.latent_dim,))
     except Exception:  # a field that `fit` refuses with the reason
         return False
     return bool(getattr(prior, "given_condition", False))

@@ -137,16 +137,18 @@ def _unweighted(estimator: Hyperparameters, loss: Term) -> Term:
 
 
 PENALTIES: dict[str, Callable[..., Term]] = {
-    "total_correlation": lambda estimator, w=3.0: _rising(estimator, w, divergences.total_correlation()),
-    "factor": lambda estimator, w=10.0: _rising(estimator, w, divergences.factor(estimator.latent_dim)),
-    "dip": lambda estimator, w=10.0, d=10.0: _rising(estimator, w, divergences.dip(False, check_weight("d", d))),
-    "dip_of_draws": lambda estimator, w=10.0, d=1.0: _rising(estimator, w, divergences.dip(True, check_weight("d", d))),
-    "mmd": lambda estimator, w=100.0: _rising(estimator, w, divergences.mmd),
+    "total_correlation": lambda estimator, w=3.0: _warmed_up(estimator, w, divergences.total_correlation()),
+    "factor": lambda estimator, w=10.0: _warmed_up(estimator, w, divergences.factor(estimator.latent_dim)),
+    "dip": lambda estimator, w=10.0, d=10.0: _warmed_up(estimator, w, divergences.dip(False, check_weight("d", d))),
+    "dip_of_draws": lambda estimator, w=10.0, d=1.0: _warmed_up(
+        estimator, w, divergences.dip(True, check_weight("d", d))
+    ),
+    "mmd": lambda estimator, w=100.0: _warmed_up(estimator, w, divergences.mmd),
 }
 """Terms on the aggregate of codes, times their weight w, made from the estimator."""
 
 
-def _rising(estimator: Hyperparameters, w: float, term: Term) -> Term:
+def _warmed_up(estimator: Hyperparameters, w: float, term: Term) -> Term:
     """A term times a weight that rises as that of the KL term does."""
     return check_weight("w", w) * warmup(estimator.warmup) * term
 

@@ -87,7 +87,8 @@ def warn_of_trap(fitted: FittedModel, train: Examples, valid: Examples | None) -
     """
     fields: dict[str, Any] = fitted.fields
     started_linear = fields.get("initialization", "random") != "random" and fields.get("hidden")
-    if valid is None or not started_linear or fields.get("beta", 1) != 1 or not fitted.capabilities.has_density:
+    by_likelihood = fields.get("beta", 1) == 1 and fields.get("penalty", "none") == "none"
+    if valid is None or not started_linear or not by_likelihood or not fitted.capabilities.has_density:
         return
     with one_blas_thread:
         lead = lead_of_mixture(fitted, train, valid)

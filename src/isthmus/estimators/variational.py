@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+import warnings
 
 from torch import nn
 from torch.distributions import Distribution
@@ -35,6 +36,13 @@ class VAE(Estimator):
 
     def compose(self, schema: Schema) -> Recipe:
         model = self.latent_model(schema, composition.posterior_part(self, schema))
+        if self.beta == 0 and any(parameter.requires_grad for parameter in model.prior.parameters()):
+            warnings.warn(
+                f"prior={self.prior!r} is not trained with beta=0, which takes it out of the loss. Use prior='normal', "
+                "or a larger beta.",
+                UserWarning,
+                stacklevel=2,
+            )
         return Recipe(model, composition.bound(self))
 
 
@@ -53,7 +61,7 @@ class BetaTCVAE(VAE):
 
 
 class FactorVAE(VAE):
-    """VAE whose codes are to be independent of each other, as a critic sees it (Kim & Mnih, 2018)."""
+    """VAE whose codes are to be independent of each other, which a critic measures (Kim & Mnih, 2018)."""
 
     penalty: str = "factor(10)"
     """What is added to the loss: factor(w), the total correlation by a critic, times w."""
@@ -69,6 +77,8 @@ class DIPVAE(VAE):
 class InfoVAE(VAE):
     """VAE whose codes are to be distributed as the prior, all rows together instead of each (Zhao et al., 2019)."""
 
+    prior: str | nn.Module | Distribution = "normal"
+    """p(z), which codes are to be distributed as: normal, or one that is not trained, for no term trains it."""
     beta: float = 0.0
     """Weight of the KL term, >= 0: 0 leaves the prior to the penalty."""
     penalty: str = "mmd(100)"

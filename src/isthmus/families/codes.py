@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from isthmus.distributions import continuous
 from isthmus.distributions.latent import CorrelatedNormal, Delta
+from isthmus.errors import InputError
 from isthmus.families.family import Family
 
 
@@ -54,6 +55,8 @@ class FullNormal(DiagonalNormal):
 
     def __init__(self, event_shape: tuple[int, ...]):
         super().__init__(event_shape)
+        if len(self.event_shape) != 1:
+            raise InputError(f"codes of FullNormal must be vectors, got event_shape {self.event_shape}.")
         (d,) = self.event_shape
         row, column = torch.tril_indices(d, d, -1)
         self.register_buffer("below", row * d + column, persistent=False)

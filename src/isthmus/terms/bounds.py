@@ -43,9 +43,10 @@ is left out ("sticking the landing", Roeder et al., 2017)."""
 
 
 def free_bits(nats: float) -> Term:
-    """The rate, of which the first `nats` of each latent dimension, in the mean over a batch, are free.
+    """The rate, of which the first `nats` of each of its parts, in the mean over a batch, are free.
 
-    They are counted but have no gradient: units are not switched off for less (Kingma et al., 2016).
+    They are counted but have no gradient: units are not switched off for less (Kingma et al., 2016). Its parts are
+    latent dimensions where `Pass.kl` has them; where the prior allows no closed form there is one.
     """
     if isinstance(nats, bool) or not isinstance(nats, numbers.Real) or not 0 <= nats < math.inf:
         raise InputError(f"nats of free_bits(nats) must be a number >= 0, got {nats!r}.")
@@ -110,11 +111,19 @@ def ciwae(k: int, b: float) -> Term:
     return Term(bound, "ciwae", draws=k)
 
 
+def _groups(m: int, k: int, out: Pass) -> Tensor:
+    """(m, k, B) the log-weights of m groups of k draws; raises InputError for another number of draws."""
+    if out.draws != m * k:
+        raise InputError(
+            f"m * k must be the number of draws of a pass, got {m} * {k} for {out.draws}. Use a bound of {out.draws} "
+            "draws, or no other term that draws more."
+        )
+    return out.log_importance.unflatten(0, (m, k))
+
+
 def _miwae(m: int, k: int, out: Pass) -> Tensor:
     """(B,) the mean over m groups of the bound of k draws, nats."""
-    if out.draws != m * k:
-        raise InputError(f"m * k must be the number of draws, got {m} * {k} for {out.draws} draws. Use iwae(k).")
-    return (out.log_importance.unflatten(0, (m, k)).logsumexp(1) + math.log(m)).mean(0)
+    return (_groups(m, k, out).logsumexp(1) + math.log(m)).mean(0)
 
 
 def miwae(m: int, k: int) -> Term:
@@ -135,7 +144,7 @@ def piwae(m: int, k: int) -> Term:
         if not _in_training(out):
             return value
         of_all = out.log_importance.detach().softmax(0)  # (K, B)
-        of_group = out.log_importance.detach().unflatten(0, (m, k)).softmax(1).flatten(0, 1) / m
+        of_group = _groups(m, k, out).detach().softmax(1).flatten(0, 1) / m
         joint = _by_draw(out.log_px + out.log_pz, out.z, of_all, of_group)
         return _with_gradient(value, joint - (of_group * out.log_qz).sum(0))
 
@@ -143,12 +152,13 @@ def piwae(m: int, k: int) -> Term:
 
 
 def _in_training(out: Pass) -> bool:
-    """Whether gradients are taken; raises InputError if none reaches the codes."""
-    if torch.is_grad_enabled() and not out.z.requires_grad:
-        raise InputError(
-            "bound must be elbo or iwae(k) for codes that are drawn without a gradient, got one that needs it."
-        )
-    return torch.is_grad_enabled()
+    """Whether gradients are taken; raises InputError if codes have none, or if draws have weights of their own."""
+    if not torch.is_grad_enabled():
+        return False
+    if not out.z.requires_grad or out.weighted:
+        which = "draws that have weights of their own" if out.weighted else "codes that are drawn without a gradient"
+        raise InputError(f"bound must be elbo or iwae(k) for {which}, got one that splits the gradient.")
+    return True
 
 
 def _by_draw(values: Tensor, z: Tensor, by_parameters: Tensor, by_codes: Tensor) -> Tensor:
