@@ -5,10 +5,12 @@
 Rows: a table of 20 columns, networks (128, 128), z 8, by 16 draws a row and by draws="auto". Counts: 100 rows of
 20,000. Images: MNIST, 784-512-512-20, 5,000 draws an image from the encoder's posterior against "auto" at several
 tolerances; the error is from a reference, "auto" within 0.03 nats by other draws. Images need ISTHMUS_DATA, a folder
-with mnist.npz, and are skipped without it; how 5,000 draws compare with pythae's is in evidence.py.
+with mnist.npz, and are skipped without it. ISTHMUS_PEERS names an interpreter that has pythae, whose 5,000 draws, of a
+network of this size, are timed in the same run; without it that is left out.
 """
 
 import argparse
+import os
 import resource
 import sys
 import time
@@ -18,9 +20,11 @@ import numpy as np
 
 import isthmus
 from peers.workloads import mnist_file
-from training import machine
+from training import PEERS, SRC, machine, pythae_interpreter, run
 
 TOLERANCES = (0.1, 0.3, 1.0)
+PEER_IMAGES = 20
+"""Images whose log p(x) the peer computes."""
 
 
 def main() -> None:
@@ -111,15 +115,26 @@ def images(n: int) -> None:
     plain_error = abs(plain.values - reference)
     print(f"5,000 draws from the encoder's: {1000 * plain_seconds / n:.1f} ms an image, "
           f"mean error {plain_error.mean():.2f} nats", flush=True)  # fmt: skip
+    peer_seconds = pythae_seconds()
     for tolerance in TOLERANCES:
         seconds, scores = timed(model, test, tolerance=tolerance)
         error = abs(scores.values - reference)
+        peer = "" if peer_seconds is None else f", {peer_seconds * n / seconds:.1f} times pythae's 5,000"
         print(
             f"auto, tolerance {tolerance}: {1000 * seconds / n:.1f} ms an image ({plain_seconds / seconds:.1f} times "
-            f"as fast), {scores.draws.mean():.0f} draws, mean error {error.mean():.2f} nats, within the tolerance "
+            f"as fast{peer}), {scores.draws.mean():.0f} draws, mean error {error.mean():.2f} nats, within the tolerance "
             f"{(error <= tolerance).mean():.0%}",
             flush=True,
         )
+
+
+def pythae_seconds() -> float | None:
+    """Seconds an image of pythae's log p(x) by 5,000 draws, which is the same estimate as the plain one."""
+    python = pythae_interpreter(os.environ.get("ISTHMUS_PEERS"))
+    if python is None:
+        return None
+    speed = run([python, str(PEERS / "log_likelihood.py"), "pythae", "--images", str(PEER_IMAGES)], SRC)[0]
+    return 1 / speed
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ MAX_EXTRAPOLATION = 4
 """How many times the pilot's draws the estimate may have: heavy tails do not show in few draws."""
 TOLERANCE_SHARE = 0.9
 """Share of the tolerance for which K is chosen: pilots underestimate heavy tails."""
-WORTH_REFINING = 8
+WORTH_REFINING = 4
 """A row is refined if it asks for more than as many times the draws of a step, which cost three times."""
 NOISE_BLOCK = 256
 """Draws whose noise is made at once."""
