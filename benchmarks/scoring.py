@@ -122,8 +122,8 @@ def images(n: int) -> None:
         peer = "" if peer_seconds is None else f", {peer_seconds * n / seconds:.1f} times pythae's 5,000"
         print(
             f"auto, tolerance {tolerance}: {1000 * seconds / n:.1f} ms an image ({plain_seconds / seconds:.1f} times "
-            f"as fast{peer}), {scores.draws.mean():.0f} draws, mean error {error.mean():.2f} nats, within the tolerance "
-            f"{(error <= tolerance).mean():.0%}",
+            f"as fast{peer}), {scores.draws.mean():.0f} draws, mean error {error.mean():.2f} nats, within the "
+            f"tolerance {(error <= tolerance).mean():.0%}",
             flush=True,
         )
 
