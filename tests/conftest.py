@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from fuzz_counts import OUTCOMES
+from models import OTHER_DEFAULTS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,6 +25,15 @@ def _fuzz_counts(request):
     yield
     if OUTCOMES:
         request.node.user_properties.append(("outcomes", dict(OUTCOMES)))
+
+
+@pytest.hookimpl(tryfirst=True)  # before the grid is left out
+def pytest_collection_modifyitems(items):
+    """Models that are another one with other defaults meet the laws in the full grid; their parts are tested always."""
+    for item in items:
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(isinstance(value, str) and value in OTHER_DEFAULTS for value in values):
+            item.add_marker(pytest.mark.grid)
 
 
 def pytest_terminal_summary(terminalreporter):

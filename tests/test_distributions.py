@@ -25,6 +25,7 @@ from isthmus.errors import InputError
 from isthmus.latent_model import LatentModel
 from isthmus.likelihoods import COUNTED, LEVELLED, LIKELIHOODS
 from isthmus.priors import StandardNormal
+from isthmus.scales import SCALE_FLOOR, FixedScale, LearnedScale
 from isthmus.schema import Schema
 
 F32, F64 = torch.float32, torch.float64
@@ -429,18 +430,18 @@ def test_moving_and_stretching_moves_and_stretches(name):
 
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_a_learned_scale_has_a_floor_and_starts_at_one(shape):
-    scale = families.LearnedScale(shape).double()
+    scale = LearnedScale(shape).double()
     # 1e-3: the floor is smooth, and lifts a scale of one by its own height
     assert torch.allclose(scale().exp(), torch.ones(shape, dtype=F64), atol=2e-3)
     with torch.no_grad():
         scale.raw.fill_(-1e4)
-    assert torch.allclose(scale().exp(), torch.full(shape, families.SCALE_FLOOR, dtype=F64))
+    assert torch.allclose(scale().exp(), torch.full(shape, SCALE_FLOOR, dtype=F64))
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan])
 def test_a_fixed_scale_is_positive(scale):
     with pytest.raises(InputError, match="positive"):
-        families.FixedScale(scale)
+        FixedScale(scale)
 
 
 # ------------------------------------------------------------------------------------------------------ masks

@@ -30,18 +30,24 @@ REPEATED = np.repeat(X, WEIGHT, 0)
 EXACT = {"validation_fraction": 0, "precision": "float64"}
 
 
-GRID = [pytest.param(name, kind, {}, marks=pytest.mark.grid) for name in TRAINED for kind in DATA if kind != "table"]
+# The discrepancy of InfoVAE is from as many draws of the prior as there are rows, without pairs of a row with itself.
+EXACTLY = [name for name in TRAINED if name != "InfoVAE"]
+GRID = [pytest.param(name, kind, {}, marks=pytest.mark.grid) for name in EXACTLY for kind in DATA if kind != "table"]
 SPARSE = ("SparseAutoencoder", "table", {"sparsity": "kl(0.1, 1.0)"})  # whose penalty reads all rows of a batch
 
 
-@pytest.mark.parametrize(("name", "kind", "fields"), [*((name, "table", {}) for name in TRAINED), SPARSE, *GRID])
+@pytest.mark.parametrize(("name", "kind", "fields"), [*((name, "table", {}) for name in EXACTLY), SPARSE, *GRID])
 def test_loss_and_gradient_are_those_of_repeated_rows(name, kind, fields, monkeypatch):
     ones = SimpleNamespace(normal=lambda shape, like: torch.ones_like(like))
     monkeypatch.setattr(penalties, "random_streams", ones)  # a term's own noise, the same for all rows
     x, found = DATA[kind](), []
     for data, weight in ((x, WEIGHT), (np.repeat(x, WEIGHT, 0), None)):
         job = setup_training(small(name, initialization="random", **fields, **EXACT), data, sample_weight=weight)
-        model, objective, rows = job.recipe.model, as_objective(job.recipe.objective), job.to_device(job.train_rows)
+        model, objective, rows = (
+            job.recipe.model,
+            as_objective(job.recipe.objective).double(),
+            job.to_device(job.train_rows),
+        )
         batch = rows.batch(torch.arange(len(rows)))
         q = model.infer(batch)
         torch.manual_seed(0)
