@@ -324,6 +324,15 @@ def test_tampered_runs_that_go_on(stopped, tmp_path):
     assert counts["trained"] > 4
 
 
+def test_a_field_that_is_gone_and_was_chosen_by_nobody_is_asked_for(stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    config = json.loads(file.read_text())
+    del config["fields"]["learning_rate"]  # whose default is "auto"
+    file.write_text(json.dumps(config))
+    assert "settings.chosen must have the value of learning_rate" in resumed(tmp_path / "run")
+
+
 @pytest.mark.grid
 @pytest.mark.parametrize("start", range(1000, 3000, 500))
 def test_many_tampered_runs_that_go_on(stopped, tmp_path, start):

@@ -22,7 +22,7 @@ from isthmus.estimators.training_job import TrainingJob
 from isthmus.estimators.training_setup import setup_training
 from isthmus.examples import Examples
 from isthmus.fitted import FittedModel
-from isthmus.model_registry import Model
+from isthmus.model_registry import Model, models
 from isthmus.persistence import serialization
 from isthmus.persistence.allocation import AllocationLimit
 from isthmus.persistence.run_files import (
@@ -264,7 +264,9 @@ def limit_of(folder: Path, size: int, config: dict[str, Any]) -> contextlib.Abst
         config: its configuration.
     """
     chosen = config["settings"].get("chosen", {})
-    check_chosen({**config["fields"], **chosen}, CHOSEN_TO_TRAIN)
+    known = models().get(config["class"])
+    defaults = {} if known is None else {name: field.default for name, field in known.fields.items()}
+    check_chosen({**defaults, **config["fields"], **chosen}, CHOSEN_TO_TRAIN)
     stored = (path for path in (folder / WEIGHTS, folder / CHECKPOINT_FILE) if os.path.lexists(path))
     path = next(stored, None)
     header = None if path is None else read_header(path)
