@@ -21,7 +21,8 @@ from isthmus.plot import figures
 from models import table, without_page, without_slow_measures
 
 ROOT = Path(__file__).parents[1]
-TABLES: tuple[dict, ...] = (likelihoods.LIKELIHOODS, parts_by_name.PRIORS, evaluate_module.MEASURES, figures.FIGURES)
+PARTS = (likelihoods.LIKELIHOODS, parts_by_name.PRIORS, parts_by_name.PENALTIES)
+TABLES: tuple[dict, ...] = (*PARTS, evaluate_module.MEASURES, figures.FIGURES)
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -86,7 +87,9 @@ def test_answers_print_what_the_page_says(capsys):
 def parts_are_used(model_class) -> None:
     """What the page adds to the tables is trained, measured, found and drawn."""
     x = table()
-    model = model_class(latent_dim=2, hidden=(8,), likelihood="logistic", prior="laplace", threads=1, epochs=2).fit(x)
+    fields = {"latent_dim": 2, "hidden": (8,), "threads": 1, "epochs": 2}
+    assert isthmus.VAE(penalty="code_norm(0.01)", **fields).fit(x).history_[-1]["code_norm"] > 0
+    model = model_class(likelihood="logistic", prior="laplace", **fields).fit(x)
     assert np.isfinite(model.score_samples(x, draws=5)).all()
     evaluation = isthmus.evaluate(model, x, draws=5)
     assert evaluation["code_length"].value > 0
