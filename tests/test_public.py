@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import isthmus
-from isthmus.model_registry import models
+from isthmus.cli.main import main
+from isthmus.model_registry import OTHER_PURPOSES, models
 from isthmus.train.runtime import pick_device
 from models import NAMES
 
@@ -72,3 +73,12 @@ def test_type_checkers_see_the_public_names():
     assert {"__version__", *seen} == set(dir(isthmus))
     for name, module in seen.items():
         assert getattr(isthmus, name) is getattr(importlib.import_module(module), name), name
+
+
+def test_every_model_is_listed_under_its_purpose(capsys):
+    main(["models"])
+    printed = capsys.readouterr().out
+    groups = [block.splitlines() for block in printed.split("\n\n")[:-1]]
+    listed = {line.split()[0]: heading.rstrip(":") for heading, *lines in groups for line in lines}
+    assert listed == {model.command: model.purpose for model in models().values()}
+    assert OTHER_PURPOSES not in listed.values()

@@ -16,6 +16,8 @@ from isthmus.errors import unknown
 ESTIMATORS_FOLDER = Path(__file__).parent / "estimators"
 BASE_CLASS = "Estimator"
 
+OTHER_PURPOSES = "other models"
+"""Purpose of a model that names none."""
 ALIASES = {"ae": "autoencoder", "ppca": "probabilisticpca", "cvae": "conditionalvae"}
 """Common short names, and the command-line name that each stands for."""
 
@@ -32,11 +34,12 @@ class Field:
 
 @dataclass(frozen=True)
 class Model:
-    """A public class: its name, module, first docstring line, and its fields by name, inherited ones included."""
+    """A public class: its name, module, first docstring line, purpose, and fields by name, inherited ones included."""
 
     name: str
     module: str
     doc: str
+    purpose: str
     fields: dict[str, Field]
 
     @property
@@ -67,8 +70,18 @@ def models() -> dict[str, Model]:
         fields: dict[str, Field] = {}
         for ancestor in reversed(ancestors):
             fields |= declared_fields(classes[ancestor][1])
-        result[name] = Model(name, module, (ast.get_docstring(node) or "").splitlines()[0], fields)
+        named = (declared_purpose(classes[ancestor][1]) for ancestor in ancestors)
+        purpose = next(filter(None, named), OTHER_PURPOSES)
+        result[name] = Model(name, module, (ast.get_docstring(node) or "").splitlines()[0], purpose, fields)
     return result
+
+
+def declared_purpose(node: ast.ClassDef) -> str:
+    """The value of the class variable `purpose`; empty where a class has none of its own."""
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == "purpose" and item.value is not None:
+            return ast.literal_eval(item.value)
+    return ""
 
 
 def declared_fields(node: ast.ClassDef) -> dict[str, Field]:

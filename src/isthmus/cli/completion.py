@@ -54,4 +54,4 @@ def every_field() -> Model:
     fields: dict[str, Any] = {}
     for model in models().values():
         fields = model.fields | fields
-    return Model("the models", "", "", fields)
+    return Model("the models", "", "", "", fields)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 from torch import nn
 
 from isthmus import families
@@ -17,6 +19,8 @@ from isthmus.terms.penalties import contraction
 
 class Autoencoder(Estimator):
     """Autoencoder: a code that reconstructs (Hinton & Salakhutdinov, 2006)."""
+
+    purpose: typing.ClassVar[str] = "a code that reconstructs"
 
     likelihood: str | tuple[str, ...] | nn.Module = "normal(1)"
     """p(x given z); normal(1) is half the squared error, mse all of it, bce the cross-entropy."""
@@ -49,6 +53,8 @@ class DenoisingAutoencoder(Autoencoder):
     scale: `reconstruct` is the image plus a correction. A code of a given size, `latent_dim=16`, summarises instead.
     """
 
+    purpose: typing.ClassVar[str] = "clean versions of damaged examples"
+
     latent_dim: int | Auto = "auto"
     """Numbers in a code, >= 1, or auto: for images as many as their U-Net needs, 16 for other damaged rows."""
     channels: tuple[int, ...] | Auto = "auto"
@@ -60,6 +66,8 @@ class DenoisingAutoencoder(Autoencoder):
 class SparseAutoencoder(Autoencoder):
     """Autoencoder whose codes have few active units for each example (Makhzani & Frey, 2013)."""
 
+    purpose: typing.ClassVar[str] = "many features, few active at a time"
+
     latent_dim: int = 256
     """Numbers in a code, >= 1; of these few are active for an example."""
     hidden: tuple[int, ...] = ()
@@ -70,6 +78,8 @@ class SparseAutoencoder(Autoencoder):
 
 class ContractiveAutoencoder(Autoencoder):
     """Autoencoder whose code is insensitive to small changes of x (Rifai et al., 2011)."""
+
+    purpose: typing.ClassVar[str] = "a code that reconstructs"
 
     contraction: float = 0.1
     """Weight of the squared norm of the encoder's Jacobian, >= 0; more makes codes smoother."""

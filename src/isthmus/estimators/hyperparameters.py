@@ -97,6 +97,8 @@ class Hyperparameters:
     warm_start: bool = False
     """Whether fit goes on from the weights of the last fit, at their schema and scaling, instead of beginning anew."""
 
+    purpose: typing.ClassVar[str] = ""
+    """What the model is for, under which `isthmus models` lists it."""
     conditional: typing.ClassVar[bool] = False
     """Whether labels that come with a data set are the condition, whatever the prior."""
 

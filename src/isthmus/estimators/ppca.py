@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,6 +22,8 @@ from isthmus.terms.bounds import kl, nll
 
 class ProbabilisticPCA(Estimator):
     """Probabilistic PCA by its closed form (Tipping & Bishop, 1999): the linear VAE at its optimum."""
+
+    purpose: typing.ClassVar[str] = "new examples, and log p(x)"
 
     hidden: tuple[int, ...] = ()
     """Must be none: the model is linear."""

@@ -19,6 +19,8 @@ from isthmus.schema import Schema
 class VAE(Estimator):
     """Variational autoencoder (Kingma & Welling, 2014)."""
 
+    purpose: typing.ClassVar[str] = "new examples, and log p(x)"
+
     latent_dim: int | Auto = "auto"
     """Numbers in a code, >= 1, or auto: by the held-out likelihood of the linear model; more reconstruct more."""
     hidden: tuple[int, ...] | Auto = "auto"
@@ -49,12 +51,16 @@ class VAE(Estimator):
 class BetaVAE(VAE):
     """VAE with a heavier KL term, for disentangled codes (Higgins et al., 2017)."""
 
+    purpose: typing.ClassVar[str] = "disentangled codes"
+
     beta: float = 4.0
     """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound; raise it for disentangled codes."""
 
 
 class BetaTCVAE(VAE):
     """VAE whose codes are to be independent of each other over all rows, for disentangled codes (Chen et al., 2018)."""
+
+    purpose: typing.ClassVar[str] = "disentangled codes"
 
     penalty: str = "total_correlation(3)"
     """What is added to the loss; with total_correlation(w) its weight in all is 1 + w."""
@@ -63,6 +69,8 @@ class BetaTCVAE(VAE):
 class FactorVAE(VAE):
     """VAE whose codes are to be independent of each other, which a critic measures (Kim & Mnih, 2018)."""
 
+    purpose: typing.ClassVar[str] = "disentangled codes"
+
     penalty: str = "factor(10)"
     """What is added to the loss: factor(w), the total correlation by a critic, times w."""
 
@@ -70,12 +78,16 @@ class FactorVAE(VAE):
 class DIPVAE(VAE):
     """VAE whose codes are to be uncorrelated with variance 1 over all rows (Kumar et al., 2018)."""
 
+    purpose: typing.ClassVar[str] = "disentangled codes"
+
     penalty: str = "dip_of_draws(10)"
     """What is added to the loss: dip(w, d) of the posteriors' means, or dip_of_draws(w, d); d weighs variances."""
 
 
 class InfoVAE(VAE):
     """VAE whose codes are to be distributed as the prior, all rows together instead of each (Zhao et al., 2019)."""
+
+    purpose: typing.ClassVar[str] = "codes distributed as the prior"
 
     prior: str | nn.Module | Distribution = "normal"
     """p(z), which codes are to be distributed as: normal, or one that is not trained, for no term trains it."""
@@ -88,6 +100,8 @@ class InfoVAE(VAE):
 class VampPriorVAE(VAE):
     """VAE whose prior is the mixture of the posteriors of learned pseudo-inputs (Tomczak & Welling, 2018)."""
 
+    purpose: typing.ClassVar[str] = "new examples, and log p(x)"
+
     prior: str | nn.Module | Distribution = "vamp(500)"
     """p(z): vamp(k) with k pseudo-inputs, or as for `VAE`."""
 
@@ -95,12 +109,16 @@ class VampPriorVAE(VAE):
 class IWAE(VAE):
     """VAE trained on the importance-weighted bound of several draws (Burda et al., 2016)."""
 
+    purpose: typing.ClassVar[str] = "new examples, and log p(x)"
+
     bound: str = "iwae(5)"
     """What to maximize: elbo, stl, iwae(k), dreg(k), ciwae(k, b), miwae(m, k), piwae(m, k); more draws are tighter."""
 
 
 class ConditionalVAE(VAE):
     """VAE of x given a condition: labels or numbers (Sohn et al., 2015)."""
+
+    purpose: typing.ClassVar[str] = "examples of a class of your choice"
 
     conditional: typing.ClassVar[bool] = True
 
