@@ -273,7 +273,19 @@ class Mixture(LightDistribution):
             weight = self.log_weight.exp()
             shape = torch.Size((*sample_shape, *self._batch_shape))
             flat = weight.expand(*shape, weight.shape[-1]).reshape(-1, weight.shape[-1])
-            pick = torch.multinomial(flat, 1, generator=random_streams.generator(flat.device)).reshape(*shape, 1, 1)
-            shared = self.components.loc.ndim == 2  # by all rows
-            every = self.components.rsample(shape if shared else sample_shape)  # (*shape, M, D)
-            return every.gather(-2, pick.expand(*shape, 1, every.shape[-1]))[..., 0, :]
+            pick = torch.multinomial(flat, 1, generator=random_streams.generator(flat.device)).reshape(shape)
+            return self.picked(pick).rsample()
+
+    def picked(self, index: Tensor) -> Normal | FullNormal:
+        """The components of these numbers, (*shape), or (*shape, B) where each row of a batch has its own."""
+        components = self.components
+        shared = components.loc.ndim == 2
+        rows = None if shared else torch.arange(index.shape[-1], device=index.device)
+
+        def take(value: Tensor) -> Tensor:
+            return value[index] if rows is None else value[rows, index]
+
+        if isinstance(components, FullNormal):
+            return FullNormal(take(components.loc), take(components.log_scale), take(components.slopes))
+        log_scale = torch.as_tensor(components.log_scale).expand_as(components.loc)
+        return Normal(take(components.loc), take(log_scale))
