@@ -157,7 +157,7 @@ def _in_training(out: Pass) -> bool:
         return False
     if not out.z.requires_grad or out.weighted:
         which = "draws that have weights of their own" if out.weighted else "codes that are drawn without a gradient"
-        raise InputError(f"bound must be elbo or iwae(k) for {which}, got one that splits the gradient.")
+        raise InputError(f"bound must be elbo or iwae(k) for {which}, got dreg(k) or piwae(m, k).")
     return True
 
 

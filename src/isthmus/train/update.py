@@ -150,22 +150,20 @@ class FunctionalStep:
         return make_fx(of_tensors)(*inputs), inputs
 
     def compiled(
-        self,
-        flats: Sequence[Tensor],
-        buffers: dict[str, Tensor],
-        batch: Batch,
-        progress: Tensor,
-        noise: Sequence[Tensor],
+        self, flats: Sequence[Tensor], buffers: dict[str, Tensor], *others: Any
     ) -> Callable[[Batch, Sequence[Tensor]], tuple[list[Tensor], list[Tensor], list[Tensor]]]:
         """The same for inputs of these shapes as machine code: a function of a batch and noise.
 
         The checks of `torch.compile` and its calls from Python take a third of a small step's time.
+
+        Args:
+            flats, buffers, others: the inputs of `graph`.
         """
         from torch._inductor import standalone_compile
 
-        graph, inputs = self.graph(flats, buffers, batch, progress, noise)
+        graph, inputs = self.graph(flats, buffers, *others)
         # Random numbers as in the eager step, those of torch's global generator too: both give the same weights.
-        options = {"fallback_random": True, "cpp_wrapper": progress.device.type == "cpu"}
+        options = {"fallback_random": True, "cpp_wrapper": flats[0].device.type == "cpu"}
         with torch.no_grad():
             code = standalone_compile(graph, inputs, options={"config_patches": options})
         fixed = inputs[: len(flats) + len(buffers) + 1]
@@ -232,7 +230,7 @@ class Update:
             expected = [*grads, *values, *(buffer.clone() for buffer in state)]
         with self._unchanged(state):
             replayed = [*recorded(rows.batch(others)), *recorded.values, *state]
-            if not all(map(same, replayed, expected)):
+            if not all(map(_same, replayed, expected)):
                 raise CannotRecord("other rows give other numbers")
 
         @torch.no_grad()
@@ -354,7 +352,7 @@ class Update:
         _restore(buffers, backup)
 
 
-def same(a: Tensor | None, b: Tensor | None) -> bool:
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
     """Whether both are None, or equal to the last bit."""
     return a is b or (a is not None and b is not None and torch.equal(a, b))
 
