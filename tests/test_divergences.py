@@ -235,3 +235,11 @@ def test_penalties_do_what_they_are_for():
     for penalty in ("total_correlation(20)", "factor(20)", "dip_of_draws(100)"):
         less, _ = codes(penalty=penalty)
         assert correlation(None, batch, less).mean() < 0.8 * correlation(None, batch, plain).mean()
+
+
+def test_batches_of_one_row_and_of_rows_without_weight_have_finite_values():
+    term = divergences.TotalCorrelation()
+    term.rows = 1000
+    assert term(*passed(posteriors(1, d=3))).abs().max() < 1e-9
+    _, batch, out = passed(posteriors(3))
+    assert term(None, batch._replace(weight=torch.zeros(3, dtype=torch.float64)), out).isfinite().all()

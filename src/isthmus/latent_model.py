@@ -64,7 +64,7 @@ class Capabilities:
 
     @property
     def has_rate(self) -> bool:
-        """Whether codes have densities given x and in all, so that KL(q(z given x) || p(z)) is defined."""
+        """Whether both q(z given x) and p(z) have densities, so that the KL divergence between them is defined."""
         return self.samples and self.encodes and not self.point_codes
 
 

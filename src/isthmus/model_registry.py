@@ -79,8 +79,10 @@ def models() -> dict[str, Model]:
 def declared_purpose(node: ast.ClassDef) -> str:
     """The value of the class variable `purpose`; empty where a class has none of its own."""
     for item in node.body:
-        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == "purpose" and item.value is not None:
-            return ast.literal_eval(item.value)
+        targets = [item.target] if isinstance(item, ast.AnnAssign) else getattr(item, "targets", [])
+        value = getattr(item, "value", None)
+        if value is not None and "purpose" in map(ast.unparse, targets):
+            return ast.literal_eval(value)
     return ""
 
 

@@ -117,7 +117,7 @@ class Vamp(nn.Module):
 
     @torch.no_grad()
     def begin(self, rows: Any, seed: int) -> None:
-        """Start at rows of the data, each time as other noise has them."""
+        """Start at random rows of the data, with bits drawn where they are drawn; at some again if k is larger."""
         k, of = len(self.pseudo_inputs), rows.occurrences()
         picked = torch.randperm(len(of), generator=generator(of.device), device=of.device)
         index = of[picked.repeat(-(-k // len(of)))[:k]]

@@ -265,6 +265,7 @@ def limit_of(folder: Path, size: int, config: dict[str, Any]) -> contextlib.Abst
     """
     chosen = config["settings"].get("chosen", {})
     known = models().get(config["class"])
+    # A field that is not stored has its default, which "auto" leaves open.
     defaults = {} if known is None else {name: field.default for name, field in known.fields.items()}
     check_chosen({**defaults, **config["fields"], **chosen}, CHOSEN_TO_TRAIN)
     stored = (path for path in (folder / WEIGHTS, folder / CHECKPOINT_FILE) if os.path.lexists(path))

@@ -73,10 +73,10 @@ class TotalCorrelation(nn.Module):
         """(M, M) log of the weight of row j in the density at the draw of row i."""
         m = len(z)
         weight = z.new_ones(m) if batch.weight is None else batch.weight.to(z.dtype)
-        n = max(self.rows, m)
+        n = max(self.rows, m) if m > 1 else 1  # a row alone says nothing of others
         others = weight * (1 - torch.eye(m, dtype=z.dtype, device=z.device))  # (M, M), 0 for the row itself
         of_others = (n - weight)[:, None] * others / others.sum(1, keepdim=True).clamp(min=1e-30)
-        return ((of_others + torch.diag(weight)) / n).log()
+        return ((of_others + torch.diag(weight)) / n).clamp(min=1e-30).log()  # rows of weight 0 have no part
 
     def forward(self, model: Model, batch: Batch, out: Pass) -> Tensor:
         z, q = vectors(out, "total_correlation(w)"), as_correlated(out.q, "total_correlation(w)")

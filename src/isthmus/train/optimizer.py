@@ -51,10 +51,10 @@ class Span:
         others = [slice(0, decayed.start), slice(decayed.stop, len(self.flat))]
         # Of each group the decay, and the buffers in pieces: [weights, gradients, first moments, second moments].
         self.groups = [
-            (decay, [[buffer[piece] for piece in pieces if piece.start < piece.stop] for buffer in buffers])
+            (decay, [[buffer[piece] for piece in filled] for buffer in buffers])
             for decay, pieces in ((0.0, others), (weight_decay, [decayed]))
+            if (filled := [piece for piece in pieces if piece.start < piece.stop])
         ]
-        self.groups = [(decay, pieces) for decay, pieces in self.groups if pieces[0]]
 
     def step_on_host(self, norm: float, rate: Tensor) -> None:
         """Apply the gradient, which is finite and of this norm."""
@@ -78,15 +78,15 @@ class Span:
         """Apply the gradient over `divisor`, unless `skip` is 1."""
         lr = rate if self.player.rate == 1 else rate * self.player.rate
         shared: dict[str, Any] = {"lr": lr, "maximize": False, "grad_scale": divisor, "found_inf": skip}
-        for decay, (flat, grad, first, second) in self.groups:
+        for decay, (weights, grads, firsts, seconds) in self.groups:
             if self.rule == "adamw":
                 torch._fused_adamw_(
-                    flat,
-                    grad,
-                    first,
-                    second,
+                    weights,
+                    grads,
+                    firsts,
+                    seconds,
                     [],
-                    [self.steps] * len(flat),
+                    [self.steps] * len(weights),
                     beta1=self.player.beta1,
                     beta2=0.999,
                     weight_decay=decay,
@@ -97,11 +97,11 @@ class Span:
                 continue
             if decay:  # apart from the gradient, as by Loshchilov & Hutter (2019); torch's own joins it
                 shrinkage = lr.double() * decay
-                torch._foreach_mul_(flat, 1.0 - (shrinkage if skip is None else shrinkage * (1.0 - skip)))
+                torch._foreach_mul_(weights, 1.0 - (shrinkage if skip is None else shrinkage * (1.0 - skip)))
             torch._fused_sgd_(
-                flat,
-                grad,
-                first,
+                weights,
+                grads,
+                firsts,
                 weight_decay=0.0,
                 momentum=SGD_MOMENTUM,
                 dampening=0.0,
@@ -153,7 +153,7 @@ class FlatOptimizer:
         trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
 
         def group(named: tuple[str, nn.Parameter]) -> tuple[bool, bool, bool]:
-            """The critics' last; the model's in bf16 side by side, and so those that decay: from both ends inwards."""
+            """In this order: plain, decaying, decaying in bf16, plain in bf16, the critics'."""
             key, low = id(named[1]), id(named[1]) in is_low
             return key in is_critic, low, (key in shrinks) != low
 

@@ -69,7 +69,8 @@ class RecordedStep:
     def __call__(self, batch: Batch) -> Sequence[Tensor | None]:
         """The gradients, None where a parameter has no part in the loss; `values` are then those of this batch."""
         for fixed, tensor in zip(self.batch, batch):
-            if fixed is not None and tensor is not None:
+            if fixed is not None:
+                assert tensor is not None  # all batches of a run have the same parts
                 fixed.copy_(tensor)
         for call in self.calls:
             call()
@@ -141,9 +142,9 @@ def into_place(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], re
     parts = result if len(operation._schema.returns) > 1 else (result,)
     if operation in COPIES:
         return partial(parts[0].copy_, args[0])
-    if operation in WRITING_FUNCTIONS:
+    if operation in WRITING_FUNCTIONS and len(args) <= 2 and not kwargs:
         kernel, more = WRITING_FUNCTIONS[operation]
-        return partial(kernel, *args, *more, **kwargs, out=parts[0])
+        return partial(kernel, *args, *more, out=parts[0])
     variant = out_variant(operation) if all(isinstance(part, Tensor) for part in parts) else None
     if variant is None:
         return None
@@ -203,7 +204,7 @@ def calls_others(module: nn.Module) -> bool:
         return True
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     for part in module.modules():
-        functions = [value for value in vars(part).values() if callable(value) and not isinstance(value, nn.Module)]
+        functions = [leaf for leaf in tree_leaves(vars(part)) if callable(leaf) and not isinstance(leaf, nn.Module)]
         homes = map(home_of, functions)
         if any(getattr(part, name) for name in hooks) or not all(home.partition(".")[0] in PACKAGES for home in homes):
             return True

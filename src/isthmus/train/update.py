@@ -231,7 +231,7 @@ class Update:
         with self._unchanged(state):
             replayed = [*recorded(rows.batch(others)), *recorded.values, *state]
             if not all(map(_same, replayed, expected)):
-                raise CannotRecord("other rows give other numbers")
+                raise CannotRecord("replayed on other rows, it gives other numbers than the step")
 
         @torch.no_grad()
         def update(index: Tensor) -> None:
@@ -258,8 +258,8 @@ class Update:
             batch, noise = self.rows.batch(index), [draw_now(draw) for draw in recorder.draws]
             grads, values, updated = call(batch, noise)
             self.optimizer.set_grad(grads)
-            for buffer, new in zip(buffers.values(), updated, strict=True):
-                buffer.copy_(new)
+            if buffers:
+                torch._foreach_copy_(list(buffers.values()), updated)
             self.optimizer.step(self.rate)
             torch._foreach_add_(self.sums, values)
 
