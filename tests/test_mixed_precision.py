@@ -70,6 +70,59 @@ def test_convolutions_compute_in_bf16_but_for_outputs_of_a_learned_scale():
         assert all(id(p) in low for p in decoder.stages[-1].parameters()) == all_of_decoder
 
 
+class Doubled(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def own_networks(*middle):
+    encoder = nn.Sequential(
+        nn.Unflatten(1, (1, 8)),
+        nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
+        *middle,
+        nn.Flatten(),
+        nn.Linear(4 * 64, 2 * 2),
+    )
+    decoder = nn.Sequential(nn.Linear(2, 64), nn.PReLU(), nn.Unflatten(1, (1, 8, 8)), nn.ConvTranspose2d(1, 1, 1))
+    return {"encoder": encoder, "decoder": nn.Sequential(decoder, nn.Flatten())}
+
+
+@pytest.mark.parametrize(("likelihood", "outputs"), [("bernoulli", True), ("normal", False)])
+def test_sequences_of_layers_of_torch_compute_in_bf16_too(likelihood, outputs, with_units):
+    x = bits(120, 64).reshape(120, 8, 8).astype(np.float32)
+    fields = {"likelihood": likelihood, "latent_dim": 2, "epochs": 2, "batch_size": 16, **own_networks()}
+    model = setup_training(isthmus.VAE(**fields, random_state=0), x).recipe.model
+    encoder, decoder = model.posterior.net.module, model.likelihood.net.module
+    low = {id(p) for p in bf16_parameters(model)}
+    assert [id(layer.weight) in low for layer in (encoder[1][0], encoder[1][1], encoder[3])] == [True, False, False]
+    assert [id(layer.weight) in low for layer in (decoder[0][0], decoder[0][1], decoder[0][3])] == [
+        True,
+        False,
+        outputs,
+    ]
+
+    seen = set()
+    encoder[1][0].register_forward_hook(lambda layer, given, out: seen.add((given[0].dtype, out.dtype)))
+    FlatOptimizer(model, in_bf16=bf16_parameters(model))
+    q = model.posterior(torch.as_tensor(x[:16]))
+    assert seen == {(BF16, BF16)}
+    assert q.mean.dtype == torch.float32
+
+    means = {}
+    for precision in ("float32", "bf16"):
+        means[precision] = isthmus.VAE(**fields, precision=precision, random_state=0).fit(x).transform(x)
+    assert not np.array_equal(means["float32"], means["bf16"])
+    np.testing.assert_allclose(means["float32"], means["bf16"], atol=0.1)  # bf16 has three digits
+
+
+def test_other_modules_of_the_user_stay_in_float32(with_units):
+    x = bits(120, 64).reshape(120, 8, 8).astype(np.float32)
+    fields = {"likelihood": "bernoulli", "latent_dim": 2, "epochs": 1, **own_networks(Doubled())}
+    model = setup_training(isthmus.VAE(**fields, random_state=0), x).recipe.model
+    assert bf16_layers(model) == []
+    isthmus.VAE(**fields, precision="bf16", random_state=0).fit(x)
+
+
 def test_weights_stay_in_float32_where_small_steps_add_up():
     net = nn.Sequential(nn.Linear(4, 4, bias=False))
     weight = net[0].weight

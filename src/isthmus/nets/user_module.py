@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ MIN_PROBABILITY = 1e-6
 """A decoder's probabilities are clamped to [1e-6, 1 - 1e-6]; single precision resolves logits no further."""
 PROBE_ROWS = 16
 """Rows on which a network is run to see the form of its outputs."""
+PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+"""Layers of torch that multiply their input by their weights."""
 
 
 def arguments(function: Callable[..., Any], slots: Sequence[Sequence[str]], skip: int) -> dict[int, str]:
@@ -63,6 +65,15 @@ def is_full(module: nn.Module) -> bool:
     return "c" in names and "mask" in names
 
 
+def in_order(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers of sequences within sequences, one that comes twice twice."""
+    if type(module) is not nn.Sequential:
+        yield module
+        return
+    for part in module:
+        yield from in_order(part)
+
+
 class UserModule(nn.Module):
     """A user's own module as a network of (x, c, mask): its forward takes x, and the others only if it names them.
 
@@ -96,6 +107,22 @@ class UserModule(nn.Module):
         self.taken = arguments(module.forward, CONDITION_AND_MASK, 1)
         if dry_run:
             self.probe(torch.zeros(2, *input_shape), condition)
+
+    def products(self) -> list[nn.Module]:
+        """The dense and convolutional layers in their order, if these can compute in another precision than the rest.
+
+        That is a `torch.nn.Sequential` of layers of torch without parts, and of further such sequences.
+        """
+        if type(self.module) is not nn.Sequential:
+            return []
+        leaves = [part for part in self.module.modules() if type(part) is not nn.Sequential]
+        if any(list(part.children()) or not type(part).__module__.startswith("torch.nn.") for part in leaves):
+            return []
+        return [part for part in leaves if type(part) in PRODUCTS]
+
+    def hidden_layers(self) -> list[nn.Module]:
+        """The `products` before the output layer."""
+        return self.products()[:-1]
 
     def probe(self, rows: Tensor, condition: int = 0) -> Output:
         """The output for a few rows (n, *input_shape) in evaluation mode, without a gradient.
@@ -139,10 +166,19 @@ class UserModule(nn.Module):
         if c is not None and 0 not in self.taken:
             raise InputError(f"the {self.name} must accept a condition. Define forward(self, x, c) or omit condition=.")
         given = [None if t is None else t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1]) for t in (c, mask)]
-        out = self.read(self.module(flat, **{parameter: given[slot] for slot, parameter in self.taken.items()}))
+        out = self.read(self.run(flat, {parameter: given[slot] for slot, parameter in self.taken.items()}))
         if len(batch) == 1:
             return out
         return tuple(part.unflatten(0, batch) for part in out) if isinstance(out, tuple) else out.unflatten(0, batch)
+
+    def run(self, x: Tensor, given: dict[str, Tensor | None]) -> Any:
+        """What the module returns; where some of its `products` are in bf16, each layer in the dtype of its weights."""
+        if not any(layer.weight.dtype != x.dtype for layer in self.products()):
+            return self.module(x, **given)
+        for layer in in_order(self.module):
+            weight = getattr(layer, "weight", None)
+            x = layer(x if weight is None else x.to(weight.dtype))
+        return x
 
     def read(self, out: Any) -> Output:
         """What the module returned as one tensor, or as a pair (mean, log_variance)."""

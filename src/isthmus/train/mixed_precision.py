@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from isthmus.conditional import Conditional
 from isthmus.families import Bernoulli, Categorical, ContinuousBernoulli, Family, LocationScale
 from isthmus.nets.layers import Preprocess
+from isthmus.nets.user_module import UserModule
 from isthmus.scales import FixedScale
 
 MIN_WIDTH, MIN_ROWS = 512, 64
@@ -34,11 +35,13 @@ def has_bf16_units(device: torch.device) -> bool:
 
 
 def bf16_layers(model: nn.Module) -> list[nn.Module]:
-    """The layers of our networks that may compute in bf16 while a model is trained.
+    """The layers of our networks, and of sequences of torch's, that may compute in bf16 while a model is trained.
 
     Those are the hidden ones, and the output layer where bf16 rounds off nothing of what it gives.
     """
     found: list[nn.Module] = []
+    # Code of others may compute with the weights of a layer elsewhere.
+    is_known = all(type(part).__module__.startswith(("isthmus.", "torch.nn.")) for part in model.modules())
     for part in model.modules():
         if not isinstance(part, Conditional):
             continue
@@ -46,7 +49,10 @@ def bf16_layers(model: nn.Module) -> list[nn.Module]:
         while isinstance(net, Preprocess):
             net = net.net
         hidden = getattr(net, "hidden_layers", None)
-        if hidden is not None:
+        if isinstance(net, UserModule):
+            if is_known:
+                found += net.products() if gives_logits(part.family) else net.hidden_layers()
+        elif hidden is not None:
             found += [net] if gives_logits(part.family) else hidden()
     return found
 
