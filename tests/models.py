@@ -17,8 +17,16 @@ from isthmus.report.from_run import MeasuredRun
 NAMES = list(models())
 TRAINED = [name for name in NAMES if name != "ProbabilisticPCA"]  # solved exactly: no loop to test
 FEW = ("VAE", "SparseAutoencoder", "ContractiveAutoencoder")  # bounds, moving buffers, a penalty by gradients
-OTHER_DEFAULTS = ("BetaTCVAE", "FactorVAE", "DIPVAE", "InfoVAE", "VampPriorVAE")
-"""Models that are a VAE with other defaults: `conftest` leaves them to the grid."""
+OTHER_DEFAULTS = (
+    "BetaTCVAE",
+    "FactorVAE",
+    "DIPVAE",
+    "InfoVAE",
+    "VampPriorVAE",
+    "WassersteinAutoencoder",
+    "AdversarialAutoencoder",
+)
+"""Models that are another one with other defaults: `conftest` leaves them to the grid."""
 MOSTLY_GRID = [name if name in FEW else pytest.param(name, marks=pytest.mark.grid) for name in TRAINED]
 """All models; those that add a mechanism in every run, the others in the full one."""
 DENSE = [name for name in NAMES if getattr(isthmus, name)().capabilities.scores != "none"]

@@ -18,7 +18,7 @@ from isthmus.terms import divergences
 from models import small, table
 
 X = table()
-CALLS = ("total_correlation(2)", "factor(2)", "dip(2, 3)", "dip_of_draws(2)", "mmd(2)")
+CALLS = ("total_correlation(2)", "factor(2)", "dip(2, 3)", "dip_of_draws(2)", "mmd(2)", "adversarial(2)")
 
 
 def posteriors(rows: int, d: int = 2, seed: int = 0) -> Normal:
@@ -74,13 +74,14 @@ def test_training_notes_the_number_of_rows():
     assert term.rows == len(X)
 
 
-@pytest.mark.parametrize("call", ["total_correlation", "dip", "dip_of_draws", "factor", "mmd"])
+@pytest.mark.parametrize("call", ["total_correlation", "dip", "dip_of_draws", "factor", "mmd", "adversarial"])
 def test_a_row_of_weight_two_counts_as_two_and_one_of_weight_zero_not(call):
     term = {
         "total_correlation": divergences.total_correlation(),
         "dip": divergences.dip(False, 3.0),
         "dip_of_draws": divergences.dip(True, 3.0),
         "factor": divergences.factor(2).double(),
+        "adversarial": divergences.adversarial(2).double(),
         "mmd": divergences.mmd,
     }[call]
     q = posteriors(6)
@@ -176,6 +177,23 @@ def test_the_critic_finds_dependence_that_shuffling_removes():
         z = torch.as_tensor(random.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 20_000), dtype=torch.float32)
         value = term.fn(model, Batch(z), Pass(z[None])).mean().item()
     assert value == pytest.approx(0.51, abs=0.15)
+
+
+def test_the_critic_of_the_prior_finds_the_ratio_of_densities():
+    """Draws are from N(0, 1), codes from N(1, 1): at 0 log p / q is 1/2, at 1 it is -1/2."""
+    term, prior = divergences.adversarial(1), Normal(torch.zeros(1), torch.zeros(1))
+    optimizer = torch.optim.Adam(term.critic.parameters(), 1e-3)
+    generator = torch.Generator().manual_seed(0)
+    with drawing_from(Stream(0)):
+        for _ in range(400):
+            z = 1 + torch.randn(1, 512, 1, generator=generator)
+            optimizer.zero_grad()
+            term.aside(None, Batch(z[0]), Pass(z, None, None, prior)).mean().backward()
+            optimizer.step()
+    logit = term.critic(torch.tensor([[0.0], [1.0]])).squeeze(-1)
+    torch.testing.assert_close(logit, torch.tensor([0.5, -0.5]), atol=0.15, rtol=0)  # by 200,000 draws of each
+    value = term.fn(None, Batch(z[0]), Pass(torch.tensor([[[1.0]]])))
+    torch.testing.assert_close(value, torch.nn.functional.softplus(-logit[1:]))
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -12,10 +12,12 @@ from isthmus.diagnosis.diagnose import diagnose as diagnose
 from isthmus.diagnosis.wrap import wrap as wrap
 from isthmus.errors import InputError as InputError
 from isthmus.errors import TrainingError as TrainingError
+from isthmus.estimators.autoencoders import AdversarialAutoencoder as AdversarialAutoencoder
 from isthmus.estimators.autoencoders import Autoencoder as Autoencoder
 from isthmus.estimators.autoencoders import ContractiveAutoencoder as ContractiveAutoencoder
 from isthmus.estimators.autoencoders import DenoisingAutoencoder as DenoisingAutoencoder
 from isthmus.estimators.autoencoders import SparseAutoencoder as SparseAutoencoder
+from isthmus.estimators.autoencoders import WassersteinAutoencoder as WassersteinAutoencoder
 from isthmus.estimators.ppca import ProbabilisticPCA as ProbabilisticPCA
 from isthmus.estimators.variational import DIPVAE as DIPVAE
 from isthmus.estimators.variational import IWAE as IWAE

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from isthmus.conditional import Conditional
 from isthmus.distributions.continuous import Normal
+from isthmus.distributions.flow import Flowed
 from isthmus.distributions.latent import CorrelatedNormal, FullNormal
 from isthmus.distributions.latent import Mixture as MixtureDistribution
 from isthmus.distributions.mixture_fit import fit_mixture
 from isthmus.errors import InputError
+from isthmus.nets.flow import Flow
 from isthmus.random_streams import generator
 
 MAX_COMPONENTS = 1_000_000
@@ -150,6 +152,22 @@ def components_of(q: Any, batch: tuple[int, ...] = (-1,)) -> Normal | FullNormal
         "posterior must be 'normal', or 'full_normal' without a condition, over vectors with prior='vamp(k)', got "
         f"{type(q).__name__}. Use prior='mixture(k)'."
     )
+
+
+class FlowPrior(nn.Module):
+    """A flow that maps codes to independent normals (Papamakarios et al., 2017): densities are faster than draws."""
+
+    formula = "flow(z) ~ N(0, I)"
+
+    zero: Tensor
+
+    def __init__(self, dim: int, k: int):
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(dim), persistent=False)
+        self.flow = Flow(dim, k)
+
+    def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
+        return Flowed(Normal(self.zero, self.zero), self.flow, of_draws=False)
 
 
 class PostHocPrior(nn.Module):

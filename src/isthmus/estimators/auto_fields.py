@@ -18,6 +18,7 @@ from isthmus.estimators.composition import (
     uses_unet,
 )
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto, unused_fields
+from isthmus.estimators.parts_by_name import parse
 from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Family
 from isthmus.nets import unet
@@ -37,7 +38,7 @@ AUTO_FIELDS = (
     "clip",
 )
 """Fields that may be "auto" and are resolved before a model is made."""
-LINEAR_POSTERIORS = ("normal", "full_normal")
+LINEAR_POSTERIORS = ("normal", "full_normal", "iaf", "flow")
 """Names of posteriors that the linear model's can be."""
 FALLBACK_LATENT_DIM = 16
 """Size of a code where a linear model of the data says nothing."""
@@ -148,7 +149,8 @@ def may_start_linear(estimator: Any, schema: Schema) -> bool:
     if len(schema.columns) > 1 or schema.sequence or network_kind(estimator, schema) != "mlp":
         return False
     posterior = getattr(estimator, "posterior", "normal")
-    if not (posterior in LINEAR_POSTERIORS or isinstance(posterior, DiagonalNormal)) or not has_linear_path(estimator):
+    named = isinstance(posterior, str) and parse(posterior, "posterior")[0] in LINEAR_POSTERIORS
+    if not (named or isinstance(posterior, DiagonalNormal)) or not has_linear_path(estimator):
         return False
     if getattr(estimator, "sparsity", None) not in (None, "none"):
         return False

@@ -9,6 +9,7 @@ from torch import nn
 from isthmus import families
 from isthmus.errors import InputError
 from isthmus.estimators.base import Estimator, Recipe
+from isthmus.estimators.composition import penalized
 from isthmus.estimators.hyperparameters import Auto
 from isthmus.estimators.parts_by_name import SPARSITIES, Sparsity, build
 from isthmus.objective import Objective, Term
@@ -28,6 +29,8 @@ class Autoencoder(Estimator):
     """What makes the code sparse: l1(w), kl(rho, w), top_k(k), batch_top_k(k), jump_relu(w), or none."""
     contraction: float = 0.0
     """Weight of the squared norm of the encoder's Jacobian, >= 0; more makes codes smoother."""
+    penalty: str = "none"
+    """What is added to the loss: mmd(w) or adversarial(w), by which codes are distributed as the prior, or none."""
 
     def compose(self, schema: Schema) -> Recipe:
         sparse = Sparsity(None, None)
@@ -43,7 +46,7 @@ class Autoencoder(Estimator):
             loss = loss + self.contraction * contraction
         if sparse.penalty is not None:
             loss = loss + sparse.penalty
-        return Recipe(model, loss)
+        return Recipe(model, penalized(self, loss))
 
 
 class DenoisingAutoencoder(Autoencoder):
@@ -83,3 +86,21 @@ class ContractiveAutoencoder(Autoencoder):
 
     contraction: float = 0.1
     """Weight of the squared norm of the encoder's Jacobian, >= 0; more makes codes smoother."""
+
+
+class WassersteinAutoencoder(Autoencoder):
+    """Autoencoder whose codes are distributed as the prior, by a distance of samples (Tolstikhin et al., 2018)."""
+
+    purpose: typing.ClassVar[str] = "codes distributed as the prior"
+
+    penalty: str = "mmd(100)"
+    """What is added to the loss: mmd(w), the distance of codes from draws from the prior, or adversarial(w)."""
+
+
+class AdversarialAutoencoder(Autoencoder):
+    """Autoencoder whose codes are distributed as the prior, by a critic (Makhzani et al., 2016)."""
+
+    purpose: typing.ClassVar[str] = "codes distributed as the prior"
+
+    penalty: str = "adversarial(10)"
+    """What is added to the loss: adversarial(w), by a critic of codes and draws from the prior, or mmd(w)."""

@@ -21,6 +21,7 @@ from isthmus.estimators.parts_by_name import (
     PRIORS,
     build,
     copy_user_part,
+    matches_prior,
     tensor,
 )
 from isthmus.families import Bernoulli, Columns, ContinuousBernoulli, Family
@@ -49,17 +50,18 @@ def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family |
         posterior = Conditional(encoder, posterior, len(schema.event_shape))
     dense = getattr(posterior, "has_density", True)
     refit = isinstance(estimator.prior, str) and estimator.prior.startswith("refit")
+    matched = matches_prior(estimator)
     if not dense and not refit and estimator.prior != "normal":
-        name = type(estimator).__name__
+        name, penalized = type(estimator).__name__, "" if matched else " for none"
         raise InputError(
-            f"prior must be 'refit(k)', or 'normal' for none, for {name}, whose codes have no density, got "
+            f"prior must be 'refit(k)', or 'normal'{penalized}, for {name}, whose codes have no density, got "
             f"{estimator.prior!r}."
         )
     family = likelihood_family(estimator, schema)
     model = LatentModel(
         posterior,
         Conditional(decoder_net(estimator, schema, family), family),
-        prior_module(estimator, schema) if dense or refit else priors.Flat(),
+        prior_module(estimator, schema) if dense or refit or matched else priors.Flat(),
         corruption_module(estimator, schema),
         0.0 if schema.discrete else schema.element_log_volume,
     )
@@ -83,7 +85,11 @@ def posterior_part(estimator: Any, schema: Schema) -> Family | nn.Module:
 
 def bound(estimator: Any) -> Term | Objective:
     """The bound on log p(x) that is maximized, as a loss, with a penalty on codes where there is one."""
-    loss = build(BOUNDS, estimator.bound, "bound", estimator)
+    return penalized(estimator, build(BOUNDS, estimator.bound, "bound", estimator))
+
+
+def penalized(estimator: Any, loss: Term | Objective) -> Term | Objective:
+    """A loss with the penalty on codes that the estimator names, where it names one."""
     if estimator.penalty == "none":
         return loss
     return loss + build(PENALTIES, estimator.penalty, "penalty", estimator)

@@ -81,6 +81,8 @@ def copy_user_part(part: Any, what: str) -> nn.Module:
 POSTERIORS: dict[str, Callable[..., families.Family]] = {
     "normal": lambda estimator, schema: families.DiagonalNormal((estimator.latent_dim,)),
     "full_normal": lambda estimator, schema: families.FullNormal((estimator.latent_dim,)),
+    "iaf": lambda estimator, schema, k=2: families.FlowNormal((estimator.latent_dim,), k, spline=False),
+    "flow": lambda estimator, schema, k=2: families.FlowNormal((estimator.latent_dim,), k, spline=True),
 }
 """Families of q(z given x), made from the estimator and the schema."""
 
@@ -89,6 +91,7 @@ PRIORS: dict[str, Callable[..., nn.Module]] = {
     "mixture": lambda estimator, schema, k=10: priors.Mixture(estimator.latent_dim, k),
     "full_mixture": lambda estimator, schema, k=5: priors.Mixture(estimator.latent_dim, k, full=True),
     "vamp": lambda estimator, schema, k=500: _vamp(estimator, schema, k),
+    "flow": lambda estimator, schema, k=3: priors.FlowPrior(estimator.latent_dim, k),
     "refit": lambda estimator, schema, k=10: priors.PostHocPrior(estimator.latent_dim, k),
     "conditional": lambda estimator, schema: _conditional_prior(estimator, schema),
 }
@@ -144,8 +147,17 @@ PENALTIES: dict[str, Callable[..., Term]] = {
         estimator, w, divergences.dip(True, check_weight("d", d))
     ),
     "mmd": lambda estimator, w=100.0: _warmed_up(estimator, w, divergences.mmd),
+    "adversarial": lambda estimator, w=10.0: _warmed_up(estimator, w, divergences.adversarial(estimator.latent_dim)),
 }
 """Terms on the aggregate of codes, times their weight w, made from the estimator."""
+OF_PRIOR = ("mmd", "adversarial")
+"""Those by which codes are distributed as the prior, that of a plain autoencoder too."""
+
+
+def matches_prior(estimator: Hyperparameters) -> bool:
+    """Whether a penalty makes the codes of all rows together distributed as the prior."""
+    penalty = getattr(estimator, "penalty", "none")
+    return penalty != "none" and parse(penalty, "penalty")[0] in OF_PRIOR
 
 
 def _warmed_up(estimator: Hyperparameters, w: float, term: Term) -> Term:

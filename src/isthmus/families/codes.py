@@ -8,9 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.distributions import continuous
+from isthmus.distributions.flow import Flowed
 from isthmus.distributions.latent import CorrelatedNormal, Delta
 from isthmus.errors import InputError
 from isthmus.families.family import Family
+from isthmus.nets.flow import Flow
+
+CONTEXT_SIZE = 32
+"""Numbers of each row that the maps of its posterior read."""
 
 
 class DiagonalNormal(Family):
@@ -71,6 +76,35 @@ class FullNormal(DiagonalNormal):
         triangle = raw.new_zeros(*raw.shape[:-1], d * d).index_copy(-1, self.below, slopes).unflatten(-1, (d, d))
         scale = log_scale.clamp(*self.log_scale_limits).exp()
         return CorrelatedNormal(loc, torch.diag_embed(scale) + scale[..., None] * triangle)
+
+
+class FlowNormal(DiagonalNormal):
+    """A mean and a log-scale by the network, then a flow that reads further numbers of it (Kingma et al., 2016).
+
+    Args:
+        event_shape: (D,).
+        k: number of maps.
+        spline: whether the maps are couplings by splines, whose density is as fast as their draws; otherwise they are
+            affine and autoregressive. The density of these at other points than their draws takes D passes a map.
+    """
+
+    formula = "z = flow(e; x), e ~ N(mean(x), diag scale(x)²)"
+    pair: tuple[str, ...] = ()
+
+    def __init__(self, event_shape: tuple[int, ...], k: int, spline: bool):
+        super().__init__(event_shape)
+        if len(self.event_shape) != 1:
+            raise InputError(f"codes of a flow must be vectors, got event_shape {self.event_shape}.")
+        self.flow = Flow(self.event_shape[0], k, CONTEXT_SIZE, spline=spline, coupling=spline)
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        return (2 * self.event_shape[0] + CONTEXT_SIZE,)
+
+    def forward(self, raw: Tensor):
+        (d,) = self.event_shape
+        loc, log_scale, context = raw.split([d, d, CONTEXT_SIZE], -1)
+        return Flowed(continuous.Normal(loc, log_scale.clamp(*self.log_scale_limits)), self.flow, context)
 
 
 class Point(Family):

@@ -123,6 +123,31 @@ def factor(code_size: int) -> Term:
     return Term(fool, "factor", critic=critic, aside=separate)
 
 
+def adversarial(code_size: int) -> Term:
+    """The divergence of codes from the prior by a critic, which separates codes from draws (Makhzani et al., 2016).
+
+    The model's loss is -log of the critic's probability that a code is a draw (Goodfellow et al., 2014).
+    """
+    critic = MLP((code_size,), CRITIC_WIDTHS, 1, act="silu")
+
+    def fool(model: Model, batch: Batch, out: Pass) -> Tensor:
+        return F.softplus(-frozen(critic)(vectors(out, "adversarial(w)"))).squeeze(-1)
+
+    def separate(model: Model, batch: Batch, out: Pass) -> Tensor:
+        drawn = draws_from_prior(out, "adversarial(w)")
+        return (F.softplus(-critic(drawn)).mean() + F.softplus(critic(out.z[0].detach()))).squeeze(-1)
+
+    return Term(fool, "adversarial", critic=critic, aside=separate)
+
+
+def draws_from_prior(out: Pass, penalty: str) -> Tensor:
+    """(M, *Z) draws from the prior, as many as rows, without a gradient; raises InputError if there is none."""
+    if out.prior is None:
+        raise InputError(f"prior must be a distribution to draw from for penalty={penalty!r}, got none. Use a VAE.")
+    drawn = out.prior.sample() if out.prior.batch_shape else out.prior.sample((out.z.shape[1],))
+    return drawn.detach()
+
+
 def dip(of_draws: bool, diagonal: float) -> Term:
     """Distance of the codes' covariance from the identity (Kumar et al., 2018).
 
@@ -151,11 +176,8 @@ def dip(of_draws: bool, diagonal: float) -> Term:
 
 
 def _mmd(model: Model, batch: Batch, out: Pass) -> Tensor:
-    if out.prior is None:
-        raise InputError("prior must be a distribution to draw from for mmd(w), got none. Use a VAE.")
     z = out.z[0].flatten(1)
-    other = out.prior.sample((len(z),)) if not out.prior.batch_shape else out.prior.sample()
-    return mmd_squared(z, other.flatten(1).detach(), shares(batch, z))
+    return mmd_squared(z, draws_from_prior(out, "mmd(w)").flatten(1), shares(batch, z))
 
 
 mmd = Term(_mmd, "mmd")

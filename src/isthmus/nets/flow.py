@@ -1,0 +1,103 @@
+"""Normalizing flows: chains of invertible maps of vectors, whose change of volume is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from zuko.flows import ElementWiseTransform, MaskedAutoregressiveTransform
+from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
+
+from isthmus.errors import InputError
+
+BINS = 8
+"""Pieces of a spline, between -5 and 5 (Durkan et al., 2019); outside it is the identity."""
+MIN_SLOPE = 1e-2
+"""Of a spline: a chain of k is inverted with a loss of digits of up to 2 k."""
+MAX_MAPS = 100
+"""Maps of a chain, at most."""
+HIDDEN = (64, 64)
+"""Hidden layers of the network of a map."""
+
+
+class Spline(MonotonicRQSTransform):
+    """A monotone spline that is inverted to the precision of its numbers, with the gradient of the inverse."""
+
+    def __init__(self, widths: Tensor, heights: Tensor, derivatives: Tensor):
+        super().__init__(widths, heights, derivatives, slope=MIN_SLOPE)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        with torch.no_grad():  # the formula subtracts numbers that are nearly equal
+            double = MonotonicRQSTransform.__new__(MonotonicRQSTransform)
+            vars(double).update({name: part.double() for name, part in vars(self).items() if torch.is_tensor(part)})
+            x = MonotonicRQSTransform._inverse(double, y.double()).to(y.dtype)
+        # A step of Newton's method, which changes the value by its rounding alone, has the gradient of the inverse.
+        reached, log_slope = self.call_and_ladj(x)
+        return x - (reached - y) * (-log_slope.detach()).exp()
+
+
+class Flow(nn.Module):
+    """A chain of k maps of vectors, in each of which an element is a monotone function of itself given others.
+
+    In an autoregressive map these are all elements before it; in a coupling they are the first half. The next map has
+    the reverse order. A flow starts as the identity.
+
+    Args:
+        dim: D, elements of a vector.
+        k: number of maps.
+        context: numbers of each row that the maps read, 0 for none.
+        spline: whether the functions are splines, or affine.
+        coupling: whether maps are couplings, which are inverted in 2 passes of their network instead of D.
+
+    Raises:
+        InputError: if k is not an integer from 1 to 100.
+    """
+
+    def __init__(self, dim: int, k: int, context: int = 0, *, spline: bool = True, coupling: bool = False):
+        super().__init__()
+        if not isinstance(k, int) or not 1 <= k <= MAX_MAPS:
+            raise InputError(f"k must be an integer from 1 to {MAX_MAPS}, the number of maps of a flow, got {k}.")
+        kwargs: dict[str, Any] = {"univariate": MonotonicAffineTransform, "shapes": [(), ()]}
+        if spline:
+            kwargs = {"univariate": Spline, "shapes": [(BINS,), (BINS,), (BINS - 1,)]}
+        if context:
+            kwargs |= {"hidden_features": HIDDEN, "activation": nn.SiLU}
+        order = torch.arange(dim)
+
+        def new(i: int) -> nn.Module:
+            if dim == 1:
+                return ElementWiseTransform(1, context, **kwargs)
+            network = {"hidden_features": HIDDEN, "activation": nn.SiLU}
+            passes, turned = 2 if coupling else dim, order if i % 2 == 0 else order.flip(0)
+            return MaskedAutoregressiveTransform(dim, context, passes, turned, **(kwargs | network))
+
+        self.maps = nn.ModuleList(map(new, range(k)))
+        for each in self.maps:
+            _start_as_identity(each)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        """Vectors mapped, or mapped back, and the log-determinant of what was done, nats.
+
+        Args:
+            x: (..., D).
+            context: (B, C), or what broadcasts to (..., C).
+            inverse: whether to map back.
+        """
+        log_det = x.new_zeros(x.shape[:-1])
+        for each in reversed(self.maps) if inverse else self.maps:
+            transform = each(context)
+            if inverse:
+                x = transform.inv(x)
+                log_det = log_det - transform.log_abs_det_jacobian(x, x)
+            else:
+                x, change = transform.call_and_ladj(x)
+                log_det = log_det + change
+        return x, log_det
+
+
+@torch.no_grad()
+def _start_as_identity(each: nn.Module) -> None:
+    layers = [layer for layer in each.modules() if isinstance(layer, nn.Linear)]
+    for parameter in layers[-1].parameters() if layers else each.parameters():
+        parameter.zero_()

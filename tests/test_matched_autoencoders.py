@@ -1,0 +1,54 @@
+"""Autoencoders whose codes are distributed as the prior, from which they sample."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import isthmus
+from models import small, table
+
+X = table(n=400)
+NAMES = ("WassersteinAutoencoder", "AdversarialAutoencoder")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_codes_are_distributed_as_the_prior(name, tmp_path):
+    fields = {"latent_dim": 2, "epochs": 150, "batch_size": 100, "learning_rate": 3e-3}
+    model, plain = small(name, **fields).fit(X), small("Autoencoder", **fields).fit(X)
+    distance, of_plain = (
+        np.mean([stats.kstest(code, "norm").statistic for code in each.transform(X).T]) for each in (model, plain)
+    )
+    assert distance < 0.12  # of 400 draws from the prior 0.043
+    assert distance < 0.6 * of_plain
+    assert abs(np.corrcoef(model.transform(X).T)[0, 1]) < 0.2
+    assert model.capabilities.samples
+    assert not plain.capabilities.samples
+    # Decoded draws have the mean and the spread of decoded codes; errors of 400 rows are 0.05 of that spread.
+    drawn, decoded = model.sample(4000, mean=True, random_state=0), model.reconstruct(X)
+    np.testing.assert_allclose((drawn.mean(0) - decoded.mean(0)) / decoded.std(0), 0, atol=0.25)
+    np.testing.assert_allclose(drawn.std(0) / decoded.std(0), 1, atol=0.25)
+    model.save(tmp_path / "run")
+    again = isthmus.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.sample(5, random_state=1), model.sample(5, random_state=1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_are_evaluated_and_diagnosed_without_a_density(name):
+    model = small(name, latent_dim=2, epochs=5).fit(X)
+    measured = isthmus.evaluate(model, X).to_dict()
+    assert "log_likelihood" not in measured
+    assert isinstance(isthmus.diagnose(model, X), list)
+    with pytest.raises(AttributeError, match="has no density"):
+        model.score_samples(X)
+
+
+def test_other_priors_are_refused_and_a_refitted_one_is_matched_first():
+    with pytest.raises(isthmus.InputError, match=r"prior must be 'refit\(k\)', or 'normal', for Wasserstein"):
+        small("WassersteinAutoencoder", prior="mixture(3)").fit(X)
+    model = small("WassersteinAutoencoder", prior="refit(3)", latent_dim=2).fit(X)
+    assert model.sample(4).shape == (4, X.shape[1])
+
+
+def test_a_penalty_of_one_posterior_each_is_refused_of_points():
+    with pytest.raises(isthmus.InputError, match="posterior must be 'normal' or 'full_normal' for penalty='total_corr"):
+        small("Autoencoder", penalty="total_correlation(1)").fit(X)
