@@ -8,23 +8,24 @@ import isthmus
 from models import small, table
 
 X = table(n=400)
+RANDOM = np.random.default_rng(0)
+SKEW = np.exp(RANDOM.normal(size=(400, 2))) @ RANDOM.normal(size=(2, 5)) + 0.1 * RANDOM.normal(size=(400, 5))
 NAMES = ("WassersteinAutoencoder", "AdversarialAutoencoder")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_codes_are_distributed_as_the_prior(name, tmp_path):
-    fields = {"latent_dim": 2, "epochs": 150, "batch_size": 100, "learning_rate": 3e-3}
-    model, plain = small(name, **fields).fit(X), small("Autoencoder", **fields).fit(X)
+    fields = {"latent_dim": 2, "hidden": (32,), "epochs": 150, "batch_size": 100, "learning_rate": 3e-3}
+    model, plain = small(name, **fields).fit(SKEW), small("Autoencoder", **fields).fit(SKEW)
     distance, of_plain = (
-        np.mean([stats.kstest(code, "norm").statistic for code in each.transform(X).T]) for each in (model, plain)
+        max(stats.kstest(code, "norm").statistic for code in each.transform(SKEW).T) for each in (model, plain)
     )
-    assert distance < 0.12  # of 400 draws from the prior 0.043
-    assert distance < 0.6 * of_plain
-    assert abs(np.corrcoef(model.transform(X).T)[0, 1]) < 0.2
+    assert distance < 0.08  # of 400 draws from the prior 0.043 on average
+    assert distance < of_plain
     assert model.capabilities.samples
     assert not plain.capabilities.samples
     # Decoded draws have the mean and the spread of decoded codes; errors of 400 rows are 0.05 of that spread.
-    drawn, decoded = model.sample(4000, mean=True, random_state=0), model.reconstruct(X)
+    drawn, decoded = model.sample(4000, mean=True, random_state=0), model.reconstruct(SKEW)
     np.testing.assert_allclose((drawn.mean(0) - decoded.mean(0)) / decoded.std(0), 0, atol=0.25)
     np.testing.assert_allclose(drawn.std(0) / decoded.std(0), 1, atol=0.25)
     model.save(tmp_path / "run")

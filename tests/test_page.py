@@ -133,7 +133,7 @@ def test_every_model_has_a_page(name, kind):
     x = DATA[kind](40)
     model = small(name, epochs=1).fit(x)
     without = set() if model.history_ else {"curves"}
-    without |= set() if model.capabilities.has_density else {"samples"}
+    without |= set() if model.capabilities.samples else {"samples"}
     parsed = whole(made(model, x), without)
     text = "".join(parsed.text)
     assert name in text

@@ -104,6 +104,7 @@ class Term(nn.Module):
         draws: number of posterior draws that it needs.
         is_kl: whether it is a KL divergence of q(z given x) from the prior, by whatever name; diagnosis reads the
             weight of such terms.
+        row_by_row: whether the values of rows do not depend on the other rows of the batch.
         critic: the second player's network, optimized by the settings `player` and without a running average.
         aside: a loss that is minimised beside the objective, outside the term's weight. Asides and terms with a critic
             are no part of the loss by which weights are selected.
@@ -119,12 +120,14 @@ class Term(nn.Module):
         draws: int = 1,
         *,
         is_kl: bool = False,
+        row_by_row: bool = True,
         critic: nn.Module | None = None,
         aside: Loss | None = None,
         player: Player | None = None,
     ):
         super().__init__()
         self.fn, self.name, self.draws, self.is_kl = fn, name, draws, is_kl
+        self.row_by_row = row_by_row
         self.critic, self.aside, self.player = critic, aside, player or Player()
         self.weight: float | Schedule = 1.0
 
@@ -181,6 +184,11 @@ class Objective(nn.Module):
     def draws(self) -> int:
         """The largest number of posterior draws that a term needs."""
         return max(term.draws for term in self.terms)
+
+    @property
+    def row_by_row(self) -> bool:
+        """Whether the loss of a row does not depend on the other rows of the batch."""
+        return all(term.row_by_row for term in self.terms)
 
     @property
     def has_aside(self) -> bool:

@@ -244,7 +244,7 @@ def is_ours(module: nn.Module) -> bool:
 
 def _may_draw(part: nn.Module) -> bool:
     home = type(part).__module__
-    if home.startswith("isthmus."):
+    if home.startswith(("isthmus.", "zuko.")):
         return False
     rates = (getattr(part, "dropout", 0), getattr(part, "p", 0), getattr(part, "upper", 0))  # RReLU has an upper slope
     return not home.startswith("torch.nn.") or any(isinstance(rate, int | float) and rate > 0 for rate in rates)

@@ -93,7 +93,7 @@ class TotalCorrelation(nn.Module):
 
 def total_correlation() -> Term:
     """The total correlation of the code, nats."""
-    return Term(TotalCorrelation(), "total_correlation")
+    return Term(TotalCorrelation(), "total_correlation", row_by_row=False)
 
 
 def factor(code_size: int) -> Term:
@@ -172,7 +172,7 @@ def dip(of_draws: bool, diagonal: float) -> Term:
         on = covariance.diagonal()
         return covariance.square().sum() - on.square().sum() + diagonal * (on - 1).square().sum()
 
-    return Term(distance, "dip")
+    return Term(distance, "dip", row_by_row=False)
 
 
 def _mmd(model: Model, batch: Batch, out: Pass) -> Tensor:
@@ -180,7 +180,7 @@ def _mmd(model: Model, batch: Batch, out: Pass) -> Tensor:
     return mmd_squared(z, draws_from_prior(out, "mmd(w)").flatten(1), shares(batch, z))
 
 
-mmd = Term(_mmd, "mmd")
+mmd = Term(_mmd, "mmd", row_by_row=False)
 """Squared maximum mean discrepancy of codes and draws from the prior (Tolstikhin et al., 2018; Zhao et al., 2019)."""
 
 

@@ -46,7 +46,7 @@ def kl_sparsity(rho: float) -> Term:
         rate = centre.flatten(0, -2).mean(0).clamp(1e-6, 1 - 1e-6)  # (D,)
         return (rho * (rho / rate).log() + (1 - rho) * ((1 - rho) / (1 - rate)).log()).sum()
 
-    return Term(sparsity, "sparsity")
+    return Term(sparsity, "sparsity", row_by_row=False)
 
 
 def _l0(model: Model, batch: Batch, out: Pass) -> Tensor:

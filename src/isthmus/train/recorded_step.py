@@ -30,7 +30,7 @@ WRITING_FUNCTIONS: dict[Any, tuple[Callable[..., Any], tuple[Any, ...]]] = {
 }
 """For operations that cannot write into place, functions that compute the same and can, and what else these take."""
 COPIES = (aten.clone.default, aten._to_copy.default)
-PACKAGES = ("isthmus", "torch", "builtins")
+PACKAGES = ("isthmus", "torch", "zuko", "builtins")
 """Where functions come from that are known to keep nothing from one step to the next."""
 
 

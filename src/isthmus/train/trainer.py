@@ -188,9 +188,10 @@ class Trainer:
         return stop
 
     def keep_if_best(self, values: dict[str, float]) -> None:
-        """Keep the weights if their validation loss is the lowest so far."""
-        if values["loss"] < self.best_value or not self.best:
+        """Keep the weights if their validation loss is the lowest so far; of a game, which it leaves out, the last."""
+        if lowest := values["loss"] < self.best_value or not self.best:
             self.best_value, self.best_step = values["loss"], self.step
+        if lowest or self.objective.critics:
             self.best = {name: value.clone() for name, value in self.weights().items()}
 
     def choose_weights(self) -> None:
@@ -198,7 +199,7 @@ class Trainer:
 
         They are a closed form, or those of the fit that is continued.
         """
-        if self.start and not (self.best and self.worth_training()):
+        if self.start and not (self.best and (self.objective.critics or self.worth_training())):
             self.best = self.start
             if self.history:
                 self.history[-1]["kept_start"] = True
@@ -207,8 +208,9 @@ class Trainer:
         """(g,) losses of groups of validation rows under these weights, each row read several times."""
         assert self.validation is not None
         self.load(weights)
-        groups = torch.arange(len(self.validation), device=self.device).chunk(VALIDATION_GROUPS)
-        reads = min(GROUP_READS, max(1, GROUP_ROWS // len(groups[0])))
+        n, apart = len(self.validation), self.objective.row_by_row
+        groups = torch.arange(n, device=self.device).chunk(VALIDATION_GROUPS if apart else 1)
+        reads = min(GROUP_READS, max(1, GROUP_ROWS // len(groups[0]))) if apart else 1
         with self.optimizer.full_precision():
             return torch.stack(self.means_of([group.repeat(reads) for group in groups]))[:, 0]
 
@@ -375,11 +377,9 @@ def run(
             trainer.raise_if_nonfinite()
         now = time.perf_counter()
         trainer.seconds += now - started
-        stop = False
-        if epoch_ended:
-            stop = trainer.end_epoch()
-            if checkpointer:
-                checkpointer.append(trainer.history[-1])
+        stop = epoch_ended and trainer.end_epoch()
+        if epoch_ended and checkpointer:
+            checkpointer.append(trainer.history[-1])
         at_end = epoch_ended and trainer.step == trainer.total_steps
         if callback and (now - called > CALLBACK_INTERVAL_SECONDS or at_end):
             called = now
