@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from isthmus.distributions.continuous import Normal, exp
+from isthmus.distributions.labelled import LabelledNormal, LabelledPrior
 from isthmus.distributions.latent import CorrelatedNormal, NoCode
 
 Divergence = Callable[[Any, Any], Tensor]
@@ -48,6 +50,15 @@ def correlated_normal_kl(q: CorrelatedNormal, p: Normal) -> Tensor:
     scale = exp(-p.log_scale)
     distance, spread = (q.loc - p.loc) * scale, q.std * scale
     return 0.5 * (spread.square() + distance.square() - 1) - (q.factor.diagonal(dim1=-2, dim2=-1) * scale).log()
+
+
+@closed_form(LabelledNormal, LabelledPrior)
+def labelled_kl(q: LabelledNormal, p: LabelledPrior) -> Tensor:
+    """(B, 1 + D) KL(q || p), nats: of the class, then of each number, its mean over classes."""
+    share = q.share
+    of_class = (share * (q.log_share - p.log_p)).sum(-1, keepdim=True)
+    each = 0.5 * ((2 * q.log_scale).exp() + q.loc.square() - 1) - q.log_scale  # (B, E, D)
+    return torch.cat([of_class, (share[..., None] * each).sum(1)], -1)
 
 
 @closed_form(NoCode, NoCode)

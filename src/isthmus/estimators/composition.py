@@ -196,11 +196,11 @@ def input_reader(schema: Schema) -> nn.Module | None:
     return ReadColumns(schema.widths, [readers[part.columns[0].read_as](part) for part in schema.blocks()])
 
 
-def decoder_net(estimator: Hyperparameters, schema: Schema, family: Family) -> nn.Module:
-    """z to the numbers that the family of p(x given z) needs."""
+def decoder_net(estimator: Hyperparameters, schema: Schema, family: Family, beside: int = 0) -> nn.Module:
+    """z to the numbers that the family of p(x given z) needs; a code has `beside` numbers more than `latent_dim`."""
     out = family.raw_numel
     kwargs = network_kwargs(estimator, schema)
-    latent_dim = estimator.latent_dim
+    latent_dim = estimator.latent_dim + beside
     if estimator.decoder is not None:
         net = UserModule(copy.deepcopy(estimator.decoder), (latent_dim,), schema.condition_width, name="decoder")
         by_logits = isinstance(family, Bernoulli | ContinuousBernoulli)
