@@ -75,11 +75,12 @@ class LabelledNormal(LightDistribution):
         return torch.where(self.log_share > 0.5 * IMPOSSIBLE, self.log_share, 0.0)
 
     def log_prob(self, code: Tensor) -> Tensor:
-        """(..., B) nats of codes (..., B, E + D)."""
+        """(..., B) nats of codes (..., B or 1, E + D)."""
         e = self.loc.shape[1]
         z = (code[..., None, e:] - self.loc) * (-self.log_scale).exp()  # (..., B, E, D)
         each = self.log_share + (-0.5 * z.square() - HALF_LOG_TWO_PI - self.log_scale).sum(-1)
-        return each.gather(-1, code[..., :e].argmax(-1, keepdim=True)).squeeze(-1)
+        y = code[..., :e].argmax(-1, keepdim=True)
+        return each.gather(-1, y.expand(*each.shape[:-1], 1)).squeeze(-1)
 
 
 class LabelledPrior(LightDistribution):

@@ -144,7 +144,7 @@ def check_columns(schema: Schema, size: int | None) -> None:
 
 def may_start_linear(estimator: Any, schema: Schema) -> bool:
     """Whether encoder and decoder have linear paths, over rows that a linear model describes."""
-    if not isinstance(estimator.likelihood, str):  # a user's own, which is left alone
+    if not isinstance(estimator.likelihood, str) or not estimator.has_linear_start:  # a user's own is left alone
         return False
     if len(schema.columns) > 1 or schema.sequence or network_kind(estimator, schema) != "mlp":
         return False

@@ -101,6 +101,8 @@ class Hyperparameters:
     """What the model is for, under which `isthmus models` lists it."""
     conditional: typing.ClassVar[bool] = False
     """Whether labels that come with a data set are the condition, whatever the prior."""
+    has_linear_start: typing.ClassVar[bool] = True
+    """Whether its networks, if they have linear paths, can start as a linear model."""
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)

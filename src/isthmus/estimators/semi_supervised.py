@@ -31,6 +31,7 @@ class SemiSupervisedVAE(ClassifierMixin, Estimator):
     """VAE of rows and classes, which learns a classifier from rows of which few have a label (Kingma et al., 2014)."""
 
     purpose: typing.ClassVar[str] = "classes, from few labels"
+    has_linear_start: typing.ClassVar[bool] = False
 
     latent_dim: int | Auto = "auto"
     """Numbers in a code beside the class, >= 1, or auto: by the held-out likelihood of the linear model."""
