@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 import isthmus
-from evaluations import mnist_file
+from peers.workloads import mnist_file
 
 UNKNOWN = -1
 

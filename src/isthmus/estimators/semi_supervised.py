@@ -46,14 +46,15 @@ class SemiSupervisedVAE(ClassifierMixin, Estimator):
         assert schema.labels is not None
         classes, size = len(schema.labels.classes), self.latent_dim
         if classes < 2:
-            raise InputError(f"y must have labels of at least 2 classes for {type(self).__name__}, got {classes}.")
+            raise InputError(
+                f"y must have labels of at least 2 classes for {type(self).__name__}, got {classes}. Pass y=..., with "
+                "-1 for rows without a label."
+            )
         if self.encoder is not None or self.decoder is not None or self.prior != "normal":
             raise InputError(
                 f"encoder and decoder must be None and prior 'normal' for {type(self).__name__}, whose networks read "
                 "classes. Use hidden=..., network=... or channels=...."
             )
-        if not self.label_weight >= 0:
-            raise InputError(f"label_weight must be >= 0, got {self.label_weight}.")
         posterior = LabelledPosterior(
             composition.encoder_net(self, schema, classes),
             composition.encoder_net(self, schema, FEATURES),

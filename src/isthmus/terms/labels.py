@@ -50,9 +50,11 @@ class Classification(nn.Module):
             batch = self.picked()
         assert batch.y is not None
         logits = model.posterior.logits(model.corrupt(batch), batch.c, batch.mask)
-        known = (batch.y >= 0).to(logits.dtype)
-        loss = F.cross_entropy(logits, batch.y.clamp(min=0), reduction="none") * known
-        return loss.sum() / known.sum().clamp(min=1.0)
+        weight = (batch.y >= 0).to(logits.dtype)
+        if batch.weight is not None:
+            weight = weight * batch.weight
+        losses = F.cross_entropy(logits, batch.y.clamp(min=0), reduction="none")
+        return (losses * weight).sum() / weight.sum().clamp(min=1e-30)
 
 
 def classification() -> Term:
