@@ -14,7 +14,9 @@ from isthmus.distributions.flow import Flowed
 from isthmus.distributions.latent import CorrelatedNormal, FullNormal
 from isthmus.distributions.latent import Mixture as MixtureDistribution
 from isthmus.distributions.mixture_fit import fit_mixture
+from isthmus.distributions.quantized import SymbolSequence
 from isthmus.errors import InputError
+from isthmus.nets.autoregressive import CausalTransformer
 from isthmus.nets.flow import Flow
 from isthmus.random_streams import generator
 
@@ -168,6 +170,27 @@ class FlowPrior(nn.Module):
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         return Flowed(Normal(self.zero, self.zero), self.flow, of_draws=False)
+
+
+class Autoregressive(nn.Module):
+    """Each symbol of a code given those before it, by a transformer (van den Oord et al., 2017, use a PixelCNN).
+
+    Args:
+        quantizer: what makes symbols of codes; that of the posterior.
+    """
+
+    formula = "p(z) = Π p(symbol[s] given symbols before s)"
+
+    zero: Tensor
+
+    def __init__(self, quantizer: Any):
+        super().__init__()
+        self.quantizer = quantizer
+        self.net = CausalTransformer(quantizer.symbols, quantizer.values)
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
+        return SymbolSequence(self.quantizer, self.net, self.zero)
 
 
 class PostHocPrior(nn.Module):

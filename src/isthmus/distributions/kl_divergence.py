@@ -11,6 +11,7 @@ from torch import Tensor
 from isthmus.distributions.continuous import Normal, exp
 from isthmus.distributions.labelled import LabelledNormal, LabelledPrior
 from isthmus.distributions.latent import CorrelatedNormal, NoCode
+from isthmus.distributions.quantized import QuantizedCode, SymbolSequence
 
 Divergence = Callable[[Any, Any], Tensor]
 DIVERGENCES: dict[tuple[type, type], Divergence] = {}
@@ -59,6 +60,12 @@ def labelled_kl(q: LabelledNormal, p: LabelledPrior) -> Tensor:
     of_class = (share * (q.log_share - p.log_p)).sum(-1, keepdim=True)
     each = 0.5 * ((2 * q.log_scale).exp() + q.loc.square() - 1) - q.log_scale  # (B, E, D)
     return torch.cat([of_class, (share[..., None] * each).sum(1)], -1)
+
+
+@closed_form(QuantizedCode, SymbolSequence)
+def quantized_kl(q: QuantizedCode, p: SymbolSequence) -> Tensor:
+    """(B, S) nats of each symbol given those before it: -log p, for q has no entropy."""
+    return -p.symbol_log_prob(q.index)
 
 
 @closed_form(NoCode, NoCode)

@@ -37,13 +37,24 @@ from isthmus.schema import Condition, Labels, Schema
 from isthmus.user_priors import as_prior
 
 
-def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family | nn.Module) -> LatentModel:
+def latent_model(
+    estimator: Hyperparameters,
+    schema: Schema,
+    posterior: Family | nn.Module,
+    prior: nn.Module | Distribution | None = None,
+    *,
+    beside: int = 0,
+    kind: type[LatentModel] = LatentModel,
+) -> LatentModel:
     """Encoder, decoder, prior and corruption as the fields say.
 
     Args:
         estimator: the fields.
         schema: of the data.
         posterior: the family of q(z given x), whose parameters an encoder gives; or q itself, a module of (x, c, mask).
+        prior: p(z), where it is no field.
+        beside: numbers in a code beside those of `latent_dim`.
+        kind: the class of the model.
     """
     if isinstance(posterior, Family):
         encoder = encoder_net(estimator, schema, posterior.raw_numel)
@@ -51,17 +62,19 @@ def latent_model(estimator: Hyperparameters, schema: Schema, posterior: Family |
     dense = getattr(posterior, "has_density", True)
     refit = isinstance(estimator.prior, str) and estimator.prior.startswith("refit")
     matched = matches_prior(estimator)
-    if not dense and not refit and estimator.prior != "normal":
+    if prior is None and not dense and not refit and estimator.prior != "normal":
         name, penalized = type(estimator).__name__, "" if matched else " for none"
         raise InputError(
             f"prior must be 'refit(k)', or 'normal'{penalized}, for {name}, whose codes have no density, got "
             f"{estimator.prior!r}."
         )
+    if prior is None:
+        prior = prior_module(estimator, schema) if dense or refit or matched else priors.Flat()
     family = likelihood_family(estimator, schema)
-    model = LatentModel(
+    model = kind(
         posterior,
-        Conditional(decoder_net(estimator, schema, family), family),
-        prior_module(estimator, schema) if dense or refit or matched else priors.Flat(),
+        Conditional(decoder_net(estimator, schema, family, beside), family),
+        prior,
         corruption_module(estimator, schema),
         0.0 if schema.discrete else schema.element_log_volume,
     )

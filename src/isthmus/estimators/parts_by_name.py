@@ -18,7 +18,7 @@ from isthmus import corruption, families, priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters
-from isthmus.nets import sparse
+from isthmus.nets import quantization, sparse
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term, warmup
 from isthmus.schema import Schema
@@ -170,6 +170,13 @@ def check_weight(name: str, value: float) -> float:
     if not 0 <= value < math.inf:
         raise InputError(f"{name} of a penalty must be a number >= 0, got {value}.")
     return float(value)
+
+
+QUANTIZATIONS: dict[str, Callable[..., nn.Module]] = {
+    "vq": lambda size, k=512, d=4: quantization.Codebook(size, k, d),
+    "fsq": lambda size, k=5: quantization.Grid(size, k),
+}
+"""How codes become symbols, made from the numbers in a code."""
 
 
 CORRUPTIONS: dict[str, Callable[..., nn.Module]] = {

@@ -10,7 +10,6 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
-from isthmus.conditional import Conditional
 from isthmus.errors import InputError
 from isthmus.estimators import composition
 from isthmus.estimators.base import Estimator
@@ -62,13 +61,8 @@ class SemiSupervisedVAE(ClassifierMixin, Estimator):
             classes,
             size,
         )
-        family = composition.likelihood_family(self, schema)
-        model = LabelledModel(
-            posterior,
-            Conditional(composition.decoder_net(self, schema, family, classes), family),
-            LabelledStandard(classes, size),
-            composition.corruption_module(self, schema),
-            0.0 if schema.discrete else schema.element_log_volume,
+        model = composition.latent_model(
+            self, schema, posterior, LabelledStandard(classes, size), beside=classes, kind=LabelledModel
         )
         loss = nll + self.beta * warmup(self.warmup) * kl + self.label_weight * classification()
         return Recipe(model, loss)

@@ -9,7 +9,7 @@ from isthmus.families.bits_and_levels import (
     DiscretizedLogistic,
     LevelFamily,
 )
-from isthmus.families.codes import DiagonalNormal, FlowNormal, FullNormal, Point
+from isthmus.families.codes import DiagonalNormal, FlowNormal, FullNormal, Point, Quantized
 from isthmus.families.columns import Columns
 from isthmus.families.counts import CountFamily, NegativeBinomial, Poisson
 from isthmus.families.family import Family, LinearStart, NormalScale
@@ -35,6 +35,7 @@ __all__ = [
     "NormalScale",
     "Point",
     "Poisson",
+    "Quantized",
     "StudentT",
     "scale_module",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from isthmus.distributions import continuous
 from isthmus.distributions.flow import Flowed
 from isthmus.distributions.latent import CorrelatedNormal, Delta
+from isthmus.distributions.quantized import QuantizedCode
 from isthmus.errors import InputError
 from isthmus.families.family import Family
 from isthmus.nets.flow import Flow
@@ -124,3 +125,23 @@ class Point(Family):
             return Delta(value, self.event_dim)
         code = self.rule(value, train=True) if train and self.learns else self.rule(value)
         return Delta(code, self.event_dim, raw=value, rule=self.rule)
+
+
+class Quantized(Family):
+    """The nearest of finitely many codes.
+
+    Args:
+        event_shape: (D,).
+        quantizer: a module of (..., D) to codes (..., D), their symbols (..., S), and what was quantized (..., D).
+    """
+
+    formula = "z = nearest code to f(x)"
+    discrete = True
+
+    def __init__(self, event_shape: tuple[int, ...], quantizer: nn.Module):
+        super().__init__(event_shape)
+        self.quantizer = quantizer
+        self.learns = bool(getattr(quantizer, "learns", False))
+
+    def forward(self, raw: Tensor, train: bool = False):
+        return QuantizedCode(*(self.quantizer(raw, train=True) if train and self.learns else self.quantizer(raw)))

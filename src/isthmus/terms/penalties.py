@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -55,3 +57,19 @@ def _l0(model: Model, batch: Batch, out: Pass) -> Tensor:
 
 l0 = Term(_l0, "l0")
 """The number of active units, with JumpReLU's straight-through gradient (Rajamanoharan et al., 2024)."""
+
+
+def _commitment(model: Model, batch: Batch, out: Pass) -> Tensor:
+    return (out.q.raw - out.q.loc.detach()).square().sum(-1)
+
+
+commitment = Term(_commitment, "commitment")
+"""The squared distance of what was quantized from its code (van den Oord et al., 2017)."""
+
+
+def _perplexity(model: Any, batch: Batch, out: Pass) -> Tensor:
+    return model.posterior.family.quantizer.perplexity()
+
+
+perplexity = Term(_perplexity, "perplexity")
+"""How many words of a codebook are in use, to be shown beside the loss."""

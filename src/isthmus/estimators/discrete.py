@@ -1,0 +1,64 @@
+"""Autoencoders with discrete codes."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+import numpy as np
+import torch
+
+from isthmus import families, priors
+from isthmus.errors import InputError
+from isthmus.estimators import composition
+from isthmus.estimators.base import Estimator
+from isthmus.estimators.hyperparameters import Auto
+from isthmus.estimators.parts_by_name import QUANTIZATIONS, build
+from isthmus.estimators.recipe import Recipe
+from isthmus.objective import warmup
+from isthmus.schema import Schema
+from isthmus.terms.bounds import kl, nll
+from isthmus.terms.penalties import commitment, perplexity
+
+
+class VQVAE(Estimator):
+    """Autoencoder whose code is a sequence of symbols, with a learned prior over them (van den Oord et al., 2017).
+
+    A row has one code, so that -log p(x given z) - log p(z) is a bound on -log p(x), which is trained.
+    """
+
+    purpose: typing.ClassVar[str] = "discrete codes"
+    has_linear_start: typing.ClassVar[bool] = False
+
+    latent_dim: int = 64
+    """Numbers in a code, >= 1: as many for each symbol as `quantization` says."""
+    hidden: tuple[int, ...] | Auto = "auto"
+    """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
+    quantization: str = "vq(512, 4)"
+    """How numbers become symbols: vq(k, d), the nearest of k words of d numbers; fsq(k), each one of k levels."""
+    commitment: float = 0.25
+    """Weight of the squared distance of the encoder's numbers from their code, >= 0, which keeps them near it."""
+
+    def compose(self, schema: Schema) -> Recipe:
+        if self.prior != "normal":
+            raise InputError(
+                f"prior must be 'normal', which is not used, for {type(self).__name__}, got {self.prior!r}."
+            )
+        quantizer = build(QUANTIZATIONS, self.quantization, "quantization", self.latent_dim)
+        family = families.Quantized((self.latent_dim,), quantizer)
+        model = composition.latent_model(self, schema, family, priors.Autoregressive(quantizer))
+        loss = nll + warmup(self.warmup) * kl + self.commitment * commitment
+        return Recipe(model, loss + 0.0 * perplexity if family.learns else loss)
+
+    def symbols(self, X: Any, *, condition: Any = None, observed: Any = None) -> np.ndarray:
+        """(n, S) the symbols of each row, integers from 0.
+
+        Args:
+            X: (n, *X) data, in their own units.
+            condition: (n,) labels or (n, C) numbers of a conditional model.
+            observed: (n, *X) booleans, False where a value of X is missing.
+        """
+        rows = self.fitted_.dataset(self._check(X, condition, None, observed))
+        model = self.fitted_.model
+        with torch.no_grad():
+            return torch.cat([model.infer(batch).index.cpu() for batch in rows.batches()]).numpy()

@@ -1,0 +1,130 @@
+"""Quantization of codes: numbers become symbols, each one of K, and symbols numbers again."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isthmus import random_streams
+from isthmus.errors import InputError
+
+EMA_STEP = 0.01
+"""Weight of a new batch in running means (over about 100 batches)."""
+DEAD_SHARE = 0.03
+"""A word that stands for fewer vectors than this share of the mean begins anew at a vector of the batch."""
+MAX_WORDS = 65_536
+"""Words of a codebook, at most."""
+
+
+class Codebook(nn.Module):
+    """Vectors of d numbers become the nearest of k words, which follow the vectors' running means.
+
+    Each word is the exponential average of the vectors nearest to it (van den Oord et al., 2017, appendix A.1). The
+    decoder's gradient passes to the vectors as if they had not been changed.
+
+    Args:
+        size: numbers in a code.
+        k: words.
+        d: numbers of a word; `size` must be a multiple of it.
+
+    Raises:
+        InputError: for other numbers.
+    """
+
+    learns = True
+    """Whether `forward` takes `train`, in which the words move."""
+    words: Tensor
+    count: Tensor
+    total: Tensor
+
+    def __init__(self, size: int, k: int = 512, d: int = 4):
+        super().__init__()
+        if not isinstance(k, int) or not 2 <= k <= MAX_WORDS:
+            raise InputError(f"k must be an integer from 2 to {MAX_WORDS:,}, the number of words, got {k}.")
+        if not isinstance(d, int) or d < 1 or size % d:
+            raise InputError(f"latent_dim must be a multiple of d, the numbers of a word, got {size} and d={d}.")
+        self.symbols, self.values = size // d, k
+        self.register_buffer("words", torch.randn(k, d))
+        self.register_buffer("count", torch.zeros(k))  # running mean of vectors in a batch; 0: dead
+        self.register_buffer("total", torch.zeros(k, d))  # running mean of their sums
+
+    def index_of(self, z: Tensor) -> Tensor:
+        """(..., S) the word nearest to each vector of codes (..., size)."""
+        vectors = z.unflatten(-1, (self.symbols, -1))
+        # |v - w|² without |v|², which is the same for all words.
+        return (self.words.square().sum(-1) - 2 * vectors @ self.words.T).argmin(-1)
+
+    def embed(self, index: Tensor) -> Tensor:
+        """(..., size) the codes of symbols (..., S)."""
+        return self.words[index].flatten(-2)
+
+    def forward(self, raw: Tensor, train: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes (..., size), their symbols (..., S), and the vectors that were quantized (..., size).
+
+        Args:
+            raw: (..., size) what the encoder gives.
+            train: whether the words move.
+        """
+        index = self.index_of(raw.detach())
+        if train:
+            self._move(raw.detach().unflatten(-1, (self.symbols, -1)).flatten(0, -2), index.flatten())
+            index = self.index_of(raw.detach())
+        words = self.embed(index)
+        return raw + (words - raw).detach(), index, raw
+
+    @torch.no_grad()
+    def _move(self, vectors: Tensor, index: Tensor) -> None:
+        """Let words follow vectors (N, d), of which each has the word `index` (N,)."""
+        chosen = F.one_hot(index, self.values).to(vectors.dtype)  # (N, K)
+        mean = len(vectors) / self.values
+        count = self.count.lerp(chosen.sum(0), EMA_STEP)
+        total = self.total.lerp(chosen.T @ vectors, EMA_STEP)
+        places = random_streams.uniform((self.values,), vectors) * len(vectors)
+        others = vectors[places.long().clamp(max=len(vectors) - 1)]
+        dead = count < DEAD_SHARE * mean
+        count = torch.where(dead, mean, count)
+        total = torch.where(dead[:, None], mean * others, total)
+        self.count.copy_(count)
+        self.total.copy_(total)
+        self.words.copy_(total / count[:, None])
+
+    def perplexity(self) -> Tensor:
+        """How many words are in use: exp of the entropy of their frequencies, from 1 to k."""
+        share = self.count / self.count.sum().clamp(min=1e-30)
+        return (-(share * share.clamp(min=1e-30).log()).sum()).exp()
+
+
+class Grid(nn.Module):
+    """Each number becomes the nearest of k levels from -1 to 1 (finite scalar quantization; Mentzer et al., 2024).
+
+    Args:
+        size: numbers in a code.
+        k: levels.
+
+    Raises:
+        InputError: if k is not an integer from 2 to 65,536.
+    """
+
+    learns = False
+
+    def __init__(self, size: int, k: int = 5):
+        super().__init__()
+        if not isinstance(k, int) or not 2 <= k <= MAX_WORDS:
+            raise InputError(f"k must be an integer from 2 to {MAX_WORDS:,}, the number of levels, got {k}.")
+        self.symbols, self.values = size, k
+
+    def index_of(self, z: Tensor) -> Tensor:
+        """(..., size) the level of each number in [-1, 1]."""
+        return ((z + 1) * ((self.values - 1) / 2)).round().long().clamp(0, self.values - 1)
+
+    def embed(self, index: Tensor) -> Tensor:
+        """(..., size) the numbers of levels, in the default precision."""
+        return index.to(torch.get_default_dtype()) * (2 / (self.values - 1)) - 1
+
+    def forward(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes (..., size), their levels, and the numbers in (-1, 1) that were rounded."""
+        bounded = raw.tanh()
+        index = self.index_of(bounded.detach())
+        levels = self.embed(index).to(raw.dtype)
+        return bounded + (levels - bounded).detach(), index, bounded
