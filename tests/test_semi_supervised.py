@@ -10,11 +10,11 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import isthmus
-from isthmus.batch import Batch
 from isthmus.distributions.kl_divergence import kl_divergence
 from isthmus.distributions.labelled import LabelledNormal, LabelledPrior
 from isthmus.estimators.training_setup import setup_training
-from isthmus.terms.bounds import kl, nll
+from isthmus.examples import Examples
+from isthmus.random_streams import Stream, drawing_from
 from models import LABELLED, small, table
 
 F64 = torch.float64
@@ -83,22 +83,48 @@ def test_the_prior_draws_classes_by_their_probabilities():
     torch.testing.assert_close(p.log_prob(z), expected + (z[:, :3] * p.log_p).sum(1))
 
 
-def test_the_bound_is_the_sum_over_classes_or_that_of_the_label():
-    job = setup_training(small("SemiSupervisedVAE", latent_dim=2, precision="float64"), X, y=Y)
+def made(**fields):
+    """A model whose networks are far from the start, its rows, and its loss."""
+    job = setup_training(small("SemiSupervisedVAE", latent_dim=2, precision="float64", **fields), X, y=Y)
     model, rows = job.recipe.model, job.to_device(job.train_rows)
-    batch = rows.batch(torch.arange(len(rows)))
+    generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        for parameter in model.parameters():  # networks that start at zero say the same of all rows
-            parameter.add_(0.2 * torch.randn(parameter.shape, dtype=F64, generator=torch.Generator().manual_seed(2)))
-        out = model(batch)
-        each, q = out.log_px.T - out.log_qz.T + out.log_pz.T, model.infer(batch)
-    of_z = each + q.log_share  # without log q(y given x): of draws of z given each class
-    known = batch.y >= 0
-    labelled = (each[known]).gather(1, batch.y[known][:, None])[:, 0]
-    torch.testing.assert_close(out.expectation(out.log_ratio)[known], labelled)
-    unknown = (q.share * (of_z - q.log_share)).sum(1)[~known]
-    torch.testing.assert_close(out.expectation(out.log_ratio)[~known], unknown)
-    torch.testing.assert_close((nll.fn(model, batch, out) + kl.fn(model, batch, out)).shape, torch.Size([len(rows)]))
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, dtype=F64, generator=generator))
+    return model, rows, job.recipe.objective
+
+
+def test_the_bound_is_the_sum_over_classes_or_that_of_the_label():
+    model, rows, objective = made()
+    batch = rows.batch(torch.arange(len(rows)))
+    normal, unit = torch.distributions.Normal, normal_of_unit()
+    with torch.no_grad(), drawing_from(Stream(0)):
+        q = model.infer(batch)
+        noise = q.noise(200, 1)
+        out = model.forward_from(batch, q.given(batch.y), noise, model.prior_for(batch))
+        each = []  # of z given each class: the mean over draws of log p(x given y, z) + log p(y) + log p(z) - log q(z)
+        for y, bits in enumerate(torch.eye(3, dtype=F64)):
+            loc, scale = q.loc[:, y], q.log_scale[:, y].exp()
+            z = loc + scale * noise
+            log_px = (
+                model.decode(torch.cat([bits.expand(*z.shape[:-1], 3), z], -1)).log_prob(batch.x) - model.log_volume
+            )
+            of_z = unit.log_prob(z).sum(-1) - normal(loc, scale).log_prob(z).sum(-1)
+            each.append((log_px + of_z).mean(0) - math.log(3))
+        each = torch.stack(each, 1)  # (B, E)
+        known = batch.y >= 0
+        expected = torch.where(
+            known, each.gather(1, batch.y.clamp(min=0)[:, None])[:, 0], (q.share * (each - q.log_share)).sum(1)
+        )
+        torch.testing.assert_close(out.expectation(out.log_ratio), expected)
+        # The trained terms have the KL in closed form, of which 200 draws are some 0.1 nats off.
+        trained = sum(term(model, batch, out) for term in objective.terms if term.name != "classification")
+    assert known.any()
+    assert trained.item() == pytest.approx(-expected.mean().item(), abs=0.2)
+
+
+def normal_of_unit() -> torch.distributions.Normal:
+    return torch.distributions.Normal(torch.zeros((), dtype=F64), torch.ones((), dtype=F64))
 
 
 def test_log_p_is_that_of_quadrature():
@@ -152,18 +178,100 @@ def test_labels_of_few_digits_and_many_without_are_better_than_the_labels_alone(
     assert model.score(x[1200:], y[1200:]) > alone.score(x[1200:].reshape(-1, 64), y[1200:])
 
 
-def test_a_row_of_weight_two_counts_as_two_for_the_classifier():
-    job = setup_training(small("SemiSupervisedVAE", latent_dim=2, precision="float64"), X, y=Y)
-    model, rows = job.recipe.model, job.to_device(job.train_rows)
-    (term,) = (each for each in job.recipe.objective.terms if each.name == "classification")
-    batch = rows.batch(torch.arange(6))
-    weight = torch.tensor([2.0, 0, 1, 1, 1, 1], dtype=F64)
-    repeated = rows.batch(torch.tensor([0, 0, 2, 3, 4, 5]))
+def classification_of(objective):
+    return next(term for term in objective.terms if term.name == "classification")
+
+
+def test_the_classifiers_loss_is_that_of_labelled_rows_in_training_and_validation():
+    model, rows, objective = made()
+    term, batch = classification_of(objective), rows.batch(torch.arange(len(rows)))
     with torch.no_grad():
-        counted = term.fn(model, batch._replace(weight=weight), None)
-        torch.testing.assert_close(counted, term.fn(model, repeated, None))
-        nobody = Batch(batch.x, y=torch.full((6,), -1))
-        assert term.fn(model, nobody, None).item() == 0
+        log_p = model.posterior.logits(batch.x).log_softmax(-1)
+        known = batch.y >= 0
+        expected = -log_p[known].gather(1, batch.y[known][:, None]).mean()
+        term.fn.begin(rows, 0)
+        model.train()
+        torch.testing.assert_close(term(model, rows.batch(torch.arange(3)), None), expected)
+        model.eval()
+        parts = [term(model, rows.batch(index), None) * len(index) for index in torch.arange(len(rows)).split(7)]
+        torch.testing.assert_close(sum(parts) / len(rows), expected)
+        # Of more labels than are read at once some are drawn.
+        few = term.fn.few
+        term.fn.few = type(few)(*[None if part is None else part.repeat_interleave(5, 0) for part in few])
+        model.train()
+        with drawing_from(Stream(0)):
+            some = torch.stack([term(model, batch, None) for _ in range(200)])
+        assert some.std() > 0
+        assert some.mean().item() == pytest.approx(expected.item(), abs=4 * some.std().item() / math.sqrt(200))
+
+
+def test_a_row_of_weight_two_counts_as_two_for_the_classifier():
+    model, rows, objective = made()
+    term, labelled = classification_of(objective), torch.nonzero(rows.y >= 0)[:4, 0]
+    weight = torch.tensor([2.0, 0, 1, 1], dtype=F64)
+    model.train()
+    with torch.no_grad():
+        term.fn.few = rows.batch(labelled)._replace(weight=weight)
+        counted = term(model, rows.batch(labelled), None)
+        term.fn.few = rows.batch(labelled[[0, 0, 2, 3]])
+        torch.testing.assert_close(counted, term(model, rows.batch(labelled), None))
+
+
+def test_compiled_updates_give_the_same_model():
+    found = [fitted(epochs=2, compile=compile, precision="float64").predict_proba(X) for compile in (False, True)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_scores_are_of_rows_with_labels():
+    model = fitted(epochs=5)
+    right = model.predict(X) == CLASSES[TRUE]
+    known = Y != "-1"
+    assert model.score(X, Y) == pytest.approx(right[known].mean())
+    assert model.score(Examples(X, y=CLASSES[TRUE])) == pytest.approx(right.mean())
+    weight = np.arange(len(X)) % 3
+    assert model.score(X, Y, sample_weight=weight) == pytest.approx(np.average(right[known], weights=weight[known]))
+    with pytest.raises(isthmus.InputError, match="y must have a label of at least one row"):
+        model.score(X, np.full(len(X), -1))
+    with pytest.raises(isthmus.InputError, match="y must be one of the classes"):
+        model.score(X, np.full(len(X), "horse"))
+
+
+def test_a_class_without_training_labels_is_named():
+    _, rows, objective = made()
+    rows.y[rows.y == 2] = -1
+    with pytest.warns(UserWarning, match="no training row has the label 'sheep'"):
+        classification_of(objective).fn.begin(rows, 0)
+
+
+@pytest.mark.parametrize("y", [[0, 1], [True, False], ["a", 1], [(1, 2), (3, 4)]], ids=str)
+def test_classes_of_any_kind_are_predicted(y):
+    labels = np.empty(len(X), dtype=object)
+    labels[:] = [y[i] for i in TRUE.clip(max=1)]
+    model = small("SemiSupervisedVAE", latent_dim=2, epochs=1).fit(X, labels)
+    assert len(model.classes_) == 2
+    predicted = model.predict(X)
+    assert set(predicted.tolist()) <= set(model.classes_.tolist())
+    assert {type(name) for name in model.classes_.tolist()} == {str if isinstance(y[0], tuple) else type(n) for n in y}
+
+
+def test_reconstructions_are_of_one_class():
+    model = fitted(epochs=5)
+    codes = model.transform(X)
+    assert set(np.unique(codes[:, :3])) == {0.0, 1.0}
+    np.testing.assert_array_equal(CLASSES[codes[:, :3].argmax(1)], model.predict(X))
+
+
+def test_missing_elements_and_sequences_are_classified():
+    observed = np.random.default_rng(0).random(X.shape) > 0.2
+    model = small("SemiSupervisedVAE", latent_dim=2, epochs=2).fit(X, Y, observed=observed)
+    hidden = np.where(observed, X, 1e6)
+    np.testing.assert_array_equal(
+        model.predict_proba(X, observed=observed), model.predict_proba(hidden, observed=observed)
+    )
+    steps, lengths = X.reshape(100, 2, 5), np.where(np.arange(100) % 2, 1, 2)
+    model = small("SemiSupervisedVAE", latent_dim=2, epochs=2).fit(steps, Y[:100], lengths=lengths)
+    assert model.predict(steps, lengths=lengths).shape == (100,)
+    assert 0 <= model.score(steps, Y[:100], lengths=lengths) <= 1
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,8 @@ def fingerprint(*groups: Examples | None) -> str:
         for array in (group.x, group.y, group.condition, group.lengths, group.target, group.observed, group.weight):
             if array is not None:
                 values = np.ascontiguousarray(array)
-                values = values.astype("U") if values.dtype == object else values
+                if values.dtype == object:  # labels of any kind, tuples too
+                    values = np.array([str(value) for value in values.ravel()], dtype="U").reshape(values.shape)
                 digest.update(f"{values.dtype}{values.shape}".encode())
                 digest.update(values.tobytes() if values.dtype.kind == "U" else values.data)
     return digest.hexdigest()

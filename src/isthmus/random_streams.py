@@ -237,6 +237,10 @@ class Redirected(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+KNOWN = ("isthmus.", "zuko.")
+"""Packages whose modules draw from the streams above alone."""
+
+
 def is_ours(module: nn.Module) -> bool:
     """Whether all parts of a module are ours or layers of torch that draw nothing once they are initialized."""
     return not any(_may_draw(part) for part in module.modules())
@@ -244,7 +248,7 @@ def is_ours(module: nn.Module) -> bool:
 
 def _may_draw(part: nn.Module) -> bool:
     home = type(part).__module__
-    if home.startswith(("isthmus.", "zuko.")):
+    if home.startswith(KNOWN):
         return False
     rates = (getattr(part, "dropout", 0), getattr(part, "p", 0), getattr(part, "upper", 0))  # RReLU has an upper slope
     return not home.startswith("torch.nn.") or any(isinstance(rate, int | float) and rate > 0 for rate in rates)

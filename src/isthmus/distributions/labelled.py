@@ -35,8 +35,8 @@ class LabelledNormal(LightDistribution):
 
     def given(self, y: Tensor) -> LabelledNormal:
         """The same where labels y (B,) are known; -1 is unknown."""
-        e = self.log_share.shape[1]
-        known = torch.where(F.one_hot(y.clamp(min=0), e) > 0, 0.0, IMPOSSIBLE).to(self.log_share.dtype)
+        classes = torch.arange(self.log_share.shape[1], device=y.device)
+        known = torch.where(y[:, None] == classes, 0.0, IMPOSSIBLE).to(self.log_share.dtype)
         return LabelledNormal(torch.where((y >= 0)[:, None], known, self.log_share), self.loc, self.log_scale)
 
     @property
@@ -47,6 +47,13 @@ class LabelledNormal(LightDistribution):
     @property
     def mean(self) -> Tensor:
         return torch.cat([self.share, (self.share[..., None] * self.loc).sum(1)], -1)
+
+    @property
+    def centre(self) -> Tensor:
+        """(B, E + D) the most likely class and the mean of z given it: a mixture of classes is no code."""
+        y = self.log_share.argmax(-1)
+        bits = (y[:, None] == torch.arange(self.log_share.shape[1], device=y.device)).to(self.loc.dtype)
+        return torch.cat([bits, (bits[..., None] * self.loc).sum(1)], -1)
 
     @property
     def std(self) -> Tensor:

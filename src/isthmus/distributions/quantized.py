@@ -40,8 +40,10 @@ class QuantizedCode(LightDistribution):
         return self.loc.new_zeros(draws, rows, 0)
 
     def draw(self, noise: Tensor) -> Drawn:
-        z = self.loc.expand(len(noise), *self.loc.shape)
-        return Drawn(z, self.log_prob(z))
+        return Drawn(self.loc[None], self.loc.new_zeros(1, len(self.loc)))  # all draws are one
+
+    def draw_equal(self, draws: int, rows: int) -> Tensor:
+        return self.loc.expand(draws, *self.loc.shape)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self.loc.expand(*sample_shape, *self.loc.shape)

@@ -123,9 +123,9 @@ class Estimator(Hyperparameters, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """Train on X; with `warm_start` go on from the weights of the last fit.
 
         With `warm_start` the schema and scaling of the first fit stay, and X may be other rows of that schema. The
-        learning rate runs its whole course again, up to `learning_rate` and down to zero over the new epochs; weights
-        of terms that rise in a first fit have their last values from the begin. The weights that fit began with are
-        kept unless validation rows say that later ones are better. A model with a closed form is solved anew.
+        learning rate runs its whole course again over the new epochs; weights of terms that rise in a first fit have
+        their last values from the begin. The weights that fit began with are kept unless validation rows say that later
+        ones are better; of a game with a critic the last are kept. A model with a closed form is solved anew.
 
         Args:
             X: (n, *X) data: an array, a tensor, a sparse matrix, a DataFrame of pandas or polars; a list of sequences

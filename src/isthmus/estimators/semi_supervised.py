@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import typing
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 
+from isthmus.array_checks import as_labels
 from isthmus.errors import InputError
 from isthmus.estimators import composition
+from isthmus.estimators.available_methods import refuse_others
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.hyperparameters import Auto
 from isthmus.estimators.recipe import Recipe
+from isthmus.examples import Examples
+from isthmus.inputs import as_examples
 from isthmus.labelled_model import LabelledModel, LabelledPosterior, LabelledStandard
 from isthmus.nets.mlp import MLP
 from isthmus.objective import warmup
+from isthmus.random_streams import repeatable
 from isthmus.schema import Schema
-from isthmus.terms.bounds import kl, nll
-from isthmus.terms.labels import classification
+from isthmus.terms.bounds import nll
+from isthmus.terms.labels import classification, kl_given_class, kl_of_class
 
 FEATURES = 128
 """Numbers by which the encoder describes a row before the class is read."""
@@ -39,7 +43,7 @@ class SemiSupervisedVAE(ClassifierMixin, Estimator):
     beta: float = 1.0
     """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound."""
     label_weight: float = 100.0
-    """Weight of the classifier's loss, >= 0, in nats for each nat that a labelled row costs."""
+    """Weight >= 0 of the mean -log q(y given x) of labelled rows, which is added to the mean loss of all rows."""
 
     def compose(self, schema: Schema) -> Recipe:
         assert schema.labels is not None
@@ -64,49 +68,79 @@ class SemiSupervisedVAE(ClassifierMixin, Estimator):
         model = composition.latent_model(
             self, schema, posterior, LabelledStandard(classes, size), beside=classes, kind=LabelledModel
         )
-        loss = nll + self.beta * warmup(self.warmup) * kl + self.label_weight * classification()
-        return Recipe(model, loss)
+        # Without the entropy of the class, while decoder and code are still rough, each row would settle on one.
+        rate = self.beta * kl_of_class + self.beta * warmup(self.warmup) * kl_given_class
+        return Recipe(model, nll + rate + self.label_weight * classification(schema.labels.classes))
 
     @property
     def classes_(self) -> np.ndarray:
         """(E,) the classes, sorted."""
         labels = self.schema_.labels
         assert labels is not None
-        return np.array(labels.classes)
+        one_kind = len({type(name) for name in labels.classes}) == 1
+        return np.array(labels.classes, dtype=None if one_kind else object)
 
-    def score(self, X: Any, y: Any = None, **kwargs: Any) -> float:
-        """The share of rows whose class is predicted right; without y the mean log p(x) of a row, nats.
-
-        Args:
-            X: (n, *X) data.
-            y: (n,) classes.
-            **kwargs: `condition`, `observed` and `sample_weight`, as in `fit`.
-        """
-        if y is None:
-            return super(ClassifierMixin, self).score(X, **kwargs)
-        weight = kwargs.pop("sample_weight", None)
-        return float(accuracy_score(y, self.predict(X, **kwargs), sample_weight=weight))
-
-    def predict_proba(self, X: Any, *, condition: Any = None, observed: Any = None) -> np.ndarray:
+    def predict_proba(
+        self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None, **others: Never
+    ) -> np.ndarray:
         """(n, E) probability of each class of `classes_`.
 
         Args:
-            X: (n, *X) data, in their own units.
-            condition: (n,) labels or (n, C) numbers of a conditional model.
-            observed: (n, *X) booleans, False where a value of X is missing.
+            X, condition, lengths, observed: as in `transform`.
         """
-        rows = self.fitted_.dataset(self._check(X, condition, None, observed))
-        posterior: Any = self.fitted_.model.posterior
-        with torch.no_grad():
+        refuse_others(type(self), "predict_proba", others)
+        rows, fitted = self.fitted_.dataset(self._check(X, condition, lengths, observed)), self.fitted_
+        posterior: Any = fitted.model.posterior
+        with torch.no_grad(), fitted.threads(), repeatable(fitted.model):
             parts = [posterior.logits(b.x, b.c, b.mask).softmax(-1).cpu() for b in rows.batches()]
         return torch.cat(parts).numpy()
 
-    def predict(self, X: Any, *, condition: Any = None, observed: Any = None) -> np.ndarray:
+    def predict(
+        self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None, **others: Never
+    ) -> np.ndarray:
         """(n,) the most likely class.
 
         Args:
-            X: (n, *X) data, in their own units.
-            condition: (n,) labels or (n, C) numbers of a conditional model.
-            observed: (n, *X) booleans, False where a value of X is missing.
+            X, condition, lengths, observed: as in `transform`.
         """
-        return self.classes_[self.predict_proba(X, condition=condition, observed=observed).argmax(1)]
+        refuse_others(type(self), "predict", others)
+        proba = self.predict_proba(X, condition=condition, lengths=lengths, observed=observed)
+        return self.classes_[proba.argmax(1)]
+
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        condition: Any = None,
+        lengths: Any = None,
+        observed: Any = None,
+        sample_weight: Any = None,
+        **others: Never,
+    ) -> float:
+        """The share of labelled rows whose class is predicted; without labels the mean log p(x) of a row, nats.
+
+        Args:
+            X, condition, lengths, observed: as in `transform`; `Examples` have their labels with them.
+            y: (n,) classes, -1 where there is none.
+            sample_weight: (n,) numbers >= 0, how much rows count in the mean.
+
+        Raises:
+            InputError: for a class that the training rows did not have, or no label at all.
+        """
+        refuse_others(type(self), "score", others)
+        beside = {"condition": condition, "lengths": lengths, "observed": observed}
+        if isinstance(X, Examples):
+            as_examples(X, y=y)  # raises for labels beside Examples
+            y = X.y
+        if y is None:
+            return super(ClassifierMixin, self).score(X, sample_weight=sample_weight, **beside)
+        rows, labels = self._rows(X, **beside, weight=sample_weight), self.schema_.labels
+        assert labels is not None
+        code = labels.encode(as_labels(y, len(rows)))
+        weight = np.ones(len(rows)) if rows.weight is None else np.asarray(rows.weight)
+        weight = np.where(code >= 0, weight, 0.0)
+        if not weight.sum() > 0:
+            raise InputError("y must have a label of at least one row that counts, got none.")
+        right = self.predict_proba(X, **({} if isinstance(X, Examples) else beside)).argmax(1) == code
+        return float((right * weight).sum() / weight.sum())

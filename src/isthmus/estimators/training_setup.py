@@ -15,7 +15,7 @@ from isthmus.array_checks import as_labels, pad_to_training_length, to_cpu_array
 from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.estimators.auto_fields import choose
-from isthmus.estimators.composition import takes_labels, with_values
+from isthmus.estimators.composition import capabilities_of, takes_labels, with_values
 from isthmus.estimators.fit_warnings import warn_of_data
 from isthmus.estimators.frames import column_dtypes
 from isthmus.estimators.hyperparameters import Hyperparameters
@@ -124,7 +124,8 @@ def setup_training(
         warn_of_data(estimator, schema, inputs, given.x)
     # The initial weights and the course of training draw from separate streams.
     weights_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
-    labelled = with_classes(schema, given.y, len(inputs)) if start is None else schema
+    learns_labels = capabilities_of(estimator).wants_labels
+    labelled = with_classes(schema, given.y, len(inputs), required=learns_labels) if start is None else schema
     chosen = settings.get("chosen") if start is None else chosen_before(estimator, start)
     if chosen is None:
         with one_blas_thread:
@@ -189,14 +190,17 @@ def labels_of(y: Any, used: np.ndarray, n: int) -> Any:
     return y if values is None or values.shape[:1] != (n,) else values[used]
 
 
-def with_classes(schema: Schema, y: Any, n: int) -> Schema:
+def with_classes(schema: Schema, y: Any, n: int, required: bool) -> Schema:
     """The schema with the classes of n labels, for a model to be made from; with no classes if y has none.
 
-    Only a model that is made says whether it learns from labels, and what others are given may be no labels at all.
+    Only a model that is made is sure to say whether it learns from labels, and what others are given may be no labels.
+    Raises InputError for what can be no labels where they are `required`.
     """
     try:
         labels = Labels() if y is None else Labels.read(as_labels(y, n))
-    except InputError:  # raised again if the model learns from them
+    except InputError:  # raised again if the model turns out to learn from them
+        if required:
+            raise
         labels = Labels()
     return replace(schema, labels=labels)
 

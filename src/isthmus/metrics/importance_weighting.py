@@ -249,9 +249,11 @@ def draw_log_weight(out: Pass, draws: int) -> Tensor:
     """(k, B) log-weight of each of k draws of a pass, nats, in double precision; their mean weight estimates p(x).
 
     The logsumexp over all k draws and the E values of each estimates log p(x). A single draw is one of k equal shares:
-    its own estimate is the logsumexp over its E values, plus log k.
+    its own estimate is the logsumexp over its E values, plus log k. Draws from a point are one.
     """
     log_importance = out.log_importance.double()  # (k * E, B)
+    if out.draws == 1:
+        return log_importance.expand(draws, -1)
     return log_importance.unflatten(0, (draws, -1)).logsumexp(1) + math.log(draws)
 
 
@@ -311,7 +313,8 @@ def chunk_passes(
             if out.exact:
                 return
             start += k
-            block = max(1, most * k // (len(chunk.row_index) * out.draws))
+            values = max(1, out.draws // k)  # of each draw
+            block = max(1, most // (len(chunk.row_index) * values))
 
 
 def group_log_sums(log_weight: Tensor, sizes: list[int]) -> Tensor:

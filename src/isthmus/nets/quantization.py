@@ -40,9 +40,9 @@ class Codebook(nn.Module):
 
     def __init__(self, size: int, k: int = 512, d: int = 4):
         super().__init__()
-        if not isinstance(k, int) or not 2 <= k <= MAX_WORDS:
+        if type(k) is not int or not 2 <= k <= MAX_WORDS:
             raise InputError(f"k must be an integer from 2 to {MAX_WORDS:,}, the number of words, got {k}.")
-        if not isinstance(d, int) or d < 1 or size % d:
+        if type(d) is not int or d < 1 or size % d:
             raise InputError(f"latent_dim must be a multiple of d, the numbers of a word, got {size} and d={d}.")
         self.symbols, self.values = size // d, k
         self.register_buffer("words", torch.randn(k, d))
@@ -110,7 +110,7 @@ class Grid(nn.Module):
 
     def __init__(self, size: int, k: int = 5):
         super().__init__()
-        if not isinstance(k, int) or not 2 <= k <= MAX_WORDS:
+        if type(k) is not int or not 2 <= k <= MAX_WORDS:
             raise InputError(f"k must be an integer from 2 to {MAX_WORDS:,}, the number of levels, got {k}.")
         self.symbols, self.values = size, k
 

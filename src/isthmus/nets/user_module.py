@@ -111,12 +111,14 @@ class UserModule(nn.Module):
     def products(self) -> list[nn.Module]:
         """The dense and convolutional layers in their order, if these can compute in another precision than the rest.
 
-        That is a `torch.nn.Sequential` of layers of torch without parts, and of further such sequences.
+        That is a `torch.nn.Sequential` of layers of torch without parts or hooks, and of further such sequences.
         """
         if type(self.module) is not nn.Sequential:
             return []
         leaves = [part for part in self.module.modules() if type(part) is not nn.Sequential]
         if any(list(part.children()) or not type(part).__module__.startswith("torch.nn.") for part in leaves):
+            return []
+        if any(part._forward_hooks or part._forward_pre_hooks for part in self.module.modules()):
             return []
         return [part for part in leaves if type(part) in PRODUCTS]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -13,6 +14,7 @@ from isthmus.conditional import Conditional
 from isthmus.families import Bernoulli, Categorical, ContinuousBernoulli, Family, LocationScale
 from isthmus.nets.layers import Preprocess
 from isthmus.nets.user_module import UserModule
+from isthmus.random_streams import KNOWN
 from isthmus.scales import FixedScale
 
 MIN_WIDTH, MIN_ROWS = 512, 64
@@ -41,7 +43,8 @@ def bf16_layers(model: nn.Module) -> list[nn.Module]:
     """
     found: list[nn.Module] = []
     # Code of others may compute with the weights of a layer elsewhere.
-    is_known = all(type(part).__module__.startswith(("isthmus.", "torch.nn.")) for part in model.modules())
+    is_known = all(type(part).__module__.startswith((*KNOWN, "torch.nn.")) for part in model.modules())
+    holders = Counter(id(p) for part in model.modules() for p in part.parameters(recurse=False))
     for part in model.modules():
         if not isinstance(part, Conditional):
             continue
@@ -50,8 +53,8 @@ def bf16_layers(model: nn.Module) -> list[nn.Module]:
             net = net.net
         hidden = getattr(net, "hidden_layers", None)
         if isinstance(net, UserModule):
-            if is_known:
-                found += net.products() if gives_logits(part.family) else net.hidden_layers()
+            layers = net.products() if gives_logits(part.family) else net.hidden_layers()
+            found += [layer for layer in layers if is_known and all(holders[id(p)] == 1 for p in layer.parameters())]
         elif hidden is not None:
             found += [net] if gives_logits(part.family) else hidden()
     return found

@@ -208,8 +208,8 @@ class Trainer:
         """(g,) losses of groups of validation rows under these weights, each row read several times."""
         assert self.validation is not None
         self.load(weights)
-        n, apart = len(self.validation), self.objective.row_by_row
-        groups = torch.arange(n, device=self.device).chunk(VALIDATION_GROUPS if apart else 1)
+        rows, apart = torch.arange(len(self.validation), device=self.device), self.objective.row_by_row
+        groups = rows.chunk(VALIDATION_GROUPS) if apart else rows.split(max(self.batch_size, VALIDATION_BATCH_SIZE))
         reads = min(GROUP_READS, max(1, GROUP_ROWS // len(groups[0]))) if apart else 1
         with self.optimizer.full_precision():
             return torch.stack(self.means_of([group.repeat(reads) for group in groups]))[:, 0]
