@@ -46,7 +46,7 @@ def small(name: str, **fields: Any):
         if known["prior"].default == "auto":
             defaults["prior"] = "normal"
         if name == "VQVAE":
-            defaults |= {"latent_dim": 4, "quantization": "vq(8, 2)"}
+            defaults |= {"latent_dim": 3, "quantization": "vq(8, 1)"}
         defaults["learning_rate"] = 1e-3
     return getattr(isthmus, name)(**(defaults | fields))
 

@@ -39,11 +39,13 @@ def test_a_warm_start_begins_at_the_old_validation_loss(name):
     model = small(name, **fields).fit(X)
     before, weights = validation_loss(model, X), model.model_.state_dict()
     model.set_params(warm_start=True, epochs=1, learning_rate=1e-9).fit(X)
-    assert model.history_[0]["valid_loss"] == pytest.approx(before, rel=1e-4)
+    # The words of a codebook go on moving with what they stand for, at whatever learning rate.
+    assert model.history_[0]["valid_loss"] == pytest.approx(before, rel=1e-2 if name == "VQVAE" else 1e-4)
     anew = small(name, **fields).set_params(epochs=1, learning_rate=1e-9).fit(X)
     assert abs(anew.history_[0]["valid_loss"] - before) > 0.05 * abs(before)
     for key, value in model.model_.state_dict().items():
-        torch.testing.assert_close(value, weights[key], rtol=1e-3, atol=1e-4)
+        if "quantizer" not in key:
+            torch.testing.assert_close(value, weights[key], rtol=1e-3, atol=1e-4)
     assert model.settings_["earlier_epochs"] == 12
     assert len(model.history_) == 1
 

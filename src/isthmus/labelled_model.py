@@ -55,6 +55,8 @@ class LabelledStandard(nn.Module):
     """Classes that are equally likely, and standard normal numbers."""
 
     formula = "y ~ Uniform, z ~ N(0, I)"
+    of_field = False
+    """Whether the field `prior` can name another one."""
 
     log_p: Tensor
 

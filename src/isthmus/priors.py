@@ -180,6 +180,8 @@ class Autoregressive(nn.Module):
     """
 
     formula = "p(z) = Π p(symbol[s] given symbols before s)"
+    of_field = False
+    """Whether the field `prior` can name another one."""
 
     zero: Tensor
 

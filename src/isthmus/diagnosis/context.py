@@ -278,6 +278,8 @@ class DiagnosisContext:
         if self.fitted.closed_form:
             return set(CLOSED_FORM_FIELDS)
         fields = set(models()[self.fitted.name].fields)
+        if not getattr(self.fitted.model.parts().get("prior"), "of_field", True):
+            fields -= {"prior"}
         return fields if self.fitted.kl_terms else fields - KL_FIELDS
 
     def nondefault_params(self) -> dict[str, Any]:
