@@ -31,6 +31,8 @@ OTHER_DEFAULTS = (
 """Models that are another one with other defaults: `conftest` leaves them to the grid."""
 MOSTLY_GRID = [name if name in FEW else pytest.param(name, marks=pytest.mark.grid) for name in TRAINED]
 """All models; those that add a mechanism in every run, the others in the full one."""
+OWN_PRIOR = ("VQVAE",)
+"""Models whose prior no field names."""
 DENSE = [name for name in NAMES if getattr(isthmus, name)().capabilities.scores != "none"]
 
 

@@ -10,13 +10,13 @@ from models import small, table
 X = table(n=400)
 RANDOM = np.random.default_rng(0)
 SKEW = np.exp(RANDOM.normal(size=(400, 2))) @ RANDOM.normal(size=(2, 5)) + 0.1 * RANDOM.normal(size=(400, 5))
-NAMES = ("WassersteinAutoencoder", "AdversarialAutoencoder")
+PENALTIES = ("mmd(100)", "adversarial(10)")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_codes_are_distributed_as_the_prior(name, tmp_path):
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_codes_are_distributed_as_the_prior(penalty, tmp_path):
     fields = {"latent_dim": 2, "hidden": (32,), "epochs": 150, "batch_size": 100, "learning_rate": 3e-3}
-    model, plain = small(name, **fields).fit(SKEW), small("Autoencoder", **fields).fit(SKEW)
+    model, plain = small("Autoencoder", penalty=penalty, **fields).fit(SKEW), small("Autoencoder", **fields).fit(SKEW)
     distance, of_plain = (
         max(stats.kstest(code, "norm").statistic for code in each.transform(SKEW).T) for each in (model, plain)
     )
@@ -24,18 +24,19 @@ def test_codes_are_distributed_as_the_prior(name, tmp_path):
     assert distance < of_plain
     assert model.capabilities.samples
     assert not plain.capabilities.samples
-    # Decoded draws have the mean and the spread of decoded codes; errors of 400 rows are 0.05 of that spread.
+    # Decoded draws have the quartiles of decoded codes; errors of 400 rows are some 0.06 of their distance.
     drawn, decoded = model.sample(4000, mean=True, random_state=0), model.reconstruct(SKEW)
-    np.testing.assert_allclose((drawn.mean(0) - decoded.mean(0)) / decoded.std(0), 0, atol=0.25)
-    np.testing.assert_allclose(drawn.std(0) / decoded.std(0), 1, atol=0.25)
+    low, high = np.quantile(decoded, [0.25, 0.75], axis=0)
+    for share, quantile in ((0.25, low), (0.75, high)):
+        np.testing.assert_allclose((np.quantile(drawn, share, axis=0) - quantile) / (high - low), 0, atol=0.25)
     model.save(tmp_path / "run")
     again = isthmus.load(tmp_path / "run")
     np.testing.assert_array_equal(again.sample(5, random_state=1), model.sample(5, random_state=1))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_they_are_evaluated_and_diagnosed_without_a_density(name):
-    model = small(name, latent_dim=2, epochs=5).fit(X)
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_they_are_evaluated_and_diagnosed_without_a_density(penalty):
+    model = small("Autoencoder", penalty=penalty, latent_dim=2, epochs=5).fit(X)
     measured = isthmus.evaluate(model, X).to_dict()
     assert "log_likelihood" not in measured
     assert isinstance(isthmus.diagnose(model, X), list)

@@ -102,7 +102,7 @@ def test_the_model_trains_saves_samples_and_its_bound_is_below_log_p(quantizatio
     every = torch.tensor(list(itertools.product(range(quantizer.values), repeat=symbols)))
     with torch.no_grad():
         codes = quantizer.embed(every).double()
-        log_prior = latent.prior(None, None, None).log_prob(codes)
+        log_prior = latent.prior(None, None, latent.posterior).log_prob(codes)
         assert log_prior.logsumexp(0).item() == pytest.approx(0, abs=1e-6)
         joint = (
             latent.decode(codes[:, None]).log_prob(torch.as_tensor(X[:20], dtype=torch.float64)) + log_prior[:, None]
@@ -142,7 +142,7 @@ def test_rows_of_two_kinds_have_two_words_and_the_prior_their_frequencies():
         ({"quantization": "vq(1, 2)", "latent_dim": 6}, "k must be an integer from 2"),
         ({"quantization": "fsq(1)"}, "k must be an integer from 2"),
         ({"quantization": "pq(2)"}, "quantization must be one of fsq, vq"),
-        ({"prior": "mixture(2)"}, "prior must be 'normal'"),
+        ({"prior": "mixture(2)"}, "prior must be 'normal' for VQVAE"),
         ({"commitment": -1.0}, "commitment must be a number >= 0"),
     ],
 )

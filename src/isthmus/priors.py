@@ -176,7 +176,8 @@ class Autoregressive(nn.Module):
     """Each symbol of a code given those before it, by a transformer (van den Oord et al., 2017, use a PixelCNN).
 
     Args:
-        quantizer: what makes symbols of codes; that of the posterior.
+        symbols: S, in a code.
+        values: K, of a symbol. What makes symbols of codes is the quantizer of the posterior.
     """
 
     formula = "p(z) = Π p(symbol[s] given symbols before s)"
@@ -185,14 +186,15 @@ class Autoregressive(nn.Module):
 
     zero: Tensor
 
-    def __init__(self, quantizer: Any):
+    def __init__(self, symbols: int, values: int):
         super().__init__()
-        self.quantizer = quantizer
-        self.net = CausalTransformer(quantizer.symbols, quantizer.values)
+        self.net = CausalTransformer(symbols, values)
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
-        return SymbolSequence(self.quantizer, self.net, self.zero)
+        quantizer: Any = getattr(getattr(posterior, "family", None), "quantizer", None)
+        assert quantizer is not None
+        return SymbolSequence(quantizer, self.net, self.zero)
 
 
 class PostHocPrior(nn.Module):

@@ -19,6 +19,7 @@ from isthmus.objective import warmup
 from isthmus.schema import Schema
 from isthmus.terms.bounds import kl, nll
 from isthmus.terms.penalties import commitment, perplexity
+from isthmus.wording import quoted
 
 
 class VQVAE(Estimator):
@@ -40,13 +41,15 @@ class VQVAE(Estimator):
     """Weight of the squared distance of the encoder's numbers from their code, >= 0, which keeps them near it."""
 
     def compose(self, schema: Schema) -> Recipe:
-        if self.prior != "normal":
+        if not isinstance(self.prior, str) or self.prior != "normal":
             raise InputError(
-                f"prior must be 'normal', which is not used, for {type(self).__name__}, got {self.prior!r}."
+                f"prior must be 'normal' for {type(self).__name__}, which learns its prior, got {quoted(self.prior)}."
             )
         quantizer = build(QUANTIZATIONS, self.quantization, "quantization", self.latent_dim)
         family = families.Quantized((self.latent_dim,), quantizer)
-        model = composition.latent_model(self, schema, family, priors.Autoregressive(quantizer))
+        model = composition.latent_model(
+            self, schema, family, priors.Autoregressive(quantizer.symbols, quantizer.values)
+        )
         loss = nll + warmup(self.warmup) * kl + self.commitment * commitment
         return Recipe(model, loss + 0.0 * perplexity if family.learns else loss)
 

@@ -53,7 +53,8 @@ class SemiSupervisedVAE(ClassifierMixin, Estimator):
                 f"y must have labels of at least 2 classes for {type(self).__name__}, got {classes}. Pass y=..., with "
                 "-1 for rows without a label."
             )
-        if self.encoder is not None or self.decoder is not None or self.prior != "normal":
+        normal = isinstance(self.prior, str) and self.prior == "normal"
+        if self.encoder is not None or self.decoder is not None or not normal:
             raise InputError(
                 f"encoder and decoder must be None and prior 'normal' for {type(self).__name__}, whose networks read "
                 "classes. Use hidden=..., network=... or channels=...."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isthmus import random_streams
@@ -57,7 +56,7 @@ class Codebook(nn.Module):
 
     def embed(self, index: Tensor) -> Tensor:
         """(..., size) the codes of symbols (..., S)."""
-        return self.words[index].flatten(-2)
+        return self.words.index_select(0, index.flatten()).reshape(*index.shape[:-1], -1)
 
     def forward(self, raw: Tensor, train: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Codes (..., size), their symbols (..., S), and the vectors that were quantized (..., size).
@@ -76,12 +75,12 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def _move(self, vectors: Tensor, index: Tensor) -> None:
         """Let words follow vectors (N, d), of which each has the word `index` (N,)."""
-        chosen = F.one_hot(index, self.values).to(vectors.dtype)  # (N, K)
+        chosen = (index[:, None] == torch.arange(self.values, device=index.device)).to(vectors.dtype)  # (N, K)
         mean = len(vectors) / self.values
         count = self.count.lerp(chosen.sum(0), EMA_STEP)
         total = self.total.lerp(chosen.T @ vectors, EMA_STEP)
         places = random_streams.uniform((self.values,), vectors) * len(vectors)
-        others = vectors[places.long().clamp(max=len(vectors) - 1)]
+        others = vectors.index_select(0, places.long().clamp(max=len(vectors) - 1))
         dead = count < DEAD_SHARE * mean
         count = torch.where(dead, mean, count)
         total = torch.where(dead[:, None], mean * others, total)
