@@ -30,7 +30,7 @@ from isthmus.metrics.refined_posterior import (
 )
 from isthmus.metrics.weight_sums import WeightSums, share_within, variation_of
 from isthmus.priors import StandardNormal
-from models import DENSE, bits, counts, small, table
+from models import DENSE, OWN_PRIOR, bits, counts, small, table
 from test_importance_weighting import (
     LOADING,
     MEANS,
@@ -121,7 +121,7 @@ def test_a_step_finds_the_posterior_of_a_linear_model():
 
 
 @pytest.mark.filterwarnings("ignore:ConditionalVAE was given no condition")
-@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("name", [name for name in DENSE if name not in OWN_PRIOR])  # one code: its error is not known
 def test_auto_agrees_with_ten_thousand_draws(name):
     x = table()
     model = small(name).fit(x)

@@ -308,7 +308,10 @@ class LatentModel(Model):
 
     def forward_from(self, batch: Batch, q: Any, noise: Tensor, prior: Any = None) -> Pass:
         z, log_q, log_weight = q.draw(noise)  # (K, B, *Z), (K, B), (K, B)
-        return self._joint(batch, z, prior, q=q, log_qz=log_q, log_weight=log_weight)
+        out = self._joint(batch, z, prior, q=q, log_qz=log_q, log_weight=log_weight)
+        if getattr(q, "is_one_code", False) and not torch.is_grad_enabled():
+            out.log_evidence = out.log_ratio[0]  # of which no spread of draws says how far it is below log p(x)
+        return out
 
     def at(self, batch: Batch, z: Tensor, prior: Any = None) -> Pass:
         return self._joint(batch, z, prior)

@@ -36,6 +36,8 @@ class LightDistribution(D.Distribution):
     """Whether `log_prob` has a gradient in its argument, so that Hamiltonian Monte Carlo may run on it."""
     has_density = True
     """Whether there is a density at all; a point mass has none."""
+    is_one_code = False
+    """Whether each row has one code among finitely many: then log p(x, z) of it is all that draws tell of log p(x)."""
     row_parameters: tuple[str, ...] | None = None
     """The tensors that hold one entry for each row of the batch, where the distribution consists of these and of what
     all rows share. None: rows cannot be taken out of it, and who wants some infers them again."""

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from isthmus import random_streams
 from isthmus.distributions.independent import Drawn, LightDistribution
 
+DRAWN_AT_ONCE = 1024
+"""Sequences that are drawn in one call."""
+
 
 class QuantizedCode(LightDistribution):
     """One code for each row, of probability 1 among codes of S symbols.
@@ -23,6 +26,7 @@ class QuantizedCode(LightDistribution):
     row_parameters = ("loc", "index", "raw")
     evaluable = False
     differentiable = False
+    is_one_code = True
 
     def __init__(self, loc: Tensor, index: Tensor, raw: Tensor):
         super().__init__(loc.shape[:-1], loc.shape[-1:])
@@ -58,7 +62,8 @@ class SymbolSequence(LightDistribution):
 
     Args:
         quantizer: a module with `index_of` and `embed`, between codes (..., D) and symbols (..., S).
-        net: a network of symbols (N, T) to the logits (N, T, K) of each given those before it.
+        net: a network of symbols (N, T) to the logits (N, T, K) of each given those before it; with `last=True` to
+            those of the last alone (N, 1, K).
         like: a tensor of the precision and device of codes.
     """
 
@@ -84,9 +89,13 @@ class SymbolSequence(LightDistribution):
         shape = torch.Size(sample_shape)
         with torch.no_grad():
             index = torch.zeros(shape.numel(), 0, dtype=torch.long, device=self.like.device)
-            for _ in range(self.symbols):
-                following = torch.cat([index, index.new_zeros(len(index), 1)], 1)
-                p = self.net(following)[:, -1].softmax(-1)
-                drawn = torch.multinomial(p, 1, generator=random_streams.generator(p.device))
-                index = torch.cat([index, drawn], 1)
-            return self.quantizer.embed(index).to(self.like.dtype).reshape(*shape, -1)
+            drawn = torch.cat([self._sequences(block) for block in index.split(DRAWN_AT_ONCE)])
+            return self.quantizer.embed(drawn).to(self.like.dtype).reshape(*shape, -1)
+
+    def _sequences(self, index: Tensor) -> Tensor:
+        """(N, S) drawn symbols, of none yet (N, 0)."""
+        for _ in range(self.symbols):
+            p = self.net(torch.cat([index, index.new_zeros(len(index), 1)], 1), last=True)[:, 0].softmax(-1)
+            drawn = torch.multinomial(p, 1, generator=random_streams.generator(p.device))
+            index = torch.cat([index, drawn], 1)
+        return index

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 import torch
@@ -11,11 +11,13 @@ import torch
 from isthmus import families, priors
 from isthmus.errors import InputError
 from isthmus.estimators import composition
+from isthmus.estimators.available_methods import refuse_others
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.hyperparameters import Auto
 from isthmus.estimators.parts_by_name import QUANTIZATIONS, build
 from isthmus.estimators.recipe import Recipe
 from isthmus.objective import warmup
+from isthmus.random_streams import repeatable
 from isthmus.schema import Schema
 from isthmus.terms.bounds import kl, nll
 from isthmus.terms.penalties import commitment, perplexity
@@ -53,15 +55,15 @@ class VQVAE(Estimator):
         loss = nll + warmup(self.warmup) * kl + self.commitment * commitment
         return Recipe(model, loss + 0.0 * perplexity if family.learns else loss)
 
-    def symbols(self, X: Any, *, condition: Any = None, observed: Any = None) -> np.ndarray:
+    def symbols(
+        self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None, **others: Never
+    ) -> np.ndarray:
         """(n, S) the symbols of each row, integers from 0.
 
         Args:
-            X: (n, *X) data, in their own units.
-            condition: (n,) labels or (n, C) numbers of a conditional model.
-            observed: (n, *X) booleans, False where a value of X is missing.
+            X, condition, lengths, observed: as in `transform`.
         """
-        rows = self.fitted_.dataset(self._check(X, condition, None, observed))
-        model = self.fitted_.model
-        with torch.no_grad():
-            return torch.cat([model.infer(batch).index.cpu() for batch in rows.batches()]).numpy()
+        refuse_others(type(self), "symbols", others)
+        rows, fitted = self.fitted_.dataset(self._check(X, condition, lengths, observed)), self.fitted_
+        with torch.no_grad(), fitted.threads(), repeatable(fitted.model):
+            return torch.cat([fitted.model.infer(batch).index.cpu() for batch in rows.batches()]).numpy()

@@ -62,6 +62,8 @@ def log_px_metric(context: EvalContext) -> Metric:
     schema, stats = context.schema, context.diagnostics
     name, kind, shared_error = "log_likelihood", schema.measure, stats.log_px.error
     exact, conditional = stats.exact, schema.condition is not None
+    # Draws of one discrete code for each row are all the same, and say nothing of the other codes.
+    one_code = context.fitted.model.code.discrete and bool(np.isneginf(stats.khat).all())
 
     def detail(key: str, label: str, unit: str, value: float | None, **kwargs: Any) -> Metric:
         return Metric(f"{name}.{key}", label, unit, kind, value, plain=True, **kwargs)
@@ -74,10 +76,10 @@ def log_px_metric(context: EvalContext) -> Metric:
         detail("shared_error", "standard error shared by all rows", "nats", shared_error, shown=HIDDEN),
         detail("bound_gap", "below log p(x) by extrapolation", "nats", stats.log_px.bound_gap, shown=HIDDEN),
         detail("deviation", "standard deviation over rows", "nats", deviation, shown=HIDDEN),
-        setting(f"{name}.draws", "draws per row", stats.draws, HIDDEN if exact else INLINE),
+        setting(f"{name}.draws", "draws per row", stats.draws, HIDDEN if exact or one_code else INLINE),
         detail("bits_per_dim", "bits per dimension", "bits", bits, digits=".3f"),
     ]
-    if not exact:
+    if not exact and not one_code:
         khats = stats.khat[~np.isnan(stats.khat)]  # minus infinity where all weights are equal
         khat = float(np.median(khats)) if len(khats) else -math.inf
         above = float((khats > KHAT_GOOD).mean()) if len(khats) else None
@@ -93,7 +95,9 @@ def log_px_metric(context: EvalContext) -> Metric:
     label = "log p(x) given the condition" if conditional else "log p(x)"
     values, gap = stats.log_px.values, stats.log_px.bound_gap
     note = f"a log-{kind}{', exact' if exact else ''}"
-    if gap > min(MAX_GAP_NATS, MAX_GAP_ERRORS * mean_and_error(values, shared_error, context.weight).error):
+    if one_code:
+        note += ", a lower bound: that of one code for each row"
+    elif gap > min(MAX_GAP_NATS, MAX_GAP_ERRORS * mean_and_error(values, shared_error, context.weight).error):
         note += f", a bound some {gap:.2g} too low"
     elif not exact and khat > KHAT_GOOD and gap > MIN_GAP_NATS:
         note += ", a lower bound"

@@ -22,14 +22,15 @@ def standardized(x: Tensor) -> Tensor:
 class Block(nn.Module):
     """Attention to earlier places and a dense layer at each, both beside the identity.
 
-    In place of torch's fused layers, whose rounding depends on the number of threads: a seed would not give one model.
+    Of plain operations, which are recorded and compiled as those of all networks. No GELU: its rounding on the CPU
+    depends on what other threads do, and a seed would not give one model.
     """
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
         self.read, self.write = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor, later: Tensor) -> Tensor:
         """(N, T, width) to the same; `later` (T, T) is True where a place may not be read."""
@@ -62,10 +63,10 @@ class CausalTransformer(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, index: Tensor) -> Tensor:
-        """(N, T, K) logits of the first T symbols, the last of which is not read, of symbols (N, T)."""
+    def forward(self, index: Tensor, last: bool = False) -> Tensor:
+        """(N, T, K) logits of the first T symbols, the last of which is not read, of symbols (N, T); or of the last."""
         n, t = index.shape
         x = torch.cat([self.start.expand(n, 1, -1), self.embedding(index[:, :-1])], 1) + self.place[:t]
         for block in self.blocks:
             x = block(x, self.later[:t, :t])
-        return self.out(standardized(x))
+        return self.out(standardized(x[:, -1:] if last else x))

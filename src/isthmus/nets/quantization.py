@@ -36,23 +36,29 @@ class Codebook(nn.Module):
     words: Tensor
     count: Tensor
     total: Tensor
+    share: Tensor
 
     def __init__(self, size: int, k: int = 512, d: int = 4):
         super().__init__()
         if type(k) is not int or not 2 <= k <= MAX_WORDS:
             raise InputError(f"k must be an integer from 2 to {MAX_WORDS:,}, the number of words, got {k}.")
-        if type(d) is not int or d < 1 or size % d:
+        if type(d) is not int or d < 1:
+            raise InputError(f"d must be an integer >= 1, the numbers of a word, got {d}.")
+        if size % d:
             raise InputError(f"latent_dim must be a multiple of d, the numbers of a word, got {size} and d={d}.")
         self.symbols, self.values = size // d, k
         self.register_buffer("words", torch.randn(k, d))
         self.register_buffer("count", torch.zeros(k))  # running mean of vectors in a batch; 0: dead
         self.register_buffer("total", torch.zeros(k, d))  # running mean of their sums
+        self.register_buffer("share", torch.full((k,), 1 / k))  # running mean of being chosen
 
     def index_of(self, z: Tensor) -> Tensor:
         """(..., S) the word nearest to each vector of codes (..., size)."""
         vectors = z.unflatten(-1, (self.symbols, -1))
-        # |v - w|² without |v|², which is the same for all words.
-        return (self.words.square().sum(-1) - 2 * vectors @ self.words.T).argmin(-1)
+        # |v - w|² without |v|², which is the same for all words; far from 0 the products would lose digits.
+        centre = self.words.mean(0)
+        words = self.words - centre
+        return (words.square().sum(-1) - 2 * (vectors - centre) @ words.T).argmin(-1)
 
     def embed(self, index: Tensor) -> Tensor:
         """(..., size) the codes of symbols (..., S)."""
@@ -69,12 +75,13 @@ class Codebook(nn.Module):
         if train:
             self._move(raw.detach().unflatten(-1, (self.symbols, -1)).flatten(0, -2), index.flatten())
             index = self.index_of(raw.detach())
-        words = self.embed(index)
-        return raw + (words - raw).detach(), index, raw
+        return self.embed(index) + (raw - raw.detach()), index, raw
 
     @torch.no_grad()
     def _move(self, vectors: Tensor, index: Tensor) -> None:
-        """Let words follow vectors (N, d), of which each has the word `index` (N,)."""
+        """Let words follow vectors (N, d), of which each has the word `index` (N,); not those that are not finite."""
+        vectors, finite = vectors.to(self.words.dtype), vectors.isfinite().all()
+        vectors = torch.where(finite, vectors, 0.0)
         chosen = (index[:, None] == torch.arange(self.values, device=index.device)).to(vectors.dtype)  # (N, K)
         mean = len(vectors) / self.values
         count = self.count.lerp(chosen.sum(0), EMA_STEP)
@@ -84,14 +91,18 @@ class Codebook(nn.Module):
         dead = count < DEAD_SHARE * mean
         count = torch.where(dead, mean, count)
         total = torch.where(dead[:, None], mean * others, total)
-        self.count.copy_(count)
-        self.total.copy_(total)
-        self.words.copy_(total / count[:, None])
+        share = self.share.lerp(chosen.mean(0), EMA_STEP)
+        for old, new in (
+            (self.count, count),
+            (self.total, total),
+            (self.words, total / count[:, None]),
+            (self.share, share),
+        ):
+            old.copy_(torch.where(finite, new, old))
 
     def perplexity(self) -> Tensor:
-        """How many words are in use: exp of the entropy of their frequencies, from 1 to k."""
-        share = self.count / self.count.sum().clamp(min=1e-30)
-        return (-(share * share.clamp(min=1e-30).log()).sum()).exp()
+        """As how many equally frequent words those in use are: exp of the entropy of their shares, from 1 to k."""
+        return (-(self.share * self.share.clamp(min=1e-30).log()).sum()).exp()
 
 
 class Grid(nn.Module):
@@ -125,5 +136,4 @@ class Grid(nn.Module):
         """Codes (..., size), their levels, and the numbers in (-1, 1) that were rounded."""
         bounded = raw.tanh()
         index = self.index_of(bounded.detach())
-        levels = self.embed(index).to(raw.dtype)
-        return bounded + (levels - bounded).detach(), index, bounded
+        return self.embed(index).to(raw.dtype) + (bounded - bounded.detach()), index, bounded

@@ -56,7 +56,9 @@ class Classification(nn.Module):
                 UserWarning,
                 stacklevel=2,
             )
-        self.share = len(labelled) / len(rows)
+        self.share = (
+            len(labelled) / len(rows) if rows.weight is None else rows.weight[labelled].sum().item() / len(rows)
+        )
         self.few = rows.batch(labelled) if len(labelled) <= MAX_FEW else None
 
     def some(self, few: Batch) -> Batch:
