@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.array_checks import as_codes, as_condition, check_examples, zero_padding
+from isthmus.batch import Batch
 from isthmus.data.dataset import check_factors
 from isthmus.data.guards import require_memory
 from isthmus.distributions.independent import point_of
@@ -197,13 +198,14 @@ class FittedModel:
         Args:
             examples: n rows, as `Examples` or an array (n, *X).
         """
-        return self.encode_rows(self.dataset(examples)).cpu().numpy()
+        return self.map_rows(examples, self.model.encode)
 
-    def encode_rows(self, rows: DeviceDataset) -> Tensor:
-        """Codes (n, *Z) of rows on the device."""
+    def map_rows(self, examples: Any, function: Callable[[Batch], Tensor]) -> np.ndarray:
+        """(n, ...) what a function of the model makes of batches of the rows, (B, ...) each."""
+        rows = self.dataset(examples)
         with torch.no_grad(), self.threads(), repeatable(self.model):
-            codes = by_blocks(lambda index: self.model.encode(rows.batch(index)), len(rows), ROWS_AT_ONCE, rows.device)
-            return torch.cat(list(codes))
+            parts = by_blocks(lambda index: function(rows.batch(index)), len(rows), ROWS_AT_ONCE, rows.device)
+            return torch.cat(list(parts)).cpu().numpy()
 
     def posterior_of(self, examples: Any) -> Posterior:
         """Mean and scale (n, *Z) of q(z given x) of each row, in the units of the codes.

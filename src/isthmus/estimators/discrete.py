@@ -6,7 +6,6 @@ import typing
 from typing import Any, Never
 
 import numpy as np
-import torch
 
 from isthmus import families, priors
 from isthmus.errors import InputError
@@ -17,7 +16,6 @@ from isthmus.estimators.hyperparameters import Auto
 from isthmus.estimators.parts_by_name import QUANTIZATIONS, build
 from isthmus.estimators.recipe import Recipe
 from isthmus.objective import warmup
-from isthmus.random_streams import repeatable
 from isthmus.schema import Schema
 from isthmus.terms.bounds import kl, nll
 from isthmus.terms.penalties import commitment, perplexity
@@ -64,6 +62,5 @@ class VQVAE(Estimator):
             X, condition, lengths, observed: as in `transform`.
         """
         refuse_others(type(self), "symbols", others)
-        rows, fitted = self.fitted_.dataset(self._check(X, condition, lengths, observed)), self.fitted_
-        with torch.no_grad(), fitted.threads(), repeatable(fitted.model):
-            return torch.cat([fitted.model.infer(batch).index.cpu() for batch in rows.batches()]).numpy()
+        rows, model = self._check(X, condition, lengths, observed), self.fitted_.model
+        return self.fitted_.map_rows(rows, lambda batch: model.infer(batch).index)

@@ -6,7 +6,6 @@ import typing
 from typing import Any, Never
 
 import numpy as np
-import torch
 from sklearn.base import ClassifierMixin
 
 from isthmus.array_checks import as_labels
@@ -21,7 +20,6 @@ from isthmus.inputs import as_examples
 from isthmus.labelled_model import LabelledModel, LabelledPosterior, LabelledStandard
 from isthmus.nets.mlp import MLP
 from isthmus.objective import warmup
-from isthmus.random_streams import repeatable
 from isthmus.schema import Schema
 from isthmus.terms.bounds import nll
 from isthmus.terms.labels import classification, kl_given_class, kl_of_class
@@ -90,11 +88,8 @@ class SemiSupervisedVAE(ClassifierMixin, Estimator):
             X, condition, lengths, observed: as in `transform`.
         """
         refuse_others(type(self), "predict_proba", others)
-        rows, fitted = self.fitted_.dataset(self._check(X, condition, lengths, observed)), self.fitted_
-        posterior: Any = fitted.model.posterior
-        with torch.no_grad(), fitted.threads(), repeatable(fitted.model):
-            parts = [posterior.logits(b.x, b.c, b.mask).softmax(-1).cpu() for b in rows.batches()]
-        return torch.cat(parts).numpy()
+        rows, posterior = self._check(X, condition, lengths, observed), typing.cast(Any, self.fitted_.model).posterior
+        return self.fitted_.map_rows(rows, lambda b: posterior.logits(b.x, b.c, b.mask).softmax(-1))
 
     def predict(
         self, X: Any, *, condition: Any = None, lengths: Any = None, observed: Any = None, **others: Never
