@@ -136,9 +136,10 @@ def test_the_model_trains_saves_samples_and_its_bound_is_below_log_p(quantizatio
     place = [next(i for i, each in enumerate(every.tolist()) if each == row) for row in of_row.tolist()]
     np.testing.assert_allclose(bound, joint[place, range(20)].numpy(), atol=1e-6)
     assert np.isinf(model.score_samples(X[:20], return_error=True)[1]).all()  # no draw says how far below it is
-    text = " ".join(str(isthmus.evaluate(model, X)).split())
-    assert "that of one code for each row" in text
-    assert "effective draws" not in text
+    for draws in (16, 100):
+        text = " ".join(str(isthmus.evaluate(model, X, draws=draws)).split())
+        assert "that of one code for each row" in text
+        assert "effective draws" not in text
     assert isinstance(isthmus.diagnose(model, X), list)
 
 

@@ -63,7 +63,7 @@ def log_px_metric(context: EvalContext) -> Metric:
     name, kind, shared_error = "log_likelihood", schema.measure, stats.log_px.error
     exact, conditional = stats.exact, schema.condition is not None
     # Draws of one discrete code for each row are all the same, and say nothing of the other codes.
-    one_code = context.fitted.model.code.discrete and bool(np.isneginf(stats.khat).all())
+    one_code = context.fitted.model.code.discrete and np.allclose(stats.ess, stats.draws)
 
     def detail(key: str, label: str, unit: str, value: float | None, **kwargs: Any) -> Metric:
         return Metric(f"{name}.{key}", label, unit, kind, value, plain=True, **kwargs)

@@ -135,8 +135,9 @@ def likelihood_lines(run: Run, evaluation: Evaluation, rows: str) -> list[str]:
         return []
     if not is_finite(log_px):
         return [f"{log_px.label} is not a number, {rows}: the model cannot be used. Lower --learning-rate."]
-    draws = evaluation.value("log_likelihood.draws")
-    lines = [f"Mean {log_px.label}, {rows}: {log_px} ({log_px.note}, {draws:,} draws per row)."]
+    draws = f", {evaluation.value('log_likelihood.draws'):,} draws per row"
+    said = f"{log_px.note}{draws if evaluation.get('log_likelihood.ess') else ''}"  # where more of them could tell more
+    lines = [f"Mean {log_px.label}, {rows}: {log_px} ({said})."]
     if schema.improper:
         return [*lines, "Bernoulli on numbers between 0 and 1 is not a density, so no baselines are compared."]
     rank = evaluation.value("degenerate.rank")
