@@ -179,6 +179,7 @@ def test_models_with_flows_train_save_score_and_are_evaluated(prior, posterior, 
     assert few <= many + 1e-3
     assert np.isfinite(model.score_samples(X)).all()
     assert model.sample(5, random_state=0).shape == (5, X.shape[1])
+    assert model.sample(0).shape == (0, X.shape[1])
     assert "log_likelihood" in isthmus.evaluate(model, X, draws=20).to_dict()
     assert isinstance(isthmus.diagnose(model, X), list)
 

@@ -44,6 +44,12 @@ def test_they_are_evaluated_and_diagnosed_without_a_density(penalty):
         model.score_samples(X)
 
 
+def test_a_game_is_not_ended_by_a_loss_that_leaves_it_out():
+    fields = {"latent_dim": 2, "epochs": 40, "patience": 20}
+    model = small("AdversarialAutoencoder", **fields).fit(X)
+    assert len(model.history_) == 40
+
+
 def test_other_priors_are_refused_and_a_refitted_one_is_matched_first():
     with pytest.raises(isthmus.InputError, match=r"prior must be 'refit\(k\)', or 'normal', for Wasserstein"):
         small("WassersteinAutoencoder", prior="mixture(3)").fit(X)

@@ -115,6 +115,7 @@ def test_the_model_trains_saves_samples_and_its_bound_is_below_log_p(quantizatio
     model = small("VQVAE", **fields).fit(X)
     assert model.symbols(X).shape == (len(X), symbols)
     model.save(tmp_path / "run")
+    assert model.sample(0).shape == (0, X.shape[1])
     loaded = isthmus.load(tmp_path / "run")
     np.testing.assert_array_equal(loaded.symbols(X), model.symbols(X))
     np.testing.assert_array_equal(loaded.sample(5, random_state=1), model.sample(5, random_state=1))

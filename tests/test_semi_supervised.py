@@ -153,6 +153,7 @@ def test_it_classifies_saves_samples_and_is_evaluated(tmp_path):
     assert model.score(X) == pytest.approx(float(model.score_samples(X).mean()), abs=0.3)
     assert model.transform(X).shape == (len(X), 5)
     assert model.sample(4, random_state=0).shape == (4, X.shape[1])
+    assert model.sample(0).shape == (0, X.shape[1])
     model.save(tmp_path / "run")
     loaded = isthmus.load(tmp_path / "run")
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))

@@ -278,7 +278,7 @@ class DiagnosisContext:
         if self.fitted.closed_form:
             return set(CLOSED_FORM_FIELDS)
         fields = set(models()[self.fitted.name].fields)
-        if not getattr(self.fitted.model.parts().get("prior"), "of_field", True):
+        if not getattr(self.fitted.model.parts().get("prior"), "of_field", True):  # it belongs to the model's codes
             fields -= {"prior"}
         return fields if self.fitted.kl_terms else fields - KL_FIELDS
 

@@ -110,11 +110,12 @@ class LabelledPrior(LightDistribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         shape = torch.Size(sample_shape)
+        n = shape.numel()
         with torch.no_grad():
             y = torch.multinomial(
-                self.log_p.exp(), shape.numel(), replacement=True, generator=random_streams.generator(self.log_p.device)
-            )
-            bits = F.one_hot(y, len(self.log_p)).to(self.log_p.dtype).reshape(*shape, -1)
+                self.log_p.exp(), max(1, n), replacement=True, generator=random_streams.generator(self.log_p.device)
+            )[:n]
+            bits = F.one_hot(y, len(self.log_p)).to(self.log_p.dtype).reshape(*shape, len(self.log_p))
             return torch.cat([bits, random_streams.normal((*shape, self.d), self.log_p)], -1)
 
     def log_prob(self, code: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class SymbolSequence(LightDistribution):
         with torch.no_grad():
             index = torch.zeros(shape.numel(), 0, dtype=torch.long, device=self.like.device)
             drawn = torch.cat([self._sequences(block) for block in index.split(DRAWN_AT_ONCE)])
-            return self.quantizer.embed(drawn).to(self.like.dtype).reshape(*shape, -1)
+            return self.quantizer.embed(drawn).to(self.like.dtype).reshape(*shape, *self._event_shape)
 
     def _sequences(self, index: Tensor) -> Tensor:
         """(N, S) drawn symbols, of none yet (N, 0)."""

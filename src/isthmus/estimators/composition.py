@@ -63,9 +63,9 @@ def latent_model(
     refit = isinstance(estimator.prior, str) and estimator.prior.startswith("refit")
     matched = matches_prior(estimator)
     if prior is None and not dense and not refit and estimator.prior != "normal":
-        name, penalized = type(estimator).__name__, "" if matched else " for none"
+        name, meaning = type(estimator).__name__, "" if matched else " for none"
         raise InputError(
-            f"prior must be 'refit(k)', or 'normal'{penalized}, for {name}, whose codes have no density, got "
+            f"prior must be 'refit(k)', or 'normal'{meaning}, for {name}, whose codes have no density, got "
             f"{estimator.prior!r}."
         )
     if prior is None:

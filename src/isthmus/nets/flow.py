@@ -85,6 +85,8 @@ class Flow(nn.Module):
             inverse: whether to map back.
         """
         log_det = x.new_zeros(x.shape[:-1])
+        if not x.numel():
+            return x, log_det
         for each in reversed(self.maps) if inverse else self.maps:
             transform = each(context)
             if inverse:

@@ -62,7 +62,7 @@ class Codebook(nn.Module):
 
     def embed(self, index: Tensor) -> Tensor:
         """(..., size) the codes of symbols (..., S)."""
-        return self.words.index_select(0, index.flatten()).reshape(*index.shape[:-1], -1)
+        return self.words.index_select(0, index.flatten()).reshape(*index.shape, self.words.shape[1]).flatten(-2)
 
     def forward(self, raw: Tensor, train: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Codes (..., size), their symbols (..., S), and the vectors that were quantized (..., size).
@@ -72,10 +72,10 @@ class Codebook(nn.Module):
             train: whether the words move.
         """
         index = self.index_of(raw.detach())
+        words = self.embed(index)
         if train:
             self._move(raw.detach().unflatten(-1, (self.symbols, -1)).flatten(0, -2), index.flatten())
-            index = self.index_of(raw.detach())
-        return self.embed(index) + (raw - raw.detach()), index, raw
+        return words + (raw - raw.detach()), index, raw
 
     @torch.no_grad()
     def _move(self, vectors: Tensor, index: Tensor) -> None:

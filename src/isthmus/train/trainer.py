@@ -188,10 +188,9 @@ class Trainer:
         return stop
 
     def keep_if_best(self, values: dict[str, float]) -> None:
-        """Keep the weights if their validation loss is the lowest so far; of a game, which it leaves out, the last."""
-        if lowest := values["loss"] < self.best_value or not self.best:
+        """Keep the weights of the lowest validation loss; with a critic, whose terms it leaves out, the latest."""
+        if values["loss"] < self.best_value or not self.best or self.objective.critics:
             self.best_value, self.best_step = values["loss"], self.step
-        if lowest or self.objective.critics:
             self.best = {name: value.clone() for name, value in self.weights().items()}
 
     def choose_weights(self) -> None:
