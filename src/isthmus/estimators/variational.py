@@ -34,7 +34,7 @@ class VAE(Estimator):
     bound: str = "elbo"
     """What to maximize: elbo, stl, iwae(k), dreg(k), ciwae(k, b), miwae(m, k), piwae(m, k); more draws are tighter."""
     penalty: str = "none"
-    """Added to the loss: total_correlation(w), factor(w), dip(w, d), dip_of_draws(w, d), mmd(w), adversarial(w), none."""
+    """What is added: none, total_correlation(w), factor(w), dip(w, d), dip_of_draws(w, d), mmd(w), adversarial(w)."""
 
     def compose(self, schema: Schema) -> Recipe:
         model = self.latent_model(schema, composition.posterior_part(self, schema))
