@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.special import kolmogorov
 
 from isthmus.data_checks.suspect_columns import MAX_REPEATED_BITS, MIN_COINCIDENCE, coincidences
 from isthmus.evaluation.context import EvalContext
@@ -20,6 +21,8 @@ COMPARED_ROWS, COMPARED_ROWS_WIDE = 2_000, 500
 """Rows of each kind that are compared, at most; and of wide rows."""
 WIDE = 1_000
 """Columns from which rows are wide."""
+BLOCK_NUMBERS = 2_000_000
+"""Numbers that are sorted at once."""
 MIN_SHIFT = 0.3
 """Largest difference of two cumulative distributions from which rows come from elsewhere."""
 SHIFT_SIGNIFICANCE = 1e-5
@@ -86,14 +89,7 @@ def column_shift(context: EvalContext) -> Metric | None:
         np.ones((len(some), size), dtype=bool) if some.observed is None else some.observed.reshape(-1, size)
         for some in sets
     )
-    differences = np.zeros(size)
-    for j in range(size):
-        column, other = known[seen[:, j], j], given[seen_given[:, j], j]
-        if not len(column) or not len(other) or not np.ptp(np.concatenate([column, other])):
-            continue
-        test = kolmogorov_smirnov(column, other)
-        if test.pvalue * size < SHIFT_SIGNIFICANCE:
-            differences[j] = test.statistic
+    differences = clear_differences(known, given, seen, seen_given)
     ordered = ~context.nominal.reshape(-1)
     complete, given_complete = known[seen.all(1)][:, ordered], given[seen_given.all(1)][:, ordered]
     joint = joint_comparison(complete, given_complete, context.seed)
@@ -109,6 +105,33 @@ def column_shift(context: EvalContext) -> Metric | None:
     )
     label = "largest difference of a column from training rows"
     return Metric(name, label, "share", "distance", float(differences.max()), shown=HIDDEN, details=details)
+
+
+def clear_differences(x: np.ndarray, y: np.ndarray, seen_x: np.ndarray, seen_y: np.ndarray) -> np.ndarray:
+    """(d,) largest differences of the columns' cumulative distributions, 0 where chance may explain them.
+
+    Args:
+        x: (n, d) rows.
+        y: (m, d) other rows.
+        seen_x: (n, d) booleans, False where a value of x is missing.
+        seen_y: (m, d) the same of y.
+    """
+    differences = np.zeros(x.shape[1])
+    for columns in np.array_split(np.arange(x.shape[1]), math.ceil((x.size + y.size) / BLOCK_NUMBERS)):
+        both, kept, kept_y = np.concatenate([x[:, columns], y[:, columns]]), seen_x[:, columns], seen_y[:, columns]
+        n, m = kept.sum(0), kept_y.sum(0)
+        steps = np.concatenate([kept / np.maximum(n, 1), kept_y / -np.maximum(m, 1)])
+        order = both.argsort(0)
+        both, apart = np.take_along_axis(both, order, 0), np.take_along_axis(steps, order, 0).cumsum(0)
+        ends = both[1:] != both[:-1]  # the last of equal numbers, where both distributions have risen
+        largest = np.where(ends, np.abs(apart[:-1]), 0.0).max(0, initial=0.0)
+        by_chance = kolmogorov(np.sqrt(n * m / np.maximum(n + m, 1)) * largest)  # the limit: no less than exact
+        for k in np.flatnonzero((n > 0) & (m > 0) & (by_chance * x.shape[1] < 1)):
+            j = columns[k]
+            test = kolmogorov_smirnov(x[seen_x[:, j], j], y[seen_y[:, j], j])
+            if test.pvalue * x.shape[1] < SHIFT_SIGNIFICANCE:
+                differences[j] = test.statistic
+    return differences
 
 
 def kolmogorov_smirnov(x: np.ndarray, y: np.ndarray, alternative: str = "two-sided") -> Any:
