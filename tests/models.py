@@ -110,7 +110,7 @@ def without_slow_measures(patch) -> None:
     """Let commands that measure a run on their way do so in a moment."""
     for name in SLOW:
         patch.setitem(MEASURES, name, lambda context: None)
-    patch.setattr("isthmus.report.summary.SUMMARY_MAX_DRAWS", 50)
+    patch.setattr("isthmus.report.affordable.MAX_DRAWS", 50)
 
 
 def without_page(patch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import warnings
@@ -25,8 +26,8 @@ from isthmus.examples import Examples
 from isthmus.metrics.importance_diagnostics import ImportanceDiagnostics, importance_diagnostics
 from isthmus.metrics.principal_axes import rank_of
 from isthmus.persistence import run_dir
-from isthmus.report import summary
-from isthmus.report.from_run import MeasuredRun
+from isthmus.report import affordable
+from isthmus.report.from_run import MeasuredRun, measure
 from isthmus.report.summary import Summary, summarise
 from models import bits, counts, images, table
 
@@ -36,7 +37,7 @@ FAST = {"latent_dim": 2, "hidden": (8,), "epochs": 3, "random_state": 0, "thread
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(summary, "SUMMARY_MAX_DRAWS", 30)
+    monkeypatch.setattr(affordable, "MAX_DRAWS", 30)
     monkeypatch.setattr(MeasuredRun, "write_page", lambda self: Path("run/report.html"))
     monkeypatch.setattr(MeasuredRun, "write_figures", lambda self: [Path("run/latent.png")])
 
@@ -189,10 +190,10 @@ def test_baselines_are_fitted_to_a_random_part_of_the_rows(monkeypatch):
     assert (some.x == rows.subsample(40, 3).x).all()
     assert some.x.tolist() != rows.subsample(40, 4).x.tolist()
     asked = []
-    monkeypatch.setattr(context, "max_fit_rows", lambda train: asked.append(len(train)) or 1000)
+    monkeypatch.setattr(context, "max_fit_rows", lambda columns: asked.append(columns) or 1000)
     ran(isthmus.VAE(**FAST), table())
     ran(isthmus.Autoencoder(**FAST), table())
-    assert asked == [81, 81]
+    assert asked == [table().shape[1]] * 2
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -252,5 +253,52 @@ def test_lines_are_short_for_data_of_every_kind(name, x):
 
 def test_a_run_is_diagnosed_with_its_training_rows():
     _, run = ran(isthmus.VAE(**FAST), table(400))  # 40 rows are held out: few, but training had many
-    found = summary.measure(run, held_out(run), 10).findings
+    found = measure(run, held_out(run), 10).findings
     assert "few-rows" not in {consequence.code for f in found for consequence in (f, *f.consequences)}
+
+
+IMAGES = affordable.Sizes(rows=1000, train_rows=50_000, columns=784, pass_flops=2e7)
+
+
+def work(sizes: affordable.Sizes, reach: affordable.Affordable) -> float:
+    """Operations of what was chosen."""
+    kept = set(affordable.SLOW) - set(reach.left_out)
+    passes = reach.rows * affordable.MIN_DRAWS + (reach.draws - affordable.MIN_DRAWS) * reach.rows
+    measured = sizes._replace(rows=reach.rows)
+    return passes * sizes.pass_flops + sum(affordable.SLOW[name].flops(measured) for name in kept)
+
+
+@pytest.mark.parametrize("training", [0, 1e11, 3e12, 1e13, 1e14])
+@pytest.mark.parametrize("sizes", [IMAGES, IMAGES._replace(pass_flops=1e10), IMAGES._replace(columns=20)])
+def test_what_is_measured_at_the_end_is_short_beside_training(training, sizes):
+    reach = affordable.chosen(sizes, training)
+    budget = affordable.FIXED_FLOPS + affordable.SHARE_OF_TRAINING * training
+    fewest = affordable.MIN_ROWS * affordable.MIN_DRAWS * sizes.pass_flops  # log p(x) is never left out
+    assert work(sizes, reach) <= max(budget, fewest)
+
+
+def test_a_longer_training_is_measured_in_more_ways():
+    reaches = [affordable.chosen(IMAGES, training) for training in (1e11, 3e12, 1e13, 1e15)]
+    assert reaches[0].left_out
+    assert not reaches[-1].left_out
+    assert all(set(more.left_out) <= set(less.left_out) for less, more in itertools.pairwise(reaches))
+    assert affordable.chosen(IMAGES._replace(pass_flops=1e9), 0).rows == affordable.MIN_ROWS
+    without_density = affordable.chosen(IMAGES, 3e12, affordable.OF_DENSITIES + affordable.OF_SAMPLES)
+    assert "baselines" not in without_density.left_out  # what does not apply takes nothing from the rest
+
+
+def test_what_is_left_out_is_said(monkeypatch):
+    monkeypatch.setattr(affordable, "FIXED_FLOPS", 1e9)
+    result, run = ran(isthmus.VAE(**FAST), table(300))
+    left_out = result.values["not_measured"]
+    assert "classifier" in left_out
+    assert "classifier" not in result.values
+    assert "Not measured, as training was short: " in result.text
+    assert "isthmus evaluate" in result.text
+    assert "not_measured" not in summarise_with(monkeypatch, run, 1e13).values
+
+
+def summarise_with(monkeypatch, run, flops: float) -> Summary:
+    """The summary of a run where measuring may take so many operations."""
+    monkeypatch.setattr(affordable, "FIXED_FLOPS", flops)
+    return summarise(run)

@@ -104,7 +104,7 @@ def best_linear_fields(train: Examples, valid: Examples | None, discrete: bool) 
     if valid is None or not len(valid):
         kept, held_out = split_indices(len(train), VALIDATION_SHARE, SPLIT_SEED + 1)
         train, valid = train.take(kept), train.take(held_out)
-    limit = max_fit_rows(train.x)
+    limit = max_fit_rows(train.x[0].size)
     x, valid_x = (
         part.x.reshape(len(part), -1).astype(np.float64)
         for part in (train.subsample(limit, SPLIT_SEED), valid.subsample(limit, SPLIT_SEED))

@@ -42,6 +42,10 @@ class CrossEntropy(Bernoulli):
         return self.mean.expand(self.shape_of(sample_shape))
 
 
+CACHED_NUMBERS = 2**19
+"""Numbers of a large array that are worked on at once."""
+
+
 class Levels(Independent):
     """Levels 0..k-1, given as x = level / (k - 1)."""
 
@@ -109,11 +113,17 @@ class DiscretizedLogistic(Levels):
 
     @property
     def mean(self) -> Tensor:
-        # E[x] = sum over j >= 1 of P(level >= j), one level at a time: no (*event, k) array
-        precision, k = (-self.log_scale).exp(), self.levels
-        total = torch.zeros_like(self.loc)
+        # E[x] = sum over j >= 1 of P(level >= j), one level at a time: no (*event, k) array; and of parts that stay
+        # in the processor's cache, as they are read k times
+        loc, precision = torch.broadcast_tensors(self.loc, (-self.log_scale).exp())
+        parts = zip(loc.reshape(-1).split(CACHED_NUMBERS), precision.reshape(-1).split(CACHED_NUMBERS), strict=True)
+        return torch.cat([self.mean_of(*part) for part in parts]).view(loc.shape)
+
+    def mean_of(self, loc: Tensor, precision: Tensor) -> Tensor:
+        """(n,) means of logistics of these locations (n,) and inverse scales (n,), rounded."""
+        total, k = torch.zeros_like(loc), self.levels
         for j in range(1, k):
-            total += torch.sigmoid((self.loc - (j - 0.5) / (k - 1)) * precision)
+            total += torch.sigmoid((loc - (j - 0.5) / (k - 1)) * precision)
         return total / (k - 1)
 
     def sample(self, sample_shape=()) -> Tensor:

@@ -213,9 +213,9 @@ Fit = Callable[[BaselineData], FittedDensity | None]
 """Fits a density; None if it is not bounded on the rows."""
 
 
-def max_fit_rows(train: np.ndarray) -> int:
-    """How many training rows (n, *X) a baseline is fitted to at most: fewer if they are wide."""
-    return min(MAX_FIT_ROWS, max(MIN_FIT_ROWS, MAX_FIT_NUMBERS // max(1, train[0].size)))
+def max_fit_rows(columns: int) -> int:
+    """How many training rows of so many numbers a baseline is fitted to at most: fewer if they are wide."""
+    return min(MAX_FIT_ROWS, max(MIN_FIT_ROWS, MAX_FIT_NUMBERS // max(1, columns)))
 
 
 def as_scored(fitted: FittedModel, x: np.ndarray) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from isthmus.errors import Declined
 from isthmus.evaluation.baseline_data import as_scored
-from isthmus.evaluation.baselines import DENSITIES
+from isthmus.evaluation.baselines import DENSITIES, LINEAR_DENSITIES
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.reconstruction import SCALED_UNIT, error_metric
 from isthmus.metrics.estimate import Estimate, paired_difference
@@ -58,12 +60,27 @@ def reconstruction_baseline(
     return error_metric(name, label, context, errors, scaled_errors, margin, *details)
 
 
-def density_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
-    """log p(x) under density models fitted to the training rows, and by how much the model's is higher.
+def linear_densities(context: EvalContext) -> tuple[Metric, ...] | None:
+    """log p(x) under probabilistic PCA, and by how much the model's is higher.
 
     None without training rows, for sequences, and for models without log p(x). If the training rows span too few
     dimensions for a density, their rank instead.
     """
+    metrics, data = density_baselines(context, LINEAR_DENSITIES), context.baseline_data
+    if metrics is None or data is None or data.bounded:
+        return metrics
+    features = setting("degenerate.features", "features", context.schema.size, HIDDEN)
+    rank = setting("degenerate.rank", "dimensions that training rows span", data.rank, LINE)
+    return *metrics, rank, features
+
+
+def iterative_densities(context: EvalContext) -> tuple[Metric, ...] | None:
+    """log p(x) under densities that iterations fit, factor analysis and a mixture; None as `linear_densities`."""
+    return density_baselines(context, [name for name in DENSITIES if name not in LINEAR_DENSITIES])
+
+
+def density_baselines(context: EvalContext, names: Sequence[str]) -> tuple[Metric, ...] | None:
+    """log p(x) under density models fitted to the training rows, and by how much the model's is higher."""
     data, schema = context.baseline_data, context.schema
     if data is None or schema.sequence or not context.has_density:
         return None
@@ -72,7 +89,7 @@ def density_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
     context.require_complete()
     context.require_numeric()
     log_px, shared_error = context.diagnostics.log_px.values, context.diagnostics.log_px.error
-    scores = data.scores(DENSITIES, as_scored(context.fitted, context.examples.x))
+    scores = data.scores({name: DENSITIES[name] for name in names}, as_scored(context.fitted, context.examples.x))
     metrics, weight = [], context.weight
     for key, (values, size) in scores.items():
         name, kind = f"baselines.{key}", DEQUANTIZED if schema.discrete else "density"
@@ -84,10 +101,6 @@ def density_baselines(context: EvalContext) -> tuple[Metric, ...] | None:
         note = "dequantised: a lower bound" if schema.discrete else ""
         label = f"baseline: {LABELS[key]}"
         metrics.append(mean_over_rows(name, label, "nats", kind, values, weight=weight, details=details, note=note))
-    if not data.bounded:
-        features = setting("degenerate.features", "features", schema.size, HIDDEN)
-        rank = setting("degenerate.rank", "dimensions that training rows span", data.rank, LINE)
-        metrics += [rank, features]
     return tuple(metrics)
 
 

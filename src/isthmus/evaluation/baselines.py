@@ -62,7 +62,7 @@ def ppca_scores(
         discrete: whether the data are dequantised; by default if the model's likelihood is discrete.
         scaling: "global" or "standard"; by default the model's own.
     """
-    rows = train.subsample(max_fit_rows(train.x), fitted.seed)
+    rows = train.subsample(max_fit_rows(train.x[0].size), fitted.seed)
     data = BaselineData.of(fitted, rows.x, discrete)
 
     def fit(data: BaselineData) -> FittedDensity | None:

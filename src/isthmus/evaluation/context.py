@@ -251,7 +251,7 @@ class EvalContext:
         """The training rows that baselines are fitted to."""
         if self.train is None:
             return None
-        rows = self.train.subsample(max_fit_rows(self.train.x), self.fitted.seed)
+        rows = self.train.subsample(max_fit_rows(self.train.x[0].size), self.fitted.seed)
         return BaselineData.of(self.fitted, self.imputed(rows))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from isthmus.errors import InputError, unknown
-from isthmus.evaluation.baseline_metrics import density_baselines, reconstruction_baselines
+from isthmus.evaluation.baseline_metrics import iterative_densities, linear_densities, reconstruction_baselines
 from isthmus.evaluation.conditioning import condition_gain
 from isthmus.evaluation.context import EvalContext
 from isthmus.evaluation.fitted_on import fitted_on
@@ -71,7 +71,8 @@ MEASURES: dict[str, Measure] = {
     "variance_explained": variance_explained,
     "linear_dimensions": linear_dimensions,
     "baselines": reconstruction_baselines,
-    "density_baselines": density_baselines,
+    "density_baselines": linear_densities,
+    "density_baselines.iterative": iterative_densities,
     "train_overlap": train_overlap,
     "column_shift": column_shift,
     "training": generalization_gap,

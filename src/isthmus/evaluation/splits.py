@@ -27,8 +27,8 @@ class HeldOut:
         return len(self.examples)
 
 
-def held_out(run: Run) -> HeldOut:
-    """Test rows, else validation rows, else training rows, at most `MAX_HELD_OUT_ROWS` of them."""
+def held_out(run: Run, most: int = MAX_HELD_OUT_ROWS) -> HeldOut:
+    """Test rows, else validation rows, else training rows, at most so many of them."""
     dataset, valid_index = run.dataset, run.job.valid_index
     if dataset.test is not None:
         examples, name, remark = dataset.test, "test rows", ""
@@ -38,7 +38,7 @@ def held_out(run: Run) -> HeldOut:
         examples, name, remark = dataset.train.take(valid_index), "validation rows", CHOSE_THE_WEIGHTS
     else:
         examples, name, remark = dataset.train, "training rows", " (there are no others)"
-    if len(examples) > MAX_HELD_OUT_ROWS:
-        some = examples.subsample(MAX_HELD_OUT_ROWS, run.job.config.seed)
-        return HeldOut(some, name, f"{MAX_HELD_OUT_ROWS:,} of {len(examples):,} {name}{remark}")
+    if len(examples) > most:
+        some = examples.subsample(most, run.job.config.seed)
+        return HeldOut(some, name, f"{most:,} of {len(examples):,} {name}{remark}")
     return HeldOut(examples, name, f"{pluralize(len(examples), name.removesuffix('s'))}{remark}")

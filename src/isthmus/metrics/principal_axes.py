@@ -12,6 +12,8 @@ from isthmus.schema import row_count, safe_std
 
 ROUNDING_SHARE = 1e-12
 """Share of the rows' variance below which a remainder is rounding."""
+MIN_SQUARE_SHARE = 1e-10
+"""Share of the largest squared singular value down to which those of products of rows are exact to a millionth."""
 
 LogDensity = Callable[[np.ndarray], np.ndarray]
 """Rows (n, d) to their log-densities (n,), nats."""
@@ -48,8 +50,9 @@ class PrincipalAxes(NamedTuple):
 def triangular_factor(x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """(min(n, d), d) R of the QR decomposition of the centred rows x (n, d): R'R = (x - mean)'(x - mean).
 
-    Dividing its columns by scales gives the factor of rows that are scaled so. With weights (n,) it is the factor of
-    rows that occur as often as their weights say.
+    Of few rows of many columns it is the centred rows themselves, which have as few numbers. Dividing its columns by
+    scales gives the factor of rows that are scaled so. With weights (n,) it is the factor of rows that occur as often
+    as their weights say.
     """
     return factor_of_blocks([x], weight)[1]
 
@@ -72,7 +75,8 @@ def factor_of_blocks(
         if n:
             apart = math.sqrt(n * m / (n + m)) * (centre - mean)
             centred = np.concatenate([factor, centred, apart[None]])
-        factor = np.asarray(np.linalg.qr(centred, mode="r"))
+        wide = centred.shape[0] <= centred.shape[1]
+        factor = centred if wide else np.asarray(np.linalg.qr(centred, mode="r"))
         mean = mean + (centre - mean) * (m / (n + m))
         n += m
     if weight is None:
@@ -83,8 +87,27 @@ def factor_of_blocks(
 
 def principal_axes(mean: np.ndarray, factor: np.ndarray, n: float) -> PrincipalAxes:
     """The principal axes of n rows, from their mean (d,) and the triangular factor of the centred rows."""
+    squares, axes = squares_and_axes(factor)
+    return PrincipalAxes(mean, axes, squares / max(1, n - 1))
+
+
+def squares_and_axes(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values (m,) of a factor (m, d), largest first, and the axes (m, d) that belong to them.
+
+    Wide factors are decomposed by the m x m products of their rows, several times faster, unless the products'
+    rounding, some 1e-15 of the largest square, might show. The last square does not count: centred rows span one
+    dimension less.
+    """
+    m, d = factor.shape
+    if 2 < m < d:
+        squares, vectors = np.linalg.eigh(factor @ factor.T)
+        squares, vectors = squares[::-1], vectors.T[::-1]
+        if squares[-2] > MIN_SQUARE_SHARE * squares[0]:
+            spans = (squares > MIN_SQUARE_SHARE * squares[0])[:, None]
+            axes = vectors @ factor / np.sqrt(np.where(spans, squares[:, None], 1.0))
+            return np.maximum(squares, 0.0), np.where(spans, axes, 0.0)
     _, singular, axes = np.linalg.svd(factor, full_matrices=False)
-    return PrincipalAxes(mean, axes, np.square(singular) / max(1, n - 1))
+    return np.square(singular), axes
 
 
 def rank_of(rows: np.ndarray, rounding: float, factor: np.ndarray | None = None) -> int:

@@ -8,9 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from isthmus.diagnosis.context import python_arguments
 from isthmus.evaluation.result import Evaluation
 from isthmus.evaluation.splits import held_out
@@ -19,22 +16,13 @@ from isthmus.persistence.run_dir import Run
 from isthmus.plot.context import squared_errors
 from isthmus.plot.reconstruction import views_of
 from isthmus.plot.training_curves import best_epoch, course
+from isthmus.report.affordable import LEFT_OUT, SLOW, affordable
 from isthmus.report.from_run import MeasuredRun, measure
 from isthmus.report.headline import best_linear, compared, density_baselines, is_conditional, is_finite, value_of
-from isthmus.train.runtime import count_flops
 from isthmus.wording import join_names, pluralize, shell_line
 
-SUMMARY_MAX_DRAWS, SUMMARY_MIN_DRAWS = 1000, 10
-"""Draws per row for log p(x)."""
-MIN_FLOPS, SHARE_OF_TRAINING, MAX_FLOPS = 1e11, 0.05, 1.5e12
-"""Floating-point operations for scoring at the end of a run: about a second, plus 5 % of those of training, up to about
-a minute of one core."""
-MIN_PASS_FLOPS = 2e5
-"""Least operations that a pass of one row counts as: small networks are bound by memory, not arithmetic."""
-OTHER_SCORED_ROWS = 2000
-"""Rows that are scored beside the held-out ones: training rows, as many others, and points on paths between codes."""
-LEFT_OUT = ("inference_gap", "samples")
-"""The slowest measures, which `isthmus evaluate` takes."""
+NAMED = 2
+"""Measures that were left out that are named."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,9 @@ def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
     """
     started = time.perf_counter()
     model, held = run.fitted, held_out(run)
-    measured = measure(run, held, affordable_draws(run, len(held)), LEFT_OUT)
+    reach = affordable(run, len(held))
+    held = held_out(run, reach.rows)
+    measured = measure(run, held, reach.draws, (*LEFT_OUT, *reach.left_out))
     stages = {**(stages or {}), "measuring": time.perf_counter() - started}
     evaluation = measured.evaluation
     values: dict[str, Any] = {
@@ -89,6 +79,9 @@ def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
     if severe:
         command = shell_line(["isthmus", "diagnose", str(run.folder)])
         lines.append(f"Findings: {join_names(severe)}; {command} says how to fix them.")
+    if reach.left_out:
+        values["not_measured"] = list(reach.left_out)
+        lines.append(not_measured_line(run, [SLOW[name].words for name in reach.left_out]))
     started = time.perf_counter()
     values["report"] = str(measured.write_page())
     pictures = measured.write_figures()
@@ -99,15 +92,6 @@ def summarise(run: Run, stages: Mapping[str, float] | None = None) -> Summary:
     values["stages"] = {name: round(seconds, 2) for name, seconds in stages.items()}
     lines.append("Time: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items()) + ".")
     return Summary(values, "\n".join(lines))
-
-
-def affordable_draws(run: Run, rows: int) -> int:
-    """Draws per row: `SUMMARY_MAX_DRAWS`, or fewer so that scoring is short compared with training."""
-    one = run.job.to_device(run.job.train_rows.take(np.arange(1))).batch(torch.arange(1, device=run.job.device))
-    of_pass = max(MIN_PASS_FLOPS, count_flops(run.fitted.model, one))
-    training = 3 * of_pass * len(run.job.train_rows) * len(run.fitted.history)  # a gradient is two passes more
-    work = min(MAX_FLOPS, MIN_FLOPS + SHARE_OF_TRAINING * training)
-    return int(min(SUMMARY_MAX_DRAWS, max(SUMMARY_MIN_DRAWS, work / (of_pass * (rows + OTHER_SCORED_ROWS)))))
 
 
 def training_lines(run: Run, values: dict[str, Any]) -> list[str]:
@@ -175,6 +159,12 @@ def error_lines(run: Run, evaluation: Evaluation, rows: str) -> list[str]:
     given = ", which is not given the condition," if run.fitted.schema.condition is not None else ""
     value = pca.number if pca.value else "0, because the rows vary in no more directions"
     return [*lines, f"PCA with {size}{given} on the same rows: {value}."]
+
+
+def not_measured_line(run: Run, measures: list[str]) -> str:
+    """What was left out, the first of them by name."""
+    command = shell_line(["isthmus", "evaluate", str(run.folder)])
+    return f"Not measured, as training was short: {join_names(measures, NAMED)}; {command} takes them."
 
 
 def denoising_line(measured: MeasuredRun, values: dict[str, Any]) -> str:
