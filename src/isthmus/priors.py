@@ -17,7 +17,7 @@ from isthmus.distributions.mixture_fit import fit_mixture
 from isthmus.distributions.quantized import SymbolSequence
 from isthmus.errors import InputError
 from isthmus.nets.autoregressive import CausalTransformer
-from isthmus.nets.flow import Flow
+from isthmus.nets.flow import Flow, StandardizedFlow
 from isthmus.random_streams import generator
 
 MAX_COMPONENTS = 1_000_000
@@ -198,35 +198,47 @@ class Autoregressive(nn.Module):
 
 
 class PostHocPrior(nn.Module):
-    """Standard normal in training; afterwards a mixture of k diagonal normals fitted to the codes (Ghosh et al., 2020).
+    """Standard normal in training; afterwards a density that is fitted to the codes (Ghosh et al., 2020).
 
     Samples then come from where the codes are, however far the KL term left their aggregate from the normal.
-    """
 
-    formula = "z ~ Σ weight[k] N(mean[k], diag scale[k]²)"
+    Args:
+        dim: D, numbers in a code.
+        k: components of a mixture of diagonal normals.
+        maps: maps of a flow, in place of the mixture; None for the mixture.
+    """
 
     zero: Tensor
     log_weight: Tensor
     loc: Tensor
     log_scale: Tensor
 
-    def __init__(self, dim: int, k: int):
+    def __init__(self, dim: int, k: int = 10, maps: int | None = None):
         super().__init__()
-        k = check_components(k)
         self.fitted = False
-        self.register_buffer("log_weight", torch.full((k,), -math.log(k)))
-        self.register_buffer("loc", torch.zeros(k, dim))
-        self.register_buffer("log_scale", torch.zeros(k, dim))
+        self.flow = None if maps is None else StandardizedFlow(dim, maps)
+        if maps is None:
+            k = check_components(k)
+            self.register_buffer("log_weight", torch.full((k,), -math.log(k)))
+            self.register_buffer("loc", torch.zeros(k, dim))
+            self.register_buffer("log_scale", torch.zeros(k, dim))
         self.register_buffer("zero", torch.zeros(dim), persistent=False)
+
+    @property
+    def formula(self) -> str:
+        """The density as text."""
+        return "z ~ Σ weight[k] N(mean[k], diag scale[k]²)" if self.flow is None else FlowPrior.formula
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         if not self.fitted:
             return Normal(self.zero, self.zero)
+        if self.flow is not None:
+            return Flowed(Normal(self.zero, self.zero), self.flow, of_draws=False)
         return MixtureDistribution(self.log_weight, Normal(self.loc, self.log_scale))
 
     def learned(self) -> dict[str, Tensor]:
-        """Parameters by name, as they enter the distribution; empty before the fit."""
-        if not self.fitted:
+        """Parameters of a mixture by name, as they enter the distribution; empty before the fit, and of a flow."""
+        if not self.fitted or self.flow is not None:
             return {}
         used = self.log_weight.isfinite()
         return {"weight": self.log_weight[used].exp(), "mean": self.loc[used], "scale": self.log_scale[used].exp()}
@@ -236,23 +248,30 @@ class PostHocPrior(nn.Module):
         self.fitted = False
 
     def finish(self, model: Any, rows: Any, seed: int) -> None:
-        """Fit the mixture to draws from the posteriors of the training rows, each as often as its weight says."""
+        """Fit the density to draws from the posteriors of the training rows, each as often as its weight says."""
         with torch.no_grad():
             parts = rows.occurrences().split(ROWS_AT_ONCE)
             self.fit_to(torch.cat([model.infer(rows.batch(part)).draw_one(len(part)) for part in parts]), seed)
 
     def fit_to(self, codes: Tensor, seed: int) -> None:
-        """Fit the mixture to codes (n, dim); raises InputError for fewer than two, or codes that are not finite."""
+        """Fit the density to codes (n, dim); raises InputError for fewer than two, or codes that are not finite."""
         if len(codes) < 2 or not bool(codes.isfinite().all()):
-            raise InputError(f"codes must be at least 2 finite rows to fit a mixture to, got {len(codes)}.")
+            raise InputError(f"codes must be at least 2 finite rows to fit a density to, got {len(codes)}.")
+        if self.flow is not None:
+            self.flow.fit(codes, seed)
+        else:
+            self.fit_mixture(codes, seed)
+        self.fitted = True
+
+    @torch.no_grad()
+    def fit_mixture(self, codes: Tensor, seed: int) -> None:
+        """Fit the mixture."""
         k = min(len(self.log_weight), len(codes))
         mixture = fit_mixture(codes.double().cpu().numpy(), k, seed)
-        with torch.no_grad():
-            self.log_weight.fill_(-math.inf)
-            self.log_weight[:k] = torch.as_tensor(mixture.weights).log()
-            self.loc[:k] = torch.as_tensor(mixture.means)
-            self.log_scale[:k] = 0.5 * torch.as_tensor(mixture.covariances).diagonal(dim1=-2, dim2=-1).log()
-        self.fitted = True
+        self.log_weight.fill_(-math.inf)
+        self.log_weight[:k] = torch.as_tensor(mixture.weights).log()
+        self.loc[:k] = torch.as_tensor(mixture.means)
+        self.log_scale[:k] = 0.5 * torch.as_tensor(mixture.covariances).diagonal(dim1=-2, dim2=-1).log()
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self.fitted)

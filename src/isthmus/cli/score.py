@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
         for row, score, cause in [heads, *zip(shown, [f"{scores[row]:.2f}" for row in unusual], causes)]
     ]
     prior = str(model.fields.get("prior"))
-    if dense and prior.startswith(MIXTURES):
+    if dense and prior.startswith(MIXTURES) and "flow" not in prior:
         lines.append(
             f"The prior is {prior}: a group of unusual rows that were trained on may be a component of it, and likely. "
             "To find those, fit with --prior normal."

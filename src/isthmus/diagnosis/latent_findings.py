@@ -319,9 +319,9 @@ def reason_for_holes(context: DiagnosisContext) -> tuple[str, str]:
         remedy = context.other_model("VAE", latent_dim=context.code_size)
         return remedy, "the loss of a plain autoencoder does not constrain the space between codes: this is expected"
     part = context.fitted.model.parts().get("prior")
-    if is_mixture(context.prior):  # nobody samples between its components
-        # A mixture that was fitted after training had no part in where the codes are.
-        fitted_later = isinstance(part, PostHocPrior)
+    fitted_later = isinstance(part, PostHocPrior)
+    if fitted_later or is_mixture(context.prior):  # nobody samples between its components
+        # A density that was fitted after training had no part in where the codes are.
         remedy = context.reweight_kl(2 * context.beta) if fitted_later else context.retrain(prior="normal")
         return (
             remedy,

@@ -28,7 +28,10 @@ from isthmus.wording import quoted
 MAX_SPEC_CHARACTERS = 200
 """Length of a part that is written as text, at most."""
 
-Call = tuple[str, tuple[float, ...]]
+NESTED = ("refit",)
+"""Parts that another one may be an argument of."""
+
+Call = tuple[str, tuple[Any, ...]]
 
 
 def parse(spec: str, what: str) -> Call:
@@ -38,6 +41,8 @@ def parse(spec: str, what: str) -> Call:
     ('mask', (0.3,))
     >>> parse("bernoulli", "likelihood")
     ('bernoulli', ())
+    >>> parse("refit(flow(3))", "prior")
+    ('refit', ('flow(3)',))
     """
     try:
         if not isinstance(spec, str):
@@ -46,12 +51,21 @@ def parse(spec: str, what: str) -> Call:
         if isinstance(node, ast.Name):
             return node.id, ()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+            if node.func.id in NESTED and len(node.args) == 1 and (part := part_within(node.args[0])):
+                return node.func.id, (part,)
             arguments = tuple(ast.literal_eval(argument) for argument in node.args)
             if all(isinstance(each, int | float) and not isinstance(each, bool) for each in arguments):
                 return node.func.id, arguments
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # the parser's stack is of limited depth
         pass
     raise InputError(f"{what} must be a name, or a name with numbers such as mask(0.3), got {quoted(spec)}.")
+
+
+def part_within(node: ast.expr) -> str | None:
+    """A part that is an argument, with or without quotes, as text; None for numbers."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    return ast.unparse(node) if isinstance(node, ast.Call | ast.Name) else None
 
 
 def build(table: Mapping[str, Callable[..., Any]], spec: str, what: str, *context: Any) -> Any:
@@ -92,7 +106,7 @@ PRIORS: dict[str, Callable[..., nn.Module]] = {
     "full_mixture": lambda estimator, schema, k=5: priors.Mixture(estimator.latent_dim, k, full=True),
     "vamp": lambda estimator, schema, k=500: _vamp(estimator, schema, k),
     "flow": lambda estimator, schema, k=3: priors.FlowPrior(estimator.latent_dim, k),
-    "refit": lambda estimator, schema, k=10: priors.PostHocPrior(estimator.latent_dim, k),
+    "refit": lambda estimator, schema, k=10: _refit(estimator, k),
     "conditional": lambda estimator, schema: _conditional_prior(estimator, schema),
 }
 """p(z), made from the estimator and the schema."""
@@ -107,6 +121,16 @@ def _vamp(estimator: Hyperparameters, schema: Schema, k: int = 500) -> nn.Module
         )
     limits = {"real": None, "counts": (0.0, math.inf)}.get(schema.kind, (0.0, 1.0))
     return priors.Vamp(schema.event_shape, k, limits)
+
+
+def _refit(estimator: Hyperparameters, density: int | str) -> nn.Module:
+    if not isinstance(density, str):
+        return priors.PostHocPrior(estimator.latent_dim, density)
+    table = {
+        "mixture": lambda k=10: priors.PostHocPrior(estimator.latent_dim, k),
+        "flow": lambda k=3: priors.PostHocPrior(estimator.latent_dim, maps=k),
+    }
+    return build(table, density, "prior='refit(...)'")
 
 
 def _conditional_prior(estimator: Hyperparameters, schema: Schema) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 import torch
@@ -19,6 +21,13 @@ MAX_MAPS = 32
 """Maps of a chain, at most."""
 HIDDEN = (64, 64)
 """Hidden layers of the network of a map."""
+
+STEPS, CHECKED_STEPS, BATCH, RATE = 2000, 100, 256, 3e-3
+"""Updates of a flow that is fitted on its own, those between two looks at held-out rows, rows of one, learning rate."""
+HELD_OUT = 10
+"""One row in so many is held out to choose the weights of such a flow."""
+MIN_SCALE = 1e-6
+"""Least standard deviation that elements are divided by."""
 
 
 class Spline(MonotonicRQSTransform):
@@ -96,6 +105,68 @@ class Flow(nn.Module):
                 x, change = transform.call_and_ladj(x)
                 log_det = log_det + change
         return x, log_det
+
+
+class StandardizedFlow(nn.Module):
+    """A flow of vectors that are standardised first; it is fitted to them on its own, and starts as the identity.
+
+    Args:
+        dim: D, elements of a vector.
+        k: number of maps.
+    """
+
+    loc: Tensor
+    log_scale: Tensor
+
+    def __init__(self, dim: int, k: int):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):  # what else is drawn does not depend on it
+            self.flow = Flow(dim, k).requires_grad_(False)
+        self.register_buffer("loc", torch.zeros(dim))
+        self.register_buffer("log_scale", torch.zeros(dim))
+
+    def forward(self, x: Tensor, context: Tensor | None = None, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        """As `Flow.forward`, of vectors x (..., D), or of what they are mapped to."""
+        log_volume = self.log_scale.sum()
+        if inverse:
+            u, log_det = self.flow(x, context, inverse=True)
+            return self.loc + self.log_scale.exp() * u, log_det + log_volume
+        y, log_det = self.flow((x - self.loc) * (-self.log_scale).exp(), context)
+        return y, log_det - log_volume
+
+    def fit(self, x: Tensor, seed: int) -> None:
+        """Fit the flow to rows x (n, D) by maximum likelihood; the weights are those that score held-out rows best."""
+        with torch.no_grad():
+            self.loc.copy_(x.mean(0))
+            self.log_scale.copy_(x.std(0).clamp(min=MIN_SCALE).log())
+        for each in self.flow.maps:
+            _start_as_identity(each)
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
+        held = max(1, len(x) // HELD_OUT)
+        valid, train = x[order[:held]], x[order[held:]]
+
+        def loss(rows: Tensor) -> Tensor:
+            y, log_det = self(rows)
+            return (0.5 * y.square().sum(-1) - log_det).mean()
+
+        with torch.enable_grad():
+            self.flow.requires_grad_(True)
+            optimizer = torch.optim.Adam(self.flow.parameters(), RATE)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+            random, best, kept = torch.Generator().manual_seed(seed), math.inf, copy.deepcopy(self.flow.state_dict())
+            for step in range(STEPS + 1):
+                if step % CHECKED_STEPS == 0:
+                    with torch.no_grad():
+                        score = float(loss(valid))
+                    if score < best:
+                        best, kept = score, copy.deepcopy(self.flow.state_dict())
+                rows = train[torch.randint(len(train), (min(BATCH, len(train)),), generator=random).to(x.device)]
+                optimizer.zero_grad()
+                loss(rows).backward()
+                optimizer.step()
+                schedule.step()
+        self.flow.load_state_dict(kept)
+        self.flow.requires_grad_(False)
 
 
 @torch.no_grad()
