@@ -16,6 +16,7 @@ from isthmus.diagnosis import (
     latent_findings,
     likelihood_findings,
     loss_findings,
+    part_findings,
     training_findings,
 )
 from isthmus.diagnosis.causes import follows
@@ -54,6 +55,11 @@ FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
     baseline_findings.worse_than_baselines,
     baseline_findings.column_offset,
     baseline_findings.uncorrelated_features,
+    part_findings.codebook_collapse,
+    part_findings.pseudo_inputs_alike,
+    part_findings.flow_explodes,
+    part_findings.classes_unused,
+    part_findings.critic_wins,
     generative_findings.prior_hole,
     generative_findings.low_sample_diversity,
     generative_findings.loose_bound,

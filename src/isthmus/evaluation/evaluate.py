@@ -22,6 +22,7 @@ from isthmus.evaluation.latent_space import (
     label_probes,
     paths,
 )
+from isthmus.evaluation.learned_parts import classes, flow_volume, prior_components, symbols
 from isthmus.evaluation.likelihood_gain import likelihood_gain
 from isthmus.evaluation.linear_reference import column_offset, linear_dimensions, variance_explained
 from isthmus.evaluation.log_likelihood import (
@@ -62,6 +63,8 @@ MEASURES: dict[str, Measure] = {
     "rate": rate_metrics,
     "aggregate_posterior": aggregate_posterior,
     "refit_gain": refit_gain,
+    "prior_components": prior_components,
+    "flow_volume": flow_volume,
     "ais": ais_metrics,
     "inference_gap": inference_gap_metrics,
     "condition": condition_gain,
@@ -83,6 +86,8 @@ MEASURES: dict[str, Measure] = {
     "column_offset": column_offset,
     "identity_test": identity_test,
     "active_units": active_units,
+    "symbols": symbols,
+    "classes": classes,
     "geometry": geometry,
     "geometry.angle_with_pca": angle_with_pca,
     "probes": label_probes,

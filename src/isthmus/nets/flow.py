@@ -12,6 +12,7 @@ from zuko.flows import ElementWiseTransform, MaskedAutoregressiveTransform
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
 from isthmus.errors import InputError
+from isthmus.random_streams import seeded
 
 BINS = 8
 """Pieces of a spline, between -5 and 5 (Durkan et al., 2019); outside it is the identity."""
@@ -120,7 +121,7 @@ class StandardizedFlow(nn.Module):
 
     def __init__(self, dim: int, k: int):
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # what else is drawn does not depend on it
+        with seeded(0):  # what else is drawn does not depend on it
             self.flow = Flow(dim, k).requires_grad_(False)
         self.register_buffer("loc", torch.zeros(dim))
         self.register_buffer("log_scale", torch.zeros(dim))

@@ -1,0 +1,125 @@
+"""Findings about parts that learn beside the networks: codebooks, components of a prior, flows, classes, critics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from isthmus.diagnosis.context import DiagnosisContext
+from isthmus.estimators.parts_by_name import parse
+from isthmus.evaluation.learned_parts import CODEBOOK
+from isthmus.finding import Finding
+from isthmus.priors import Vamp
+
+MIN_SYMBOL_SHARE = 0.1
+"""Symbols in use, as a share of those that there are or of a tenth of those read, below which a codebook collapsed."""
+MIN_NATS_SHARE = 0.25
+"""Nats by which components are told apart, as a share of those by which rows are, below which they are all alike."""
+MIN_ROW_NATS = 1.0
+"""Nats by which rows must be told apart by their codes for that."""
+MAX_LOG_VOLUME = 5.0
+"""Nats per dimension by which a flow may change a volume: e^5 is 150."""
+MAX_CRITIC_LOSS = 0.35
+"""Loss of a critic (nats; 2 log 2 = 1.39 if it guesses) below which it wins: it is right with probability 0.84."""
+SMALL_LEARNING_RATE = 1e-4
+"""What a remedy for a flow suggests."""
+LAST_SHARE = 0.25
+"""Share of the epochs, the last ones, over which a critic's loss is averaged."""
+MORE_PENALTY = 4.0
+"""Factor of a penalty's weight in a remedy."""
+
+
+def codebook_collapse(context: DiagnosisContext) -> Iterator[Finding]:
+    """Few words of a codebook are in use."""
+    used, words, read = (context.value(f"symbols{key}") for key in ("", ".of", ".read"))
+    of = context.metric("symbols.of")
+    if used is None or of is None or of.label != CODEBOOK:
+        return
+    if used >= MIN_SYMBOL_SHARE * min(words, read / 10):
+        return
+    yield Finding(
+        "codebook-collapse",
+        "warning",
+        f"few words of the codebook are in use: as if {used:.1f} of {words:,} were, all equally often",
+        context.retrain(quantization="fsq(5)"),
+        {"perplexity": used, "words": words},
+        "the encoder's numbers lie near few words, and what the others might say of a row is lost; levels on a grid "
+        "cannot fall out of use",
+    )
+
+
+def pseudo_inputs_alike(context: DiagnosisContext) -> Iterator[Finding]:
+    """The pseudo-inputs of a prior have nearly the same posterior, while rows do not."""
+    apart, known = context.value("prior_components"), context.value("mutual_information")
+    if apart is None or not isinstance(context.fitted.model.parts().get("prior"), Vamp):
+        return
+    count = context.value("prior_components.of")
+    of_rows = min(known or 0.0, math.log(count))
+    if of_rows < MIN_ROW_NATS or math.log(apart) >= MIN_NATS_SHARE * of_rows:
+        return
+    yield Finding(
+        "pseudo-inputs-alike",
+        "warning",
+        f"the pseudo-inputs of the prior are all alike: as if there were {apart:.1f} of {count:,}",
+        context.retrain(prior="mixture(50)"),
+        {"apart": apart, "components": count, "mutual_information": known},
+        "the prior is then one normal, and draws from it are decoded to rows in between",
+    )
+
+
+def flow_explodes(context: DiagnosisContext) -> Iterator[Finding]:
+    """A flow enlarges or shrinks volumes beyond reason."""
+    volume = context.value("flow_volume")
+    if volume is None or volume <= MAX_LOG_VOLUME:
+        return
+    of_prior = str(context.fitted.fields.get("prior", "")).startswith(("flow", "refit"))
+    without_flow = {"prior": "mixture(50)"} if of_prior else {"posterior": "full_normal"}
+    yield Finding(
+        "flow-explodes",
+        "warning",
+        f"a flow changes volumes by up to e^{volume:.1f} in each dimension of a code, where densities are rounding",
+        context.first_effective({"learning_rate": SMALL_LEARNING_RATE}, without_flow),
+        {"log_volume": volume},
+        "updates were so large that maps became nearly flat or nearly vertical somewhere",
+    )
+
+
+def classes_unused(context: DiagnosisContext) -> Iterator[Finding]:
+    """A model that learns classes puts no row into some of them."""
+    used, count = context.value("classes"), context.value("classes.of")
+    if used is None or used >= count or context.rows < 20 * count:
+        return
+    shares = context.value("classes.share")
+    least = min(range(count), key=lambda k: shares[k])
+    weight = float(context.fitted.fields.get("label_weight", 1.0))
+    yield Finding(
+        "classes-unused",
+        "warning",
+        f"{count - used} of {count} classes are hardly ever assigned: class {least} to {shares[least]:.2%} of the rows",
+        context.retrain(label_weight=10 * max(1.0, weight)),
+        {"used": used, "classes": count, "shares": shares},
+        "rows without a label were explained by other classes before the few labels had taught these",
+    )
+
+
+def critic_wins(context: DiagnosisContext) -> Iterator[Finding]:
+    """The critic of a penalty tells codes from what they should be like, at the end of training."""
+    losses = [entry["critic_loss"] for entry in context.fitted.history if "critic_loss" in entry]
+    penalty = context.fitted.fields.get("penalty")
+    if not losses or not isinstance(penalty, str):
+        return
+    last = losses[-max(1, int(LAST_SHARE * len(losses))) :]
+    loss = sum(last) / len(last)
+    if loss >= MAX_CRITIC_LOSS:
+        return
+    name, arguments = parse(penalty, "penalty")
+    weight = MORE_PENALTY * (arguments[0] if arguments else 10.0)
+    of = "codes from draws of the prior" if name == "adversarial" else "codes from codes of independent dimensions"
+    yield Finding(
+        "critic-wins",
+        "warning",
+        f"the critic tells {of}, with a loss of {loss:.2f} nats where guessing costs {2 * math.log(2):.2f}",
+        context.retrain(penalty=f"{name}({weight:g})"),
+        {"critic_loss": loss},
+        "the penalty weighs too little against the reconstruction for the encoder to answer",
+    )

@@ -1,0 +1,118 @@
+"""Parts that fell out of use are measured and named; those that work are left alone."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import isthmus
+from isthmus.diagnosis.diagnose import diagnose
+from isthmus.evaluation.evaluate import MEASURES, evaluate
+from models import table
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+MEASURED = ("log_likelihood", "rate", "aggregate_posterior", "prior_components", "flow_volume", "symbols", "classes")
+WITHOUT = [name for name in MEASURES if name not in MEASURED]
+SMALL = {"hidden": (32,), "epochs": 20, "random_state": 0, "threads": 1}
+KINDS = np.arange(600) % 4
+X = np.random.default_rng(0).normal(size=(4, 6))[KINDS] * 3 + 0.3 * np.random.default_rng(1).normal(size=(600, 6))
+LABELS = np.where(np.random.default_rng(2).random(600) < 0.1, KINDS, -1)
+
+
+def last_layer(module: torch.nn.Module) -> torch.nn.Linear:
+    return [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)][-1]
+
+
+@torch.no_grad()
+def one_word(model) -> None:
+    for parameter in model.fitted_.model.parts()["posterior"].parameters():
+        parameter.zero_()
+
+
+@torch.no_grad()
+def one_pseudo_input(model) -> None:
+    inputs = model.fitted_.model.parts()["prior"].pseudo_inputs
+    inputs.copy_(inputs[:1].expand_as(inputs))
+
+
+@torch.no_grad()
+def steep_map(model) -> None:
+    for each in model.fitted_.model.parts()["prior"].flow.maps:
+        last_layer(each).bias.mul_(0).add_(1e3 * torch.randn_like(last_layer(each).bias))
+
+
+@torch.no_grad()
+def forgotten_class(model) -> None:
+    last_layer(model.fitted_.model.parts()["posterior"].label_net).bias[0] -= 1e3
+
+
+PLANTED = {
+    "codebook-collapse": (lambda: isthmus.VQVAE(latent_dim=8, quantization="vq(32, 2)", **SMALL).fit(X), one_word),
+    "pseudo-inputs-alike": (
+        lambda: isthmus.VampPriorVAE(latent_dim=2, prior="vamp(20)", **SMALL).fit(X),
+        one_pseudo_input,
+    ),
+    "flow-explodes": (lambda: isthmus.VAE(latent_dim=2, prior="flow(3)", **SMALL).fit(X), steep_map),
+    "classes-unused": (
+        lambda: isthmus.SemiSupervisedVAE(latent_dim=2, **SMALL).fit(X, LABELS),
+        forgotten_class,
+    ),
+}
+
+
+def codes_of(model) -> dict:
+    evaluation = evaluate(model, X, draws=20, without=WITHOUT)
+    json.dumps(evaluation.to_dict(), allow_nan=False)
+    findings = diagnose(model, X, evaluation=evaluation)
+    return {finding.code: finding for each in findings for finding in (each, *each.consequences)}
+
+
+@pytest.mark.parametrize("code", PLANTED)
+def test_a_part_that_fell_out_of_use_is_found_and_one_that_works_is_not(code):
+    train, plant = PLANTED[code]
+    model = train()
+    assert not set(PLANTED) & set(codes_of(model))
+    plant(model)
+    finding = codes_of(model)[code]
+    assert finding.severity == "warning"
+    assert finding.remedy.startswith("isthmus.")
+    json.dumps(finding.evidence, allow_nan=False)
+    eval(finding.remedy.replace("fit(X)", "fit"), {"isthmus": isthmus, "X": X})  # its fields are known
+
+
+@pytest.mark.parametrize(("weight", "wins"), [(1e-3, True), (10, False)])
+def test_a_critic_that_tells_codes_from_draws_is_named(weight, wins):
+    model = isthmus.AdversarialAutoencoder(latent_dim=2, penalty=f"adversarial({weight})", **SMALL | {"epochs": 60})
+    found = {
+        finding.code: finding
+        for finding in diagnose(model.fit(20 * X), X, evaluation=evaluate(model, X, without=WITHOUT))
+    }
+    assert ("critic-wins" in found) == wins
+    if wins:
+        assert f"adversarial({4 * weight:g})" in found["critic-wins"].remedy
+
+
+def test_symbols_and_components_are_counted_exactly():
+    model = isthmus.VQVAE(latent_dim=8, quantization="fsq(3)", **SMALL).fit(X)
+    share = np.bincount(model.symbols(X).ravel(), minlength=3) / X.shape[0] / 8
+    share = share[share > 0]
+    measured = evaluate(model, X, draws=1, without=WITHOUT)
+    assert measured.value("symbols") == pytest.approx(math.exp(-(share * np.log(share)).sum()), rel=1e-6)
+    mixture = isthmus.VAE(latent_dim=2, prior="mixture(4)", **SMALL | {"epochs": 1}).fit(X)
+    prior = mixture.fitted_.model.parts()["prior"]
+    with torch.no_grad():
+        prior.log_scale.fill_(-3)
+        prior.logits.zero_()
+        prior.loc.copy_(torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [0.0, 9.0]]))
+    # Two of four equally likely components are the same: the nats are log 4 - log(2) / 2.
+    apart = evaluate(mixture, X, draws=1, without=WITHOUT).value("prior_components")
+    assert apart == pytest.approx(4 / math.sqrt(2), rel=0.03)  # of 2,000 draws
+
+
+def test_a_table_without_such_parts_is_measured_without_them():
+    measured = evaluate(isthmus.VAE(latent_dim=2, **SMALL).fit(table()), table(), draws=2, without=WITHOUT)
+    assert not {"symbols", "classes", "prior_components", "flow_volume"} & set(measured.to_dict())
