@@ -18,6 +18,7 @@ from isthmus.priors import PostHocPrior
 from peers.workloads import mnist_file
 
 SAMPLES = 5000
+KEYS = ("frechet", "precision", "recall")
 
 
 def draws_of(codes: np.ndarray, density: str) -> np.ndarray:
@@ -26,7 +27,8 @@ def draws_of(codes: np.ndarray, density: str) -> np.ndarray:
     if density == "full Gaussian":
         return random.multivariate_normal(codes.mean(0), np.cov(codes.T), SAMPLES).astype(np.float32)
     kind, k = density.split()
-    prior = PostHocPrior(codes.shape[1], **{"mixture": {"k": int(k)}, "flow": {"maps": int(k)}}[kind])
+    options = {"mixture": {"k": int(k)}, "full_mixture": {"k": int(k), "full": True}, "flow": {"maps": int(k)}}
+    prior = PostHocPrior(codes.shape[1], **options[kind])
     torch.manual_seed(0)
     prior.fit_to(torch.as_tensor(codes), 0)
     with torch.no_grad():
@@ -49,15 +51,18 @@ def main() -> None:
         latent_dim=args.latent_dim, hidden=(512, 512), network="mlp", epochs=args.epochs, random_state=0
     ).fit(train)
     codes = model.transform(train)
+    rebuilt = model.inverse_transform(codes[:SAMPLES])
     features = learned_features(train, train.shape[1:], 0)
     print(f"{'samples':<24}{'Fréchet':>10}{'precision':>12}{'recall':>9}")
     of_data = None
-    for density in ("full Gaussian", "mixture 10", "mixture 50", "mixture 200", "flow 3", "flow 6"):
+    for density in ("full Gaussian", "mixture 10", "mixture 50", "full_mixture 10", "full_mixture 50", "flow 3"):
         samples = model.inverse_transform(draws_of(codes, density))
         quality = sample_quality(train, test, samples, features, 0)
-        values = [quality[key].samples.mean for key in ("frechet", "precision", "recall")]
-        of_data = [quality[key].data.mean for key in ("frechet", "precision", "recall")]
+        values = [quality[key].samples.mean for key in KEYS]
+        of_data = [quality[key].data.mean for key in KEYS]
         print(f"{density:<24}{values[0]:>10.3f}{values[1]:>12.3f}{values[2]:>9.3f}", flush=True)
+    quality = sample_quality(train, test, rebuilt, features, 0)
+    print(f"{'(reconstructions)':<24}" + "{:>10.3f}{:>12.3f}{:>9.3f}".format(*[quality[k].samples.mean for k in KEYS]))
     if of_data:
         print(f"{'(training images)':<24}{of_data[0]:>10.3f}{of_data[1]:>12.3f}{of_data[2]:>9.3f}")
 

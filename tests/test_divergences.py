@@ -18,7 +18,7 @@ from isthmus.terms import divergences
 from models import small, table
 
 X = table()
-CALLS = ("total_correlation(2)", "factor(2)", "dip(2, 3)", "dip_of_draws(2)", "mmd(2)", "adversarial(2)")
+CALLS = ("total_correlation(2)", "factor(2)", "dip(2, 3)", "dip_of_draws(2)", "mmd(2)", "adversarial(2)", "l2(1, 1)")
 
 
 def posteriors(rows: int, d: int = 2, seed: int = 0) -> Normal:

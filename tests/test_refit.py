@@ -5,8 +5,10 @@ import pytest
 import torch
 
 import isthmus
+from isthmus.distributions.independent import point_of
 from isthmus.nets import flow
 from isthmus.priors import PostHocPrior
+from isthmus.terms import penalties
 from models import small, table
 
 X = table(n=300)
@@ -17,7 +19,7 @@ def _few_updates(monkeypatch):
     monkeypatch.setattr(flow, "STEPS", 300)
 
 
-@pytest.mark.parametrize("prior", ["refit(3)", "refit(flow(2))"])
+@pytest.mark.parametrize("prior", ["refit(3)", "refit(full_mixture(2))", "refit(flow(2))"])
 @pytest.mark.parametrize("name", ["Autoencoder", "DenoisingAutoencoder", "ContractiveAutoencoder"])
 def test_an_autoencoder_samples_where_its_codes_are(name, prior, tmp_path):
     model = small(name, prior=prior, latent_dim=2, epochs=20, corruption="gaussian(0.1)").fit(X)
@@ -86,3 +88,46 @@ def test_a_fitted_flow_has_the_density_of_its_rows():
 def test_other_densities_are_refused(spec):
     with pytest.raises(isthmus.InputError, match="got"):
         small("VAE", prior=spec).fit(X)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_mixture_of_one_is_the_normal_of_the_codes_in_any_unit(full, unit):
+    codes = unit * torch.as_tensor(
+        np.random.default_rng(0).normal(size=(2000, 3)) @ np.array([[1, 2, 0], [0, 1, 1], [0, 0, 2]])
+    )
+    prior = PostHocPrior(3, 1, full=full).double()
+    prior.fit_to(codes, 0)
+    covariance = codes.T.cov(correction=0) if full else codes.var(0, correction=0).diag()
+    exact = torch.distributions.MultivariateNormal(codes.mean(0), covariance).log_prob(codes)
+    # 1e-4 of the mean variance is added to each.
+    np.testing.assert_allclose(prior().log_prob(codes).mean(), exact.mean(), atol=1e-3)
+    np.testing.assert_allclose(prior.learned()["scale"][0], covariance.diagonal().sqrt(), rtol=1e-3)
+
+
+def test_short_codes_and_small_decoder_gradients_are_measured_exactly():
+    model = small("Autoencoder", hidden=(), latent_dim=2, epochs=1).fit(X)
+    net, rows = model.fitted_.model, model.fitted_.dataset(X).batch(torch.arange(len(X)))
+    out = net(rows)
+    torch.testing.assert_close(penalties.code_l2.fn(net, rows, out), 0.5 * out.q.centre.square().sum(-1))
+    origin, units = torch.zeros(1, 2), torch.eye(2)
+    decode = lambda z: point_of(net.decode(z))  # noqa: E731
+    exact = (decode(units) - decode(origin)).square().sum()  # a linear decoder: its weights
+    values = torch.stack([penalties.decoder_gradient.fn(net, rows, out).mean() for _ in range(200)])
+    error = values.std() / len(values) ** 0.5
+    assert abs(values.mean() - exact) < 4 * error
+    assert error < 0.02 * exact
+
+
+def test_a_regularized_autoencoder_has_shorter_codes_and_a_flatter_decoder():
+    def sizes(penalty: str) -> tuple[float, float]:
+        fields = {"prior": "refit(full_mixture(2))", "latent_dim": 2, "epochs": 40}
+        model = small("Autoencoder", penalty=penalty, **fields).fit(X)
+        assert np.isfinite(model.sample(10, random_state=0)).all()
+        net, rows = model.fitted_.model, model.fitted_.dataset(X).batch(torch.arange(len(X)))
+        out = net(rows)
+        return tuple(float(term.fn(net, rows, out).mean()) for term in (penalties.code_l2, penalties.decoder_gradient))
+
+    plain, short, both = sizes("none"), sizes("l2(1)"), sizes("l2(0.001, 1)")
+    assert short[0] < 0.9 * plain[0]
+    assert both[1] < 0.9 * plain[1]

@@ -204,7 +204,8 @@ class PostHocPrior(nn.Module):
 
     Args:
         dim: D, numbers in a code.
-        k: components of a mixture of diagonal normals.
+        k: components of a mixture of normals.
+        full: whether each has a full covariance, or independent coordinates.
         maps: maps of a flow, in place of the mixture; None for the mixture.
     """
 
@@ -212,8 +213,9 @@ class PostHocPrior(nn.Module):
     log_weight: Tensor
     loc: Tensor
     log_scale: Tensor
+    slopes: Tensor | None
 
-    def __init__(self, dim: int, k: int = 10, maps: int | None = None):
+    def __init__(self, dim: int, k: int = 10, full: bool = False, maps: int | None = None):
         super().__init__()
         self.fitted = False
         self.flow = None if maps is None else StandardizedFlow(dim, maps)
@@ -222,26 +224,35 @@ class PostHocPrior(nn.Module):
             self.register_buffer("log_weight", torch.full((k,), -math.log(k)))
             self.register_buffer("loc", torch.zeros(k, dim))
             self.register_buffer("log_scale", torch.zeros(k, dim))
+            self.register_buffer("slopes", torch.zeros(k, dim, dim) if full else None)
         self.register_buffer("zero", torch.zeros(dim), persistent=False)
 
     @property
     def formula(self) -> str:
         """The density as text."""
-        return "z ~ Σ weight[k] N(mean[k], diag scale[k]²)" if self.flow is None else FlowPrior.formula
+        if self.flow is not None:
+            return FlowPrior.formula
+        return f"z ~ Σ weight[k] N(mean[k], {'diag scale[k]²' if self.slopes is None else 'covariance[k]'})"
+
+    def components(self) -> Normal | FullNormal:
+        """Those of the mixture."""
+        if self.slopes is None:
+            return Normal(self.loc, self.log_scale)
+        return FullNormal(self.loc, self.log_scale, self.slopes)
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         if not self.fitted:
             return Normal(self.zero, self.zero)
         if self.flow is not None:
             return Flowed(Normal(self.zero, self.zero), self.flow, of_draws=False)
-        return MixtureDistribution(self.log_weight, Normal(self.loc, self.log_scale))
+        return MixtureDistribution(self.log_weight, self.components())
 
     def learned(self) -> dict[str, Tensor]:
         """Parameters of a mixture by name, as they enter the distribution; empty before the fit, and of a flow."""
         if not self.fitted or self.flow is not None:
             return {}
         used = self.log_weight.isfinite()
-        return {"weight": self.log_weight[used].exp(), "mean": self.loc[used], "scale": self.log_scale[used].exp()}
+        return {"weight": self.log_weight[used].exp(), "mean": self.loc[used], "scale": self.components().std[used]}
 
     def begin(self, rows: Any, seed: int) -> None:
         """Go back to the standard normal."""
@@ -265,13 +276,19 @@ class PostHocPrior(nn.Module):
 
     @torch.no_grad()
     def fit_mixture(self, codes: Tensor, seed: int) -> None:
-        """Fit the mixture."""
-        k = min(len(self.log_weight), len(codes))
-        mixture = fit_mixture(codes.double().cpu().numpy(), k, seed)
+        """Fit the mixture, in units of the codes' spread: components are a hundredth of it wide, at least."""
+        k, spread = min(len(self.log_weight), len(codes)), codes.double().std(0, correction=0).square().mean().sqrt()
+        unit = float(spread) or 1.0
+        fitted = fit_mixture(codes.double().cpu().numpy() / unit, k, seed, full=self.slopes is not None)
+        means, covariances = (torch.as_tensor(part) for part in (unit * fitted.means, unit**2 * fitted.covariances))
         self.log_weight.fill_(-math.inf)
-        self.log_weight[:k] = torch.as_tensor(mixture.weights).log()
-        self.loc[:k] = torch.as_tensor(mixture.means)
-        self.log_scale[:k] = 0.5 * torch.as_tensor(mixture.covariances).diagonal(dim1=-2, dim2=-1).log()
+        self.log_weight[:k] = torch.as_tensor(fitted.weights).log()
+        self.loc[:k] = means
+        if self.slopes is None:
+            self.log_scale[:k] = 0.5 * covariances.diagonal(dim1=-2, dim2=-1).log()
+        else:
+            normal = FullNormal.of(means, covariances)
+            self.log_scale[:k], self.slopes[:k] = normal.log_scale.to(self.loc), normal.slopes.to(self.loc)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self.fitted)

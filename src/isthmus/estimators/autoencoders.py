@@ -30,7 +30,7 @@ class Autoencoder(Estimator):
     contraction: float = 0.0
     """Weight of the squared norm of the encoder's Jacobian, >= 0; more makes codes smoother."""
     penalty: str = "none"
-    """Added to the loss: mmd(w) or adversarial(w), which match codes to the prior, factor(w), dip(w, d), or none."""
+    """Added to the loss: mmd(w) or adversarial(w), which match codes to the prior, l2(w, g), factor(w), or none."""
 
     def compose(self, schema: Schema) -> Recipe:
         sparse = Sparsity(None, None)

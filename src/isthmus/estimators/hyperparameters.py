@@ -47,7 +47,7 @@ class Hyperparameters:
     likelihood: str | tuple[str, ...] | nn.Module = "auto"
     """p(x given z): a name, auto (by the data), a name for each column; mse and bce are losses; units are scaled."""
     prior: str | nn.Module | Distribution = "normal"
-    """p(z): normal, mixture(k), full_mixture(k), vamp(k), conditional, refit(k), fitted after training, or your own."""
+    """p(z): normal, mixture(k), full_mixture(k), vamp(k), flow(k), conditional, refit(k), fitted later, or your own."""
     corruption: str | nn.Module | None = None
     """Damage to the input in training: mask(p), gaussian(s standard deviations), salt_and_pepper(p), blur(s pixels)."""
     scaling: str = "auto"

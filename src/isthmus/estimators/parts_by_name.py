@@ -128,6 +128,7 @@ def _refit(estimator: Hyperparameters, density: int | str) -> nn.Module:
         return priors.PostHocPrior(estimator.latent_dim, density)
     table = {
         "mixture": lambda k=10: priors.PostHocPrior(estimator.latent_dim, k),
+        "full_mixture": lambda k=10: priors.PostHocPrior(estimator.latent_dim, k, full=True),
         "flow": lambda k=3: priors.PostHocPrior(estimator.latent_dim, maps=k),
     }
     return build(table, density, "prior='refit(...)'")
@@ -171,9 +172,10 @@ PENALTIES: dict[str, Callable[..., Term]] = {
         estimator, w, divergences.dip(True, check_weight("d", d))
     ),
     "mmd": lambda estimator, w=100.0: _warmed_up(estimator, w, divergences.mmd),
+    "l2": lambda estimator, w=0.01, g=0.0: _smooth(check_weight("w", w), check_weight("g", g)),
     "adversarial": lambda estimator, w=10.0: _warmed_up(estimator, w, divergences.adversarial(estimator.latent_dim)),
 }
-"""Terms on the aggregate of codes, times their weight w, made from the estimator."""
+"""Terms on codes, times their weight w, made from the estimator."""
 OF_PRIOR = ("mmd", "adversarial")
 """Those by which codes are distributed as the prior, that of a plain autoencoder too."""
 
@@ -182,6 +184,12 @@ def matches_prior(estimator: Hyperparameters) -> bool:
     """Whether a penalty makes the codes of all rows together distributed as the prior."""
     penalty = getattr(estimator, "penalty", "none")
     return penalty != "none" and parse(penalty, "penalty")[0] in OF_PRIOR
+
+
+def _smooth(w: float, g: float) -> Term:
+    """Short codes and, where g is not 0, a decoder that changes little between them."""
+    short: Any = w * penalties.code_l2
+    return short + g * penalties.decoder_gradient if g else short
 
 
 def _warmed_up(estimator: Hyperparameters, w: float, term: Term) -> Term:

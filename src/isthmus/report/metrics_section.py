@@ -17,12 +17,12 @@ MAX_LIST_VALUES = 8
 SUBJECTS = {
     "Likelihood": (
         *("log_likelihood", "elbo", "distortion", "kl", "mutual_information", "aggregate_kl", "refit_gain", "ais"),
-        *("inference_gap", "condition", "likelihood_gain"),
+        *("inference_gap", "condition", "likelihood_gain", "prior_components", "flow_volume"),
     ),
     "Reconstruction": ("reconstruction", "cleaning", "variance_explained", "residuals", "residual_eigenvalue_ratio"),
     "Baselines": ("baselines", "linear_dimensions"),
     "Training rows and other rows": ("training", "train_overlap", "column_shift"),
-    "Code": ("active_units", "geometry", "probes", "disentanglement", "paths", "identity_test"),
+    "Code": ("active_units", "symbols", "classes", "geometry", "probes", "disentanglement", "paths", "identity_test"),
     "Samples": ("sample_spread", "classifier", "samples", "copies", "sharpness"),
 }
 """What metrics are about, by the first parts of their names."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from isthmus import random_streams
 from isthmus.batch import Batch
+from isthmus.distributions.independent import point_of
 from isthmus.errors import InputError
 from isthmus.forward_pass import Pass
 from isthmus.latent_model import Model
@@ -33,6 +34,25 @@ def _l1(model: Model, batch: Batch, out: Pass) -> Tensor:
 
 l1 = Term(_l1, "l1")
 """The sum of absolute codes, each times the norm of its decoder weights (Conerly et al., 2024)."""
+
+
+def _code_l2(model: Model, batch: Batch, out: Pass) -> Tensor:
+    return 0.5 * out.q.centre.square().flatten(1).sum(-1)
+
+
+code_l2 = Term(_code_l2, "code_l2")
+"""Half the squared norm of codes, which keeps them from drifting apart (Ghosh et al., 2020)."""
+
+
+def _decoder_gradient(model: Model, batch: Batch, out: Pass) -> Tensor:
+    # As `_contraction`, with a standard normal direction over what is decoded.
+    decoded, vjp, *_ = torch.func.vjp(lambda z: point_of(model.decode(z, batch.c, batch.mask)), out.q.centre)
+    (product,) = vjp(random_streams.normal(decoded.shape, decoded))  # (B, *Z)
+    return product.square().flatten(1).sum(-1)
+
+
+decoder_gradient = Term(_decoder_gradient, "decoder_gradient")
+"""The squared Frobenius norm of the decoder's Jacobian at codes (Ghosh et al., 2020), by one random projection."""
 
 
 def kl_sparsity(rho: float) -> Term:
