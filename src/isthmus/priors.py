@@ -15,6 +15,7 @@ from isthmus.distributions.latent import CorrelatedNormal, FullNormal
 from isthmus.distributions.latent import Mixture as MixtureDistribution
 from isthmus.distributions.mixture_fit import fit_mixture
 from isthmus.distributions.quantized import SymbolSequence
+from isthmus.distributions.sphere import UniformSphere
 from isthmus.errors import InputError
 from isthmus.nets.autoregressive import CausalTransformer
 from isthmus.nets.flow import Flow, StandardizedFlow
@@ -46,6 +47,22 @@ class StandardNormal(nn.Module):
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         return Normal(self.zero, self.zero)
+
+
+class Uniform(nn.Module):
+    """Everywhere on the unit sphere alike."""
+
+    formula = "z ~ uniform on the sphere |z| = 1"
+    support = "sphere"
+
+    zero: Tensor
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(dim), persistent=False)
+
+    def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
+        return UniformSphere(self.zero)
 
 
 class Flat(nn.Module):

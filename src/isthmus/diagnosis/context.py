@@ -162,6 +162,8 @@ class DiagnosisContext:
     def retrain(self, **params: Any) -> str:
         """How to train the model again with other hyperparameters: a command, or a line of Python."""
         params = {**self.corrections, **params}
+        if params.get("prior", "uniform") != "uniform" and self.fitted.fields.get("posterior") == "hyperspherical":
+            params["posterior"] = "normal"  # other priors are not on the sphere
         if self.convention is not None and {"warmup", "epochs"} & set(params) and self.convention.may_average:
             return SUM_OVER_FEATURES  # neither a warm-up nor longer training corrects a wrong weight
         if self.convention is not None and "epochs" in params:  # how many were made is unknown

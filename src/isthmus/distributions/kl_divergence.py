@@ -12,6 +12,7 @@ from isthmus.distributions.continuous import Normal, exp
 from isthmus.distributions.labelled import LabelledNormal, LabelledPrior
 from isthmus.distributions.latent import CorrelatedNormal, NoCode
 from isthmus.distributions.quantized import QuantizedCode, SymbolSequence
+from isthmus.distributions.sphere import UniformSphere, VonMisesFisher, log_area
 
 Divergence = Callable[[Any, Any], Tensor]
 DIVERGENCES: dict[tuple[type, type], Divergence] = {}
@@ -66,6 +67,12 @@ def labelled_kl(q: LabelledNormal, p: LabelledPrior) -> Tensor:
 def quantized_kl(q: QuantizedCode, p: SymbolSequence) -> Tensor:
     """(B, S) nats of each symbol given those before it: -log p, for q has no entropy."""
     return -p.symbol_log_prob(q.index)
+
+
+@closed_form(VonMisesFisher, UniformSphere)
+def sphere_kl(q: VonMisesFisher, p: UniformSphere) -> Tensor:
+    """(B, 1) nats: the mean of log q, kappa (E[cos] - 1) and the density at the mode, above log p."""
+    return q.log_constant[..., None] + q.kappa * (q.cosine - 1).to(q.kappa.dtype) + log_area(q.dim)
 
 
 @closed_form(NoCode, NoCode)

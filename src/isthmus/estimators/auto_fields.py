@@ -94,6 +94,8 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
         by_linear_model = not own_networks and not undoes_damage(estimator, schema)
         of_code = choose_code(estimator, schema, examples, size, from_pca, seed) if by_linear_model else None
         chosen |= of_code or {"latent_dim": FALLBACK_LATENT_DIM, "prior": "normal"}
+        if is_on_sphere(estimator):  # which in D dimensions has D - 1
+            chosen |= {"latent_dim": chosen["latent_dim"] + 1, "prior": "uniform"}
         chosen["latent_dim"] = size or chosen["latent_dim"]
     if estimator.initialization == "columns":
         check_columns(schema, size or chosen.get("latent_dim"))
@@ -155,6 +157,12 @@ def may_start_linear(estimator: Any, schema: Schema) -> bool:
     if getattr(estimator, "sparsity", None) not in (None, "none"):
         return False
     return type(likelihood_family(estimator, schema)).start_linear is not Family.start_linear
+
+
+def is_on_sphere(estimator: Hyperparameters) -> bool:
+    """Whether codes lie on the unit sphere."""
+    posterior = getattr(estimator, "posterior", "normal")
+    return getattr(posterior, "support", "space") == "sphere" or posterior == "hyperspherical"
 
 
 def auto_hidden(n: int, d: int) -> tuple[int, ...]:

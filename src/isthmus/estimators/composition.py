@@ -35,6 +35,7 @@ from isthmus.objective import Objective, Term
 from isthmus.random_streams import seeded
 from isthmus.schema import Condition, Labels, Schema
 from isthmus.user_priors import as_prior
+from isthmus.wording import quoted
 
 
 def latent_model(
@@ -70,6 +71,7 @@ def latent_model(
         )
     if prior is None:
         prior = prior_module(estimator, schema) if dense or refit or matched else priors.Flat()
+        require_same_support(estimator, posterior, prior)
     family = likelihood_family(estimator, schema)
     model = kind(
         posterior,
@@ -81,6 +83,17 @@ def latent_model(
     if next(model.parameters(), None) is None:
         raise InputError("encoder and decoder must have parameters to be trained, got networks without any.")
     return model
+
+
+def require_same_support(estimator: Hyperparameters, posterior: nn.Module, prior: Any) -> None:
+    """Raise InputError for codes on the sphere and a prior that is not, or the other way round."""
+    of_codes = getattr(getattr(posterior, "family", posterior), "support", "space")
+    if of_codes != getattr(prior, "support", "space"):
+        right, where = ("'uniform'", "on") if of_codes == "sphere" else ("'normal'", "not on")
+        raise InputError(
+            f"prior must be {right} for codes that lie {where} the unit sphere, got {quoted(estimator.prior)}. "
+            "Use both posterior='hyperspherical' and prior='uniform', or neither."
+        )
 
 
 def posterior_part(estimator: Any, schema: Schema) -> Family | nn.Module:

@@ -97,6 +97,7 @@ POSTERIORS: dict[str, Callable[..., families.Family]] = {
     "full_normal": lambda estimator, schema: families.FullNormal((estimator.latent_dim,)),
     "iaf": lambda estimator, schema, k=2: families.FlowNormal((estimator.latent_dim,), k, spline=False),
     "flow": lambda estimator, schema, k=2: families.FlowNormal((estimator.latent_dim,), k, spline=True),
+    "hyperspherical": lambda estimator, schema: families.Hyperspherical((estimator.latent_dim,)),
 }
 """Families of q(z given x), made from the estimator and the schema."""
 
@@ -107,6 +108,7 @@ PRIORS: dict[str, Callable[..., nn.Module]] = {
     "vamp": lambda estimator, schema, k=500: _vamp(estimator, schema, k),
     "flow": lambda estimator, schema, k=3: priors.FlowPrior(estimator.latent_dim, k),
     "refit": lambda estimator, schema, k=10: _refit(estimator, k),
+    "uniform": lambda estimator, schema: priors.Uniform(estimator.latent_dim),
     "conditional": lambda estimator, schema: _conditional_prior(estimator, schema),
 }
 """p(z), made from the estimator and the schema."""

@@ -26,11 +26,11 @@ class VAE(Estimator):
     hidden: tuple[int, ...] | Auto = "auto"
     """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
     prior: str | nn.Module | Distribution = "auto"
-    """p(z): normal, mixture(k), full_mixture(k), vamp(k), flow(k), conditional, refit(k), your own, or auto."""
+    """p(z): normal, mixture(k), full_mixture(k), vamp(k), flow(k), uniform, conditional, refit(k), own, or auto."""
     beta: float = 1.0
     """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound; raise it for disentangled codes."""
     posterior: str | nn.Module = "normal"
-    """q(z given x): normal (diagonal), full_normal (with all covariances), iaf(k), flow(k), or your own."""
+    """q(z given x): normal (diagonal), full_normal (with all covariances), iaf(k), flow(k), hyperspherical, or own."""
     bound: str = "elbo"
     """What to maximize: elbo, stl, iwae(k), dreg(k), ciwae(k, b), miwae(m, k), piwae(m, k); more draws are tighter."""
     penalty: str = "none"

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from isthmus.distributions.independent import is_evaluable
+from isthmus.distributions.sphere import UniformSphere
 from isthmus.errors import Declined
 from isthmus.evaluation.context import EvalContext, counted_elements
 from isthmus.metrics.estimate import mean_and_error
@@ -34,10 +35,8 @@ def refit_gain(context: EvalContext) -> Metric | None:
         raise Declined("The prior has no density of its own.")
     if prior.batch_shape:
         raise Declined("Each row has its own prior.")
-    if not is_evaluable(prior) or context.fitted.model.code.discrete:
-        raise Declined(
-            "A prior is fitted to continuous codes only, and compared with one whose density is known everywhere."
-        )
+    if not is_evaluable(prior) or context.fitted.model.code.discrete or isinstance(prior, UniformSphere):
+        raise Declined("A prior is fitted to codes in continuous space only, and compared with one of known density.")
     with torch.no_grad(), context.fitted.threads():
         train_codes = train.sample_posterior(context.seed).flatten(1)
         mixture = PostHocPrior(train_codes.shape[1], REFIT_COMPONENTS).to(train_codes).eval()

@@ -11,12 +11,16 @@ from isthmus.distributions import continuous
 from isthmus.distributions.flow import Flowed
 from isthmus.distributions.latent import CorrelatedNormal, Delta
 from isthmus.distributions.quantized import QuantizedCode
+from isthmus.distributions.sphere import VonMisesFisher
 from isthmus.errors import InputError
 from isthmus.families.family import Family
 from isthmus.nets.flow import Flow
 
 CONTEXT_SIZE = 32
 """Numbers of each row that the maps of its posterior read."""
+
+MAX_CONCENTRATION = 5000.0
+"""Of codes on a sphere, which then lie within a few degrees of the mode."""
 
 
 class DiagonalNormal(Family):
@@ -106,6 +110,33 @@ class FlowNormal(DiagonalNormal):
         (d,) = self.event_shape
         loc, log_scale, context = raw.split([d, d, CONTEXT_SIZE], -1)
         return Flowed(continuous.Normal(loc, log_scale.clamp(*self.log_scale_limits)), self.flow, context)
+
+
+class Hyperspherical(Family):
+    """A mode on the unit sphere and a concentration by the network (Davidson et al., 2018).
+
+    Args:
+        event_shape: (D,), D >= 2.
+    """
+
+    formula = "z ~ vMF(mode(x), concentration(x))"
+    support = "sphere"
+
+    def __init__(self, event_shape: tuple[int, ...]):
+        super().__init__(event_shape)
+        if len(self.event_shape) != 1 or self.event_shape[0] < 2:
+            raise InputError(
+                "latent_dim must be an integer >= 2 with posterior='hyperspherical', whose codes lie on a sphere, got "
+                f"{math.prod(self.event_shape)}."
+            )
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        return (self.event_shape[0] + 1,)
+
+    def forward(self, raw: Tensor):
+        loc = nn.functional.normalize(raw[..., :-1], dim=-1)
+        return VonMisesFisher(loc, (1 + nn.functional.softplus(raw[..., -1:])).clamp(max=MAX_CONCENTRATION))
 
 
 class Point(Family):
