@@ -118,7 +118,7 @@ def test_everything_is_measured_and_said_of_codes_on_a_sphere(tmp_path):
     measured = isthmus.evaluate(model, X[:100], train=X[100:], draws=20)
     assert "refit_gain" not in measured
     findings = isthmus.diagnose(model, X[:100], train=X[100:], evaluation=measured)
-    isthmus.report(model, X[:100], tmp_path / "page.html", train=X[100:], evaluation=measured)
+    isthmus.report_page(model, X[:100], tmp_path / "page.html", train=X[100:], evaluation=measured)
     lines = [step for finding in findings for step, runnable in finding.steps if runnable and "prior=" in step]
     assert all("posterior='normal'" in line or "prior='uniform'" in line for line in lines)
 

@@ -53,7 +53,7 @@ class Uniform(nn.Module):
     """Everywhere on the unit sphere alike."""
 
     formula = "z ~ uniform on the sphere |z| = 1"
-    support = "sphere"
+    code_space = "sphere"
 
     zero: Tensor
 

@@ -162,7 +162,7 @@ def may_start_linear(estimator: Any, schema: Schema) -> bool:
 def is_on_sphere(estimator: Hyperparameters) -> bool:
     """Whether codes lie on the unit sphere."""
     posterior = getattr(estimator, "posterior", "normal")
-    return getattr(posterior, "support", "space") == "sphere" or posterior == "hyperspherical"
+    return getattr(posterior, "code_space", "vectors") == "sphere" or posterior == "hyperspherical"
 
 
 def auto_hidden(n: int, d: int) -> tuple[int, ...]:

@@ -71,7 +71,7 @@ def latent_model(
         )
     if prior is None:
         prior = prior_module(estimator, schema) if dense or refit or matched else priors.Flat()
-        require_same_support(estimator, posterior, prior)
+        require_same_space(estimator, posterior, prior)
     family = likelihood_family(estimator, schema)
     model = kind(
         posterior,
@@ -85,10 +85,10 @@ def latent_model(
     return model
 
 
-def require_same_support(estimator: Hyperparameters, posterior: nn.Module, prior: Any) -> None:
-    """Raise InputError for codes on the sphere and a prior that is not, or the other way round."""
-    of_codes = getattr(getattr(posterior, "family", posterior), "support", "space")
-    if of_codes != getattr(prior, "support", "space"):
+def require_same_space(estimator: Hyperparameters, posterior: nn.Module, prior: Any) -> None:
+    """Raise InputError for codes on the unit sphere and a prior that is not, or the other way round."""
+    of_codes = getattr(getattr(posterior, "family", posterior), "code_space", "vectors")
+    if of_codes != getattr(prior, "code_space", "vectors"):
         right, where = ("'uniform'", "on") if of_codes == "sphere" else ("'normal'", "not on")
         raise InputError(
             f"prior must be {right} for codes that lie {where} the unit sphere, got {quoted(estimator.prior)}. "

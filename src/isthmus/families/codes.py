@@ -120,7 +120,7 @@ class Hyperspherical(Family):
     """
 
     formula = "z ~ vMF(mode(x), concentration(x))"
-    support = "sphere"
+    code_space = "sphere"
 
     def __init__(self, event_shape: tuple[int, ...]):
         super().__init__(event_shape)

@@ -21,8 +21,8 @@ class Family(nn.Module):
     """Whether it learns from the batches of training beside gradients: then `forward` takes `train=True` there."""
     discrete = False
     """As a posterior: whether codes are discrete, so that no gradient can move them."""
-    support = "space"
-    """As a posterior: where codes lie, in space or on the unit sphere; a prior is of the same."""
+    code_space = "vectors"
+    """As a posterior: where codes lie: any vectors, or those on the unit sphere; a prior is of the same."""
     scale_per_element = False
     """As a likelihood: whether each element of x has a scale of its own, so that wide columns do not dominate."""
     formula = ""
