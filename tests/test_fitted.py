@@ -302,7 +302,9 @@ def test_a_user_defined_posterior():
     family = small("VAE", posterior=DiagonalNormal((3,))).fit(table())
     for a, b in zip(family.model_.state_dict().values(), small("VAE").fit(table()).model_.state_dict().values()):
         assert torch.equal(a, b)
-    with pytest.raises(isthmus.InputError, match="posterior must be one of flow, full_normal, iaf, normal"):
+    with pytest.raises(
+        isthmus.InputError, match="posterior must be one of flow, full_normal, hyperspherical, iaf, normal"
+    ):
         small("VAE", posterior="nromal").fit(table())
 
 

@@ -252,6 +252,7 @@ class DiagnosisContext:
         given = schema.condition is not None if conditional is None else conditional
         arguments = ["X"]
         arguments += ["condition=y"] if given else []
+        arguments += ["y=y"] if schema.labels is not None else []
         arguments += ["lengths=lengths"] if schema.sequence else []
         arguments += ["target=target"] if schema.paired else []
         arguments += ["observed=observed"] if self.incomplete else []

@@ -25,8 +25,8 @@ SMALL_LEARNING_RATE = 1e-4
 """What a remedy for a flow suggests."""
 LAST_SHARE = 0.25
 """Share of the epochs, the last ones, over which a critic's loss is averaged."""
-MORE_PENALTY = 4.0
-"""Factor of a penalty's weight in a remedy."""
+MORE_PENALTY, DEFAULT_PENALTY = 4.0, 10.0
+"""Factor of a penalty's weight in a remedy, and the weight where none was given or none at all."""
 
 
 def codebook_collapse(context: DiagnosisContext) -> Iterator[Finding]:
@@ -72,15 +72,23 @@ def flow_explodes(context: DiagnosisContext) -> Iterator[Finding]:
     volume = context.value("flow_volume")
     if volume is None or volume <= MAX_LOG_VOLUME:
         return
-    of_prior = str(context.fitted.fields.get("prior", "")).startswith(("flow", "refit"))
-    without_flow = {"prior": "mixture(50)"} if of_prior else {"posterior": "full_normal"}
+    of, fields = context.value("flow_volume.of"), context.fitted.fields
+    slower = {"learning_rate": SMALL_LEARNING_RATE}
+    cause = "updates were so large that maps became nearly flat or nearly vertical somewhere"
+    if of == "posterior":
+        remedy = context.first_effective(slower, {"posterior": "full_normal"})
+    elif str(fields.get("prior")).startswith("refit"):
+        remedy = context.retrain(prior="refit(full_mixture(10))")
+        cause = "the flow was fitted to codes that lie too close together, or too far apart, for its maps"
+    else:
+        remedy = context.first_effective(slower, {"prior": "mixture(50)"})
     yield Finding(
         "flow-explodes",
         "warning",
-        f"a flow changes volumes by up to e^{volume:.1f} in each dimension of a code, where densities are rounding",
-        context.first_effective({"learning_rate": SMALL_LEARNING_RATE}, without_flow),
+        f"the {of}'s flow changes volumes by up to e^{volume:.1f} in each dimension, where densities are rounding",
+        remedy,
         {"log_volume": volume},
-        "updates were so large that maps became nearly flat or nearly vertical somewhere",
+        cause,
     )
 
 
@@ -89,13 +97,14 @@ def classes_unused(context: DiagnosisContext) -> Iterator[Finding]:
     used, count = context.value("classes"), context.value("classes.of")
     if used is None or used >= count or context.rows < 20 * count:
         return
-    shares = context.value("classes.share")
-    least = min(range(count), key=lambda k: shares[k])
+    shares, expected = context.value("classes.share"), context.value("classes.expected")
+    least = min(range(count), key=lambda k: shares[k] / max(expected[k], 1e-9))
     weight = float(context.fitted.fields.get("label_weight", 1.0))
     yield Finding(
         "classes-unused",
         "warning",
-        f"{count - used} of {count} classes are hardly ever assigned: class {least} to {shares[least]:.2%} of the rows",
+        f"{count - used} of {count} classes are hardly ever assigned: class number {least} has "
+        f"{expected[least]:.2%} of the labels and gets {shares[least]:.2%} of the rows",
         context.retrain(label_weight=10 * max(1.0, weight)),
         {"used": used, "classes": count, "shares": shares},
         "rows without a label were explained by other classes before the few labels had taught these",
@@ -113,7 +122,7 @@ def critic_wins(context: DiagnosisContext) -> Iterator[Finding]:
     if loss >= MAX_CRITIC_LOSS:
         return
     name, arguments = parse(penalty, "penalty")
-    weight = MORE_PENALTY * (arguments[0] if arguments else 10.0)
+    weight = MORE_PENALTY * arguments[0] if arguments and arguments[0] else MORE_PENALTY * DEFAULT_PENALTY
     of = "codes from draws of the prior" if name == "adversarial" else "codes from codes of independent dimensions"
     yield Finding(
         "critic-wins",

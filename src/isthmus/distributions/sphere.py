@@ -15,8 +15,8 @@ from isthmus.distributions.independent import Drawn, LightDistribution
 
 NODES, PART_NODES, GRID = 512, 64, 512
 """Nodes of the integral over all angles and over a part of them, and angles between which the inverse starts."""
-NEWTON_STEPS = 4
-"""Steps of Newton's method from there, each of which doubles the digits."""
+NEWTON_STEPS = 8
+"""Steps of Newton's method from there, within the angles around; 0 and pi, where densities vanish, are not reached."""
 LEAST = 1e-15
 """Least probability of either tail that is drawn."""
 
@@ -31,10 +31,16 @@ def log_area(dim: int) -> float:
 
 
 @functools.cache
-def nodes(count: int) -> tuple[Tensor, Tensor]:
+def rule(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Places (count,) and weights (count,) of the Gauss-Legendre rule on [0, 1]."""
     x, w = np.polynomial.legendre.leggauss(count)
-    return torch.as_tensor(0.5 * (x + 1)), torch.as_tensor(0.5 * w)
+    return 0.5 * (x + 1), 0.5 * w
+
+
+def nodes(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The same as tensors."""
+    place, weight = rule(count)
+    return torch.as_tensor(place, device=device), torch.as_tensor(weight, device=device)
 
 
 def log_density_of_angle(angle: Tensor, kappa: Tensor, dim: int) -> Tensor:
@@ -64,7 +70,7 @@ class VonMisesFisher(LightDistribution):
     def __init__(self, loc: Tensor, kappa: Tensor):
         super().__init__(loc.shape[:-1], loc.shape[-1:])
         self.loc, self.kappa = loc, kappa
-        place, weight = (part.to(loc.device) for part in nodes(NODES))
+        place, weight = nodes(NODES, loc.device)
         angle = math.pi * place
         each = log_density_of_angle(angle, kappa.double(), self.dim) + (math.pi * weight).log()
         self.log_z = each.logsumexp(-1, keepdim=True)
@@ -107,17 +113,18 @@ class VonMisesFisher(LightDistribution):
         return Drawn(z, log_q)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        shape = self._extended_shape(sample_shape)
-        return self.draw(random_streams.normal(shape, self.loc)).z
+        noise = random_streams.normal((math.prod(sample_shape), *self.loc.shape), self.loc)
+        return self.draw(noise).z.reshape(*sample_shape, *self.loc.shape)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        return self.log_constant + self.kappa[..., 0] * ((z * self.loc).sum(-1) - 1)
+        # kappa (loc · z - 1) of vectors of length 1, without the rounding of the difference
+        return self.log_constant - 0.5 * self.kappa[..., 0] * (z - self.loc).square().sum(-1)
 
     # ------------------------------------------------------------------ the angle from the mode
 
     def below(self, angle: Tensor, kappa: Tensor, log_z: Tensor) -> Tensor:
         """(K, B) probability of a smaller angle."""
-        place, weight = (part.to(angle.device) for part in nodes(PART_NODES))
+        place, weight = nodes(PART_NODES, angle.device)
         inner = angle[..., None] * place
         each = log_density_of_angle(inner, kappa[..., None], self.dim) - log_z[..., None]
         return angle * (each.exp() * weight).sum(-1)
@@ -127,19 +134,18 @@ class VonMisesFisher(LightDistribution):
         kappa, log_z = self.kappa[..., 0].double(), self.log_z[..., 0]
         with torch.no_grad():
             u = probability.expand(torch.broadcast_shapes(probability.shape, kappa.shape))
-            grid = torch.linspace(0, math.pi, GRID, dtype=torch.float64, device=u.device)
+            grid = math.pi * torch.linspace(0, 1, GRID, dtype=torch.float64, device=u.device).square()
             density = (log_density_of_angle(grid, kappa[..., None], self.dim) - log_z[..., None]).exp()  # (B, GRID)
-            rise = 0.5 * (density[..., 1:] + density[..., :-1]) * (math.pi / (GRID - 1))
+            rise = 0.5 * (density[..., 1:] + density[..., :-1]) * grid.diff()
             total = torch.cat([torch.zeros_like(rise[..., :1]), rise.cumsum(-1)], -1)
             total = total / total[..., -1:]
             above = torch.searchsorted(total, u.movedim(0, -1).contiguous()).movedim(-1, 0).clamp(1, GRID - 1)
-            low, high = grid[above - 1], grid[above]
-            step = math.pi / (GRID - 1)
-            angle = 0.5 * (low + high)
+            low, high = grid[(above - 2).clamp(min=0)], grid[(above + 1).clamp(max=GRID - 1)]
+            angle = 0.5 * (grid[above - 1] + grid[above])
             for _ in range(NEWTON_STEPS):
                 slope = (log_density_of_angle(angle, kappa, self.dim) - log_z).exp().clamp(min=1e-300)
                 moved = angle - (self.below(angle, kappa, log_z) - u) / slope
-                angle = moved.maximum(low - step).minimum(high + step).clamp(0, math.pi)
+                angle = moved.maximum(low).minimum(high).maximum(angle / 16).minimum(math.pi - (math.pi - angle) / 16)
         if not (torch.is_grad_enabled() and self.kappa.requires_grad):
             return angle
         # A step that changes the value by nothing has the gradient of the inverse.

@@ -14,14 +14,17 @@ from isthmus.distributions.latent import Mixture
 from isthmus.distributions.quantized import QuantizedCode
 from isthmus.evaluation.context import EvalContext
 from isthmus.metrics.metric import HIDDEN, INLINE, Metric
+from isthmus.nets.flow import StandardizedFlow
 from isthmus.random_streams import generator, seeded
 
 MIXTURE_DRAWS = 2000
 """Draws from a mixture by which its components are told apart."""
+MIN_MIXTURE_DRAWS, MAX_MIXTURE_NUMBERS = 100, 2e7
+"""Fewer of a large mixture: so many numbers of draws, components and dimensions, at most."""
 CODEBOOK = "in the codebook"
 """Label of the number of words that move; levels do not."""
 MIN_CLASS_SHARE = 0.1
-"""Share of the rows, in units of the share that each class would have of equally many, from which a class is in use."""
+"""Share of the rows, in units of the share of the labels, from which a class is in use."""
 
 
 def detail(name: str, label: str, value: Any) -> Metric:
@@ -56,12 +59,14 @@ def prior_components(context: EvalContext) -> Metric | None:
     if not isinstance(prior, Mixture) or prior.batch_shape:
         return None
     weight = prior.log_weight.exp()
+    count, numbers = int((weight > 0).sum()), weight.numel() * math.prod(prior.event_shape)
+    draws = int(max(MIN_MIXTURE_DRAWS, min(MIXTURE_DRAWS, MAX_MIXTURE_NUMBERS / numbers)))
     with torch.no_grad(), seeded(context.seed, context.fitted.model):
-        pick = torch.multinomial(weight, MIXTURE_DRAWS, replacement=True, generator=generator(weight.device))
+        pick = torch.multinomial(weight, draws, replacement=True, generator=generator(weight.device))
         each = prior.component_log_prob(prior.picked(pick).rsample())  # (M, K)
         nats = each.gather(1, pick[:, None])[:, 0] - (prior.log_weight + each).logsumexp(1)
-    apart = min(float(len(weight)), math.exp(max(0.0, float(nats.double().mean()))))
-    details = (detail("prior_components.of", "components", len(weight)),)
+    apart = min(float(count), math.exp(max(0.0, float(nats.double().mean()))))
+    details = (detail("prior_components.of", "components", count),)
     label = "components of the prior that lie apart"
     return Metric("prior_components", label, "", "count of components", apart, digits=".1f", details=details)
 
@@ -70,31 +75,47 @@ def flow_volume(context: EvalContext) -> Metric | None:
     """The largest logarithm (nats) by which a flow changes a volume at a code, per dimension; None without a flow."""
     if not context.is_variational:
         return None
-    largest: list[float] = []
+    largest = {"posterior": -1.0, "prior": -1.0}
     with torch.no_grad(), seeded(context.seed, context.fitted.model):
         for chunk in context.scored.chunks:
             z = chunk.q.draw_one(len(chunk.row_index))
-            for part in (chunk.q, chunk.prior):
+            for name, part in (("posterior", chunk.q), ("prior", chunk.prior)):
                 if isinstance(part, Flowed):
-                    log_det = part.flow(z, part.context, part.of_draws)[1]
-                    largest.append(float(log_det.abs().nan_to_num(nan=math.inf).max()) / z.shape[-1])
-    if not largest:
+                    change = part.flow(z, part.context, part.of_draws)[1]
+                    if isinstance(part.flow, StandardizedFlow):  # whose units are no deed of its maps
+                        change = change + part.flow.log_scale.sum()
+                    change = change.abs().nan_to_num(nan=math.inf)
+                    largest[name] = max(largest[name], float(change.max()) / z.shape[-1])
+    of = max(largest, key=lambda name: largest[name])
+    if largest[of] < 0:
         return None
-    label = "largest change of volume by a flow"
+    details = (Metric("flow_volume.of", "flow of the", "", "part", of, shown=HIDDEN, plain=True),)
+    label, unit = "largest change of volume by a flow", "nats per dimension"
     return Metric(
-        "flow_volume", label, "nats per dimension", "log-determinant", max(largest), digits=".1f", shown=HIDDEN
+        "flow_volume", label, unit, "log-determinant", largest[of], digits=".1f", details=details, shown=HIDDEN
     )
 
 
 def classes(context: EvalContext) -> Metric | None:
-    """How many classes the rows are put into, of a model that learns classes; None for others."""
+    """How many classes the rows are put into, of a model that learns classes; None for others.
+
+    A class is in use if its share of the rows is at least a tenth of its share of the labels, those of the training
+    rows where they are known. None without labels, too.
+    """
     qs = [chunk.q for chunk in context.encoded.chunks] if context.has_code else []
-    if not qs or not all(isinstance(q, LabelledNormal) for q in qs):
+    labels, rows = context.schema.labels, context.examples if context.train is None else context.train
+    if labels is None or rows.y is None or not qs or not all(isinstance(q, LabelledNormal) for q in qs):
         return None
+    given = labels.encode(rows.y)
+    known = given[given >= 0]
+    if not len(known):
+        return None
+    expected = np.bincount(known, minlength=len(labels.classes)) / len(known)
     share = torch.cat([q.share for q in qs]).mean(0).double().cpu().numpy()
-    used = int((share * len(share) >= MIN_CLASS_SHARE).sum())
+    used = int((share >= MIN_CLASS_SHARE * expected).sum())
     details = (
         detail("classes.of", "classes", len(share)),
         Metric("classes.share", "share of each", "", "share", tuple(share.tolist()), shown=HIDDEN, plain=True),
+        Metric("classes.expected", "share of labels", "", "share", tuple(expected.tolist()), shown=HIDDEN, plain=True),
     )
     return Metric("classes", "classes in use", "", "count", used, details=details)

@@ -117,7 +117,7 @@ def clear_differences(x: np.ndarray, y: np.ndarray, seen_x: np.ndarray, seen_y: 
         seen_y: (m, d) the same of y.
     """
     differences = np.zeros(x.shape[1])
-    for columns in np.array_split(np.arange(x.shape[1]), math.ceil((x.size + y.size) / BLOCK_NUMBERS)):
+    for columns in np.array_split(np.arange(x.shape[1]), max(1, math.ceil((x.size + y.size) / BLOCK_NUMBERS))):
         both, kept, kept_y = np.concatenate([x[:, columns], y[:, columns]]), seen_x[:, columns], seen_y[:, columns]
         n, m = kept.sum(0), kept_y.sum(0)
         steps = np.concatenate([kept / np.maximum(n, 1), kept_y / -np.maximum(m, 1)])

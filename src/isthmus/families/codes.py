@@ -122,6 +122,8 @@ class Hyperspherical(Family):
     formula = "z ~ vMF(mode(x), concentration(x))"
     code_space = "sphere"
 
+    first: Tensor
+
     def __init__(self, event_shape: tuple[int, ...]):
         super().__init__(event_shape)
         if len(self.event_shape) != 1 or self.event_shape[0] < 2:
@@ -129,13 +131,16 @@ class Hyperspherical(Family):
                 "latent_dim must be an integer >= 2 with posterior='hyperspherical', whose codes lie on a sphere, got "
                 f"{math.prod(self.event_shape)}."
             )
+        first = torch.zeros(self.event_shape)
+        first[0] = 1e-6  # the mode of an output of zero
+        self.register_buffer("first", first, persistent=False)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
         return (self.event_shape[0] + 1,)
 
     def forward(self, raw: Tensor):
-        loc = nn.functional.normalize(raw[..., :-1], dim=-1)
+        loc = nn.functional.normalize(raw[..., :-1] + self.first, dim=-1)
         return VonMisesFisher(loc, (1 + nn.functional.softplus(raw[..., -1:])).clamp(max=MAX_CONCENTRATION))
 
 

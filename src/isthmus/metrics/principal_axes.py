@@ -50,7 +50,7 @@ class PrincipalAxes(NamedTuple):
 def triangular_factor(x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """(min(n, d), d) R of the QR decomposition of the centred rows x (n, d): R'R = (x - mean)'(x - mean).
 
-    Of few rows of many columns it is the centred rows themselves, which have as few numbers. Dividing its columns by
+    Of few rows of many columns the centred rows themselves serve, which have as few numbers. Dividing its columns by
     scales gives the factor of rows that are scaled so. With weights (n,) it is the factor of rows that occur as often
     as their weights say.
     """
@@ -75,7 +75,7 @@ def factor_of_blocks(
         if n:
             apart = math.sqrt(n * m / (n + m)) * (centre - mean)
             centred = np.concatenate([factor, centred, apart[None]])
-        wide = centred.shape[0] <= centred.shape[1]
+        wide = not n and centred.shape[0] <= centred.shape[1]
         factor = centred if wide else np.asarray(np.linalg.qr(centred, mode="r"))
         mean = mean + (centre - mean) * (m / (n + m))
         n += m
@@ -93,6 +93,8 @@ def principal_axes(mean: np.ndarray, factor: np.ndarray, n: float) -> PrincipalA
 
 def squares_and_axes(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values (m,) of a factor (m, d), largest first, and the axes (m, d) that belong to them.
+
+    An axis whose square is rounding may be zero.
 
     Wide factors are decomposed by the m x m products of their rows, several times faster, unless the products'
     rounding, some 1e-15 of the largest square, might show. The last square does not count: centred rows span one
