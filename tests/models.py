@@ -20,6 +20,8 @@ NAMES = [name for name in models() if name not in LABELLED]
 TRAINED = [name for name in NAMES if name != "ProbabilisticPCA"]  # solved exactly: no loop to test
 FEW = ("VAE", "SparseAutoencoder", "ContractiveAutoencoder")  # bounds, moving buffers, a penalty by gradients
 OTHER_DEFAULTS = (
+    "BetaVAE",
+    "IWAE",
     "BetaTCVAE",
     "FactorVAE",
     "DIPVAE",

@@ -18,7 +18,7 @@ from isthmus.persistence import run_dir
 from isthmus.train import mixed_precision, runtime
 from isthmus.train.mixed_precision import bf16_layers, bf16_parameters, bf16_pays
 from isthmus.train.optimizer import FlatOptimizer
-from models import TRAINED, bits, counts, images, small, table
+from models import MOSTLY_GRID, bits, counts, images, small, table
 
 BF16 = torch.bfloat16
 
@@ -195,7 +195,7 @@ def curved_rows(n, seed):
     return x + 0.1 * random.normal(size=x.shape)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", MOSTLY_GRID)
 def test_a_model_trained_in_bf16_is_as_good(name, with_units):
     x, new, y = curved_rows(600, 0), curved_rows(300, 1), np.arange(900) % 2
     fields = {"hidden": (32, 32), "batch_size": 64, "learning_rate": 3e-3, "initialization": "random"}
