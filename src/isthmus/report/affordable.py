@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from isthmus.evaluation.baseline_data import max_fit_rows
-from isthmus.evaluation.generalization import GAP_MAX_ROWS
+from isthmus.evaluation.generalization import GAP_DRAWS, GAP_MAX_ROWS
 from isthmus.evaluation.latent_space import MAX_PATHS
 from isthmus.evaluation.prior_fit import SPREAD_SAMPLES
 from isthmus.metrics.latent_geometry import PATH_STEPS
@@ -26,8 +26,6 @@ MIN_PASS_FLOPS = 2e5
 """Least operations that a pass of one row counts as: small networks are bound by memory, not arithmetic."""
 MAX_DRAWS, MIN_DRAWS, MIN_ROWS = 1000, 10, 100
 """Draws per row for log p(x); and the fewest rows that it is measured on where there are more."""
-OTHER_SCORED_ROWS = 2000
-"""Rows that are scored beside the held-out ones: training rows, as many others, and points on paths between codes."""
 LEFT_OUT = ("inference_gap", "samples")
 """The slowest measures, which `isthmus evaluate` takes."""
 
@@ -136,5 +134,10 @@ def chosen(sizes: Sizes, training: float, free: Collection[str] = ()) -> Afforda
             left_out.append(name)
         else:
             left -= flops
-    draws = MIN_DRAWS + min(left, MAX_SCORING_FLOPS) / (sizes.pass_flops * (rows + OTHER_SCORED_ROWS))
-    return Affordable(rows, int(min(MAX_DRAWS, draws)), tuple(left_out))
+    # Training rows, as many others, and points on paths are scored too, by as many draws up to `GAP_DRAWS`.
+    others = 0 if "training" in left_out else GAP_MAX_ROWS + min(rows, GAP_MAX_ROWS)
+    others += 0 if "paths" in left_out else sizes.path_codes
+    more = min(left, MAX_SCORING_FLOPS) / sizes.pass_flops  # passes of a row
+    draws = min(GAP_DRAWS, MIN_DRAWS + more / (rows + others))
+    more -= (draws - MIN_DRAWS) * (rows + others)
+    return Affordable(rows, int(min(MAX_DRAWS, draws + more / rows)), tuple(left_out))
