@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from isthmus.evaluation.baseline_data import max_fit_rows
+from isthmus.evaluation.context import ENCODED_TRAIN_MAX_ROWS
 from isthmus.evaluation.generalization import GAP_DRAWS, GAP_MAX_ROWS
 from isthmus.evaluation.latent_space import MAX_PATHS
 from isthmus.evaluation.prior_fit import SPREAD_SAMPLES
@@ -73,6 +74,9 @@ class Measured(NamedTuple):
 SLOW: dict[str, Measured] = {
     "density_baselines": Measured("probabilistic PCA", lambda s: 2e4 * s.fitted_numbers),
     "baselines": Measured("PCA", lambda s: 1.3e4 * s.fitted_numbers),
+    "refit_gain": Measured(
+        "the gain of another prior", lambda s: 0.5 * s.pass_flops * min(s.train_rows, ENCODED_TRAIN_MAX_ROWS)
+    ),
     "linear_dimensions": Measured("the dimensions of linear models", lambda s: 2.5e4 * s.numbers(2000)),
     "training": Measured(
         "training rows", lambda s: s.pass_flops * MIN_DRAWS * (GAP_MAX_ROWS + min(s.rows, GAP_MAX_ROWS))
