@@ -60,6 +60,10 @@ def forgotten_class(model) -> None:
 
 PLANTED = {
     "codebook-collapse": (lambda: isthmus.VQVAE(latent_dim=8, quantization="vq(32, 2)", **SMALL).fit(X), one_word),
+    "codebook-collapse, small": (
+        lambda: isthmus.VQVAE(latent_dim=8, quantization="vq(8, 2)", **SMALL).fit(X),
+        one_word,
+    ),
     "pseudo-inputs-alike": (
         lambda: isthmus.VampPriorVAE(latent_dim=2, prior="vamp(20)", **SMALL).fit(X),
         one_pseudo_input,
@@ -149,3 +153,15 @@ def test_symbols_and_components_are_counted_exactly():
 def test_a_table_without_such_parts_is_measured_without_them():
     measured = evaluate(isthmus.VAE(latent_dim=2, **SMALL).fit(table()), table(), draws=2, without=WITHOUT)
     assert not {"symbols", "classes", "prior_components", "flow_volume"} & set(measured.to_dict())
+
+
+def test_a_class_too_rare_for_the_rows_is_not_accused():
+    few = np.random.default_rng(0).random(2000) < 0.02
+    x = np.random.default_rng(1).normal(size=(2000, 4)) + 6 * few[:, None]
+    model = isthmus.SemiSupervisedVAE(latent_dim=2, **SMALL).fit(x, few.astype(int))
+    with torch.no_grad():
+        last_layer(model.fitted_.model.parts()["posterior"].label_net).bias[1] -= 1e3
+    train = {"X": x, "y": few.astype(int)}
+    measured = evaluate(model, x[~few][:100], draws=2, train=train, without=WITHOUT)
+    assert measured.value("classes") == 1
+    assert "classes-unused" not in {f.code for f in diagnose(model, x[~few][:100], train=train, evaluation=measured)}

@@ -82,6 +82,9 @@ def test_a_fitted_flow_has_the_density_of_its_rows():
     again.load_state_dict(prior.state_dict())
     assert torch.equal(again().log_prob(rows), p.log_prob(rows))
     assert not any(parameter.requires_grad for parameter in prior.parameters())
+    before = p.log_prob(rows)
+    prior.fit_to(rows[:3000], 0)
+    assert torch.equal(prior().log_prob(rows), before)  # whatever it was fitted to before
 
 
 @pytest.mark.parametrize("spec", ["refit(flow(0))", "refit(vae)", "refit(flow(3), 2)", "refit('')", "mixture(flow(3))"])

@@ -10,6 +10,7 @@ from scipy.special import ive
 
 import isthmus
 from isthmus import random_streams
+from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.distributions.kl_divergence import kl_divergence
 from isthmus.distributions.sphere import UniformSphere, VonMisesFisher, log_area
 from models import small, table
@@ -140,8 +141,20 @@ def test_everything_is_measured_and_said_of_codes_on_a_sphere(tmp_path):
     assert "refit_gain" not in measured
     findings = isthmus.diagnose(model, X[:100], train=X[100:], evaluation=measured)
     isthmus.report_page(model, X[:100], tmp_path / "page.html", train=X[100:], evaluation=measured)
-    lines = [step for finding in findings for step, runnable in finding.steps if runnable and "prior=" in step]
-    assert all("posterior='normal'" in line or "prior='uniform'" in line for line in lines)
+    for prior in ("mixture(3)", "refit"):
+        line = DiagnosisContext(model.fitted_).retrain(prior=prior, epochs=1)
+        assert eval(line, {"isthmus": isthmus, "X": X}).fitted_ is not None
+    assert isinstance(findings, list)
+
+
+@pytest.mark.parametrize("d", [3, 500, 2000])
+def test_the_divergence_keeps_its_digits_in_single_precision(d):
+    q, p = vmf(d, 1.0), UniformSphere(torch.zeros(d))
+    single = VonMisesFisher(q.loc.float(), q.kappa.float())
+    torch.testing.assert_close(kl_divergence(single, p).double(), kl_divergence(q, p), rtol=1e-5, atol=0)
+    # log(sinh(kappa) / kappa) and coth(kappa) - 1 / kappa are known of three dimensions; kappa^2 / (2 D) of many.
+    exact = 1 / math.tanh(1) - 1 - math.log(math.sinh(1)) if d == 3 else 1 / (2 * d)
+    assert kl_divergence(q, p).item() == pytest.approx(exact, rel=1e-6 if d == 3 else 2 / d)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,8 @@ class DiagnosisContext:
     def retrain(self, **params: Any) -> str:
         """How to train the model again with other hyperparameters: a command, or a line of Python."""
         params = {**self.corrections, **params}
-        if params.get("prior", "uniform") != "uniform" and self.fitted.fields.get("posterior") == "hyperspherical":
+        family = getattr(self.fitted.model.parts().get("posterior"), "family", None)
+        if params.get("prior", "uniform") != "uniform" and getattr(family, "code_space", "vectors") == "sphere":
             params["posterior"] = "normal"  # other priors are not on the sphere
         if self.convention is not None and {"warmup", "epochs"} & set(params) and self.convention.may_average:
             return SUM_OVER_FEATURES  # neither a warm-up nor longer training corrects a wrong weight

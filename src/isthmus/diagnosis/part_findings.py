@@ -9,12 +9,11 @@ from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.estimators.parts_by_name import parse
 from isthmus.evaluation.learned_parts import CODEBOOK
 from isthmus.finding import Finding
-from isthmus.priors import Vamp
+from isthmus.priors import PostHocPrior, Vamp
 
-MIN_SYMBOL_SHARE = 0.1
-"""Symbols in use, as a share of those that there are or of a tenth of those read, below which a codebook collapsed."""
 MIN_NATS_SHARE = 0.25
-"""Nats by which components are told apart, as a share of those by which rows are, below which they are all alike."""
+"""Nats by which symbols, or components, are told apart, as a share of what they could be, below which they are alike.
+All of K symbols could be, or a tenth of those that were read; of components as many as rows are."""
 MIN_ROW_NATS = 1.0
 """Nats by which rows must be told apart by their codes for that."""
 MAX_LOG_VOLUME = 5.0
@@ -25,6 +24,8 @@ SMALL_LEARNING_RATE = 1e-4
 """What a remedy for a flow suggests."""
 LAST_SHARE = 0.25
 """Share of the epochs, the last ones, over which a critic's loss is averaged."""
+MIN_CLASS_ROWS = 20
+"""Rows that should be of a class, by its share of the labels: of fewer, none may be by chance."""
 MORE_PENALTY, DEFAULT_PENALTY = 4.0, 10.0
 """Factor of a penalty's weight in a remedy, and the weight where none was given or none at all."""
 
@@ -35,7 +36,7 @@ def codebook_collapse(context: DiagnosisContext) -> Iterator[Finding]:
     of = context.metric("symbols.of")
     if used is None or of is None or of.label != CODEBOOK:
         return
-    if used >= MIN_SYMBOL_SHARE * min(words, read / 10):
+    if math.log(used) >= MIN_NATS_SHARE * math.log(max(1.0, min(words, read / 10))):
         return
     yield Finding(
         "codebook-collapse",
@@ -72,12 +73,12 @@ def flow_explodes(context: DiagnosisContext) -> Iterator[Finding]:
     volume = context.value("flow_volume")
     if volume is None or volume <= MAX_LOG_VOLUME:
         return
-    of, fields = context.value("flow_volume.of"), context.fitted.fields
+    of = context.value("flow_volume.of")
     slower = {"learning_rate": SMALL_LEARNING_RATE}
     cause = "updates were so large that maps became nearly flat or nearly vertical somewhere"
     if of == "posterior":
         remedy = context.first_effective(slower, {"posterior": "full_normal"})
-    elif str(fields.get("prior")).startswith("refit"):
+    elif isinstance(context.fitted.model.parts().get("prior"), PostHocPrior):
         remedy = context.retrain(prior="refit(full_mixture(10))")
         cause = "the flow was fitted to codes that lie too close together, or too far apart, for its maps"
     else:
@@ -95,10 +96,12 @@ def flow_explodes(context: DiagnosisContext) -> Iterator[Finding]:
 def classes_unused(context: DiagnosisContext) -> Iterator[Finding]:
     """A model that learns classes puts no row into some of them."""
     used, count = context.value("classes"), context.value("classes.of")
-    if used is None or used >= count or context.rows < 20 * count:
+    if used is None or used >= count:
         return
     shares, expected = context.value("classes.share"), context.value("classes.expected")
     least = min(range(count), key=lambda k: shares[k] / max(expected[k], 1e-9))
+    if context.rows * expected[least] < MIN_CLASS_ROWS:
+        return
     weight = float(context.fitted.fields.get("label_weight", 1.0))
     yield Finding(
         "classes-unused",

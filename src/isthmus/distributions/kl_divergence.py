@@ -72,7 +72,8 @@ def quantized_kl(q: QuantizedCode, p: SymbolSequence) -> Tensor:
 @closed_form(VonMisesFisher, UniformSphere)
 def sphere_kl(q: VonMisesFisher, p: UniformSphere) -> Tensor:
     """(B, 1) nats: the mean of log q, kappa (E[cos] - 1) and the density at the mode, above log p."""
-    return q.log_constant[..., None] + q.kappa * (q.cosine - 1).to(q.kappa.dtype) + log_area(q.dim)
+    log_ratio = log_area(q.dim) - log_area(q.dim - 1) - q.log_z  # in double precision: areas cancel
+    return (log_ratio + q.kappa.double() * (q.cosine - 1)).to(q.kappa.dtype)
 
 
 @closed_form(NoCode, NoCode)

@@ -121,8 +121,7 @@ class StandardizedFlow(nn.Module):
 
     def __init__(self, dim: int, k: int):
         super().__init__()
-        with seeded(0):  # what else is drawn does not depend on it
-            self.flow = Flow(dim, k).requires_grad_(False)
+        self.flow = self.new(dim, k)
         self.register_buffer("loc", torch.zeros(dim))
         self.register_buffer("log_scale", torch.zeros(dim))
 
@@ -135,13 +134,18 @@ class StandardizedFlow(nn.Module):
         y, log_det = self.flow((x - self.loc) * (-self.log_scale).exp(), context)
         return y, log_det - log_volume
 
+    @staticmethod
+    def new(dim: int, k: int) -> Flow:
+        """A flow that is always the same; what else is drawn does not depend on it."""
+        with seeded(0):
+            return Flow(dim, k).requires_grad_(False)
+
     def fit(self, x: Tensor, seed: int) -> None:
         """Fit the flow to rows x (n, D) by maximum likelihood; the weights are those that score held-out rows best."""
         with torch.no_grad():
             self.loc.copy_(x.mean(0))
             self.log_scale.copy_(x.std(0).clamp(min=MIN_SCALE).log())
-        for each in self.flow.maps:
-            _start_as_identity(each)
+        self.flow.load_state_dict(self.new(x.shape[1], len(self.flow.maps)).state_dict())
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
         held = max(1, len(x) // HELD_OUT)
         valid, train = x[order[:held]], x[order[held:]]
