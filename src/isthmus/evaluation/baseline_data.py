@@ -124,9 +124,16 @@ class BaselineData:
         return {"global": np.ones(self.x.shape[1]), "standard": self.scale if own else safe_std(self.x)}
 
     @cached_property
-    def axes(self) -> dict[str, PrincipalAxes]:
-        """Principal axes of x / scale for each scaling."""
-        return axes_by_scaling(self.x.mean(0), self.factor, len(self.x), self.scales)
+    def known_axes(self) -> dict[str, PrincipalAxes]:
+        """What `axes` computed before."""
+        return {}
+
+    def axes(self, scaling: str) -> PrincipalAxes:
+        """Principal axes of x in this scaling; only those that are read are computed, as wide rows take seconds."""
+        if scaling not in self.known_axes:
+            scale = self.scales[scaling]
+            self.known_axes[scaling] = principal_axes(self.x.mean(0) / scale, self.factor / scale, len(self.x))
+        return self.known_axes[scaling]
 
     @cached_property
     def scaled_axes(self) -> PrincipalAxes:
@@ -170,7 +177,7 @@ class BaselineData:
     @cached_property
     def latent_dim(self) -> int:
         """As many of the model's dimensions as leave a noise to learn."""
-        return min(self.max_latent_dim, self.max_size(self.axes[self.scaling], len(self.x)))
+        return min(self.max_latent_dim, self.max_size(self.axes(self.scaling), len(self.x)))
 
     @cached_property
     def best_linear(self) -> tuple[str, int]:

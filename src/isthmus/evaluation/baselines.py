@@ -83,7 +83,7 @@ def best_probabilistic_pca(data: BaselineData) -> FittedDensity | None:
 
 def linear_baseline(data: BaselineData, scaling: str, k: int) -> FittedDensity:
     """Probabilistic PCA with k dimensions of columns that are scaled so (Tipping & Bishop, 1999)."""
-    log_density = in_data_units(linear_density(data.axes[scaling], k), data.scales[scaling])
+    log_density = in_data_units(linear_density(data.axes(scaling), k), data.scales[scaling])
     return FittedDensity(log_density, {"latent_dim": k, "scaling": scaling})
 
 
@@ -138,11 +138,11 @@ def gaussian_mixture(data: BaselineData) -> FittedDensity | None:
     )
     best = next(iter(forms))
     if len(valid) and n >= MIN_SELECTION_ROWS:
-        values = {best: mixture(data, axes, train, best)(valid)}
+        values = {best: mixture(data, axes[best.scaling], train, best)(valid)}
 
         def better(form: MixtureForm) -> MixtureForm:
             """The form, if its gain over the best so far is clear, else the best so far."""
-            values[form] = mixture(data, axes, train, form)(valid)
+            values[form] = mixture(data, axes[form.scaling], train, form)(valid)
             gain, error = mean_and_error(values[form] - values[best])
             return form if gain > error else best
 
@@ -150,13 +150,13 @@ def gaussian_mixture(data: BaselineData) -> FittedDensity | None:
             best = better(form) if form != best else best
         for name in data.scales:
             best = better(best._replace(scaling=name)) if name != best.scaling else best
-    log_density = mixture(data, data.axes, np.concatenate([valid, train]), best)
+    log_density = mixture(data, data.axes(best.scaling), np.concatenate([valid, train]), best)
     return FittedDensity(log_density, {"components": best.components, "scaling": best.scaling})
 
 
-def mixture(data: BaselineData, axes: dict[str, PrincipalAxes], x: np.ndarray, form: MixtureForm) -> LogDensity:
+def mixture(data: BaselineData, along: PrincipalAxes, x: np.ndarray, form: MixtureForm) -> LogDensity:
     """A mixture fitted to rows x (n, d), with one noise variance in all directions but the first k principal axes."""
-    scale, along, k = data.scales[form.scaling], axes[form.scaling], form.k
+    scale, k = data.scales[form.scaling], form.k
     if not k:
         return in_data_units(along_axes(along, 0, lambda u: np.zeros(len(u))), scale)
     model = GaussianMixture(

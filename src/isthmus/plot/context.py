@@ -249,6 +249,7 @@ class PlotContext:
     def pca(self) -> PCA:
         """PCA of the code's size, fitted to the training rows if they are known, scaled as networks read them."""
         rows = self.scaled((self.train if self.train is not None else self.shown).subsample(MAX_PCA_ROWS, self.seed))
+        rows = rows.astype(np.float32)  # what a picture shows: twice as fast
         with np.errstate(invalid="ignore", divide="ignore"):  # rows that are all the same have no variance to explain
             return PCA(min(max(2, self.code_size), *rows.shape), random_state=self.seed).fit(rows)
 
