@@ -35,6 +35,8 @@ MOSTLY_GRID = [name if name in FEW else pytest.param(name, marks=pytest.mark.gri
 """All models; those that add a mechanism in every run, the others in the full one."""
 OWN_PRIOR = ("VQVAE",)
 """Models whose prior no field names."""
+LAYERED = ("LadderVAE",)
+"""Models with layers of codes above those of `latent_dim`."""
 DENSE = [name for name in NAMES if getattr(isthmus, name)().capabilities.scores != "none"]
 
 

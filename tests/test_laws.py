@@ -27,7 +27,7 @@ from isthmus.random_streams import Recorder, Stream, draw_now, drawing_from
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.trainer import Trainer
 from isthmus.train.update import FunctionalStep, Step
-from models import DATA, DENSE, NAMES, TRAINED, bits, images, small, table
+from models import DATA, DENSE, LAYERED, NAMES, TRAINED, bits, images, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -296,7 +296,8 @@ def test_shapes_and_kinds_come_back(name):
     for x in (table(), images(), images(shape=(5, 4, 3))):
         model = small(name, epochs=1).fit(x)
         codes = model.transform(x)
-        assert codes.shape == (len(x), model.latent_dim)
+        assert codes.shape == (len(x), model.model_.code.size)
+        assert (codes.shape[1] == model.latent_dim) == (name not in LAYERED)
         assert model.inverse_transform(codes).shape == x.shape
         np.testing.assert_array_equal(model.reconstruct(x), model.inverse_transform(codes))
         if model.capabilities.has_density:

@@ -21,7 +21,7 @@ ORDER = [
     {"conditional", "priors", "user_priors", "corruption"},
     {"forward_pass"},
     {"latent_model"},
-    {"objective", "model_checks", "code_free_model", "labelled_model"},
+    {"objective", "model_checks", "code_free_model", "labelled_model", "ladder_model"},
     {"terms"},
     {"train", "metrics", "likelihoods", "array_checks", "inputs", "named_columns", "torch_inputs"},
     {"fitted", "score_samples"},

@@ -19,6 +19,7 @@ from isthmus.estimators.autoencoders import DenoisingAutoencoder as DenoisingAut
 from isthmus.estimators.autoencoders import SparseAutoencoder as SparseAutoencoder
 from isthmus.estimators.autoencoders import WassersteinAutoencoder as WassersteinAutoencoder
 from isthmus.estimators.discrete import VQVAE as VQVAE
+from isthmus.estimators.ladder import LadderVAE as LadderVAE
 from isthmus.estimators.ppca import ProbabilisticPCA as ProbabilisticPCA
 from isthmus.estimators.semi_supervised import SemiSupervisedVAE as SemiSupervisedVAE
 from isthmus.estimators.variational import DIPVAE as DIPVAE

@@ -31,6 +31,8 @@ class Code(NamedTuple):
     """Parts of the KL divergence that `Pass.kl` gives separately: latent dimensions, levels of a hierarchy, steps."""
     discrete: bool = False
     """Whether codes are discrete, so that no gradient can move them."""
+    layers: tuple[int, ...] = ()
+    """Numbers of each layer of a hierarchy, the lowest first; empty for a code without layers."""
 
     @property
     def size(self) -> int:

@@ -12,6 +12,7 @@ from isthmus.estimators.code_choice import choose_code
 from isthmus.estimators.composition import (
     encoded_size,
     has_linear_path,
+    is_variational,
     likelihood_family,
     network_kind,
     undoes_damage,
@@ -75,7 +76,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
         return {name: value for name, value in unet_fields(estimator, schema).items() if name in wanted}
     own_networks = estimator.encoder is not None or estimator.decoder is not None
     linear = not own_networks and may_start_linear(estimator, schema)
-    is_variational = hasattr(estimator, "posterior")
+    variational = is_variational(estimator)
     if estimator.initialization in ("pca", "columns") and not linear:
         raise InputError(
             "initialization must be 'random' or 'auto' for networks and likelihoods of your own, convolutions, "
@@ -87,7 +88,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     chosen["hidden"] = auto_hidden(n, schema.size)
     hidden = chosen["hidden"] if "hidden" in wanted else estimator.hidden
     chosen["learning_rate"] = auto_learning_rate(hidden) if linear else BASE_RATE
-    chosen["weight_decay"] = auto_weight_decay(n, schema.size) if linear and is_variational else 0.0
+    chosen["weight_decay"] = auto_weight_decay(n, schema.size) if linear and variational else 0.0
     size = size_of_code(estimator, schema)
     chosen["channels"], chosen["clip"] = CONV_CHANNELS, CLIP
     if {"latent_dim", "prior"} & wanted:  # a variational model's
@@ -99,7 +100,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
         chosen["latent_dim"] = size or chosen["latent_dim"]
     if estimator.initialization == "columns":
         check_columns(schema, size or chosen.get("latent_dim"))
-    if not is_variational:  # a plain autoencoder's codes have no density
+    if not variational:  # a plain autoencoder's codes have no density
         chosen["prior"] = "normal"
     wanted -= unused_fields(estimator.values())
     return {name: value for name, value in chosen.items() if name in wanted}

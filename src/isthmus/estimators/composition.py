@@ -135,9 +135,14 @@ def network_kind(estimator: Hyperparameters, schema: Schema) -> str:
     return estimator.network
 
 
+def is_variational(estimator: Hyperparameters) -> bool:
+    """Whether codes have a density, whose rate the loss weighs by a field."""
+    return hasattr(estimator, "beta")
+
+
 def undoes_damage(estimator: Hyperparameters, schema: Schema) -> bool:
     """Whether a model without a density learns to undo damage, which training does or which the rows came with."""
-    return not hasattr(estimator, "posterior") and (schema.paired or estimator.corruption not in (None, "none"))
+    return not is_variational(estimator) and (schema.paired or estimator.corruption not in (None, "none"))
 
 
 def uses_unet(estimator: Hyperparameters, schema: Schema) -> bool:
