@@ -19,7 +19,7 @@ from isthmus.random_streams import Stream, drawing_from
 from isthmus.terms import bounds
 from models import small, table
 
-BOUNDS = ("elbo", "stl", "iwae(3)", "dreg(3)", "ciwae(3, 0.5)", "miwae(2, 3)", "piwae(2, 3)")
+BOUNDS = ("elbo", "stl", "free_bits(0.5)", "iwae(3)", "dreg(3)", "ciwae(3, 0.5)", "miwae(2, 3)", "piwae(2, 3)")
 ROW = torch.tensor([0.3, -1.2, 0.8], dtype=torch.float64)
 
 
@@ -147,6 +147,15 @@ def test_free_bits_have_no_gradient_below_and_that_of_the_kl_above():
         torch.testing.assert_close(mine, right)
 
 
+@pytest.mark.parametrize("nats", [0.5, 3.0])
+def test_capacity_keeps_the_rate_at_its_nats(nats):
+    X = np.random.default_rng(0).normal(size=(400, 2)) @ np.array([[2.0, 1, 0, 1], [0, 1, 3, 1]])
+    X += 0.3 * np.random.default_rng(1).normal(size=X.shape)
+    fields = {"epochs": 60, "warmup": 0.5, "cycles": 2, "initialization": "random", "learning_rate": 5e-3}
+    model = small("VAE", bound=f"capacity({nats}, 20)", latent_dim=2, **fields).fit(X)
+    assert model.history_[-1]["kl"] == pytest.approx(nats, abs=0.2)  # an elbo's would be 5 nats
+
+
 @pytest.mark.parametrize("bound", BOUNDS)
 def test_every_bound_trains_and_logs_a_bound(bound):
     X = table()
@@ -167,6 +176,10 @@ def test_every_bound_trains_and_logs_a_bound(bound):
         (lambda: bounds.ciwae(3, 1.5), "b of ciwae.k, b. must be a number from 0 to 1"),
         (lambda: bounds.free_bits(-1), "nats of free_bits.nats. must be a number >= 0"),
         (lambda: small("VAE", bound="dreg(3)", beta=2.0).fit(table()), "beta must be 1 with bound='dreg.3.'"),
+        (lambda: small("VAE", bound="capacity(2)", beta=2.0).fit(table()), "beta must be 1 with bound='capacity.2.'"),
+        (lambda: small("VAE", bound="capacity(-1)").fit(table()), "nats of capacity.nats, w. must be a number >= 0"),
+        (lambda: small("VAE", bound="capacity(1, 0)").fit(table()), "w of capacity.nats, w. must be a number > 0"),
+        (lambda: small("VAE", cycles=0).fit(table()), "cycles must be an integer >= 1, got 0"),
         (lambda: small("VAE", bound="miwae(1, 2, 3)").fit(table()), r"bound must be miwae\(m, k\)"),
     ],
 )

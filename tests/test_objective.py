@@ -117,6 +117,26 @@ def test_warmup_rises_once_and_none_is_one():
             warmup(fraction)
 
 
+def test_cycles_rise_again_within_the_warmup_and_stay_at_one_after_it():
+    places = (0.0, 0.1, 0.2, 0.39, 0.4, 0.5, 0.6, 0.79, 0.8, 1.0)
+    values = [weight_at(warmup(0.8, 2), place) for place in places]
+    assert values == pytest.approx([0, 0.5, 1, 1, 0, 0.5, 1, 1, 1, 1], abs=1e-5)
+    with pytest.raises(InputError, match="cycles must be an integer >= 1, got 0"):
+        warmup(0.5, 0)
+
+
+def test_a_target_enters_the_loss_by_the_distance_of_the_mean():
+    values = torch.tensor([1.0, 2.0, 6.0])
+    term = 10.0 * Term(lambda model, batch, out: values, "kl", target=4.0 * warmup(0.5))
+    loss = as_objective(term)
+    rows = Batch(torch.zeros(3, 1))
+    for progress, expected in ((0.0, 30.0), (0.25, 10.0), (1.0, 10.0)):
+        total, (logged,) = loss(None, rows, None, torch.tensor(progress))
+        assert float(total) == pytest.approx(expected)
+        assert float(logged) == 3.0
+        assert float(loss.selection_loss([logged], torch.tensor(progress))) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -16,7 +16,16 @@ from isthmus.nets.flow import Flow
 from models import table
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-MEASURED = ("log_likelihood", "rate", "aggregate_posterior", "prior_components", "flow_volume", "symbols", "classes")
+MEASURED = (
+    "log_likelihood",
+    "rate",
+    "aggregate_posterior",
+    "prior_components",
+    "flow_volume",
+    "symbols",
+    "classes",
+    "layers",
+)
 WITHOUT = [name for name in MEASURES if name not in MEASURED]
 SMALL = {"hidden": (32,), "epochs": 20, "random_state": 0, "threads": 1}
 KINDS = np.arange(600) % 4
@@ -58,6 +67,15 @@ def forgotten_class(model) -> None:
     last_layer(model.fitted_.model.parts()["posterior"].label_net).bias[0] -= 1e3
 
 
+@torch.no_grad()
+def idle_layer(model) -> None:
+    """Nothing that a row says of the upper layer: its evidence is as wide as a log-scale may be."""
+    upwards = model.fitted_.model.parts()["posterior"].net.out[1]
+    for parameter in upwards.parameters():
+        parameter.zero_()
+    last_layer(upwards).bias.fill_(10)
+
+
 PLANTED = {
     "codebook-collapse": (lambda: isthmus.VQVAE(latent_dim=8, quantization="vq(32, 2)", **SMALL).fit(X), one_word),
     "codebook-collapse, small": (
@@ -74,6 +92,12 @@ PLANTED = {
         steep_map,
     ),
     "flow-explodes, refit": (lambda: isthmus.VAE(latent_dim=2, prior="refit(flow(3))", **SMALL).fit(X), steep_map),
+    "layers-unused": (
+        lambda: isthmus.LadderVAE(
+            latent_dim=4, upper_dims=(2,), learning_rate=5e-3, warmup=0.5, **SMALL | {"epochs": 60}
+        ).fit(X),
+        idle_layer,
+    ),
     "classes-unused": (
         lambda: isthmus.SemiSupervisedVAE(latent_dim=2, **SMALL).fit(X, LABELS),
         forgotten_class,

@@ -42,15 +42,28 @@ class Schedule:
     __rmul__ = __mul__
 
 
-def warmup(fraction: float) -> Schedule | float:
+def warmup(fraction: float, cycles: int = 1) -> Schedule | float:
     """A weight that rises linearly from 0 to 1 over the first `fraction` of training; the number 1 for a fraction of 0.
 
+    With several cycles it begins at 0 again in each of them, and rises over the first half of each (Fu et al., 2019).
+
     Raises:
-        InputError: if `fraction` is not in [0, 1].
+        InputError: if `fraction` is not in [0, 1], or `cycles` no integer >= 1.
     """
     if not 0 <= fraction <= 1:
         raise InputError(f"warmup must be a fraction from 0 to 1, got {fraction}.")
-    return Schedule(lambda progress: (progress / fraction).clamp(max=1.0)) if fraction else 1.0
+    if isinstance(cycles, bool) or not isinstance(cycles, int) or cycles < 1:
+        raise InputError(f"cycles must be an integer >= 1, got {cycles!r}.")
+    if not fraction:
+        return 1.0
+    if cycles == 1:
+        return Schedule(lambda progress: (progress / fraction).clamp(max=1.0))
+
+    def rising(progress: Tensor) -> Tensor:
+        of_cycles = progress / fraction * cycles
+        return torch.where(of_cycles < cycles, (2 * (of_cycles - of_cycles.floor())).clamp(max=1.0), 1.0)
+
+    return Schedule(rising)
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,7 @@ class Term(nn.Module):
         aside: a loss that is minimised beside the objective, outside the term's weight. Asides and terms with a critic
             are no part of the loss by which weights are selected.
         player: optimizer settings of the critic; all critics of an objective share them.
+        target: what the value is kept at: its distance from that enters the loss. The history has the value itself.
     """
 
     critic: nn.Module | None
@@ -124,18 +138,26 @@ class Term(nn.Module):
         critic: nn.Module | None = None,
         aside: Loss | None = None,
         player: Player | None = None,
+        target: float | Schedule | None = None,
     ):
         super().__init__()
         self.fn, self.name, self.draws, self.is_kl = fn, name, draws, is_kl
         self.row_by_row = row_by_row
         self.critic, self.aside, self.player = critic, aside, player or Player()
+        self.target = target
         self.weight: float | Schedule = 1.0
 
     @property
     def functions(self) -> list[Callable[..., Any]]:
-        """All functions that the term, its weight and its aside come from."""
-        weight = self.weight.functions if isinstance(self.weight, Schedule) else []
-        return [self.fn, *weight, *([] if self.aside is None else [self.aside])]
+        """All functions that the term, its weight, its target and its aside come from."""
+        schedules = [each for each in (self.weight, self.target) if isinstance(each, Schedule)]
+        scheduled = [function for schedule in schedules for function in schedule.functions]
+        return [self.fn, *scheduled, *([] if self.aside is None else [self.aside])]
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether its part in the loss depends on training progress."""
+        return isinstance(self.weight, Schedule) or isinstance(self.target, Schedule)
 
     def forward(self, model: Model, batch: Batch, out: Pass) -> Tensor:
         """The unweighted value, averaged over the batch."""
@@ -260,6 +282,8 @@ def mean_over_batch(values: Tensor, batch: Batch) -> Tensor:
 
 
 def _add_weighted(total: Tensor | None, term: Term, value: Tensor, progress: Tensor) -> Tensor:
+    if term.target is not None:
+        value = (value - (term.target(progress) if isinstance(term.target, Schedule) else term.target)).abs()
     weight = term.weight(progress) if isinstance(term.weight, Schedule) else term.weight
     weighted = value if isinstance(weight, float | int) and weight == 1 else weight * value
     return weighted if total is None else total + weighted

@@ -59,6 +59,7 @@ FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
     part_findings.pseudo_inputs_alike,
     part_findings.flow_explodes,
     part_findings.classes_unused,
+    part_findings.layers_unused,
     part_findings.critic_wins,
     generative_findings.prior_hole,
     generative_findings.low_sample_diversity,

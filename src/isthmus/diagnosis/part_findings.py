@@ -1,4 +1,5 @@
-"""Findings about parts that learn beside the networks: codebooks, components of a prior, flows, classes, critics."""
+"""Findings about parts that learn beside the networks: codebooks, components of a prior, flows, classes,
+layers, critics."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from isthmus.diagnosis.context import DiagnosisContext
 from isthmus.estimators.parts_by_name import parse
 from isthmus.evaluation.learned_parts import CODEBOOK
 from isthmus.finding import Finding
+from isthmus.metrics.dimensions_in_use import IN_USE_NATS
 from isthmus.priors import PostHocPrior, Vamp
+from isthmus.wording import join_names
 
 MIN_NATS_SHARE = 0.25
 """Nats by which symbols, or components, are told apart, as a share of what they could be, below which they are alike.
@@ -24,6 +27,8 @@ SMALL_LEARNING_RATE = 1e-4
 """What a remedy for a flow suggests."""
 LAST_SHARE = 0.25
 """Share of the epochs, the last ones, over which a critic's loss is averaged."""
+LAYERS_WARMUP = 0.5
+"""Share of the updates over which the KL weight rises, for layers to come into use."""
 MIN_CLASS_ROWS = 20
 """Rows that should be of a class, by its share of the labels: of fewer, none may be by chance."""
 MORE_PENALTY, DEFAULT_PENALTY = 4.0, 10.0
@@ -111,6 +116,27 @@ def classes_unused(context: DiagnosisContext) -> Iterator[Finding]:
         context.retrain(label_weight=10 * max(1.0, weight)),
         {"used": used, "classes": count, "shares": shares},
         "rows without a label were explained by other classes before the few labels had taught these",
+    )
+
+
+def layers_unused(context: DiagnosisContext) -> Iterator[Finding]:
+    """Layers of a code say nothing of the rows, while the lowest one does."""
+    rates = context.value("layers.rates")
+    if rates is None or rates[0] < IN_USE_NATS or min(rates) >= IN_USE_NATS:
+        return
+    unused = [index for index, rate in enumerate(rates) if rate < IN_USE_NATS]
+    sizes = context.fitted.model.code.layers
+    kept = tuple(size for index, size in enumerate(sizes) if index and index not in unused)
+    several = len(unused) > 1
+    names = f"layer{'s' if several else ''} {join_names([str(index + 1) for index in unused])} of {len(rates)}"
+    yield Finding(
+        "layers-unused",
+        "warning",
+        f"{names} of the code (1 is the lowest) {'are' if several else 'is'} not in use: "
+        f"{'their rates are' if several else 'its rate is'} below {IN_USE_NATS:g} nats",
+        context.first_effective({"warmup": LAYERS_WARMUP}, *([{"upper_dims": kept}] if kept else [])),
+        {"rates": list(rates)},
+        "layers whose prior is rough at first are not worth their rate, and are then switched off for good",
     )
 
 

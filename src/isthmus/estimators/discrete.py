@@ -50,7 +50,7 @@ class VQVAE(Estimator):
         model = composition.latent_model(
             self, schema, family, priors.Autoregressive(quantizer.symbols, quantizer.values)
         )
-        loss = nll + warmup(self.warmup) * kl + self.commitment * commitment
+        loss = nll + warmup(self.warmup, self.cycles) * kl + self.commitment * commitment
         return Recipe(model, loss + 0.0 * perplexity if family.learns else loss)
 
     def symbols(

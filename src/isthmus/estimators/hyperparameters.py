@@ -78,6 +78,8 @@ class Hyperparameters:
     """Minutes, > 0, after which training stops with the best weights so far; none for as long as the epochs take."""
     warmup: float | Auto = "auto"
     """Share of all updates, from 0 to 1, over which the KL term's weight rises; auto: 0.1, or 0 from a pca start."""
+    cycles: int = 1
+    """Times that it rises from 0 within the warm-up, >= 1; with several it stays at its value for half of each."""
     threads: int | str = "auto"
     """CPU threads, >= 1, at most torch's own number; auto is one for small networks and all for larger ones."""
     device: str = "auto"

@@ -38,7 +38,7 @@ class LadderVAE(Estimator):
     beta: float = 1.0
     """Weight of the KL term, >= 0: 1 maximizes the evidence lower bound."""
     bound: str = "elbo"
-    """What to maximize: elbo, stl, iwae(k), dreg(k), ciwae(k, b), miwae(m, k), piwae(m, k); more draws are tighter."""
+    """Bound: elbo, stl, free_bits(nats), capacity(nats), iwae(k), dreg(k), ciwae(k, b), miwae(m, k) or piwae(m, k)."""
 
     def compose(self, schema: Schema) -> Recipe:
         if not (isinstance(self.prior, str) and self.prior == "normal"):

@@ -95,7 +95,7 @@ def check_type(field: dataclasses.Field, value: Any) -> None:
 
 def check_integers(estimator: Hyperparameters) -> None:
     """Fields that are integers."""
-    lowest = {"latent_dim": 1, "batch_size": 1, "epochs": 1, "patience": 1, "levels": 2}
+    lowest = {"latent_dim": 1, "cycles": 1, "batch_size": 1, "epochs": 1, "patience": 1, "levels": 2}
     auto = ("latent_dim", "epochs", "patience")
     for name, low in lowest.items():
         value = getattr(estimator, name)

@@ -147,8 +147,10 @@ def _conditional_prior(estimator: Hyperparameters, schema: Schema) -> nn.Module:
 
 
 BOUNDS: dict[str, Callable[..., Term | Objective]] = {
-    "elbo": lambda estimator: bounds.nll + estimator.beta * warmup(estimator.warmup) * bounds.kl,
-    "stl": lambda estimator: bounds.nll + estimator.beta * warmup(estimator.warmup) * bounds.kl_by_path,
+    "elbo": lambda estimator: bounds.nll + _of_rate(estimator) * bounds.kl,
+    "stl": lambda estimator: bounds.nll + _of_rate(estimator) * bounds.kl_by_path,
+    "free_bits": lambda estimator, nats=0.5: bounds.nll + _of_rate(estimator) * bounds.free_bits(nats),
+    "capacity": lambda estimator, nats, w=100.0: _at_rate(estimator, nats, w),
     "iwae": lambda estimator, k=5: _unweighted(estimator, bounds.iwae(k)),
     "dreg": lambda estimator, k=5: _unweighted(estimator, bounds.dreg(k)),
     "ciwae": lambda estimator, k=5, b=0.5: _unweighted(estimator, bounds.ciwae(k, b)),
@@ -156,6 +158,20 @@ BOUNDS: dict[str, Callable[..., Term | Objective]] = {
     "piwae": lambda estimator, m=5, k=5: _unweighted(estimator, bounds.piwae(m, k)),
 }
 """Bounds on log p(x) as losses, made from the estimator."""
+
+
+def _of_rate(estimator: Hyperparameters) -> Any:
+    """The weight of the KL term."""
+    beta: float = estimator.beta  # type: ignore[attr-defined]
+    return beta * warmup(estimator.warmup, estimator.cycles)
+
+
+def _at_rate(estimator: Hyperparameters, nats: float, w: float) -> Objective:
+    """The distortion, and the distance of the rate from a number of nats, which rises in the warm-up, times w."""
+    if not 0 < w < math.inf:
+        raise InputError(f"w of capacity(nats, w) must be a number > 0, got {w!r}.")
+    kept = _unweighted(estimator, bounds.kl_near(nats * warmup(estimator.warmup, estimator.cycles)))
+    return bounds.nll + w * kept
 
 
 def _unweighted(estimator: Hyperparameters, loss: Term) -> Term:

@@ -68,7 +68,7 @@ class SemiSupervisedVAE(ClassifierMixin, Estimator):
             self, schema, posterior, LabelledStandard(classes, size), beside=classes, kind=LabelledModel
         )
         # Without the entropy of the class, while decoder and code are still rough, each row would settle on one.
-        rate = self.beta * kl_of_class + self.beta * warmup(self.warmup) * kl_given_class
+        rate = self.beta * kl_of_class + self.beta * warmup(self.warmup, self.cycles) * kl_given_class
         return Recipe(model, nll + rate + self.label_weight * classification(schema.labels.classes))
 
     @property

@@ -36,7 +36,7 @@ from isthmus.fitted import FittedModel
 from isthmus.inputs import as_parts, brings_labels, library_of
 from isthmus.latent_model import Model
 from isthmus.model_checks import check_composition, check_taken
-from isthmus.objective import Schedule, as_objective
+from isthmus.objective import as_objective
 from isthmus.random_streams import seeded
 from isthmus.schema import Labels, Schema
 from isthmus.schema.labels import UNKNOWN
@@ -227,7 +227,7 @@ def training_config(
     epochs = settings.get("epochs") or (auto if estimator.epochs == "auto" else int(estimator.epochs))
     draws = as_objective(recipe.objective).draws
     parameters = sum(p.numel() for p in recipe.model.parameters())
-    scheduled = any(isinstance(term.weight, Schedule) for term in as_objective(recipe.objective).terms)
+    scheduled = any(term.is_scheduled for term in as_objective(recipe.objective).terms)
     work = size * draws * flops_per_row(recipe, schema)
     asked = settings.get("precision", estimator.precision)
     if asked == "auto" and not schema.discrete and max(abs(schema.low).max(), abs(schema.high).max()) > MAX_IN_BF16:

@@ -32,7 +32,7 @@ class VAE(Estimator):
     posterior: str | nn.Module = "normal"
     """q(z given x): normal (diagonal), full_normal (with all covariances), iaf(k), flow(k), hyperspherical, or own."""
     bound: str = "elbo"
-    """What to maximize: elbo, stl, iwae(k), dreg(k), ciwae(k, b), miwae(m, k), piwae(m, k); more draws are tighter."""
+    """Bound: elbo, stl, free_bits(nats), capacity(nats), iwae(k), dreg(k), ciwae(k, b), miwae(m, k) or piwae(m, k)."""
     penalty: str = "none"
     """What is added: none, total_correlation(w), factor(w), dip(w, d), dip_of_draws(w, d), mmd(w), adversarial(w)."""
 
@@ -112,7 +112,7 @@ class IWAE(VAE):
     purpose: typing.ClassVar[str] = "new examples, and log p(x)"
 
     bound: str = "iwae(5)"
-    """What to maximize: elbo, stl, iwae(k), dreg(k), ciwae(k, b), miwae(m, k), piwae(m, k); more draws are tighter."""
+    """Bound: elbo, stl, free_bits(nats), capacity(nats), iwae(k), dreg(k), ciwae(k, b), miwae(m, k) or piwae(m, k)."""
 
 
 class ConditionalVAE(VAE):

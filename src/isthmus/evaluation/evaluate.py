@@ -22,7 +22,7 @@ from isthmus.evaluation.latent_space import (
     label_probes,
     paths,
 )
-from isthmus.evaluation.learned_parts import classes, flow_volume, prior_components, symbols
+from isthmus.evaluation.learned_parts import classes, flow_volume, layers, prior_components, symbols
 from isthmus.evaluation.likelihood_gain import likelihood_gain
 from isthmus.evaluation.linear_reference import column_offset, linear_dimensions, variance_explained
 from isthmus.evaluation.log_likelihood import (
@@ -88,6 +88,7 @@ MEASURES: dict[str, Measure] = {
     "active_units": active_units,
     "symbols": symbols,
     "classes": classes,
+    "layers": layers,
     "geometry": geometry,
     "geometry.angle_with_pca": angle_with_pca,
     "probes": label_probes,

@@ -1,4 +1,5 @@
-"""Whether parts of a model do their work: symbols of a codebook, components of a prior, maps of a flow, classes."""
+"""Whether parts of a model do their work: symbols of a codebook, components of a prior, maps of a flow, classes, and
+layers of a code."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from isthmus.distributions.labelled import LabelledNormal
 from isthmus.distributions.latent import Mixture
 from isthmus.distributions.quantized import QuantizedCode
 from isthmus.evaluation.context import EvalContext
+from isthmus.metrics.dimensions_in_use import IN_USE_NATS
 from isthmus.metrics.metric import HIDDEN, INLINE, Metric
 from isthmus.nets.flow import StandardizedFlow
 from isthmus.random_streams import generator, seeded
@@ -119,3 +121,18 @@ def classes(context: EvalContext) -> Metric | None:
         Metric("classes.expected", "share of labels", "", "share", tuple(expected.tolist()), shown=HIDDEN, plain=True),
     )
     return Metric("classes", "classes in use", "", "count", used, details=details)
+
+
+def layers(context: EvalContext) -> Metric | None:
+    """How many layers of a hierarchical code say something of the rows, with the rate of each; None for other codes."""
+    sizes, per_dim = context.fitted.model.code.layers, context.kl_per_dim
+    if not sizes or per_dim is None:
+        return None
+    rates = [float(part.sum()) for part in np.split(per_dim, np.cumsum(sizes)[:-1])]
+    details = [Metric("layers.rates", "rates", "nats", "divergence", tuple(rates), shown=HIDDEN, plain=True)]
+    for index, rate in enumerate(rates, 1):
+        name, label = f"layers.rate_{index}", f"rate of layer {index}" + (", the lowest" if index == 1 else "")
+        details.append(Metric(name, label, "nats", "divergence", rate, plain=True, digits=".2f"))
+    used = sum(rate >= IN_USE_NATS for rate in rates)
+    of = detail("layers.of", "layers", len(sizes))
+    return Metric("layers", "layers of the code in use", "", "count", used, details=(of, *details))

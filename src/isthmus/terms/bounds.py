@@ -12,7 +12,7 @@ from isthmus.batch import Batch
 from isthmus.errors import InputError
 from isthmus.forward_pass import Pass
 from isthmus.latent_model import Model
-from isthmus.objective import Term
+from isthmus.objective import Schedule, Term, weight_at
 
 MAX_DRAWS = 10_000_000
 """Draws for each row in an update, beyond which no machine has the memory: all of them are there at once."""
@@ -56,6 +56,14 @@ def free_bits(nats: float) -> Term:
         return each.mean(0).clamp(min=float(nats)).sum()
 
     return Term(rate, "kl", is_kl=True)
+
+
+def kl_near(nats: float | Schedule) -> Term:
+    """The distance of the rate, in the mean over a batch, from a number of nats (Burgess et al., 2018)."""
+    at_end = weight_at(nats, 1.0)
+    if not 0 <= at_end < math.inf:
+        raise InputError(f"nats of capacity(nats, w) must be a number >= 0, got {at_end!r}.")
+    return Term(_kl, "kl", target=nats)
 
 
 def _check_counts(call: str, **counts: int) -> None:
