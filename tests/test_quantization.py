@@ -10,7 +10,7 @@ import torch
 import isthmus
 from isthmus.distributions.quantized import SymbolSequence
 from isthmus.nets.autoregressive import CausalTransformer
-from isthmus.nets.quantization import Codebook, Grid
+from isthmus.nets.quantization import Codebook, Grid, Residual
 from isthmus.random_streams import Stream, drawing_from
 from models import bits, small, table
 
@@ -32,6 +32,39 @@ def test_codes_are_those_of_their_symbols_and_pass_the_gradient_on(quantizer):
     (z * torch.arange(6.0)).sum().backward()
     slope = torch.ones_like(before) if isinstance(quantizer, Codebook) else 1 - before.detach().square()
     torch.testing.assert_close(raw.grad, torch.arange(6.0) * slope)
+
+
+def test_residual_words_are_those_of_what_earlier_books_left():
+    torch.manual_seed(0)
+    quantizer = Residual(6, 16, 2, depth=3)
+    raw = vectors(40, 6).requires_grad_()
+    z, index, rests = quantizer(raw)
+    parts = z.split(6, -1)
+    assert z.shape == rests.shape == (40, 18)
+    assert index.shape == (40, 9)
+    torch.testing.assert_close(z, quantizer.embed(index))
+    assert torch.equal(quantizer.index_of(z), index)
+    rest = raw
+    for part, book, read in zip(parts, quantizer.books, rests.split(6, -1), strict=True):
+        torch.testing.assert_close(read, rest)
+        torch.testing.assert_close(part, book.embed(book.index_of(rest.detach())))
+        rest = rest - part.detach()
+    sum(parts).sum().backward()  # a decoder that adds the words up sees the vectors once
+    torch.testing.assert_close(raw.grad, torch.ones(40, 6))
+
+
+def test_further_books_come_nearer():
+    errors = []
+    for depth in (1, 2, 3):
+        torch.manual_seed(0)
+        quantizer, z = Residual(2, 8, 2, depth), vectors(512, 2)
+        with drawing_from(Stream(0)):
+            for _ in range(600):
+                quantizer(z, train=True)
+        words = sum(quantizer(z)[0].split(2, -1))
+        errors.append(float((words - z).square().sum(-1).mean()))
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[2] < 0.5 * errors[1]
 
 
 def test_the_nearest_word_is_taken():
@@ -108,7 +141,8 @@ def test_each_symbol_reads_those_before_it_and_all_sequences_have_probability_on
 
 
 @pytest.mark.parametrize(
-    ("quantization", "size", "symbols"), [("vq(8, 2)", 6, 3), ("vq(32, 4)", 4, 1), ("fsq(3)", 3, 3)]
+    ("quantization", "size", "symbols"),
+    [("vq(8, 2)", 6, 3), ("vq(32, 4)", 4, 1), ("rvq(6, 2, 3)", 2, 3), ("fsq(3)", 3, 3)],
 )
 def test_the_model_trains_saves_samples_and_its_bound_is_below_log_p(quantization, size, symbols, tmp_path):
     fields = {"quantization": quantization, "latent_dim": size, "epochs": 30, "precision": "float64"}
@@ -167,8 +201,9 @@ def test_rows_of_two_kinds_have_two_words_and_the_prior_their_frequencies():
         ({"quantization": "vq(8, 4)", "latent_dim": 6}, "latent_dim must be a multiple of d"),
         ({"quantization": "vq(8, 2.0)", "latent_dim": 6}, "d must be an integer >= 1"),
         ({"quantization": "vq(1, 2)", "latent_dim": 6}, "k must be an integer from 2"),
+        ({"quantization": "rvq(8, 2, 0)", "latent_dim": 6}, "depth must be an integer from 1 to 16"),
         ({"quantization": "fsq(1)"}, "k must be an integer from 2"),
-        ({"quantization": "pq(2)"}, "quantization must be one of fsq, vq"),
+        ({"quantization": "pq(2)"}, "quantization must be one of fsq, rvq, vq"),
         ({"prior": "mixture(2)"}, "prior must be 'normal' for VQVAE"),
         ({"commitment": -1.0}, "commitment must be a number >= 0"),
     ],

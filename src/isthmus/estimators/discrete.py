@@ -36,7 +36,7 @@ class VQVAE(Estimator):
     hidden: tuple[int, ...] | Auto = "auto"
     """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
     quantization: str = "vq(512, 4)"
-    """How numbers become symbols: vq(k, d), the nearest of k words of d numbers; fsq(k), each one of k levels."""
+    """How numbers become symbols: vq(k, d), words of d numbers; rvq(k, d, depth), words and rests; fsq(k), k levels."""
     commitment: float = 0.25
     """Weight of the squared distance of the encoder's numbers from their code, >= 0, which keeps them near it."""
 
@@ -46,10 +46,8 @@ class VQVAE(Estimator):
                 f"prior must be 'normal' for {type(self).__name__}, which learns its prior, got {quoted(self.prior)}."
             )
         quantizer = build(QUANTIZATIONS, self.quantization, "quantization", self.latent_dim)
-        family = families.Quantized((self.latent_dim,), quantizer)
-        model = composition.latent_model(
-            self, schema, family, priors.Autoregressive(quantizer.symbols, quantizer.values)
-        )
+        family, prior = families.Quantized(quantizer), priors.Autoregressive(quantizer.symbols, quantizer.values)
+        model = composition.latent_model(self, schema, family, prior, beside=quantizer.size - quantizer.raw_size)
         loss = nll + warmup(self.warmup, self.cycles) * kl + self.commitment * commitment
         return Recipe(model, loss + 0.0 * perplexity if family.learns else loss)
 

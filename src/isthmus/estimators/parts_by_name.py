@@ -212,7 +212,7 @@ def _smooth(w: float, g: float) -> Term:
 
 def _warmed_up(estimator: Hyperparameters, w: float, term: Term) -> Term:
     """A term times a weight that rises as that of the KL term does."""
-    return check_weight("w", w) * warmup(estimator.warmup) * term
+    return check_weight("w", w) * warmup(estimator.warmup, estimator.cycles) * term
 
 
 def check_weight(name: str, value: float) -> float:
@@ -224,6 +224,7 @@ def check_weight(name: str, value: float) -> float:
 
 QUANTIZATIONS: dict[str, Callable[..., nn.Module]] = {
     "vq": lambda size, k=512, d=4: quantization.Codebook(size, k, d),
+    "rvq": lambda size, k=512, d=4, depth=2: quantization.Residual(size, k, d, depth),
     "fsq": lambda size, k=5: quantization.Grid(size, k),
 }
 """How codes become symbols, made from the numbers in a code."""

@@ -35,17 +35,21 @@ def detail(name: str, label: str, value: Any) -> Metric:
 
 
 def symbols(context: EvalContext) -> Metric | None:
-    """As how many equally frequent symbols those of the rows are: exp of the entropy of their shares; None without."""
+    """As how many equally frequent symbols those of the rows are: exp of the entropy of their shares; None without.
+
+    Of several codebooks the mean entropy counts.
+    """
     qs = [chunk.q for chunk in context.encoded.chunks] if context.has_code else []
     quantizer = getattr(getattr(context.fitted.model.parts().get("posterior"), "family", None), "quantizer", None)
     if quantizer is None or not all(isinstance(q, QuantizedCode) for q in qs):
         return None
-    index = torch.cat([q.index.flatten() for q in qs]).cpu().numpy()
-    share = np.bincount(index, minlength=quantizer.values) / len(index)
-    perplexity = math.exp(-float((share[share > 0] * np.log(share[share > 0])).sum()))
+    index = torch.cat([q.index for q in qs]).cpu().numpy()  # (n, S)
+    books = np.split(index, getattr(quantizer, "depth", 1), 1)
+    shares = np.stack([np.bincount(book.ravel(), minlength=quantizer.values) / book.size for book in books])
+    perplexity = math.exp(-float((shares * np.log(np.where(shares > 0, shares, 1.0))).sum() / len(books)))
     details = (
         detail("symbols.of", CODEBOOK if quantizer.learns else "levels", quantizer.values),
-        Metric("symbols.read", "symbols read", "", "count", len(index), shown=HIDDEN, plain=True),
+        Metric("symbols.read", "symbols read", "", "count", books[0].size, shown=HIDDEN, plain=True),
     )
     label = "symbols in use (perplexity)"
     return Metric("symbols", label, "", "perplexity", perplexity, digits=".1f", details=details)

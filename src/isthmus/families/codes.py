@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -167,17 +168,21 @@ class Quantized(Family):
     """The nearest of finitely many codes.
 
     Args:
-        event_shape: (D,).
-        quantizer: a module of (..., D) to codes (..., D), their symbols (..., S), and what was quantized (..., D).
+        quantizer: a module of (..., raw_size) to codes (..., size), their symbols (..., S), and what was quantized
+            (..., size).
     """
 
     formula = "z = nearest code to f(x)"
     discrete = True
 
-    def __init__(self, event_shape: tuple[int, ...], quantizer: nn.Module):
-        super().__init__(event_shape)
+    def __init__(self, quantizer: Any):
+        super().__init__((quantizer.size,))
         self.quantizer = quantizer
-        self.learns = bool(getattr(quantizer, "learns", False))
+        self.learns = bool(quantizer.learns)
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        return (self.quantizer.raw_size,)
 
     def forward(self, raw: Tensor, train: bool = False):
         return QuantizedCode(*(self.quantizer(raw, train=True) if train and self.learns else self.quantizer(raw)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -12,8 +14,8 @@ EMA_STEP = 0.01
 """Weight of a new batch in running means (over about 100 batches)."""
 DEAD_SHARE = 0.03
 """A word that stands for fewer vectors than this share of the mean begins anew at a vector of the batch."""
-MAX_WORDS = 65_536
-"""Words of a codebook, at most."""
+MAX_WORDS, MAX_DEPTH = 65_536, 16
+"""Words of a codebook, and codebooks for each vector, at most."""
 
 
 class Codebook(nn.Module):
@@ -46,7 +48,7 @@ class Codebook(nn.Module):
             raise InputError(f"d must be an integer >= 1, the numbers of a word, got {d}.")
         if size % d:
             raise InputError(f"latent_dim must be a multiple of d, the numbers of a word, got {size} and d={d}.")
-        self.symbols, self.values = size // d, k
+        self.symbols, self.values, self.size, self.raw_size = size // d, k, size, size
         self.register_buffer("words", torch.randn(k, d))
         self.register_buffer("count", torch.zeros(k))  # running mean of vectors in a batch; 0: dead
         self.register_buffer("total", torch.zeros(k, d))  # running mean of their sums
@@ -105,6 +107,66 @@ class Codebook(nn.Module):
         return (-(self.share * self.share.clamp(min=1e-30).log()).sum()).exp()
 
 
+class Residual(nn.Module):
+    """Words of several codebooks for each vector: each book quantizes what those before it left (Lee et al., 2022).
+
+    A code holds the words of the first book, then those of the second, and so on; their sum is near the vectors.
+
+    Args:
+        size: numbers that are quantized.
+        k: words of a book.
+        d: numbers of a word; `size` must be a multiple of it.
+        depth: number of books.
+
+    Raises:
+        InputError: for other numbers.
+    """
+
+    learns = True
+    books: Any
+
+    def __init__(self, size: int, k: int = 512, d: int = 4, depth: int = 2):
+        super().__init__()
+        if type(depth) is not int or not 1 <= depth <= MAX_DEPTH:
+            raise InputError(f"depth must be an integer from 1 to {MAX_DEPTH}, the number of codebooks, got {depth}.")
+        self.books = nn.ModuleList(Codebook(size, k, d) for _ in range(depth))
+        self.depth = depth
+        self.symbols, self.values, self.size, self.raw_size = depth * (size // d), k, depth * size, size
+
+    def index_of(self, z: Tensor) -> Tensor:
+        """(..., S) the words nearest to each vector of codes (..., size)."""
+        parts = z.split(self.raw_size, -1)
+        return torch.cat([book.index_of(part) for book, part in zip(self.books, parts, strict=True)], -1)
+
+    def embed(self, index: Tensor) -> Tensor:
+        """(..., size) the codes of symbols (..., S)."""
+        parts = index.split(self.symbols // len(self.books), -1)
+        return torch.cat([book.embed(part) for book, part in zip(self.books, parts, strict=True)], -1)
+
+    def forward(self, raw: Tensor, train: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes (..., size), their symbols (..., S), and what each book quantized (..., size).
+
+        Args:
+            raw: (..., raw_size) what the encoder gives.
+            train: whether the words move.
+        """
+        words, symbols, rests = [], [], []
+        rest = raw
+        for book in self.books:
+            _, index, _ = book(rest, train)
+            words.append(book.embed(index))
+            symbols.append(index)
+            rests.append(rest)
+            rest = rest - words[-1]
+        # A decoder that adds words up would see the vectors' gradient once for each book: the first passes it on.
+        words[0] = words[0] + (raw - raw.detach())
+        return torch.cat(words, -1), torch.cat(symbols, -1), torch.cat(rests, -1)
+
+    def perplexity(self) -> Tensor:
+        """As how many equally frequent words those in use are, from 1 to k: the mean over books."""
+        return torch.stack([book.perplexity() for book in self.books]).mean()
+
+
 class Grid(nn.Module):
     """Each number becomes the nearest of k levels from -1 to 1 (finite scalar quantization; Mentzer et al., 2024).
 
@@ -122,7 +184,7 @@ class Grid(nn.Module):
         super().__init__()
         if type(k) is not int or not 2 <= k <= MAX_WORDS:
             raise InputError(f"k must be an integer from 2 to {MAX_WORDS:,}, the number of levels, got {k}.")
-        self.symbols, self.values = size, k
+        self.symbols, self.values, self.size, self.raw_size = size, k, size, size
 
     def index_of(self, z: Tensor) -> Tensor:
         """(..., size) the level of each number in [-1, 1]."""
