@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.conditional import Conditional
+from isthmus.distributions.categories import UniformCategories
 from isthmus.distributions.continuous import Normal
 from isthmus.distributions.flow import Flowed
 from isthmus.distributions.latent import CorrelatedNormal, FullNormal
@@ -63,6 +64,28 @@ class Uniform(nn.Module):
 
     def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
         return UniformSphere(self.zero)
+
+
+class UniformOverCategories(nn.Module):
+    """All categories of each variable alike.
+
+    Args:
+        dim: D, numbers in a code.
+        k: categories of a variable.
+    """
+
+    formula = "z[v] ~ Uniform(k categories)"
+    code_space = "categories"
+
+    zero: Tensor
+
+    def __init__(self, dim: int, k: int):
+        super().__init__()
+        self.variables, self.k = dim // k, k
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def forward(self, c: Tensor | None = None, mask: Tensor | None = None, posterior: nn.Module | None = None):
+        return UniformCategories(self.variables, self.k, self.zero)
 
 
 class Flat(nn.Module):

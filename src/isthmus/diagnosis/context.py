@@ -19,6 +19,7 @@ from isthmus.diagnosis.loss_convention import LossConvention
 from isthmus.distributions.independent import is_differentiable, is_evaluable
 from isthmus.estimators.auto_fields import AUTO_FIELDS
 from isthmus.estimators.hyperparameters import is_auto
+from isthmus.estimators.parts_by_name import code_space
 from isthmus.evaluation.result import Evaluation
 from isthmus.finding import Finding
 from isthmus.fitted import FittedModel
@@ -162,9 +163,9 @@ class DiagnosisContext:
     def retrain(self, **params: Any) -> str:
         """How to train the model again with other hyperparameters: a command, or a line of Python."""
         params = {**self.corrections, **params}
-        family = getattr(self.fitted.model.parts().get("posterior"), "family", None)
-        if params.get("prior", "uniform") != "uniform" and getattr(family, "code_space", "vectors") == "sphere":
-            params["posterior"] = "normal"  # other priors are not on the sphere
+        space = code_space(self.fitted.model.parts().get("posterior"))
+        if params.get("prior", "uniform") != "uniform" and space != "vectors":
+            params["posterior"] = "normal"  # other priors are over vectors
         if self.convention is not None and {"warmup", "epochs"} & set(params) and self.convention.may_average:
             return SUM_OVER_FEATURES  # neither a warm-up nor longer training corrects a wrong weight
         if self.convention is not None and "epochs" in params:  # how many were made is unknown

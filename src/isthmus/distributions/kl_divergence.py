@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from isthmus.distributions.categories import OneHotCategories, UniformCategories
 from isthmus.distributions.continuous import Normal, exp
 from isthmus.distributions.labelled import LabelledNormal, LabelledPrior
 from isthmus.distributions.latent import CorrelatedNormal, NoCode
@@ -74,6 +76,12 @@ def sphere_kl(q: VonMisesFisher, p: UniformSphere) -> Tensor:
     """(B, 1) nats: the mean of log q, kappa (E[cos] - 1) and the density at the mode, above log p."""
     log_ratio = log_area(q.dim) - log_area(q.dim - 1) - q.log_z  # in double precision: areas cancel
     return (log_ratio + q.kappa.double() * (q.cosine - 1)).to(q.kappa.dtype)
+
+
+@closed_form(OneHotCategories, UniformCategories)
+def categories_kl(q: OneHotCategories, p: UniformCategories) -> Tensor:
+    """(B, V) nats of each variable: log k less its entropy."""
+    return (q.log_p.exp() * (q.log_p + math.log(p.k))).sum(-1)
 
 
 @closed_form(NoCode, NoCode)

@@ -19,7 +19,7 @@ from isthmus.estimators.composition import (
     uses_unet,
 )
 from isthmus.estimators.hyperparameters import Hyperparameters, is_auto, unused_fields
-from isthmus.estimators.parts_by_name import parse
+from isthmus.estimators.parts_by_name import categories_of, code_space, parse
 from isthmus.examples import Examples
 from isthmus.families import DiagonalNormal, Family
 from isthmus.nets import unet
@@ -95,8 +95,11 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
         by_linear_model = not own_networks and not undoes_damage(estimator, schema)
         of_code = choose_code(estimator, schema, examples, size, from_pca, seed) if by_linear_model else None
         chosen |= of_code or {"latent_dim": FALLBACK_LATENT_DIM, "prior": "normal"}
-        if is_on_sphere(estimator):  # which in D dimensions has D - 1
-            chosen |= {"latent_dim": chosen["latent_dim"] + 1, "prior": "uniform"}
+        posterior = getattr(estimator, "posterior", "normal")
+        if (space := code_space(posterior)) != "vectors":  # a sphere in D dimensions has D - 1
+            d = chosen["latent_dim"]
+            of_space = d + 1 if space == "sphere" else d * categories_of(posterior)
+            chosen |= {"latent_dim": of_space, "prior": "uniform"}
         chosen["latent_dim"] = size or chosen["latent_dim"]
     if estimator.initialization == "columns":
         check_columns(schema, size or chosen.get("latent_dim"))
@@ -158,12 +161,6 @@ def may_start_linear(estimator: Any, schema: Schema) -> bool:
     if getattr(estimator, "sparsity", None) not in (None, "none"):
         return False
     return type(likelihood_family(estimator, schema)).start_linear is not Family.start_linear
-
-
-def is_on_sphere(estimator: Hyperparameters) -> bool:
-    """Whether codes lie on the unit sphere."""
-    posterior = getattr(estimator, "posterior", "normal")
-    return getattr(posterior, "code_space", "vectors") == "sphere" or posterior == "hyperspherical"
 
 
 def auto_hidden(n: int, d: int) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from isthmus.estimators.parts_by_name import (
     POSTERIORS,
     PRIORS,
     build,
+    code_space,
     copy_user_part,
     matches_prior,
     tensor,
@@ -85,14 +86,18 @@ def latent_model(
     return model
 
 
+CODES = {"vectors": "vectors", "sphere": "points of the unit sphere", "categories": "categories"}
+"""What codes are, by the name of their space."""
+
+
 def require_same_space(estimator: Hyperparameters, posterior: nn.Module, prior: Any) -> None:
-    """Raise InputError for codes on the unit sphere and a prior that is not, or the other way round."""
-    of_codes = getattr(getattr(posterior, "family", posterior), "code_space", "vectors")
+    """Raise InputError for codes on the unit sphere, or of categories, and a prior that is not, or the other way."""
+    of_codes = code_space(posterior)
     if of_codes != getattr(prior, "code_space", "vectors"):
-        right, where = ("'uniform'", "on") if of_codes == "sphere" else ("'normal'", "not on")
+        right = "'normal'" if of_codes == "vectors" else "'uniform'"
         raise InputError(
-            f"prior must be {right} for codes that lie {where} the unit sphere, got {quoted(estimator.prior)}. "
-            "Use both posterior='hyperspherical' and prior='uniform', or neither."
+            f"prior must be {right} for codes that are {CODES[of_codes]}, got {quoted(estimator.prior)}. "
+            "The prior 'uniform' is that of posterior='hyperspherical' and 'categorical(k)'."
         )
 
 

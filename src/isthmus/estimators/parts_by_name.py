@@ -92,12 +92,17 @@ def copy_user_part(part: Any, what: str) -> nn.Module:
     return copy.deepcopy(part)
 
 
+CATEGORIES = 10
+"""Categories of a variable, where no number is given."""
+SPACES = {"hyperspherical": "sphere", "categorical": "categories"}
+"""Where codes of posteriors lie, of those that are not over all vectors."""
 POSTERIORS: dict[str, Callable[..., families.Family]] = {
     "normal": lambda estimator, schema: families.DiagonalNormal((estimator.latent_dim,)),
     "full_normal": lambda estimator, schema: families.FullNormal((estimator.latent_dim,)),
     "iaf": lambda estimator, schema, k=2: families.FlowNormal((estimator.latent_dim,), k, spline=False),
     "flow": lambda estimator, schema, k=2: families.FlowNormal((estimator.latent_dim,), k, spline=True),
     "hyperspherical": lambda estimator, schema: families.Hyperspherical((estimator.latent_dim,)),
+    "categorical": lambda estimator, schema, k=CATEGORIES, t=1.0: families.OneHot((estimator.latent_dim,), k, t),
 }
 """Families of q(z given x), made from the estimator and the schema."""
 
@@ -108,10 +113,31 @@ PRIORS: dict[str, Callable[..., nn.Module]] = {
     "vamp": lambda estimator, schema, k=500: _vamp(estimator, schema, k),
     "flow": lambda estimator, schema, k=3: priors.FlowPrior(estimator.latent_dim, k),
     "refit": lambda estimator, schema, k=10: _refit(estimator, k),
-    "uniform": lambda estimator, schema: priors.Uniform(estimator.latent_dim),
+    "uniform": lambda estimator, schema: _uniform(estimator),
     "conditional": lambda estimator, schema: _conditional_prior(estimator, schema),
 }
 """p(z), made from the estimator and the schema."""
+
+
+def code_space(posterior: Any) -> str:
+    """Where codes of a posterior lie, as a family says it: of a module, or of a name with its arguments."""
+    if isinstance(posterior, str):
+        return SPACES.get(parse(posterior, "posterior")[0], "vectors")
+    return getattr(getattr(posterior, "family", posterior), "code_space", "vectors")
+
+
+def categories_of(posterior: Any) -> int:
+    """Categories of each variable of such a code."""
+    if isinstance(posterior, str):
+        return int(next(iter(parse(posterior, "posterior")[1]), CATEGORIES))
+    return int(getattr(posterior, "family", posterior).k)
+
+
+def _uniform(estimator: Hyperparameters) -> nn.Module:
+    posterior = getattr(estimator, "posterior", "normal")
+    if code_space(posterior) == "categories":
+        return priors.UniformOverCategories(estimator.latent_dim, categories_of(posterior))
+    return priors.Uniform(estimator.latent_dim)
 
 
 def _vamp(estimator: Hyperparameters, schema: Schema, k: int = 500) -> nn.Module:

@@ -9,7 +9,7 @@ from isthmus.families.bits_and_levels import (
     DiscretizedLogistic,
     LevelFamily,
 )
-from isthmus.families.codes import DiagonalNormal, FlowNormal, FullNormal, Hyperspherical, Point, Quantized
+from isthmus.families.codes import DiagonalNormal, FlowNormal, FullNormal, Hyperspherical, OneHot, Point, Quantized
 from isthmus.families.columns import Columns
 from isthmus.families.counts import CountFamily, NegativeBinomial, Poisson
 from isthmus.families.family import Family, LinearStart, NormalScale
@@ -34,6 +34,7 @@ __all__ = [
     "LocationScale",
     "NegativeBinomial",
     "NormalScale",
+    "OneHot",
     "Point",
     "Poisson",
     "Quantized",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.distributions import continuous
+from isthmus.distributions.categories import OneHotCategories
 from isthmus.distributions.flow import Flowed
 from isthmus.distributions.latent import CorrelatedNormal, Delta
 from isthmus.distributions.quantized import QuantizedCode
@@ -143,6 +144,34 @@ class Hyperspherical(Family):
     def forward(self, raw: Tensor):
         loc = nn.functional.normalize(raw[..., :-1] + self.first, dim=-1)
         return VonMisesFisher(loc, (1 + nn.functional.softplus(raw[..., -1:])).clamp(max=MAX_CONCENTRATION))
+
+
+class OneHot(Family):
+    """Categories: each of several variables is one of k, by its log-probabilities (Jang et al., 2017).
+
+    Args:
+        event_shape: (D,), D a multiple of k.
+        k: categories of a variable.
+        temperature: of the softmax whose gradient draws pass on.
+    """
+
+    formula = "z[v] ~ Categorical(p(x)[v])"
+    code_space = "categories"
+    discrete = True
+
+    def __init__(self, event_shape: tuple[int, ...], k: int = 10, temperature: float = 1.0):
+        super().__init__(event_shape)
+        (size,) = self.event_shape
+        if type(k) is not int or k < 2:
+            raise InputError(f"k must be an integer >= 2, the categories of a variable, got {k}.")
+        if size % k:
+            raise InputError(f"latent_dim must be a multiple of k, the categories of a variable, got {size} and k={k}.")
+        if not 0 < temperature < math.inf:
+            raise InputError(f"t must be a number > 0, the temperature of draws, got {temperature}.")
+        self.k, self.temperature = k, float(temperature)
+
+    def forward(self, raw: Tensor):
+        return OneHotCategories(raw.unflatten(-1, (-1, self.k)).log_softmax(-1), self.temperature)
 
 
 class Point(Family):
