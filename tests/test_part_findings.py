@@ -70,10 +70,9 @@ def forgotten_class(model) -> None:
 @torch.no_grad()
 def idle_layer(model) -> None:
     """Nothing that a row says of the upper layer: its evidence is as wide as a log-scale may be."""
-    upwards = model.fitted_.model.parts()["posterior"].net.out[1]
-    for parameter in upwards.parameters():
-        parameter.zero_()
-    last_layer(upwards).bias.fill_(10)
+    upper = model.fitted_.model.parts()["posterior"].net.out[1]
+    upper.weight.zero_()
+    upper.bias.fill_(10)
 
 
 PLANTED = {

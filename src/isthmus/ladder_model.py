@@ -15,6 +15,7 @@ from isthmus.distributions.ladder import Chain, LadderNormal, total
 from isthmus.families import DiagonalNormal
 from isthmus.forward_pass import Pass
 from isthmus.latent_model import Code, LatentModel
+from isthmus.nets.layers import Linear, activation
 from isthmus.nets.mlp import MLP
 
 
@@ -38,18 +39,23 @@ class Upwards(nn.Module):
     def __init__(self, net: nn.Module, width: int, sizes: Sequence[int], act: str):
         super().__init__()
         self.net = net
+        self.act = activation(act)
         self.up = nn.ModuleList(MLP((width,), (width,), width, act=act, linear_path=True) for _ in sizes[1:])
-        self.out = nn.ModuleList(MLP((width,), (width,), 2 * size, act=act, linear_path=True) for size in sizes)
+        self.out = nn.ModuleList(Linear(width, 2 * size) for size in sizes)
 
     def forward(self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """(B, 2 S) locations of all layers, then log-scales."""
         features = self.net(x, c, mask)
-        pairs = [self.out[0](features).chunk(2, -1)]
+        pairs = [self.out[0](self.act(features)).chunk(2, -1)]
         for up, out in zip(self.up, self.out[1:], strict=True):
-            features = up(features)
-            pairs.append(out(features).chunk(2, -1))
+            features = up(self.act(features))
+            pairs.append(out(self.act(features)).chunk(2, -1))
         locs, log_scales = zip(*pairs, strict=True)
         return torch.cat([*locs, *log_scales], -1)
+
+    def hidden_layers(self) -> list[nn.Module]:
+        """The modules before the output layers."""
+        return [self.net, *self.up]
 
 
 class LadderPrior(nn.Module):
