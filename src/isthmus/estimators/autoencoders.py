@@ -30,7 +30,7 @@ class Autoencoder(Estimator):
     contraction: float = 0.0
     """Weight of the squared norm of the encoder's Jacobian, >= 0; more makes codes smoother."""
     penalty: str = "none"
-    """Added to the loss: mmd(w) or adversarial(w), which match codes to the prior, l2(w, g), factor(w), or none."""
+    """none, mmd(w) or adversarial(w), which match codes to the prior, l2(w, g), spectral(w), ms_ssim(w), or factor(w)."""
 
     def compose(self, schema: Schema) -> Recipe:
         sparse = Sparsity(None, None)
@@ -46,7 +46,7 @@ class Autoencoder(Estimator):
             loss = loss + self.contraction * contraction
         if sparse.penalty is not None:
             loss = loss + sparse.penalty
-        return Recipe(model, penalized(self, loss))
+        return Recipe(model, penalized(self, schema, loss))
 
 
 class DenoisingAutoencoder(Autoencoder):

@@ -114,16 +114,16 @@ def posterior_part(estimator: Any, schema: Schema) -> Family | nn.Module:
     return build(POSTERIORS, estimator.posterior, "posterior", estimator, schema)
 
 
-def bound(estimator: Any) -> Term | Objective:
+def bound(estimator: Any, schema: Schema) -> Term | Objective:
     """The bound on log p(x) that is maximized, as a loss, with a penalty on codes where there is one."""
-    return penalized(estimator, build(BOUNDS, estimator.bound, "bound", estimator))
+    return penalized(estimator, schema, build(BOUNDS, estimator.bound, "bound", estimator))
 
 
-def penalized(estimator: Any, loss: Term | Objective) -> Term | Objective:
+def penalized(estimator: Any, schema: Schema, loss: Term | Objective) -> Term | Objective:
     """A loss with the penalty on codes that the estimator names, where it names one."""
     if estimator.penalty == "none":
         return loss
-    return loss + build(PENALTIES, estimator.penalty, "penalty", estimator)
+    return loss + build(PENALTIES, estimator.penalty, "penalty", estimator, schema)
 
 
 def network_kind(estimator: Hyperparameters, schema: Schema) -> str:

@@ -22,7 +22,7 @@ from isthmus.nets import quantization, sparse
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term, warmup
 from isthmus.schema import Schema
-from isthmus.terms import bounds, divergences, penalties
+from isthmus.terms import bounds, divergences, penalties, structure
 from isthmus.wording import quoted
 
 MAX_SPEC_CHARACTERS = 200
@@ -208,18 +208,24 @@ def _unweighted(estimator: Hyperparameters, loss: Term) -> Term:
     return loss
 
 
-PENALTIES: dict[str, Callable[..., Term]] = {
-    "total_correlation": lambda estimator, w=3.0: _warmed_up(estimator, w, divergences.total_correlation()),
-    "factor": lambda estimator, w=10.0: _warmed_up(estimator, w, divergences.factor(estimator.latent_dim)),
-    "dip": lambda estimator, w=10.0, d=10.0: _warmed_up(estimator, w, divergences.dip(False, check_weight("d", d))),
-    "dip_of_draws": lambda estimator, w=10.0, d=1.0: _warmed_up(
+PENALTIES: dict[str, Callable[..., Any]] = {
+    "total_correlation": lambda estimator, schema, w=3.0: _warmed_up(estimator, w, divergences.total_correlation()),
+    "factor": lambda estimator, schema, w=10.0: _warmed_up(estimator, w, divergences.factor(estimator.latent_dim)),
+    "dip": lambda estimator, schema, w=10.0, d=10.0: _warmed_up(
+        estimator, w, divergences.dip(False, check_weight("d", d))
+    ),
+    "dip_of_draws": lambda estimator, schema, w=10.0, d=1.0: _warmed_up(
         estimator, w, divergences.dip(True, check_weight("d", d))
     ),
-    "mmd": lambda estimator, w=100.0: _warmed_up(estimator, w, divergences.mmd),
-    "l2": lambda estimator, w=0.01, g=0.0: _smooth(check_weight("w", w), check_weight("g", g)),
-    "adversarial": lambda estimator, w=10.0: _warmed_up(estimator, w, divergences.adversarial(estimator.latent_dim)),
+    "mmd": lambda estimator, schema, w=100.0: _warmed_up(estimator, w, divergences.mmd),
+    "adversarial": lambda estimator, schema, w=10.0: _warmed_up(
+        estimator, w, divergences.adversarial(estimator.latent_dim)
+    ),
+    "l2": lambda estimator, schema, w=0.01, g=0.0: _smooth(check_weight("w", w), check_weight("g", g)),
+    "spectral": lambda estimator, schema, w=0.01: check_weight("w", w) * penalties.spectral,
+    "ms_ssim": lambda estimator, schema, w=100.0: check_weight("w", w) * _dissimilarity(schema),
 }
-"""Terms on codes, times their weight w, made from the estimator."""
+"""Terms of the loss beside the bound, times their weight w, made from the estimator and the schema."""
 OF_PRIOR = ("mmd", "adversarial")
 """Those by which codes are distributed as the prior, that of a plain autoencoder too."""
 
@@ -228,6 +234,16 @@ def matches_prior(estimator: Hyperparameters) -> bool:
     """Whether a penalty makes the codes of all rows together distributed as the prior."""
     penalty = getattr(estimator, "penalty", "none")
     return penalty != "none" and parse(penalty, "penalty")[0] in OF_PRIOR
+
+
+def _dissimilarity(schema: Schema) -> Term:
+    """Of images: how their reconstructions differ from them in structure."""
+    if not schema.image:
+        raise InputError(
+            f"penalty must be another than 'ms_ssim(w)' for rows of shape {schema.event_shape}, which are no images. "
+            "Pass images (n, h, w) or (n, h, w, c)."
+        )
+    return structure.dissimilarity(schema.event_shape, float(np.max(schema.high) - np.min(schema.low)) or 1.0)
 
 
 def _smooth(w: float, g: float) -> Term:

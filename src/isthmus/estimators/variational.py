@@ -36,7 +36,7 @@ class VAE(Estimator):
     bound: str = "elbo"
     """Bound: elbo, stl, free_bits(nats), capacity(nats), iwae(k), dreg(k), ciwae(k, b), miwae(m, k) or piwae(m, k)."""
     penalty: str = "none"
-    """What is added: none, total_correlation(w), factor(w), dip(w, d), dip_of_draws(w, d), mmd(w), adversarial(w)."""
+    """none, total_correlation(w), factor(w), dip(w, d), dip_of_draws(w, d), mmd(w), adversarial(w), or ms_ssim(w)."""
 
     def compose(self, schema: Schema) -> Recipe:
         posterior = composition.posterior_part(self, schema)
@@ -53,7 +53,7 @@ class VAE(Estimator):
                 UserWarning,
                 stacklevel=2,
             )
-        return Recipe(model, composition.bound(self))
+        return Recipe(model, composition.bound(self, schema))
 
 
 class BetaVAE(VAE):

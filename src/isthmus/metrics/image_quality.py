@@ -7,11 +7,8 @@ import math
 import numpy as np
 
 from isthmus.metrics.estimate import Estimate, mean_and_error
+from isthmus.terms.structure import K1, K2, WINDOW_PX, window_means
 
-WINDOW_PX, WINDOW_DEVIATION_PX = 11, 1.5
-"""Side and standard deviation of the window in which structures are compared (Wang et al., 2004)."""
-K1, K2 = 0.01, 0.03
-"""Constants that keep ratios finite, relative to the range of the data (Wang et al., 2004)."""
 ROWS_AT_ONCE = 256
 """Images whose windows are held in memory at once."""
 
@@ -67,11 +64,3 @@ def _ssim(x: np.ndarray, y: np.ndarray, data_range: float) -> np.ndarray:
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variances + c2)
     return (luminance * structure).mean((1, 2, 3))
-
-
-def window_means(length: int, side: int) -> np.ndarray:
-    """(length - side + 1, length) matrix that takes the normal-weighted mean of each window along an axis."""
-    offsets = np.arange(side) - (side - 1) / 2
-    weights = np.exp(-0.5 * (offsets / WINDOW_DEVIATION_PX) ** 2)
-    weights /= weights.sum()
-    return np.stack([np.convolve(np.eye(length)[i], weights[::-1])[side - 1 : length] for i in range(length)], 1)

@@ -55,6 +55,35 @@ decoder_gradient = Term(_decoder_gradient, "decoder_gradient")
 """The squared Frobenius norm of the decoder's Jacobian at codes (Ghosh et al., 2020), by one random projection."""
 
 
+POWER_STEPS = 10
+"""Steps of the power iteration for a largest singular value."""
+
+
+def _spectral(model: Model, batch: Batch, out: Pass) -> Tensor:
+    return 0.5 * torch.stack([largest_singular_value(weight).square() for weight in decoder_weights(model)]).sum()
+
+
+def decoder_weights(model: Model) -> list[Tensor]:
+    """(m, n) the matrices of the decoder's layers; a kernel's has a row for each output channel."""
+    return [weight.flatten(1) for weight in model.parts()["likelihood"].parameters() if weight.ndim > 1]
+
+
+def largest_singular_value(weight: Tensor) -> Tensor:
+    """That of a matrix (m, n), from below, with its gradient u v'; one start keeps training repeatable."""
+    with torch.no_grad():
+        matrix = weight.float() if weight.dtype == torch.bfloat16 else weight
+        v = torch.arange(1, weight.shape[1] + 1, dtype=matrix.dtype, device=matrix.device).mul(12.9898).sin()
+        for _ in range(POWER_STEPS):
+            u = torch.nn.functional.normalize(matrix @ v, dim=0)
+            v = torch.nn.functional.normalize(matrix.T @ u, dim=0)
+    return u @ weight.to(u.dtype) @ v
+
+
+spectral = Term(_spectral, "spectral")
+"""Half the squared spectral norms of the decoder's layers (Yoshida & Miyato, 2017): their product bounds how far its
+output moves with a code."""
+
+
 def kl_sparsity(rho: float) -> Term:
     """KL from a target activation rho to each unit's mean activation over the batch (Ng, 2011), summed over units.
 
