@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 import isthmus
 from isthmus import likelihoods
@@ -47,7 +48,27 @@ def short(tmp_path, monkeypatch):
         names.update(entries)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+ISTHMUS_LINE = re.compile(r"`(isthmus\.[A-Z][^`]*)`")
+PYTHAE = (ROOT / "docs/from-pythae.md").read_text()
+CELLS = sorted({line for row in PYTHAE.splitlines() if row.startswith("| `") for line in ISTHMUS_LINE.findall(row)})
+FAST = [cell for cell in CELLS if any(word in cell for word in ("capacity", "ms_ssim", "rvq", "Ladder"))]
+"""Lines whose parts few other tests use."""
+
+
+@pytest.mark.parametrize(
+    "cell", [cell if cell in FAST else pytest.param(cell, marks=pytest.mark.grid) for cell in CELLS]
+)
+def test_lines_in_place_of_those_of_pythae_run(cell, monkeypatch):
+    monkeypatch.setattr("isthmus.nets.flow.STEPS", 20)
+    model = eval(cell, {"isthmus": isthmus}).set_params(epochs=2, hidden=(16,), levels=17, random_state=0)
+    X = load_digits().images.astype("uint8")[:300]
+    model.fit(X)
+    assert model.reconstruct(X).shape == X.shape
+    if model.capabilities.samples:
+        assert model.sample(5, random_state=0).shape == (5, 8, 8)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/from-pythae.md"])
 def test_python_snippets_run(page, short, monkeypatch):
     monkeypatch.setattr("isthmus.estimators.training_setup.MIN_AUTO_EPOCHS", 1)
     names: dict = {}
@@ -132,6 +153,6 @@ def test_commands_run(short, capsys, monkeypatch):
 
 
 def test_links_lead_somewhere():
-    for page in ("README.md", "CONTRIBUTING.md", "docs/questions.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "docs/questions.md", "docs/from-pythae.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
             assert (ROOT / target).exists(), target

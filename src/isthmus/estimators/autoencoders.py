@@ -30,7 +30,7 @@ class Autoencoder(Estimator):
     contraction: float = 0.0
     """Weight of the squared norm of the encoder's Jacobian, >= 0; more makes codes smoother."""
     penalty: str = "none"
-    """none, mmd(w) or adversarial(w), which match codes to the prior, l2(w, g), spectral(w), ms_ssim(w), or factor(w)."""
+    """none, mmd(w) or adversarial(w), by which codes match the prior, l2(w, g), spectral(w), ms_ssim(w), factor(w)."""
 
     def compose(self, schema: Schema) -> Recipe:
         sparse = Sparsity(None, None)
