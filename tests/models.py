@@ -27,6 +27,7 @@ OTHER_DEFAULTS = (
     "DIPVAE",
     "InfoVAE",
     "VampPriorVAE",
+    "VAEGAN",
     "WassersteinAutoencoder",
     "AdversarialAutoencoder",
 )

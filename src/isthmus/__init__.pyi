@@ -25,6 +25,7 @@ from isthmus.estimators.semi_supervised import SemiSupervisedVAE as SemiSupervis
 from isthmus.estimators.variational import DIPVAE as DIPVAE
 from isthmus.estimators.variational import IWAE as IWAE
 from isthmus.estimators.variational import VAE as VAE
+from isthmus.estimators.variational import VAEGAN as VAEGAN
 from isthmus.estimators.variational import BetaTCVAE as BetaTCVAE
 from isthmus.estimators.variational import BetaVAE as BetaVAE
 from isthmus.estimators.variational import ConditionalVAE as ConditionalVAE

@@ -119,6 +119,10 @@ class DiscretizedLogistic(Levels):
         parts = zip(loc.reshape(-1).split(CACHED_NUMBERS), precision.reshape(-1).split(CACHED_NUMBERS), strict=True)
         return torch.cat([self.mean_of(*part) for part in parts]).view(loc.shape)
 
+    @property
+    def location(self) -> Tensor:
+        return self.loc.clamp(0, 1)
+
     def mean_of(self, loc: Tensor, precision: Tensor) -> Tensor:
         """(n,) means of logistics of these locations (n,) and inverse scales (n,), rounded."""
         total, k = torch.zeros_like(loc), self.levels

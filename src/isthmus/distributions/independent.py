@@ -66,6 +66,11 @@ class LightDistribution(D.Distribution):
         return self.mean
 
     @property
+    def location(self) -> Tensor:
+        """(*batch, *event) a point near the mean that is fast to differentiate."""
+        return self.point
+
+    @property
     def std(self) -> Tensor | None:
         """(*batch, *event) standard deviation of each element; None where it is not known in closed form."""
         return None
@@ -148,6 +153,11 @@ def point_of(distribution: Any) -> Tensor:
     return distribution.point if isinstance(distribution, LightDistribution) else distribution.mean
 
 
+def location_of(distribution: Any) -> Tensor:
+    """(*batch, *event) a point near the mean that is fast to differentiate; for a distribution of PyTorch the mean."""
+    return distribution.location if isinstance(distribution, LightDistribution) else distribution.mean
+
+
 def is_evaluable(distribution: Any) -> bool:
     """Whether its density is known at any point; that of a distribution of PyTorch is."""
     return getattr(distribution, "evaluable", True)
@@ -201,6 +211,10 @@ class Masked(LightDistribution):
     @property
     def point(self) -> Tensor:
         return self.base.point
+
+    @property
+    def location(self) -> Tensor:
+        return self.base.location
 
     def element_log_prob(self, x: Tensor) -> Tensor:
         """(*batch, *event) nats; 0 where the mask is False, whatever x holds there."""

@@ -18,11 +18,11 @@ from isthmus import corruption, families, priors
 from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters
-from isthmus.nets import quantization, sparse
+from isthmus.nets import conv, quantization, sparse
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term, warmup
 from isthmus.schema import Schema
-from isthmus.terms import bounds, divergences, penalties, structure
+from isthmus.terms import bounds, divergences, gan, penalties, structure
 from isthmus.wording import quoted
 
 MAX_SPEC_CHARACTERS = 200
@@ -221,6 +221,9 @@ PENALTIES: dict[str, Callable[..., Any]] = {
     "adversarial": lambda estimator, schema, w=10.0: _warmed_up(
         estimator, w, divergences.adversarial(estimator.latent_dim)
     ),
+    "gan": lambda estimator, schema, w=1.0, a=1.0: _warmed_up(
+        estimator, w, gan.gan(_row_critic(schema), check_weight("a", a))
+    ),
     "l2": lambda estimator, schema, w=0.01, g=0.0: _smooth(check_weight("w", w), check_weight("g", g)),
     "spectral": lambda estimator, schema, w=0.01: check_weight("w", w) * penalties.spectral,
     "ms_ssim": lambda estimator, schema, w=100.0: check_weight("w", w) * _dissimilarity(schema),
@@ -234,6 +237,21 @@ def matches_prior(estimator: Hyperparameters) -> bool:
     """Whether a penalty makes the codes of all rows together distributed as the prior."""
     penalty = getattr(estimator, "penalty", "none")
     return penalty != "none" and parse(penalty, "penalty")[0] in OF_PRIOR
+
+
+CRITIC_CHANNELS, CRITIC_WIDTHS, CRITIC_FEATURES = (32, 64), (256, 256), 128
+"""Channels of a critic of images, widths of one of other rows, and the features of both."""
+
+
+def _row_critic(schema: Schema) -> gan.RowCritic:
+    """A critic of rows as networks read them."""
+    shape = schema.event_shape
+    net: nn.Module
+    if schema.image and conv.conv_applicable(shape):
+        net = conv.ConvEncoder(shape, CRITIC_CHANNELS, CRITIC_FEATURES)
+    else:
+        net = MLP(shape, CRITIC_WIDTHS, CRITIC_FEATURES)
+    return gan.RowCritic(net, CRITIC_FEATURES)
 
 
 def _dissimilarity(schema: Schema) -> Term:

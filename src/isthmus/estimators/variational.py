@@ -92,6 +92,15 @@ class DIPVAE(VAE):
     """What is added to the loss: dip(w, d) of the posteriors' means, or dip_of_draws(w, d); d weighs variances."""
 
 
+class VAEGAN(VAE):
+    """VAE whose reconstructions are compared in a critic's features as well, for sharp images (Larsen et al., 2016)."""
+
+    purpose: typing.ClassVar[str] = "sharp new examples"
+
+    penalty: str = "gan(1, 1)"
+    """Added: gan(w, a), w times the distance in a critic's features and a times its verdict, to the decoder alone."""
+
+
 class InfoVAE(VAE):
     """VAE whose codes are to be distributed as the prior, all rows together instead of each (Zhao et al., 2019)."""
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isthmus.batch import Batch
-from isthmus.distributions.independent import point_of
+from isthmus.distributions.independent import location_of
 from isthmus.forward_pass import Pass
 from isthmus.latent_model import Model
 from isthmus.objective import Term
@@ -76,7 +76,7 @@ class Dissimilarity(nn.Module):
 
     def forward(self, model: Model, batch: Batch, out: Pass) -> Tensor:
         """(B,) from 0 for equal images to 1, the mean over draws and channels."""
-        decoded = point_of(out.px)  # (K, B, *X)
+        decoded = location_of(out.px)  # (K, B, *X)
         k, x = len(decoded), batch.target
 
         def by_channel(images: Tensor) -> Tensor:  # (K, B, h, w[, c]) to (K B C, h, w)
