@@ -206,7 +206,8 @@ def test_every_penalty_trains_with_every_posterior_and_bound(call, posterior):
 
 
 def test_every_penalty_is_tried():
-    assert {call.partition("(")[0] for call in CALLS} == set(PENALTIES)
+    elsewhere = {"spectral", "ms_ssim", "gan"}  # which are no terms on codes: `test_structure`, `test_gan`
+    assert {call.partition("(")[0] for call in CALLS} == set(PENALTIES) - elsewhere
 
 
 @pytest.mark.parametrize(

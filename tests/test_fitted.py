@@ -303,7 +303,7 @@ def test_a_user_defined_posterior():
     for a, b in zip(family.model_.state_dict().values(), small("VAE").fit(table()).model_.state_dict().values()):
         assert torch.equal(a, b)
     with pytest.raises(
-        isthmus.InputError, match="posterior must be one of flow, full_normal, hyperspherical, iaf, normal"
+        isthmus.InputError, match="posterior must be one of categorical, flow, full_normal, hyperspherical, iaf, normal"
     ):
         small("VAE", posterior="nromal").fit(table())
 

@@ -218,6 +218,7 @@ def test_a_row_of_weight_two_counts_as_two_for_the_classifier():
         torch.testing.assert_close(counted, term(model, rows.batch(labelled), None))
 
 
+@pytest.mark.grid
 def test_compiled_updates_give_the_same_model():
     found = [fitted(epochs=2, compile=compile, precision="float64").predict_proba(X) for compile in (False, True)]
     np.testing.assert_allclose(found[0], found[1], rtol=1e-6)

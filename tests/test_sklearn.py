@@ -16,9 +16,13 @@ from sklearn.utils.estimator_checks import check_estimator
 import isthmus
 from models import NAMES, small, table
 
+FAST = ("VAE", "Autoencoder", "ProbabilisticPCA", "SparseAutoencoder")
+
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.grid) for name in NAMES]
+)
 def test_check_estimator_passes_without_exceptions(name):
     # Each row's score must be that of any subset to 1e-7: a fitted noise magnifies single precision beyond that.
     more = {} if name == "ProbabilisticPCA" else {"precision": "float64"}

@@ -129,9 +129,11 @@ def classes(context: EvalContext) -> Metric | None:
 
 def layers(context: EvalContext) -> Metric | None:
     """How many layers of a hierarchical code say something of the rows, with the rate of each; None for other codes."""
-    sizes, per_dim = context.fitted.model.code.layers, context.kl_per_dim
-    if not sizes or per_dim is None:
+    sizes = context.fitted.model.code.layers
+    if not sizes:
         return None
+    per_dim = context.kl_per_dim
+    assert per_dim is not None
     rates = [float(part.sum()) for part in np.split(per_dim, np.cumsum(sizes)[:-1])]
     details = [Metric("layers.rates", "rates", "nats", "divergence", tuple(rates), shown=HIDDEN, plain=True)]
     for index, rate in enumerate(rates, 1):
