@@ -193,7 +193,7 @@ def test_codes_without_a_gradient_are_refused():
     out = model(batch, 6)
     out.z = out.z.detach()
     for term in (bounds.dreg(6), bounds.piwae(2, 3)):
-        with pytest.raises(isthmus.InputError, match="bound must be elbo or iwae"):
+        with pytest.raises(isthmus.InputError, match="bound must be 'elbo' or 'iwae"):
             term(model, batch, out)
 
 
@@ -202,7 +202,7 @@ def test_draws_with_weights_of_their_own_are_refused_where_the_gradient_is_split
     out = model(batch, 6)
     weighted = Pass(out.z, out.q, out.px, out.prior, target=batch.x, log_weight=torch.zeros(6, 5).log_softmax(0))
     for term in (bounds.dreg(6), bounds.piwae(2, 3)):
-        with pytest.raises(isthmus.InputError, match="bound must be elbo or iwae"):
+        with pytest.raises(isthmus.InputError, match="bound must be 'elbo' or 'iwae"):
             term(model, batch, weighted)
 
 

@@ -8,6 +8,7 @@ import torch
 
 import isthmus
 from isthmus.estimators.parts_by_name import PENALTIES, build
+from isthmus.evaluation.evaluate import MEASURES
 from isthmus.random_streams import seeded
 from models import counts, images, rows_of, small, table
 
@@ -81,3 +82,26 @@ def test_decoded_images_are_sharper():
 def test_weights_are_numbers_that_are_not_negative(call):
     with pytest.raises(isthmus.InputError, match="must be a number >= 0"):
         small("VAE", penalty=call).fit(table())
+
+
+def test_a_plain_autoencoders_verdict_is_on_reconstructions_alone():
+    model = small("Autoencoder", penalty="gan(1)", epochs=2, prior="refit(2)").fit(table(60))
+    assert np.isfinite(model.history_[-1]["gan"])
+
+
+def test_columns_of_categories_are_refused():
+    rows = np.column_stack([table(60)[:, :2], np.arange(60) % 3])
+    with pytest.raises(isthmus.InputError, match=r"penalty must be another than 'gan.w, a.' for columns of categories"):
+        small("VAEGAN", likelihood=("normal", "normal", "categorical")).fit(rows)
+
+
+def test_a_critic_that_wins_is_said_with_its_own_weights():
+    x = table(60)
+    model = small("VAEGAN", penalty="gan(2, 5)", epochs=2).fit(x)
+    measured = isthmus.evaluate(model, x, draws=5, without=[name for name in MEASURES if name != "log_likelihood"])
+    for loss, found in ((1.0, 0), (0.01, 1)):
+        model.history_[-1]["critic_loss"] = loss
+        said = [each for each in isthmus.diagnose(model, x, evaluation=measured) if each.code == "critic-wins"]
+        assert len(said) == found
+    assert "rows from decoded ones" in said[0].message
+    assert "gan(2, 20)" in said[0].remedy

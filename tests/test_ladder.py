@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from isthmus import LadderVAE
 from isthmus.distributions.ladder import Chain, LadderNormal
+from isthmus.estimators.parts_by_name import BOUNDS, build
 from isthmus.random_streams import seeded
 from models import images, rows_of, small, table
 
@@ -112,7 +114,7 @@ def test_own_networks():
     ("fields", "message"),
     [
         ({"prior": "mixture(3)"}, "prior must be 'normal' for LadderVAE, .* got 'mixture"),
-        ({"upper_dims": ()}, "upper_dims must be a tuple of integers >= 1"),
+        ({"upper_dims": ()}, "upper_dims must be a tuple of integers >= 1 such as .16, 4. or None, got"),
         ({"upper_dims": (3, 0)}, "upper_dims must be a tuple of integers >= 1"),
     ],
 )
@@ -129,3 +131,33 @@ def test_moments_of_the_posterior_are_those_of_its_draws():
     # Both are estimates of as many draws; five standard errors of their difference, of 160 numbers each.
     assert (np.abs(z.mean(0) - q.mean) < 5 * q.scale * np.sqrt(2 / 1000)).all()
     assert (np.abs(z.std(0) / q.scale - 1) < 5 / np.sqrt(1000)).all()
+
+
+def encoder_gradient(model, batch, bound: str, seed: int) -> torch.Tensor:
+    """The gradient of a bound in what the posterior reads of x."""
+    term = build(BOUNDS, bound, "bound", model)
+    with seeded(seed):
+        loss = term(model.model_, batch, model.model_(batch, draws=term.draws))
+    weights = list(model.model_.parts()["posterior"].net.out.parameters())
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights)])
+
+
+def test_doubly_reparameterised_gradients_have_the_mean_of_the_plain_ones_and_less_variance():
+    x = table(30)
+    model = small("LadderVAE", hidden=(8,), epochs=5, precision="float64", warmup=0.0).fit(x)
+    batch = rows_of(model, x).batch(torch.arange(30))
+    plain, doubly = (
+        torch.stack([encoder_gradient(model, batch, bound, seed) for seed in range(200)])
+        for bound in ("iwae(5)", "dreg(5)")
+    )
+    # The error of the difference of two means; its squares in units of that have mean 1 and spread 0.15 by chance.
+    error = (plain - doubly).std(0) / 200**0.5
+    assert ((plain - doubly).mean(0) / error).square().mean() < 1.6
+    assert doubly.var(0).mean() < plain.var(0).mean()
+
+
+def test_auto_reads_the_lowest_layer_off_an_own_encoder():
+    model = LadderVAE(encoder=nn.Linear(5, 12), upper_dims=(2,), hidden=(8,), epochs=1, random_state=0)
+    assert model.fit(table()).transform(table()).shape == (90, 6)
+    model = LadderVAE(encoder=nn.Linear(5, 12), hidden=(8,), epochs=1, random_state=0)
+    assert model.fit(table()).model_.code.layers == (4, 2)

@@ -53,6 +53,18 @@ def test_residual_words_are_those_of_what_earlier_books_left():
     torch.testing.assert_close(raw.grad, torch.ones(40, 6))
 
 
+def test_one_book_alone_is_a_codebook():
+    raw, found = vectors(64, 4), []
+    for make in (lambda: Codebook(4, 16, 4), lambda: Residual(4, 16, 4, 1)):
+        torch.manual_seed(0)
+        quantizer = make()
+        with drawing_from(Stream(0)):
+            found.append([quantizer(raw + step, train=True) for step in range(3)])
+    for one, other in zip(*found, strict=True):
+        for ours, right in zip(other, one, strict=True):
+            torch.testing.assert_close(ours, right)
+
+
 def test_further_books_come_nearer():
     errors = []
     for depth in (1, 2, 3):

@@ -12,7 +12,7 @@ from isthmus.batch import Batch
 from isthmus.distributions.continuous import Normal
 from isthmus.forward_pass import Pass
 from isthmus.metrics.image_quality import ssim
-from isthmus.terms.penalties import largest_singular_value
+from isthmus.terms.penalties import decoder_weights, largest_singular_value
 from isthmus.terms.structure import SCALE_WEIGHTS, Dissimilarity
 from models import images, small, table
 
@@ -77,6 +77,14 @@ def test_the_largest_singular_value_and_its_gradient(shape):
     np.testing.assert_allclose(weight.grad, np.outer(u[:, 0], vt[0]), atol=1e-3)
 
 
+def test_kernels_have_a_row_for_each_output():
+    model = small("Autoencoder", penalty="spectral(0.1)", epochs=1, channels=(8, 8)).fit(images(40, (16, 16)))
+    layers = [m for m in model.model_.parts()["likelihood"].modules() if getattr(m, "weight", None) is not None]
+    outputs = [m.out_features if isinstance(m, nn.Linear) else m.out_channels for m in layers if m.weight.ndim > 1]
+    assert [len(weight) for weight in decoder_weights(model.model_)] == outputs
+    assert any(isinstance(m, nn.ConvTranspose2d) and m.in_channels != m.out_channels for m in layers)
+
+
 def test_spectral_norms_become_smaller():
     fields = {"epochs": 40, "learning_rate": 1e-2, "initialization": "random", "weight_decay": 0.0}
     norms = []
@@ -92,6 +100,7 @@ def test_spectral_norms_become_smaller():
     [
         ({"penalty": "ms_ssim(10)"}, "penalty must be another than 'ms_ssim.w.' for rows of shape"),
         ({"penalty": "ms_ssim(-1)"}, "w of a penalty must be a number >= 0|penalty must be another"),
+        ({"penalty": "spectral", "decoder": nn.Identity(), "latent_dim": 5}, "decoder must have layers with weights"),
         ({"penalty": "spectral(-1)"}, "w of a penalty must be a number >= 0"),
     ],
 )

@@ -105,8 +105,9 @@ class LadderModel(LatentModel):
         return LadderNormal(evidence.loc, evidence.log_scale, self.prior())
 
     def forward_from(self, batch: Batch, q: Any, noise: Tensor, prior: Any = None) -> Pass:
-        # One way down gives the draws, both densities, and the divergence of each layer given those above it, whose
-        # mean over draws varies less than that of log q - log p.
+        # One way down gives the draws, their density, and the divergence of each layer given those above it, whose mean
+        # over draws varies less than that of log q - log p. log p(z) is read of the codes as a whole when a bound asks
+        # for it: `dreg` takes its gradient in them.
         layers = q.layers_of(noise)
         return self._joint(
             batch,
@@ -114,7 +115,6 @@ class LadderModel(LatentModel):
             prior,
             q=q,
             log_qz=total([q.log_prob(z) for z, q, _ in layers]),
-            log_pz=total([p.log_prob(z) for z, _, p in layers]),
             kl=torch.cat([normal_kl(q, p).expand_as(z) for z, q, p in layers], -1).mean(0),
         )
 

@@ -210,7 +210,7 @@ class Objective(nn.Module):
     @property
     def row_by_row(self) -> bool:
         """Whether the loss of a row does not depend on the other rows of the batch."""
-        return all(term.row_by_row for term in self.terms)
+        return all(term.row_by_row and term.target is None for term in self.terms)
 
     @property
     def has_aside(self) -> bool:

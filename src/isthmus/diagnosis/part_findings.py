@@ -23,6 +23,8 @@ MAX_LOG_VOLUME = 5.0
 """Nats per dimension by which a flow may change a volume: e^5 is 150."""
 MAX_CRITIC_LOSS = 0.35
 """Loss of a critic (nats; 2 log 2 = 1.39 if it guesses) below which it wins: it is right with probability 0.84."""
+MAX_ROW_CRITIC_LOSS = 0.05
+"""The same of a critic of rows, which tells most decoded rows: it is right with probability 0.975."""
 SMALL_LEARNING_RATE = 1e-4
 """What a remedy for a flow suggests."""
 LAST_SHARE = 0.25
@@ -128,13 +130,14 @@ def layers_unused(context: DiagnosisContext) -> Iterator[Finding]:
     sizes = context.fitted.model.code.layers
     kept = tuple(size for index, size in enumerate(sizes) if index and index not in unused)
     several = len(unused) > 1
+    slower = [{"warmup": LAYERS_WARMUP}] if "warmup" in context.effective_fields else []
     names = f"layer{'s' if several else ''} {join_names([str(index + 1) for index in unused])} of {len(rates)}"
     yield Finding(
         "layers-unused",
         "warning",
         f"{names} of the code (1 is the lowest) {'are' if several else 'is'} not in use: "
         f"{'their rates are' if several else 'its rate is'} below {IN_USE_NATS:g} nats",
-        context.first_effective({"warmup": LAYERS_WARMUP}, *([{"upper_dims": kept}] if kept else [])),
+        context.first_effective(*slower, *([{"upper_dims": kept}] if kept else []), {"bound": "elbo"}),
         {"rates": list(rates)},
         "layers whose prior is rough at first are not worth their rate, and are then switched off for good",
     )
@@ -148,9 +151,13 @@ def critic_wins(context: DiagnosisContext) -> Iterator[Finding]:
         return
     last = losses[-max(1, int(LAST_SHARE * len(losses))) :]
     loss = sum(last) / len(last)
+    name, arguments = parse(penalty, "penalty")
+    if name == "gan":
+        if loss < MAX_ROW_CRITIC_LOSS:
+            yield row_critic_wins(context, loss, *(float(each) for each in arguments))
+        return
     if loss >= MAX_CRITIC_LOSS:
         return
-    name, arguments = parse(penalty, "penalty")
     weight = MORE_PENALTY * arguments[0] if arguments and arguments[0] else MORE_PENALTY * DEFAULT_PENALTY
     of = "codes from draws of the prior" if name == "adversarial" else "codes from codes of independent dimensions"
     yield Finding(
@@ -160,4 +167,17 @@ def critic_wins(context: DiagnosisContext) -> Iterator[Finding]:
         context.retrain(penalty=f"{name}({weight:g})"),
         {"critic_loss": loss},
         "the penalty weighs too little against the reconstruction for the encoder to answer",
+    )
+
+
+def row_critic_wins(context: DiagnosisContext, loss: float, w: float = 1.0, a: float = 1.0) -> Finding:
+    """A critic of rows tells decoded ones so surely that its verdict has hardly a gradient."""
+    return Finding(
+        "critic-wins",
+        "warning",
+        f"the critic tells rows from decoded ones, with a loss of {loss:.2f} nats where guessing costs "
+        f"{2 * math.log(2):.2f}",
+        context.retrain(penalty=f"gan({w:g}, {MORE_PENALTY * max(a, 0.25):g})"),
+        {"critic_loss": loss},
+        "its verdict weighs too little against the likelihood for the decoder to answer",
     )

@@ -30,6 +30,7 @@ class OneHotCategories(LightDistribution):
 
     row_parameters = ("log_p",)
     differentiable = False
+    path_gradient = False
 
     def __init__(self, log_p: Tensor, temperature: float = 1.0):
         super().__init__(log_p.shape[:1], torch.Size((log_p.shape[1] * log_p.shape[2],)))
@@ -59,7 +60,8 @@ class OneHotCategories(LightDistribution):
         bits = one_hot(scores.argmax(-1), self.log_p)
         soft = (scores / self.temperature).softmax(-1)
         z = bits + (soft - soft.detach())
-        return Drawn(z.flatten(-2), (bits * self.log_p).sum((-2, -1)))
+        # By z rather than its bits: the gradient of log q would be its score alone, whose mean is 0.
+        return Drawn(z.flatten(-2), (z * self.log_p).sum((-2, -1)))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """(..., B) nats of codes (..., B or 1, V k)."""

@@ -34,6 +34,8 @@ class LightDistribution(D.Distribution):
     """Whether `log_prob` is defined at any point, not only at the distribution's own draws."""
     differentiable = True
     """Whether `log_prob` has a gradient in its argument, so that Hamiltonian Monte Carlo may run on it."""
+    path_gradient = True
+    """Whether the gradient of a draw is exact, and not that of something near it."""
     has_density = True
     """Whether there is a density at all; a point mass has none."""
     is_one_code = False
@@ -166,6 +168,11 @@ def is_evaluable(distribution: Any) -> bool:
 def is_differentiable(distribution: Any) -> bool:
     """Whether its log-density has a gradient in its argument."""
     return getattr(distribution, "differentiable", True)
+
+
+def has_path_gradient(distribution: Any) -> bool:
+    """Whether the gradient of its draws is exact."""
+    return getattr(distribution, "path_gradient", True)
 
 
 class Independent(LightDistribution):

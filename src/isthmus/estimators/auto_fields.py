@@ -43,6 +43,8 @@ LINEAR_POSTERIORS = ("normal", "full_normal", "iaf", "flow")
 """Names of posteriors that the linear model's can be."""
 FALLBACK_LATENT_DIM = 16
 """Size of a code where a linear model of the data says nothing."""
+SCHEDULE_WARMUP = 0.5
+"""The same of a weight that rises several times, and of a capacity."""
 RANDOM_START_WARMUP = 0.1
 """Share of the updates over which the KL weight rises where training starts at random."""
 MIN_AUTO_WIDTH, MAX_AUTO_WIDTH = 32, 512
@@ -85,9 +87,11 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     from_pca = linear and estimator.initialization != "random"
     chosen: dict[str, Any] = {"initialization": "pca" if from_pca else "random"}
     chosen["warmup"] = 0.0 if from_pca else RANDOM_START_WARMUP
+    if estimator.cycles > 1 or str(getattr(estimator, "bound", "")).startswith("capacity"):
+        chosen["warmup"] = SCHEDULE_WARMUP
     chosen["hidden"] = auto_hidden(n, schema.size)
     hidden = chosen["hidden"] if "hidden" in wanted else estimator.hidden
-    chosen["learning_rate"] = auto_learning_rate(hidden) if linear else BASE_RATE
+    chosen["learning_rate"] = estimator.rate_factor * (auto_learning_rate(hidden) if linear else BASE_RATE)
     chosen["weight_decay"] = auto_weight_decay(n, schema.size) if linear and variational else 0.0
     size = size_of_code(estimator, schema)
     chosen["channels"], chosen["clip"] = CONV_CHANNELS, CLIP
@@ -98,7 +102,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
         posterior = getattr(estimator, "posterior", "normal")
         if (space := code_space(posterior)) != "vectors":  # a sphere in D dimensions has D - 1
             d = chosen["latent_dim"]
-            of_space = d + 1 if space == "sphere" else d * categories_of(posterior)
+            of_space = d + 1 if space == "sphere" else d * max(1, categories_of(posterior))
             chosen |= {"latent_dim": of_space, "prior": "uniform"}
         chosen["latent_dim"] = size or chosen["latent_dim"]
     if estimator.initialization == "columns":
@@ -137,7 +141,10 @@ def size_of_code(estimator: Hyperparameters, schema: Schema) -> int | None:
         size := (estimator.prior.batch_shape + estimator.prior.event_shape)
     ):
         return size.numel()
-    return None if estimator.encoder is None else encoded_size(estimator, schema)
+    if estimator.encoder is None:
+        return None
+    total, upper = encoded_size(estimator, schema), getattr(estimator, "upper_dims", ())
+    return max(1, total - (total // 3 if upper is None else sum(upper)))  # of a hierarchy the lowest layer
 
 
 def check_columns(schema: Schema, size: int | None) -> None:

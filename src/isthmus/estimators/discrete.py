@@ -32,7 +32,7 @@ class VQVAE(Estimator):
     has_linear_start: typing.ClassVar[bool] = False
 
     latent_dim: int = 64
-    """Numbers in a code, >= 1: as many for each symbol as `quantization` says."""
+    """Numbers that the encoder gives, >= 1: as many for each symbol as `quantization` says."""
     hidden: tuple[int, ...] | Auto = "auto"
     """Widths of the encoder's hidden layers, mirrored in the decoder; none for a linear model, auto by the rows."""
     quantization: str = "vq(512, 4)"

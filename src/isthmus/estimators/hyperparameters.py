@@ -105,6 +105,8 @@ class Hyperparameters:
     """Whether labels that come with a data set are the condition, whatever the prior."""
     has_linear_start: typing.ClassVar[bool] = True
     """Whether its networks, if they have linear paths, can start as a linear model."""
+    rate_factor: typing.ClassVar[float] = 1.0
+    """Learning rate that is chosen, in units of that of other models with such networks."""
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)

@@ -28,6 +28,7 @@ class LadderVAE(Estimator):
 
     purpose: typing.ClassVar[str] = "new examples, and log p(x)"
     has_linear_start: typing.ClassVar[bool] = False
+    rate_factor: typing.ClassVar[float] = 3.0  # layers come into use later, and on MNIST not all of them at 1
 
     latent_dim: int | Auto = "auto"
     """Numbers in the lowest layer of a code, from which rows are decoded, >= 1, or auto: by the linear model."""
@@ -47,7 +48,7 @@ class LadderVAE(Estimator):
                 f"{quoted(self.prior)}. Use upper_dims=..., or a VAE."
             )
         upper = (max(1, self.latent_dim // 2),) if self.upper_dims is None else tuple(self.upper_dims)
-        check_widths("upper_dims", upper, min_layers=1)
+        check_widths("upper_dims", upper, min_layers=1, such_as="(16, 4) or None")
         sizes = (self.latent_dim, *upper)
         width = tuple(self.hidden)[-1] if self.hidden else WIDTH
         evidence = Evidence((sum(sizes),))

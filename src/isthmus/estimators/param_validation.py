@@ -108,14 +108,14 @@ def check_integers(estimator: Hyperparameters) -> None:
         raise InputError(f"latent_dim must be at most {MAX_LATENT_DIM:,}, got {quoted(estimator.latent_dim)}.")
 
 
-def check_widths(name: str, value: Any, min_layers: int) -> None:
+def check_widths(name: str, value: Any, min_layers: int, such_as: str = "(512, 512) or 'auto'") -> None:
     """A field that lists the widths of layers."""
     if (
         not isinstance(value, tuple | list)
         or len(value) < min_layers
         or not all(is_integer(w) and w >= 1 for w in value)
     ):
-        raise InputError(f"{name} must be a tuple of integers >= 1 such as (512, 512) or 'auto', got {quoted(value)}.")
+        raise InputError(f"{name} must be a tuple of integers >= 1 such as {such_as}, got {quoted(value)}.")
     if max(value, default=0) > MAX_WIDTH:
         raise InputError(f"{name} must be at most {MAX_WIDTH:,} wide, got {quoted(value)}.")
 

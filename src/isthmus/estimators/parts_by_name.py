@@ -246,6 +246,8 @@ CRITIC_CHANNELS, CRITIC_WIDTHS, CRITIC_FEATURES = (32, 64), (256, 256), 128
 def _row_critic(schema: Schema) -> gan.RowCritic:
     """A critic of rows as networks read them."""
     shape = schema.event_shape
+    if any(column.kind == "category" or column.likelihood == "categorical" for column in schema.columns):
+        raise InputError("penalty must be another than 'gan(w, a)' for columns of categories, whose numbers are names.")
     net: nn.Module
     if schema.image and conv.conv_applicable(shape):
         net = conv.ConvEncoder(shape, CRITIC_CHANNELS, CRITIC_FEATURES)
@@ -256,6 +258,8 @@ def _row_critic(schema: Schema) -> gan.RowCritic:
 
 def _dissimilarity(schema: Schema) -> Term:
     """Of images: how their reconstructions differ from them in structure."""
+    if any(column.likelihood == "categorical" for column in schema.columns):
+        raise InputError("penalty must be another than 'ms_ssim(w)' for pixels of categories, whose numbers are names.")
     if not schema.image:
         raise InputError(
             f"penalty must be another than 'ms_ssim(w)' for rows of shape {schema.event_shape}, which are no images. "

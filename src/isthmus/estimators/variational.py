@@ -8,14 +8,12 @@ import warnings
 from torch import nn
 from torch.distributions import Distribution
 
-from isthmus.errors import InputError
 from isthmus.estimators import composition
 from isthmus.estimators.base import Estimator
 from isthmus.estimators.fit_warnings import warn_unconditional
 from isthmus.estimators.hyperparameters import Auto
 from isthmus.estimators.recipe import Recipe
 from isthmus.schema import Schema
-from isthmus.wording import quoted
 
 
 class VAE(Estimator):
@@ -36,16 +34,10 @@ class VAE(Estimator):
     bound: str = "elbo"
     """Bound: elbo, stl, free_bits(nats), capacity(nats), iwae(k), dreg(k), ciwae(k, b), miwae(m, k) or piwae(m, k)."""
     penalty: str = "none"
-    """none, total_correlation(w), factor(w), dip(w, d), dip_of_draws(w, d), mmd(w), adversarial(w), or ms_ssim(w)."""
+    """none, total_correlation(w), factor(w), dip(w, d), dip_of_draws(w, d), mmd(w), adversarial(w), ms_ssim(w), gan."""
 
     def compose(self, schema: Schema) -> Recipe:
-        posterior = composition.posterior_part(self, schema)
-        if getattr(posterior, "discrete", False) and self.bound.startswith(("stl", "dreg")):
-            raise InputError(
-                f"bound must be 'elbo' or 'iwae(k)' for codes of categories, whose draws have no exact gradient, got "
-                f"{quoted(self.bound)}."
-            )
-        model = self.latent_model(schema, posterior)
+        model = self.latent_model(schema, composition.posterior_part(self, schema))
         if self.beta == 0 and any(parameter.requires_grad for parameter in model.prior.parameters()):
             warnings.warn(
                 f"prior={self.prior!r} is not trained with beta=0, which takes it out of the loss. Use prior='normal', "

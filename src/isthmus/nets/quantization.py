@@ -153,8 +153,8 @@ class Residual(nn.Module):
         words, symbols, rests = [], [], []
         rest = raw
         for book in self.books:
-            _, index, _ = book(rest, train)
-            words.append(book.embed(index))
+            code, index, _ = book(rest, train)
+            words.append(code.detach())  # the book's words have moved since
             symbols.append(index)
             rests.append(rest)
             rest = rest - words[-1]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
+from isthmus.distributions.independent import has_path_gradient
 from isthmus.errors import InputError
 from isthmus.forward_pass import Pass
 from isthmus.latent_model import Model
@@ -34,6 +35,8 @@ kl = Term(_kl, "kl", is_kl=True)
 
 
 def _kl_by_path(model: Model, batch: Batch, out: Pass) -> Tensor:
+    if not has_path_gradient(out.q):
+        raise no_gradient(out, "stl")
     return out.expectation(out.log_qz_stopped - out.log_pz)
 
 
@@ -55,7 +58,7 @@ def free_bits(nats: float) -> Term:
         each = out.kl if batch.weight is None else out.kl * batch.weight[:, None]
         return each.mean(0).clamp(min=float(nats)).sum()
 
-    return Term(rate, "kl", is_kl=True)
+    return Term(rate, "kl", is_kl=True, row_by_row=False)
 
 
 def kl_near(nats: float | Schedule) -> Term:
@@ -163,10 +166,15 @@ def _in_training(out: Pass) -> bool:
     """Whether gradients are taken; raises InputError if codes have none, or if draws have weights of their own."""
     if not torch.is_grad_enabled():
         return False
-    if not out.z.requires_grad or out.weighted:
-        which = "draws that have weights of their own" if out.weighted else "codes that are drawn without a gradient"
-        raise InputError(f"bound must be elbo or iwae(k) for {which}, got dreg(k) or piwae(m, k).")
+    if not out.z.requires_grad or out.weighted or not has_path_gradient(out.q):
+        raise no_gradient(out, "dreg(k) or piwae(m, k)")
     return True
+
+
+def no_gradient(out: Pass, bound: str) -> InputError:
+    """The error for a bound that takes the gradient of draws, where these have none or another."""
+    which = "draws that have weights of their own" if out.weighted else "codes that are drawn without an exact gradient"
+    return InputError(f"bound must be 'elbo' or 'iwae(k)' for {which}, got {bound}.")
 
 
 def _by_draw(values: Tensor, z: Tensor, by_parameters: Tensor, by_codes: Tensor) -> Tensor:

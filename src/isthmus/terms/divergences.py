@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from isthmus import random_streams
 from isthmus.batch import Batch
+from isthmus.distributions.categories import OneHotCategories
 from isthmus.distributions.continuous import Normal
 from isthmus.distributions.independent import is_evaluable
 from isthmus.distributions.latent import CorrelatedNormal, FullNormal
@@ -32,6 +33,12 @@ def vectors(out: Pass, penalty: str) -> Tensor:
         shape = "weighted draws" if out.weighted else f"codes of shape {tuple(out.z.shape[2:])}"
         raise InputError(f"codes must be vectors with draws of equal weight for penalty={penalty!r}, got {shape}.")
     return out.z[0]
+
+
+def require_numbers(out: Pass, penalty: str) -> None:
+    """Raise InputError for codes of categories, whose bits depend on each other whatever the rows."""
+    if isinstance(out.q, OneHotCategories):
+        raise InputError(f"posterior must be one over numbers for penalty={penalty!r}, got categories. Use 'mmd(w)'.")
 
 
 def as_correlated(q: Any, penalty: str) -> Normal | CorrelatedNormal:
@@ -105,6 +112,7 @@ def factor(code_size: int) -> Term:
 
     def fool(model: Model, batch: Batch, out: Pass) -> Tensor:
         z = vectors(out, "factor(w)")
+        require_numbers(out, "factor(w)")
         if z.shape[1] != code_size:
             raise InputError(f"latent_dim must be {z.shape[1]}, the size of the posterior's codes, got {code_size}.")
         return frozen(critic)(z).squeeze(-1)
@@ -160,6 +168,7 @@ def dip(of_draws: bool, diagonal: float) -> Term:
 
     def distance(model: Model, batch: Batch, out: Pass) -> Tensor:
         share = shares(batch, vectors(out, name))[:, None]  # (M, 1)
+        require_numbers(out, name)
         mean = out.q.mean  # (M, D)
         away = mean - (share * mean).sum(0)
         covariance = (share * away).T @ away

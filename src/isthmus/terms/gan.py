@@ -49,10 +49,12 @@ def gan(critic: RowCritic, a: float) -> Term:
         return x if counted is None else torch.where(counted, x, 0.0)
 
     def decoded(model: Model, batch: Batch, out: Pass) -> list[Tensor]:
-        """Rows (B, *X) from the codes of the batch, and from the prior."""
-        codes = (out.z[0].detach(), draws_from_prior(out, "gan(w, a)"))
-        if any(len(z) != len(batch.x) for z in codes):
-            raise InputError("bound must be of single draws with penalty='gan(w, a)'. Use bound='elbo'.")
+        """Rows (B, *X) from the first draw of each row's code, and from the prior where training ties codes to it."""
+        if out.weighted:
+            raise InputError("draws must have equal weights for penalty='gan(w, a)', got weights of their own.")
+        codes = [out.z[0].detach()]
+        if out.q.has_density:
+            codes.append(draws_from_prior(out, "gan(w, a)"))
         return [known(model, batch, location_of(model.decode(z, batch.c, batch.mask))) for z in codes]
 
     def fool(model: Model, batch: Batch, out: Pass) -> Tensor:
@@ -61,14 +63,12 @@ def gan(critic: RowCritic, a: float) -> Term:
             features, _ = judge(known(model, batch, batch.target))
         alike, _ = judge(known(model, batch, location_of(out.px)[0]))
         distance = 0.5 * (features - alike).square().sum(-1)
-        return distance + a * sum((F.softplus(-judge(x)[1]) for x in decoded(model, batch, out)), torch.zeros(()))
+        return distance + a * torch.stack([F.softplus(-judge(x)[1]) for x in decoded(model, batch, out)]).sum(0)
 
     def separate(model: Model, batch: Batch, out: Pass) -> Tensor:
         with torch.no_grad():
             fakes = decoded(model, batch, out)
         loss = F.softplus(-critic(known(model, batch, batch.target))[1])
-        for x in fakes:
-            loss = loss + 0.5 * F.softplus(critic(x)[1])
-        return loss
+        return loss + torch.stack([F.softplus(critic(x)[1]) for x in fakes]).mean(0)
 
     return Term(fool, "gan", critic=critic, aside=separate)

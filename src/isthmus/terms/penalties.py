@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isthmus import random_streams
 from isthmus.batch import Batch
@@ -64,8 +64,20 @@ def _spectral(model: Model, batch: Batch, out: Pass) -> Tensor:
 
 
 def decoder_weights(model: Model) -> list[Tensor]:
-    """(m, n) the matrices of the decoder's layers; a kernel's has a row for each output channel."""
-    return [weight.flatten(1) for weight in model.parts()["likelihood"].parameters() if weight.ndim > 1]
+    """(m, n) the matrices of the decoder's layers, a row for each output, those of kernels too.
+
+    Raises:
+        InputError: for a decoder without any.
+    """
+    found = []
+    for module in model.parts()["likelihood"].modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.ndim > 1:
+            by_input = isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+            found.append((weight.transpose(0, 1) if by_input else weight).flatten(1))
+    if not found:
+        raise InputError("decoder must have layers with weights for penalty='spectral(w)', got none. Use 'l2(w)'.")
+    return found
 
 
 def largest_singular_value(weight: Tensor) -> Tensor:
@@ -74,14 +86,13 @@ def largest_singular_value(weight: Tensor) -> Tensor:
         matrix = weight.float() if weight.dtype == torch.bfloat16 else weight
         v = torch.arange(1, weight.shape[1] + 1, dtype=matrix.dtype, device=matrix.device).mul(12.9898).sin()
         for _ in range(POWER_STEPS):
-            u = torch.nn.functional.normalize(matrix @ v, dim=0)
-            v = torch.nn.functional.normalize(matrix.T @ u, dim=0)
+            u = nn.functional.normalize(matrix @ v, dim=0)
+            v = nn.functional.normalize(matrix.T @ u, dim=0)
     return u @ weight.to(u.dtype) @ v
 
 
 spectral = Term(_spectral, "spectral")
-"""Half the squared spectral norms of the decoder's layers (Yoshida & Miyato, 2017): their product bounds how far its
-output moves with a code."""
+"""Half the squared spectral norms of the decoder's layers (Yoshida & Miyato, 2017): its output then moves less."""
 
 
 def kl_sparsity(rho: float) -> Term:

@@ -71,7 +71,8 @@ class Dissimilarity(nn.Module):
                 similar = similar * (2 * mean_x * mean_y + self.c1) / (mean_x**2 + mean_y**2 + self.c1)
             else:
                 x, y = (F.avg_pool2d(each[:, None], 2)[:, 0] for each in (x, y))
-            product = product * similar.mean((1, 2)).clamp(min=LEAST) ** weight
+            of_size = similar.mean((1, 2))  # one size alone may be below 0, and has a gradient there
+            product = product * (of_size if self.levels == 1 else of_size.clamp(min=LEAST) ** weight)
         return product
 
     def forward(self, model: Model, batch: Batch, out: Pass) -> Tensor:
