@@ -40,7 +40,7 @@ def main() -> int:
     }
     models = {
         "one layer, 100": isthmus.VAE(**common),
-        "one layer, 100, random start": isthmus.VAE(**common, initialization="random"),
+        "one layer, 100, rate 3e-3": isthmus.VAE(**common, learning_rate=3e-3),
         "layers 100, 50": isthmus.LadderVAE(**common, upper_dims=(50,)),
         "layers 100, 50, 25": isthmus.LadderVAE(**common, upper_dims=(50, 25)),
     }
