@@ -188,3 +188,17 @@ def test_a_class_too_rare_for_the_rows_is_not_accused():
     measured = evaluate(model, x[~few][:100], draws=2, train=train, without=WITHOUT)
     assert measured.value("classes") == 1
     assert "classes-unused" not in {f.code for f in diagnose(model, x[~few][:100], train=train, evaluation=measured)}
+
+
+def test_a_penalty_that_leaves_the_code_nothing_is_found_and_a_small_one_is_not():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(600, 3)) @ random.normal(size=(3, 8)) * 3 + 0.3 * random.normal(size=(600, 8))
+    without = [name for name in MEASURES if name not in (*MEASURED, "reconstruction", "baselines")]
+    found = {}
+    for weight in (0.5, 300):
+        model = isthmus.BetaTCVAE(latent_dim=3, penalty=f"total_correlation({weight})", **SMALL | {"epochs": 40}).fit(x)
+        evaluation = evaluate(model, x, train=x, draws=20, without=without)
+        each = [f for first in diagnose(model, x, train=x, evaluation=evaluation) for f in (first, *first.consequences)]
+        found[weight] = [f for f in each if f.code == "penalty-hides-reconstruction"]
+    assert not found[0.5]
+    assert "total_correlation(75)" in found[300][0].remedy

@@ -48,6 +48,7 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "too-many-dimensions": (*NO_BETTER, "posterior-collapse", "not-converged"),
     "too-few-dimensions": (*NO_BETTER, "not-converged"),
     "not-converged": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "wrong-likelihood"),
+    "penalty-hides-reconstruction": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "posterior-collapse", "not-converged"),
     "posterior-collapse": (*NO_BETTER, *LOOSE),
     "worse-than-input": ("worse-than-pca", "worse-than-baseline", "too-few-dimensions"),
     "worse-than-mean": (*NO_BETTER, *UNUSED_CODE, *LOOSE, "unscaled-columns", "different-scales"),

@@ -60,6 +60,7 @@ FINDINGS: tuple[Callable[[DiagnosisContext], Iterator[Finding]], ...] = (
     part_findings.flow_explodes,
     part_findings.classes_unused,
     part_findings.layers_unused,
+    part_findings.penalty_hides_reconstruction,
     part_findings.critic_wins,
     generative_findings.prior_hole,
     generative_findings.low_sample_diversity,

@@ -12,6 +12,7 @@ from isthmus.evaluation.learned_parts import CODEBOOK
 from isthmus.finding import Finding
 from isthmus.metrics.dimensions_in_use import IN_USE_NATS
 from isthmus.priors import PostHocPrior, Vamp
+from isthmus.train.progress import CRITIC_WINS
 from isthmus.wording import join_names
 
 MIN_NATS_SHARE = 0.25
@@ -21,14 +22,17 @@ MIN_ROW_NATS = 1.0
 """Nats by which rows must be told apart by their codes for that."""
 MAX_LOG_VOLUME = 5.0
 """Nats per dimension by which a flow may change a volume: e^5 is 150."""
-MAX_CRITIC_LOSS = 0.35
-"""Loss of a critic (nats; 2 log 2 = 1.39 if it guesses) below which it wins: it is right with probability 0.84."""
 MAX_ROW_CRITIC_LOSS = 0.05
 """The same of a critic of rows, which tells most decoded rows: it is right with probability 0.975."""
 SMALL_LEARNING_RATE = 1e-4
 """What a remedy for a flow suggests."""
 LAST_SHARE = 0.25
 """Share of the epochs, the last ones, over which a critic's loss is averaged."""
+OF_DEPENDENCE = {"total_correlation": 3.0, "factor": 10.0, "dip": 10.0, "dip_of_draws": 10.0}
+"""Penalties on the dependence of dimensions, and their weight where none is given."""
+MIN_ERROR_RATIO, MIN_LOST_SHARE = 2.0, 0.1
+"""Squared error of reconstructions beside that of PCA, and share of the variance that PCA alone explains, from which on
+these are worse for the penalty."""
 LAYERS_WARMUP = 0.5
 """Share of the updates over which the KL weight rises, for layers to come into use."""
 MIN_CLASS_ROWS = 20
@@ -143,6 +147,32 @@ def layers_unused(context: DiagnosisContext) -> Iterator[Finding]:
     )
 
 
+def penalty_hides_reconstruction(context: DiagnosisContext) -> Iterator[Finding]:
+    """The weight of a penalty on dependence between dimensions leaves the code little of the rows."""
+    penalty = context.fitted.fields.get("penalty")
+    name, arguments = parse(penalty, "penalty") if isinstance(penalty, str) else ("none", ())
+    mean, pca = (context.value(f"baselines.{each}.scaled") for each in ("mean", "pca"))
+    error = context.value("reconstruction.scaled")
+    if name not in OF_DEPENDENCE or error is None or not mean or pca is None:
+        return
+    explained, linear = 1 - error / mean, 1 - pca / mean
+    if error < MIN_ERROR_RATIO * pca or explained > linear - MIN_LOST_SHARE:
+        return
+    weight = float(arguments[0]) if arguments else OF_DEPENDENCE[name]
+    if not weight:
+        return
+    others = "".join(f", {each:g}" for each in arguments[1:])
+    yield Finding(
+        "penalty-hides-reconstruction",
+        "warning",
+        f"with penalty='{penalty}' reconstructions explain {max(0.0, explained):.0%} of the variance, where PCA with "
+        f"as many dimensions explains {linear:.0%}",
+        context.retrain(penalty=f"{name}({weight / 4:g}{others})"),
+        {"explained": explained, "pca": linear, "weight": weight},
+        "codes that say little of the rows are independent at no cost; a smaller weight lets them say more",
+    )
+
+
 def critic_wins(context: DiagnosisContext) -> Iterator[Finding]:
     """The critic of a penalty tells codes from what they should be like, at the end of training."""
     losses = [entry["critic_loss"] for entry in context.fitted.history if "critic_loss" in entry]
@@ -156,7 +186,7 @@ def critic_wins(context: DiagnosisContext) -> Iterator[Finding]:
         if loss < MAX_ROW_CRITIC_LOSS:
             yield row_critic_wins(context, loss, *(float(each) for each in arguments))
         return
-    if loss >= MAX_CRITIC_LOSS:
+    if loss >= CRITIC_WINS:
         return
     weight = MORE_PENALTY * arguments[0] if arguments and arguments[0] else MORE_PENALTY * DEFAULT_PENALTY
     of = "codes from draws of the prior" if name == "adversarial" else "codes from codes of independent dimensions"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,9 @@ from isthmus.callbacks import TAGS, FitState
 if TYPE_CHECKING:
     from rich.console import Console
 
+CRITIC_WINS, CRITIC_GUESSES = 0.35, 1.35
+"""Losses of a critic, nats, below which it is right with probability 0.84, and above which it knows nothing: guessing
+costs 2 log 2 = 1.39."""
 PRINT_INTERVAL = 0.1
 """Fraction of training between two lines, where the output is not a terminal."""
 
@@ -30,6 +34,8 @@ def terms_of(record: Mapping[str, Any]) -> str:
 
     >>> terms_of({"epoch": 1, "loss": 3.0, "nll": 2.0, "weight_kl": 0.5, "valid_loss": 3.25, "kept_start": True})
     'loss 3.00  nll 2.00  valid 3.25'
+    >>> terms_of({"loss": 3.0, "critic_loss": 0.12})
+    'loss 3.00  critic_loss 0.12 (the critic wins)'
     """
     shown = {
         name: value
@@ -38,7 +44,15 @@ def terms_of(record: Mapping[str, Any]) -> str:
     }
     if "valid_loss" in record:
         shown["valid"] = record["valid_loss"]
-    return "  ".join(f"{name} {value:.2f}" for name, value in shown.items())
+    sides = {"critic_loss": winning_side(record.get("critic_loss", math.nan))}
+    return "  ".join(f"{name} {value:.2f}{sides.get(name, '')}" for name, value in shown.items())
+
+
+def winning_side(critic_loss: float) -> str:
+    """Which side of a game wins, by the loss of its critic, as words to be put behind it; empty where neither does."""
+    if critic_loss < CRITIC_WINS:
+        return " (the critic wins)"
+    return " (the critic guesses)" if critic_loss > CRITIC_GUESSES else ""
 
 
 class EpochLines:
