@@ -26,7 +26,7 @@ WIDTH = 128
 class LadderVAE(Estimator):
     """VAE whose code has layers, each explained by the one above it (Sønderby et al., 2016)."""
 
-    purpose: typing.ClassVar[str] = "new examples, and log p(x)"
+    purpose: typing.ClassVar[str] = "codes in layers, coarse to fine"
     has_linear_start: typing.ClassVar[bool] = False
     rate_factor: typing.ClassVar[float] = 3.0  # layers come into use later, and on MNIST not all of them at 1
 
