@@ -34,6 +34,8 @@ OTHER_DEFAULTS = (
 """Models that are another one with other defaults: `conftest` leaves them to the grid."""
 MOSTLY_GRID = [name if name in FEW else pytest.param(name, marks=pytest.mark.grid) for name in TRAINED]
 """All models; those that add a mechanism in every run, the others in the full one."""
+NOT_BY_LIKELIHOOD = ("VAEGAN",)
+"""Models that give up likelihood for what a critic of rows says, which draws rows from the prior."""
 OWN_PRIOR = ("VQVAE",)
 """Models whose prior no field names."""
 LAYERED = ("LadderVAE",)

@@ -19,7 +19,7 @@ from isthmus.estimators.training_setup import setup_training
 from isthmus.objective import as_objective
 from isthmus.persistence.run_files import START_FILE
 from isthmus.train.trainer import Trainer
-from models import TRAINED, small, table, without_page, without_slow_measures
+from models import NOT_BY_LIKELIHOOD, TRAINED, small, table, without_page, without_slow_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 X = table()
@@ -42,7 +42,7 @@ def test_a_warm_start_begins_at_the_old_validation_loss(name):
     # The words of a codebook go on moving with what they stand for, at whatever learning rate.
     assert model.history_[0]["valid_loss"] == pytest.approx(before, rel=1e-2 if name == "VQVAE" else 1e-4)
     anew = small(name, **fields).set_params(epochs=1, learning_rate=1e-9).fit(X)
-    assert abs(anew.history_[0]["valid_loss"] - before) > 0.05 * abs(before)
+    assert abs(anew.history_[0]["valid_loss"] - before) > (0.01 if name in NOT_BY_LIKELIHOOD else 0.05) * abs(before)
     for key, value in model.model_.state_dict().items():
         if "quantizer" not in key:
             torch.testing.assert_close(value, weights[key], rtol=1e-3, atol=1e-4)

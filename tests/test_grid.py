@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import isthmus
-from models import DATA, DENSE, NAMES, OWN_PRIOR, images, small
+from models import DATA, DENSE, LAYERED, NAMES, OWN_PRIOR, images, small
 
 pytestmark = pytest.mark.grid
 PRIORS = ("normal", "mixture(3)", "refit(3)")
 LIKELIHOODS = ("normal", "diagonal_normal", "laplace", "student_t", "normal(0.5)")
-TRAINED_DENSE = [name for name in DENSE if name != "ProbabilisticPCA" and name not in OWN_PRIOR]
+TRAINED_DENSE = [name for name in DENSE if name != "ProbabilisticPCA" and name not in (*OWN_PRIOR, *LAYERED)]
 
 
 def used_everywhere(model, X, tmp_path, **kwargs) -> None:

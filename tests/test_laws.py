@@ -27,7 +27,7 @@ from isthmus.random_streams import Recorder, Stream, draw_now, drawing_from
 from isthmus.train.checkpoint import Checkpointer
 from isthmus.train.trainer import Trainer
 from isthmus.train.update import FunctionalStep, Step
-from models import DATA, DENSE, LAYERED, NAMES, TRAINED, bits, images, small, table
+from models import DATA, DENSE, LAYERED, NAMES, NOT_BY_LIKELIHOOD, TRAINED, bits, images, small, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*given no condition:UserWarning")
 
@@ -50,7 +50,7 @@ def test_gradients_reach_every_parameter_and_the_loss_falls(name, kind):
     before = loss_of(job, rows)
     history = job.train()
     assert all(np.isfinite(list(record.values())).all() for record in history)
-    assert loss_of(job, rows) < before
+    assert name in NOT_BY_LIKELIHOOD or loss_of(job, rows) < before
 
 
 def loss_of(job, rows) -> float:
