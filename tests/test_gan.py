@@ -67,6 +67,7 @@ def test_rows_with_gaps_are_compared_where_they_are_known():
     assert np.isfinite(model.history_[-1]["gan"])
 
 
+@pytest.mark.grid
 def test_decoded_images_are_sharper():
     random = np.random.default_rng(0)
     x = (random.random((150, 16, 16)) < 0.5).astype(np.uint8) * 255  # what no code holds, a mean leaves grey

@@ -117,11 +117,12 @@ def test_same_seed_same_result_and_the_callers_generator_is_untouched(name):
 
 
 @pytest.fixture(scope="module")
-def in_a_fresh_process(tmp_path_factory):
-    """Codes, reconstructions and scores of every model, as one other process that loads them all computes them."""
-    folder = tmp_path_factory.mktemp("saved")
+def in_a_fresh_process(request, tmp_path_factory):
+    """Codes, reconstructions and scores of each model that is tested, as one other process that loads them all computes them."""
+    folder, asked = tmp_path_factory.mktemp("saved"), "test_saved_and_loaded_in_a_fresh_process"
+    names = [item.callspec.params["name"] for item in request.session.items if item.name.startswith(asked)]
     np.save(folder / "x.npy", table())
-    for name in NAMES:
+    for name in names:
         small(name).fit(table()).save(folder / name)
     script = (
         "import sys, numpy as np, isthmus\n"
@@ -133,8 +134,8 @@ def in_a_fresh_process(tmp_path_factory):
         "    isthmus.VAE(hidden=(8,), epochs=1, prior=prior, threads=1).fit(x)\n"
         "assert not {'torch._dynamo', 'sympy'} & set(sys.modules), 'the compiler is imported: seconds of every run'"
     )
-    subprocess.run([sys.executable, "-c", script, str(folder), *NAMES], check=True)
-    return {name: np.load(folder / f"{name}.npz") for name in NAMES}
+    subprocess.run([sys.executable, "-c", script, str(folder), *names], check=True)
+    return {name: np.load(folder / f"{name}.npz") for name in names}
 
 
 @pytest.mark.xdist_group("fresh process")

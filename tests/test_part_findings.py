@@ -112,7 +112,12 @@ def codes_of(model) -> dict:
     return {finding.code: finding for each in findings for finding in (each, *each.consequences)}
 
 
-@pytest.mark.parametrize("code", PLANTED)
+VARIANTS = [code for code in PLANTED if "," in code]
+
+
+@pytest.mark.parametrize(
+    "code", [pytest.param(code, marks=pytest.mark.grid) if code in VARIANTS else code for code in PLANTED]
+)
 def test_a_part_that_fell_out_of_use_is_found_and_one_that_works_is_not(code):
     train, plant = PLANTED[code]
     model = train()

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import isthmus
 from models import NAMES, small, table
 
-FAST = ("VAE", "Autoencoder", "ProbabilisticPCA", "SparseAutoencoder")
+FAST = ("VAE", "Autoencoder", "ProbabilisticPCA")
 
 
 @pytest.mark.filterwarnings("ignore")
