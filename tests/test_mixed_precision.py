@@ -77,6 +77,7 @@ class Doubled(nn.Module):
 
 
 def own_networks(*middle):
+    torch.manual_seed(1)  # outputs of both signs: those of a decoder that are all from 0 to 1 are probabilities
     encoder = nn.Sequential(
         nn.Unflatten(1, (1, 8)),
         nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
