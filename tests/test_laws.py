@@ -118,7 +118,7 @@ def test_same_seed_same_result_and_the_callers_generator_is_untouched(name):
 
 @pytest.fixture(scope="module")
 def in_a_fresh_process(request, tmp_path_factory):
-    """Codes, reconstructions and scores of each model that is tested, as another process that loads it computes them."""
+    """Codes, reconstructions and scores of each model that is tested, as another process that loads it has them."""
     folder, asked = tmp_path_factory.mktemp("saved"), "test_saved_and_loaded_in_a_fresh_process"
     names = [item.callspec.params["name"] for item in request.session.items if item.name.startswith(asked)]
     np.save(folder / "x.npy", table())
