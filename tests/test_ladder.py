@@ -161,3 +161,14 @@ def test_auto_reads_the_lowest_layer_off_an_own_encoder():
     assert model.fit(table()).transform(table()).shape == (90, 6)
     model = LadderVAE(encoder=nn.Linear(5, 12), hidden=(8,), epochs=1, random_state=0)
     assert model.fit(table()).model_.code.layers == (4, 2)
+
+
+def test_layers_below_follow_a_number_that_was_changed():
+    model = small("LadderVAE", latent_dim=3, upper_dims=(2, 1), epochs=1).fit(table())
+    z, prior = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)), model.model_.prior()
+    with torch.no_grad():
+        assert torch.equal(model.model_.with_layers_below(z, 2), z)
+        middle, top = model.model_.with_layers_below(z, 3), model.model_.with_layers_below(z, 5)
+        second = prior.layer(1, z[:, 5:]).loc
+        torch.testing.assert_close(middle, torch.cat([prior.layer(0, z[:, 3:5]).loc, z[:, 3:]], -1))
+        torch.testing.assert_close(top, torch.cat([prior.layer(0, second).loc, second, z[:, 5:]], -1))

@@ -121,6 +121,14 @@ class LadderModel(LatentModel):
     def decode(self, z: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Any:
         return super().decode(z[..., : self.prior.sizes[0]], c, mask)
 
+    def with_layers_below(self, z: Tensor, j: int) -> Tensor:
+        sizes, prior = self.prior.sizes, self.prior()
+        layers = list(z.split(sizes, -1))
+        changed = next(index for index in range(len(sizes)) if j < sum(sizes[: index + 1]))
+        for index in reversed(range(changed)):
+            layers[index] = prior.layer(index, layers[index + 1]).loc
+        return torch.cat(layers, -1)
+
     @property
     def decodes_linear_normal(self) -> bool:
         return False

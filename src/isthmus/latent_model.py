@@ -175,6 +175,10 @@ class Model(nn.Module):
         """
         raise NotImplementedError
 
+    def with_layers_below(self, z: Tensor, j: int) -> Tensor:
+        """Codes (n, *Z) whose number j was changed, with the layers below it as it lets expect; others as they are."""
+        return z
+
     def decoder_norms(self) -> Tensor | float:
         """(D,) how far one unit of each latent dimension moves the decoder's first layer; 1 where it is not known."""
         return 1.0

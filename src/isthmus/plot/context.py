@@ -95,6 +95,13 @@ class PlotContext:
         z = codes.reshape(len(codes), *self.model.model.code.shape)
         return nan_padding(np.asarray(self.model.decode(z, condition), np.float64), lengths)
 
+    def with_layers_below(self, codes: np.ndarray, j: int) -> np.ndarray:
+        """Codes (m, L) whose number j was changed, with the layers below it as it lets expect; others as they are."""
+        with torch.no_grad():
+            z = torch.as_tensor(codes, dtype=self.model.dtype, device=self.model.device)
+            followed = self.model.model.with_layers_below(z.reshape(len(z), *self.model.model.code.shape), j)
+        return followed.cpu().double().numpy().reshape(len(codes), -1)
+
     def sample(self, n: int, condition: Any = None, *, mean: bool) -> np.ndarray:
         """(n, *X) samples; with `mean` E[x given z] of sampled codes. The same seed gives the same codes."""
         if not self.model.capabilities.samples:

@@ -95,6 +95,7 @@ def prepare_traversal(context: PlotContext) -> Paths:
     for j in order[:MAX_DIMENSIONS]:
         path = np.repeat(mean[None], len(offsets), 0)
         path[:, j] += offsets * deviation[j]
+        path = context.with_layers_below(path, j)
         ends = None if lengths is None else np.repeat(lengths, len(path))
         paths[f"z{j + 1}"] = context.decode(path, repeated(condition, len(path)), ends)
     names = tuple(f"{offset:+g} sd".replace("-", "−") if offset else "mean" for offset in offsets)
@@ -104,7 +105,12 @@ def prepare_traversal(context: PlotContext) -> Paths:
 def order_by_change(context: PlotContext, codes: np.ndarray, condition: np.ndarray | None) -> list[int]:
     """Dimensions of the code, those first along which the decoder's output changes most."""
     mean, reach = codes.mean(0), REACH * np.diag(codes.std(0))  # (L,), (L, L)
-    ends = [context.decode(mean + sign * reach, repeated(condition, len(mean))) for sign in (-1, 1)]
+
+    def decoded(sign: int) -> np.ndarray:
+        codes = [context.with_layers_below(code[None], j)[0] for j, code in enumerate(mean + sign * reach)]
+        return context.decode(np.stack(codes), repeated(condition, len(mean)))
+
+    ends = [decoded(sign) for sign in (-1, 1)]
     change = np.square(ends[1] - ends[0]).reshape(len(mean), -1).sum(1)
     return [int(j) for j in np.argsort(-change, kind="stable")]
 
