@@ -190,6 +190,7 @@ def test_the_model_trains_saves_samples_and_its_bound_is_below_log_p(quantizatio
     assert isinstance(isthmus.diagnose(model, X), list)
 
 
+@pytest.mark.grid
 def test_rows_of_two_kinds_have_two_words_and_the_prior_their_frequencies():
     x = np.repeat([[0] * 8, [1] * 8], [150, 50], 0).astype(np.uint8)
     fields = {
