@@ -179,6 +179,7 @@ def test_every_bound_trains_and_logs_a_bound(bound):
         (lambda: small("VAE", bound="capacity(2)", beta=2.0).fit(table()), "beta must be 1 with bound='capacity.2.'"),
         (lambda: small("VAE", bound="capacity(-1)").fit(table()), "nats of capacity.nats, w. must be a number >= 0"),
         (lambda: small("VAE", bound="capacity(1, 0)").fit(table()), "w of capacity.nats, w. must be a number > 0"),
+        (lambda: small("VAE", cycles=3, warmup=0.0).fit(table()), "warmup must be > 0 with cycles=3, got 0"),
         (lambda: small("VAE", cycles=0).fit(table()), "cycles must be an integer >= 1, got 0"),
         (lambda: small("VAE", bound="miwae(1, 2, 3)").fit(table()), r"bound must be miwae\(m, k\)"),
     ],
@@ -193,7 +194,7 @@ def test_codes_without_a_gradient_are_refused():
     out = model(batch, 6)
     out.z = out.z.detach()
     for term in (bounds.dreg(6), bounds.piwae(2, 3)):
-        with pytest.raises(isthmus.InputError, match="bound must be 'elbo' or 'iwae"):
+        with pytest.raises(isthmus.InputError, match="bound must be 'elbo', 'iwae"):
             term(model, batch, out)
 
 
@@ -202,7 +203,7 @@ def test_draws_with_weights_of_their_own_are_refused_where_the_gradient_is_split
     out = model(batch, 6)
     weighted = Pass(out.z, out.q, out.px, out.prior, target=batch.x, log_weight=torch.zeros(6, 5).log_softmax(0))
     for term in (bounds.dreg(6), bounds.piwae(2, 3)):
-        with pytest.raises(isthmus.InputError, match="bound must be 'elbo' or 'iwae"):
+        with pytest.raises(isthmus.InputError, match="bound must be 'elbo', 'iwae"):
             term(model, batch, weighted)
 
 

@@ -106,3 +106,12 @@ def test_a_critic_that_wins_is_said_with_its_own_weights():
         assert len(said) == found
     assert "rows from decoded ones" in said[0].message
     assert "gan(2, 20)" in said[0].remedy
+
+
+def test_the_critic_reads_counts_as_the_encoder_does():
+    many = np.random.default_rng(0).poisson(3000, (60, 5)) * np.arange(1, 6)
+    model = small("VAEGAN", epochs=3).fit(many)
+    assert max(record["critic_loss"] for record in model.history_) < 3  # of raw counts it is a thousand
+    mixed = np.column_stack([table(60)[:, :2], many[:, 0]])
+    with pytest.raises(isthmus.InputError, match="for counts beside other columns"):
+        small("VAEGAN", likelihood=("normal", "normal", "negative_binomial")).fit(mixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ def warmup(fraction: float, cycles: int = 1) -> Schedule | float:
     """
     if not 0 <= fraction <= 1:
         raise InputError(f"warmup must be a fraction from 0 to 1, got {fraction}.")
-    if isinstance(cycles, bool) or not isinstance(cycles, int) or cycles < 1:
+    if isinstance(cycles, bool) or not isinstance(cycles, numbers.Integral) or cycles < 1:
         raise InputError(f"cycles must be an integer >= 1, got {cycles!r}.")
     if not fraction:
         return 1.0

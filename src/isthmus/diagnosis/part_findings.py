@@ -22,8 +22,6 @@ MIN_ROW_NATS = 1.0
 """Nats by which rows must be told apart by their codes for that."""
 MAX_LOG_VOLUME = 5.0
 """Nats per dimension by which a flow may change a volume: e^5 is 150."""
-MAX_ROW_CRITIC_LOSS = 0.05
-"""The same of a critic of rows, which tells most decoded rows: it is right with probability 0.975."""
 SMALL_LEARNING_RATE = 1e-4
 """What a remedy for a flow suggests."""
 LAST_SHARE = 0.25
@@ -167,7 +165,7 @@ def penalty_hides_reconstruction(context: DiagnosisContext) -> Iterator[Finding]
         "warning",
         f"with penalty='{penalty}' reconstructions explain {max(0.0, explained):.0%} of the variance, where PCA with "
         f"as many dimensions explains {linear:.0%}",
-        context.retrain(penalty=f"{name}({weight / 4:g}{others})"),
+        context.retrain(penalty=f"{name}({weight / MORE_PENALTY:g}{others})"),
         {"explained": explained, "pca": linear, "weight": weight},
         "codes that say little of the rows are independent at no cost; a smaller weight lets them say more",
     )
@@ -182,11 +180,10 @@ def critic_wins(context: DiagnosisContext) -> Iterator[Finding]:
     last = losses[-max(1, int(LAST_SHARE * len(losses))) :]
     loss = sum(last) / len(last)
     name, arguments = parse(penalty, "penalty")
-    if name == "gan":
-        if loss < MAX_ROW_CRITIC_LOSS:
-            yield row_critic_wins(context, loss, *(float(each) for each in arguments))
+    if loss >= CRITIC_WINS.get(name, 0.0):
         return
-    if loss >= CRITIC_WINS:
+    if name == "gan":
+        yield row_critic_wins(context, loss, *(float(each) for each in arguments))
         return
     weight = MORE_PENALTY * arguments[0] if arguments and arguments[0] else MORE_PENALTY * DEFAULT_PENALTY
     of = "codes from draws of the prior" if name == "adversarial" else "codes from codes of independent dimensions"
@@ -207,7 +204,7 @@ def row_critic_wins(context: DiagnosisContext, loss: float, w: float = 1.0, a: f
         "warning",
         f"the critic tells rows from decoded ones, with a loss of {loss:.2f} nats where guessing costs "
         f"{2 * math.log(2):.2f}",
-        context.retrain(penalty=f"gan({w:g}, {MORE_PENALTY * max(a, 0.25):g})"),
+        context.retrain(penalty=f"gan({w:g}, {MORE_PENALTY * a or 1.0:g})"),
         {"critic_loss": loss},
         "its verdict weighs too little against the likelihood for the decoder to answer",
     )

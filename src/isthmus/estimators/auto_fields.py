@@ -43,10 +43,10 @@ LINEAR_POSTERIORS = ("normal", "full_normal", "iaf", "flow")
 """Names of posteriors that the linear model's can be."""
 FALLBACK_LATENT_DIM = 16
 """Size of a code where a linear model of the data says nothing."""
-SCHEDULE_WARMUP = 0.5
-"""The same of a weight that rises several times, and of a capacity."""
 RANDOM_START_WARMUP = 0.1
 """Share of the updates over which the KL weight rises where training starts at random."""
+SCHEDULE_WARMUP = 0.5
+"""Share of the updates over which the KL weight rises several times, or the capacity rises."""
 MIN_AUTO_WIDTH, MAX_AUTO_WIDTH = 32, 512
 """Widths of hidden layers that are chosen automatically."""
 BASE_RATE, MAX_AUTO_RATE = 1e-3, 1e-2
@@ -87,7 +87,7 @@ def choose(estimator: Hyperparameters, schema: Schema, examples: Examples, seed:
     from_pca = linear and estimator.initialization != "random"
     chosen: dict[str, Any] = {"initialization": "pca" if from_pca else "random"}
     chosen["warmup"] = 0.0 if from_pca else RANDOM_START_WARMUP
-    if estimator.cycles > 1 or str(getattr(estimator, "bound", "")).startswith("capacity"):
+    if estimator.cycles > 1 or parse(getattr(estimator, "bound", "elbo"), "bound")[0] == "capacity":
         chosen["warmup"] = SCHEDULE_WARMUP
     chosen["hidden"] = auto_hidden(n, schema.size)
     hidden = chosen["hidden"] if "hidden" in wanted else estimator.hidden

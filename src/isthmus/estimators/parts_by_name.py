@@ -19,6 +19,7 @@ from isthmus.conditional import Conditional
 from isthmus.errors import InputError, unknown
 from isthmus.estimators.hyperparameters import Hyperparameters
 from isthmus.nets import conv, quantization, sparse
+from isthmus.nets.layers import Log1p, Preprocess
 from isthmus.nets.mlp import MLP
 from isthmus.objective import Objective, Term, warmup
 from isthmus.schema import Schema
@@ -189,6 +190,8 @@ BOUNDS: dict[str, Callable[..., Term | Objective]] = {
 def _of_rate(estimator: Hyperparameters) -> Any:
     """The weight of the KL term."""
     beta: float = estimator.beta  # type: ignore[attr-defined]
+    if estimator.cycles > 1 and not estimator.warmup:
+        raise InputError(f"warmup must be > 0 with cycles={estimator.cycles}, got 0. Pass warmup=0.5, or cycles=1.")
     return beta * warmup(estimator.warmup, estimator.cycles)
 
 
@@ -253,6 +256,10 @@ def _row_critic(schema: Schema) -> gan.RowCritic:
         net = conv.ConvEncoder(shape, CRITIC_CHANNELS, CRITIC_FEATURES)
     else:
         net = MLP(shape, CRITIC_WIDTHS, CRITIC_FEATURES)
+    if {column.read_as for column in schema.columns} == {"log1p"}:
+        net = Preprocess(Log1p(schema.mean), net)
+    elif any(column.read_as == "log1p" for column in schema.columns):
+        raise InputError("penalty must be another than 'gan(w, a)' for counts beside other columns. Use 'mmd(w)'.")
     return gan.RowCritic(net, CRITIC_FEATURES)
 
 

@@ -100,7 +100,7 @@ def dreg(k: int) -> Term:
 
     def bound(model: Model, batch: Batch, out: Pass) -> Tensor:
         value = _iwae(model, batch, out)
-        if not _in_training(out):
+        if not _in_training(out, f"dreg({k})"):
             return value
         share = out.log_importance.detach().softmax(0)  # (K, B)
         return _with_gradient(
@@ -152,7 +152,7 @@ def piwae(m: int, k: int) -> Term:
 
     def bound(model: Model, batch: Batch, out: Pass) -> Tensor:
         value = _iwae(model, batch, out)
-        if not _in_training(out):
+        if not _in_training(out, f"piwae({m}, {k})"):
             return value
         of_all = out.log_importance.detach().softmax(0)  # (K, B)
         of_group = _groups(m, k, out).detach().softmax(1).flatten(0, 1) / m
@@ -162,19 +162,19 @@ def piwae(m: int, k: int) -> Term:
     return Term(bound, "iwae", draws=m * k)
 
 
-def _in_training(out: Pass) -> bool:
+def _in_training(out: Pass, bound: str) -> bool:
     """Whether gradients are taken; raises InputError if codes have none, or if draws have weights of their own."""
     if not torch.is_grad_enabled():
         return False
     if not out.z.requires_grad or out.weighted or not has_path_gradient(out.q):
-        raise no_gradient(out, "dreg(k) or piwae(m, k)")
+        raise no_gradient(out, bound)
     return True
 
 
 def no_gradient(out: Pass, bound: str) -> InputError:
     """The error for a bound that takes the gradient of draws, where these have none or another."""
     which = "draws that have weights of their own" if out.weighted else "codes that are drawn without an exact gradient"
-    return InputError(f"bound must be 'elbo' or 'iwae(k)' for {which}, got {bound}.")
+    return InputError(f"bound must be 'elbo', 'iwae(k)' or another than {bound} for {which}.")
 
 
 def _by_draw(values: Tensor, z: Tensor, by_parameters: Tensor, by_codes: Tensor) -> Tensor:

@@ -48,13 +48,11 @@ def gan(critic: RowCritic, a: float) -> Term:
         counted = model.counted(batch)
         return x if counted is None else torch.where(counted, x, 0.0)
 
-    def decoded(model: Model, batch: Batch, out: Pass) -> list[Tensor]:
-        """Rows (B, *X) from the first draw of each row's code, and from the prior where training ties codes to it."""
+    def from_prior(model: Model, batch: Batch, out: Pass) -> list[Tensor]:
+        """Rows (B, *X) decoded from the prior, where training ties codes to it."""
         if out.weighted:
             raise InputError("draws must have equal weights for penalty='gan(w, a)', got weights of their own.")
-        codes = [out.z[0].detach()]
-        if out.q.has_density:
-            codes.append(draws_from_prior(out, "gan(w, a)"))
+        codes = [draws_from_prior(out, "gan(w, a)")] if out.q.has_density else []
         return [known(model, batch, location_of(model.decode(z, batch.c, batch.mask))) for z in codes]
 
     def fool(model: Model, batch: Batch, out: Pass) -> Tensor:
@@ -63,11 +61,13 @@ def gan(critic: RowCritic, a: float) -> Term:
             features, _ = judge(known(model, batch, batch.target))
         alike, _ = judge(known(model, batch, location_of(out.px)[0]))
         distance = 0.5 * (features - alike).square().sum(-1)
-        return distance + a * torch.stack([F.softplus(-judge(x)[1]) for x in decoded(model, batch, out)]).sum(0)
+        again = known(model, batch, location_of(model.decode(out.z[0].detach(), batch.c, batch.mask)))
+        rows = [again, *from_prior(model, batch, out)]
+        return distance + a * torch.stack([F.softplus(-judge(x)[1]) for x in rows]).sum(0)
 
     def separate(model: Model, batch: Batch, out: Pass) -> Tensor:
         with torch.no_grad():
-            fakes = decoded(model, batch, out)
+            fakes = [known(model, batch, location_of(out.px)[0]), *from_prior(model, batch, out)]
         loss = F.softplus(-critic(known(model, batch, batch.target))[1])
         return loss + torch.stack([F.softplus(critic(x)[1]) for x in fakes]).mean(0)
 

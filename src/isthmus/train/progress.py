@@ -15,9 +15,11 @@ from isthmus.callbacks import TAGS, FitState
 if TYPE_CHECKING:
     from rich.console import Console
 
-CRITIC_WINS, CRITIC_GUESSES = 0.35, 1.35
-"""Losses of a critic, nats, below which it is right with probability 0.84, and above which it knows nothing: guessing
-costs 2 log 2 = 1.39."""
+CRITIC_WINS = {"adversarial": 0.35, "factor": 0.35, "gan": 0.05}
+"""Loss of a critic (nats) below which it wins, by the term that it plays in: it is right with probability 0.84; one of
+rows, which tells most decoded rows, with 0.975."""
+CRITIC_GUESSES = 1.35
+"""Loss above which it knows nothing: guessing costs 2 log 2 = 1.39."""
 PRINT_INTERVAL = 0.1
 """Fraction of training between two lines, where the output is not a terminal."""
 
@@ -34,8 +36,8 @@ def terms_of(record: Mapping[str, Any]) -> str:
 
     >>> terms_of({"epoch": 1, "loss": 3.0, "nll": 2.0, "weight_kl": 0.5, "valid_loss": 3.25, "kept_start": True})
     'loss 3.00  nll 2.00  valid 3.25'
-    >>> terms_of({"loss": 3.0, "critic_loss": 0.12})
-    'loss 3.00  critic_loss 0.12 (the critic wins)'
+    >>> terms_of({"loss": 3.0, "factor": 1.0, "critic_loss": 0.12})
+    'loss 3.00  factor 1.00  critic_loss 0.12 (the critic wins)'
     """
     shown = {
         name: value
@@ -44,15 +46,21 @@ def terms_of(record: Mapping[str, Any]) -> str:
     }
     if "valid_loss" in record:
         shown["valid"] = record["valid_loss"]
-    sides = {"critic_loss": winning_side(record.get("critic_loss", math.nan))}
+    sides = {"critic_loss": winning_side(record)}
     return "  ".join(f"{name} {value:.2f}{sides.get(name, '')}" for name, value in shown.items())
 
 
-def winning_side(critic_loss: float) -> str:
-    """Which side of a game wins, by the loss of its critic, as words to be put behind it; empty where neither does."""
-    if critic_loss < CRITIC_WINS:
+def winning_side(record: Mapping[str, Any]) -> str:
+    """Which side of a game wins, as words to be put behind its critic's loss; empty where neither does.
+
+    Only of one known game: a critic of the user's may have a loss of another scale, and two have a sum.
+    """
+    games, loss = [name for name in CRITIC_WINS if name in record], record.get("critic_loss", math.nan)
+    if len(games) != 1:
+        return ""
+    if loss < CRITIC_WINS[games[0]]:
         return " (the critic wins)"
-    return " (the critic guesses)" if critic_loss > CRITIC_GUESSES else ""
+    return " (the critic guesses)" if loss > CRITIC_GUESSES else ""
 
 
 class EpochLines:
